@@ -1,0 +1,360 @@
+"""The system file: one TOML file describes one monitored service. An unknown key is an error.
+
+The schema was drawn against three systems: StreamFlow (labelled counter, Feast, twelve months), diabetes (a drift
+gauge computed in the service, no months) and F1PA (basic auth, status gauges, one table split 70/30). A new system is
+one more file and no Python.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field as Key
+
+from app.config.settings import Settings, check_url
+from app.errors import ConfigError
+
+SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+# A system file is read at every rerun of a page; nobody writes a megabyte of TOML by hand.
+MAX_FILE_BYTES = 1_000_000
+# More panels than this cannot be read on one page and each costs a query every few seconds.
+MAX_PANELS = 40
+# Far above what one laptop sends; a typing error of three zeros is caught.
+MAX_RATE = 1000.0
+# Below this many rows a share of drifted columns says nothing (Evidently answers all the same).
+DEFAULT_MIN_ROWS = 30
+# The share from which the reference course retrains.
+DEFAULT_THRESHOLD = 0.30
+# The only names expanded in paths and URLs of a system file.
+EXPANDED = ("VIGIE_HOME", "VIGIE_ROOT")
+
+Identifier = Annotated[str, Key(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+MetricName = Annotated[str, Key(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+Text = Annotated[str, Key(min_length=1, max_length=4000)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Api(_Table):
+    """The prediction API itself: where it answers and how the console signs in. Secrets are named, never written."""
+
+    url: str | None = None
+    health: str = "/health"
+    auth: Literal["none", "basic", "bearer"] = "none"
+    user: str | None = None
+    secret: str | None = None
+
+
+class PrometheusSource(_Table):
+    """The Prometheus that scrapes the API; `selector` tells this system's series from others with equal names."""
+
+    url: str | None = None
+    selector: str = 'job="api"'
+    auth: Literal["none", "basic", "bearer"] = "none"
+    user: str | None = None
+    secret: str | None = None
+    tenant: str | None = None
+    ca: str | None = None
+
+
+class Metrics(_Table):
+    """Names of the request counter and the latency histogram (base name, seconds).
+
+    `errors` is a matcher on the counter (`status!~"2.."`) or the name of a counter of its own; absent means that this
+    system does not tell failures apart.
+    """
+
+    requests: MetricName | None = None
+    latency: MetricName | None = None
+    errors: str | None = None
+
+
+class Panel(_Table):
+    """A titled expression with unit and legend. `expr` is one expression, or several by legend name."""
+
+    id: Identifier
+    title: Text
+    expr: str | dict[str, str]
+    unit: Literal["1/s", "s", "ratio", "bytes", "bytes/s", "count", "1", "celsius"] = "1"
+    legend: str = ""
+    kind: Literal["line", "area", "state"] = "line"
+    warn: float | None = None
+    bad: float | None = None
+    help: str = ""
+    tab: Literal["service", "resources", "drift"] = "service"
+
+
+class Alert(_Table):
+    """A Prometheus alerting rule together with what it means to a person."""
+
+    name: Annotated[str, Key(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+    expr: Text
+    for_: Annotated[str, Key(alias="for", pattern=r"^[0-9]+(ms|[smhdwy])$")] = "1m"
+    severity: Literal["info", "warning", "critical"] = "warning"
+    condition: str = ""
+    impact: str = ""
+    action: str = ""
+
+
+class Status(_Table):
+    """A gauge of the service that is 1 when something holds and 0 when it does not."""
+
+    title: Text
+    expr: Text
+
+
+class Field(_Table):
+    """Where the values of one placeholder `$name` in the request body come from."""
+
+    from_: Annotated[Literal["list", "range", "sql", "period"], Key(alias="from")]
+    values: tuple[Any, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    whole: bool = False
+    query: str | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Field:
+        if self.from_ == "list" and not self.values:
+            raise ValueError("from = 'list' needs a non-empty `values`")
+        if self.from_ == "range" and (self.min is None or self.max is None or self.min > self.max):
+            raise ValueError("from = 'range' needs `min` and `max` with min <= max")
+        if self.from_ == "sql" and not self.query:
+            raise ValueError("from = 'sql' needs a `query`")
+        if self.from_ == "period" and not self.column:
+            raise ValueError("from = 'period' needs a `column`")
+        return self
+
+
+class RequestError(_Table):
+    """A request that must fail: its body, and the status the service should answer with."""
+
+    body: Any = None
+    status: int = 422
+
+
+class Request(_Table):
+    """The request the load generator sends. A string `"$name"` in `body` is replaced by a value of `fields.name`."""
+
+    method: Literal["POST", "GET", "PUT"] = "POST"
+    path: Annotated[str, Key(pattern=r"^/[^\s?#]*$")] = "/predict"
+    body: Any = None
+    fields: dict[Identifier | MetricName, Field] = Key(default_factory=dict)
+    errors: dict[Identifier, RequestError] = Key(default_factory=dict)
+
+
+class Drift(_Table):
+    """Where two periods of data come from, which columns count and from which share on retraining is due.
+
+    `feast`: `repo`, `database` (SQLAlchemy URL), `entities` (table with identifier and as_of), `labels` (table).
+    `sql`: `database`, `query` with one bound `:period`, `periods` (query listing them).
+    `files`: `path` with `{period}`, or one table with `split` (share of rows) or `split_at` (date) and `time`.
+    `gauge`: `expr`, a PromQL expression decided on without Evidently.
+    """
+
+    source: Literal["feast", "sql", "files", "gauge"]
+    repo: str | None = None
+    database: str | None = None
+    entities: str | None = None
+    labels: str | None = None
+    query: str | None = None
+    periods: str | None = None
+    path: str | None = None
+    split: Annotated[float, Key(gt=0, lt=1)] | None = None
+    split_at: str | None = None
+    time: str | None = None
+    window: Annotated[str, Key(pattern=r"^[0-9]+[dh]$")] | None = None
+    expr: str | None = None
+    label: str | None = None
+    features: tuple[str, ...] = ()
+    identifier: str | None = None
+    columns: Literal["features", "all"] = "features"
+    threshold: Annotated[float, Key(ge=0, le=1e6)] = DEFAULT_THRESHOLD
+    min_rows: Annotated[int, Key(ge=1)] = DEFAULT_MIN_ROWS
+    comparable: Annotated[float, Key(gt=0, le=1)] = 0.8
+    reports: Annotated[str, Key(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Drift:
+        needed = {
+            "feast": ("repo", "database", "entities", "features", "identifier"),
+            "sql": ("database", "query", "periods"),
+            "files": ("path",),
+            "gauge": ("expr",),
+        }[self.source]
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"source = '{self.source}' needs " + ", ".join(f"`{name}`" for name in missing))
+        if (
+            self.source == "files"
+            and "{period}" not in str(self.path)
+            and not (self.split or self.split_at or self.window)
+        ):
+            raise ValueError("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`")
+        if self.source != "gauge" and self.threshold > 1:
+            raise ValueError("`threshold` is a share of columns: 0 to 1")
+        return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features without their view: `usage_agg_30d_fv:skips_7d` is column `skips_7d`."""
+        return tuple(name.rpartition(":")[2] for name in self.features)
+
+
+class Quality(_Table):
+    """Which columns hold prediction and truth, for comparing predictions with labels."""
+
+    kind: Literal["classification", "regression"] = "classification"
+    prediction: str = "prediction"
+    label: str | None = None
+
+
+class Load(_Table):
+    """Bounds of the load generator for this system; `hosts` beyond loopback must be named here."""
+
+    max_rate: Annotated[float, Key(gt=0, le=MAX_RATE)] = 200.0
+    hosts: tuple[str, ...] = ()
+    engine: Literal["builtin", "locust"] = "builtin"
+
+
+class System(_Table):
+    """One monitored service, as its file describes it; `id` is the file's stem."""
+
+    id: Annotated[str, Key(pattern=rf"^{SYSTEM_ID.pattern}$")]
+    title: Annotated[str, Key(min_length=1, max_length=80)]
+    api: Api = Api()
+    prometheus: PrometheusSource = PrometheusSource()
+    metrics: Metrics = Metrics()
+    panels: Annotated[tuple[Panel, ...], Key(max_length=MAX_PANELS)] = ()
+    alerts: tuple[Alert, ...] = ()
+    status: tuple[Status, ...] = ()
+    request: Request | None = None
+    drift: Drift | None = None
+    quality: Quality | None = None
+    load: Load = Load()
+
+    @model_validator(mode="after")
+    def _panels_differ(self) -> System:
+        ids = [panel.id for panel in self.panels]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"two panels share the id {twice[0]!r}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Systems:
+    """What the system folders hold: the readable ones by id, and one error per file that is not."""
+
+    by_id: Mapping[str, System]
+    broken: tuple[ConfigError, ...]
+
+
+def load_systems(settings: Settings) -> Systems:
+    """Read every `*.toml` of the system folders, shipped ones first. A broken file never hides the others."""
+    found: dict[str, tuple[System, Path]] = {}
+    broken: list[ConfigError] = []
+    for folder in settings.systems_dirs:
+        for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
+            try:
+                system = load_system(path, settings)
+            except ConfigError as error:
+                broken.append(error)
+                continue
+            if system.id in found:
+                first = found[system.id][1]
+                message = f"{path}: a system called {system.id!r} is already defined by {first}; this file is not used."
+                broken.append(ConfigError(message, hint="Rename one of the two files."))
+                continue
+            found[system.id] = (system, path)
+    # StreamFlow, the first reference system, leads; the rest by title.
+    order = sorted(found.values(), key=lambda pair: (pair[0].id != "streamflow", pair[0].title.lower()))
+    return Systems({system.id: system for system, _ in order}, tuple(broken))
+
+
+def load_system(path: Path, settings: Settings) -> System:
+    """One system file. Raises ConfigError that names file, key, value and what is accepted."""
+    if not SYSTEM_ID.fullmatch(path.stem):
+        message = f"{path}: the file's name is the system's id; accepted: {SYSTEM_ID.pattern}.toml"
+        raise ConfigError(message, hint="Rename the file.")
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            message = f"{path}: larger than {MAX_FILE_BYTES} bytes."
+            raise ConfigError(message, hint="A system file holds a few hundred lines at most.")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: cannot be read ({error})."
+        raise ConfigError(message, hint="Save the file as UTF-8 text and check its rights.") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        message = f"{path}: not valid TOML: {error}."
+        raise ConfigError(message, hint="Correct the line named above.") from error
+    try:
+        return System.model_validate({**_expand(raw, settings), "id": path.stem} | _checked_urls(path, raw))
+    except ValidationError as error:
+        raise ConfigError(
+            _sentence(path, error), hint="Correct the file; the console reads it again by itself."
+        ) from error
+
+
+def _checked_urls(path: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate the two service addresses early, for a message in the words of the file."""
+    for table in ("api", "prometheus"):
+        section = raw.get(table)
+        url = section.get("url") if isinstance(section, dict) else None
+        if isinstance(url, str):
+            check_url(f"{path}: key {table}.url", url)
+    return {}
+
+
+def _expand(value: Any, settings: Settings) -> Any:
+    if isinstance(value, str):
+        for name, known in zip(EXPANDED, (settings.home, settings.root), strict=True):
+            value = value.replace(f"${{{name}}}", str(known))
+        return value
+    if isinstance(value, dict):
+        return {key: _expand(item, settings) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, settings) for item in value]
+    return value
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    """The first problem of a file in one sentence: key, value, what is accepted."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    more = f" ({error.error_count() - 1} more after this one)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key {place}; accepted here: {', '.join(_accepted(first['loc']))}.{more}"
+    value = repr(first["input"])
+    shown = value if len(value) <= 120 else value[:117] + "…"  # a whole table as a value would bury the sentence
+    return f"{path}: key {place} is {shown}: {first['msg']}.{more}"
+
+
+def _accepted(place: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = System
+    for part in place[:-1]:
+        known = {spec.alias or name: spec for name, spec in model.model_fields.items()}
+        if str(part) in known:
+            model = _model_in(known[str(part)].annotation) or model
+    keys = [spec.alias or name for name, spec in model.model_fields.items()]
+    return [key for key in keys if key != "id" or model is not System]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
