@@ -1,0 +1,80 @@
+"""Entity and feature views of StreamFlow. This file is the source of names; a home's repository gets a copy of it.
+
+The Parquet files lie beside the repository the copy stands in; their paths are absolute, because Feast's duckdb engine
+takes a relative path from the working directory.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+# Feast loads this file by its own command too, so it is importable alone and imports Feast at the top.
+from feast import Entity, FeatureView, Field, FileSource, ValueType  # noqa: TID253
+from feast.types import Bool, Float64, Int64, String  # noqa: TID253
+
+FEATURES = Path(__file__).resolve().parents[1] / "world" / "streamflow" / "features"
+# No time to live: production reads the newest value however old the sample is. A month that has no row is found
+# by the entity query before, never filled from an older month in silence.
+FOREVER = timedelta(0)
+
+user = Entity(
+    name="user", join_keys=["user_id"], value_type=ValueType.STRING, description="one account, U0001 to U7043"
+)
+
+
+def _source(stem: str) -> FileSource:
+    return FileSource(
+        name=stem,
+        path=str(FEATURES / f"{stem}.parquet"),
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created",
+    )
+
+
+subs_profile_fv = FeatureView(
+    name="subs_profile_fv",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[
+        Field(name="months_active", dtype=Int64),
+        Field(name="monthly_fee", dtype=Float64),
+        Field(name="paperless_billing", dtype=Bool),
+        Field(name="plan_stream_tv", dtype=Bool),
+        Field(name="plan_stream_movies", dtype=Bool),
+        Field(name="net_service", dtype=String),
+    ],
+    source=_source("subs_profile"),
+    online=True,
+)
+usage_agg_30d_fv = FeatureView(
+    name="usage_agg_30d_fv",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[
+        Field(name="watch_hours_30d", dtype=Float64),
+        Field(name="avg_session_mins_7d", dtype=Float64),
+        Field(name="unique_devices_30d", dtype=Int64),
+        Field(name="skips_7d", dtype=Int64),
+        Field(name="rebuffer_events_7d", dtype=Int64),
+    ],
+    source=_source("usage_agg_30d"),
+    online=True,
+)
+payments_agg_90d_fv = FeatureView(
+    name="payments_agg_90d_fv",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[Field(name="failed_payments_90d", dtype=Int64)],
+    source=_source("payments_agg_90d"),
+    online=True,
+)
+support_agg_90d_fv = FeatureView(
+    name="support_agg_90d_fv",
+    entities=[user],
+    ttl=FOREVER,
+    schema=[
+        Field(name="support_tickets_90d", dtype=Int64),
+        Field(name="ticket_avg_resolution_hrs_90d", dtype=Float64),
+    ],
+    source=_source("support_agg_90d"),
+    online=True,
+)

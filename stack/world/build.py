@@ -1,0 +1,144 @@
+"""Make the sample world in a home, or find that it is there already."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from stack.world import story
+from stack.world.place import WorldError, locked, replaced, say, sha256
+
+# The libraries whose version can change the bytes of a file (numpy only through rounding of sums).
+WRITERS: Final = ("numpy", "pyarrow", "scikit-learn", "joblib")
+TRAIN: Final = Path(__file__).parents[1] / "api" / "streamflow" / "train.py"
+SOURCES: Final = (*sorted(Path(__file__).parent.glob("*.py")), TRAIN)
+# Training takes two seconds; a machine that needs two minutes is stuck.
+TRAIN_SECONDS: Final = 120
+
+
+def libraries() -> dict[str, str]:
+    """What the bytes depend on besides the code: library versions."""
+    return {**{name: version(name) for name in WRITERS}, "sqlite": sqlite3.sqlite_version}
+
+
+def generator() -> str:
+    """A hash of the code that makes the world and of the libraries that write it."""
+    digest = hashlib.sha256()
+    for path in SOURCES:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(json.dumps(libraries(), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def read_manifest(home: Path) -> dict[str, Any] | None:
+    """``world.json`` of this home, or None where there is none that can be read."""
+    try:
+        manifest = json.loads((home / "world" / "world.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def is_current(home: Path) -> bool:
+    """Whether the world there was made by this generator and its files have their sizes (no hashing)."""
+    manifest = read_manifest(home)
+    if manifest is None or manifest.get("version") != story.VERSION or manifest.get("seed") != story.SEED:
+        return False
+    if manifest.get("generator") != generator():
+        return False
+    try:
+        return all((home / "world" / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+    except (OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def ensure_world(home: Path, *, force: bool = False) -> bool:
+    """Make ``<home>/world`` unless it is current; True when it was made. Raises WorldError."""
+    if not force and is_current(home):
+        say(f"world: {home / 'world'} is up to date")
+        return False
+    with locked(home):
+        # Another process may have made it while this one waited.
+        if not force and is_current(home):
+            say(f"world: {home / 'world'} is up to date")
+            return False
+        started = time.monotonic()
+        with replaced(home / "world") as folder:
+            _make(folder)
+        size = sum(path.stat().st_size for path in (home / "world").rglob("*") if path.is_file())
+        say(f"world: {home / 'world'} made, {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s")
+    return True
+
+
+def _make(folder: Path) -> None:
+    from stack.world import population, store
+
+    say(f"world: drawing {story.USERS:,} accounts and {len(story.MONTHS)} months")
+    people = population.accounts()
+    months = population.months(people)
+    data = folder / "streamflow"
+    (data / "features").mkdir(parents=True)
+    say("world: writing entities and labels (SQLite)")
+    store.write_database(data / "streamflow.db", people, months)
+    say("world: writing features (Parquet)")
+    store.write_features(data / "features", people, months)
+    say("world: training the churn model on month_000")
+    _train(data)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {
+        "version": story.VERSION,
+        "seed": story.SEED,
+        "generator": generator(),
+        "libraries": libraries(),
+        "months": [
+            {
+                "name": month.name,
+                "as_of": month.as_of,
+                "rows": story.USERS,
+                "labelled": 0 if month.churned is None else story.USERS,
+                "churned": month.churned,
+            }
+            for month in story.MONTHS
+        ],
+        "planted": {
+            "ref": story.PLANTED_REF,
+            "cur": story.PLANTED_CUR,
+            "story": story.PLANTED_STORY,
+            "columns": list(story.PLANTED_COLUMNS),
+        },
+        "levels": [asdict(month) for month in story.MONTHS],
+        "files": {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in files
+        },
+    }
+    (folder / "world.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+
+
+def _train(data: Path) -> None:
+    command = [
+        sys.executable,
+        str(TRAIN),
+        "--features",
+        str(data / "features"),
+        "--labels",
+        str(data / "streamflow.db"),
+        "--as-of",
+        story.MONTHS[0].as_of,
+        "--out",
+        str(data / "model"),
+    ]
+    # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False)
+    if done.returncode:
+        raise WorldError(f"the churn model could not be trained: {done.stderr.strip()[-2000:]}")
+    for line in done.stdout.splitlines():
+        say(f"world: {line}")

@@ -1,0 +1,103 @@
+"""Put folders in place whole: a lock, a temporary folder beside the target, one rename. Standard library only."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+# How long a second process waits for the first: making world, model and Feast repository takes under a minute.
+LOCK_SECONDS: Final = 300.0
+# How often the waiting process looks.
+LOCK_POLL_SECONDS: Final = 0.2
+HASH_BLOCK: Final = 1 << 20
+
+
+class WorldError(Exception):
+    """The sample world or its feature repository cannot be made; the message says what, where and what to do."""
+
+
+def say(text: str) -> None:
+    """One progress line on standard output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the one lock of this home for making folders in it; wait for another process that does.
+
+    The kernel frees the lock when its holder dies. Raises WorldError after LOCK_SECONDS.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        handle = (home / ".world.lock").open("ab")
+    except OSError as error:
+        raise WorldError(f"cannot write in {home}: {error}. Choose another VIGIE_HOME or free some room.") from error
+    with handle:
+        deadline, told = time.monotonic() + LOCK_SECONDS, False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    say(f"world: another process is making {home}; waiting for it")
+                    told = True
+                if time.monotonic() > deadline:
+                    raise WorldError(
+                        f"another process has held {home}/.world.lock for {LOCK_SECONDS:.0f} s; stop it and try again"
+                    ) from None
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target`` that takes its place when the block ends without an error.
+
+    Call it under ``locked``: what an interrupted earlier attempt left is removed first.
+    """
+    for left in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-new-", dir=target.parent))
+    # mkdtemp makes it private; the folder is to be as readable as its neighbours.
+    fresh.chmod(0o755)
+    try:
+        yield fresh
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        old = target.parent / f".{target.name}-old-{os.getpid()}"
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise WorldError(f"cannot write {target}: {error}. Free some room and try again.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
