@@ -1,0 +1,49 @@
+# The commands of the project. Works with GNU Make 3.81 (macOS) and later; without make: `python3 -m stack run`.
+# Another interpreter: `make run PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev stop test check bench clean lock environment
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):[^#]*## /  make \1|/' | column -t -s '|'
+
+run:  ## install what is missing, start the console and the services it watches
+	@$(PYTHON) -m stack run
+
+dev:  ## the same, with pages reloaded when their files change
+	@$(PYTHON) -m stack run --watch
+
+stop:  ## stop the console and its services
+	@$(PYTHON) -m stack down --console
+
+# The environment with the packages that tests and checks need; `run` leaves them in place.
+environment:
+	@$(PYTHON) -m stack env --dev
+
+test: check  ## everything: the checks, then all tests
+	$(VENV)/python -m pytest
+
+check: environment  ## style, types and the import rule
+	$(VENV)/python -m ruff check .
+	$(VENV)/python -m ruff format --check .
+	$(VENV)/python -m mypy
+	$(VENV)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+bench: environment  ## each claim of speed, both sides measured in one run
+	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python "$$script" || exit 1; done
+
+clean:  ## remove the environment and the tools' caches; your runs in var/ and reports/ stay
+	@$(PYTHON) -m stack down --console
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-artifacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The locks name no package index and no machine: they are the same wherever they are made.
+COMPILE := $(VENV)/uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make lock" --quiet
+
+lock:  ## make the locks again from pyproject.toml (needs the environment)
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt

@@ -1,0 +1,255 @@
+"""Prometheus and node exporter: found on this machine, or fetched without root.
+
+In this order: the environment variable (a wrong path is an error, nothing else is tried), PATH, the cache in the
+home directory, Debian's package (`stack.apt`), the official release (`stack.release`). `doctor` shows each step.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack import apt, process, release, state
+from stack.errors import BinaryAbsent, BinaryRefused
+from stack.places import Home
+
+Report = Callable[[str], None]
+
+# `--version` answers in 50 ms; on a laptop that is swapping it may take seconds.
+VERSION_SECONDS = 20.0
+
+ORIGIN = "origin.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of the stack and every name it goes by."""
+
+    name: str
+    variable: str
+    on_path: tuple[str, ...]
+    package: str
+    in_package: str
+    release_version: str
+    # In the output of `--version`: another program of the same name on PATH is not taken.
+    mark: str
+
+
+PROMETHEUS = Program(
+    name="prometheus",
+    variable="VIGIE_PROMETHEUS_BIN",
+    on_path=("prometheus",),
+    package="prometheus",
+    in_package="usr/bin/prometheus",
+    # The release that docker-compose.yml runs too.
+    release_version="2.55.1",
+    mark="prometheus, version ",
+)
+NODE_EXPORTER = Program(
+    name="node_exporter",
+    variable="VIGIE_NODE_EXPORTER_BIN",
+    on_path=("prometheus-node-exporter", "node_exporter"),
+    package="prometheus-node-exporter",
+    in_package="usr/bin/prometheus-node-exporter",
+    release_version="1.8.2",
+    mark="node_exporter, version ",
+)
+PROGRAMS = {program.name: program for program in (PROMETHEUS, NODE_EXPORTER)}
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A usable program: where it is, where it came from, which version it says it is."""
+
+    name: str
+    path: Path
+    source: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of `doctor`: a place that was looked at and what was found there."""
+
+    place: str
+    found: bool
+    text: str
+
+
+def locate(program: Program, home: Home, environ: Mapping[str, str]) -> Binary | None:
+    """Return the program if it is on this machine already; uses no network. Raises BinaryRefused."""
+    named = _named(program, environ)
+    if named is not None:
+        return named
+    return _on_path(program, environ) or _cached(program, home)
+
+
+def fetch(
+    program: Program,
+    home: Home,
+    environ: Mapping[str, str],
+    report: Report,
+    releases: str = release.RELEASES,
+) -> Binary:
+    """Return the program, fetched into the cache when it is not on this machine.
+
+    Raises BinaryRefused for a wrong path in the environment, BinaryAbsent when every step has failed.
+    """
+    present = locate(program, home, environ)
+    if present is not None:
+        return present
+    sources: tuple[tuple[str, Callable[[Path], tuple[str, str]]], ...] = (
+        ("apt", lambda folder: (program.in_package, apt.extract(program.package, folder, report))),
+        ("release", lambda folder: _from_release(program, folder, report, releases)),
+    )
+    failures = []
+    for source, get in sources:
+        try:
+            return _install(program, home, source, get)
+        except BinaryAbsent as error:
+            failures.append(f"{source}: {error}")
+        except OSError as error:
+            failures.append(f"{source}: {error.strerror} ({error.filename})")
+    raise BinaryAbsent(f"no {program.name} ({'; '.join(failures)})", how_to_install())
+
+
+def steps(program: Program, home: Home, environ: Mapping[str, str]) -> list[Step]:
+    """Return what each place says, in the order in which they are tried; downloads nothing."""
+    found = []
+    try:
+        named = _named(program, environ)
+        found.append(Step(program.variable, named is not None, _said(named) if named else "not set"))
+    except BinaryRefused as error:
+        found.append(Step(program.variable, found=False, text=error.line()))
+    on_path = _on_path(program, environ)
+    nothing = f"no {' or '.join(program.on_path)}"
+    found.append(Step("PATH", on_path is not None, _said(on_path) if on_path else nothing))
+    cached = _cached(program, home)
+    found.append(Step("cache", cached is not None, _said(cached) if cached else f"nothing in {home.bin}"))
+    found.append(_apt_step(program))
+    try:
+        name = release.stem(program.name, program.release_version)
+        text = f"{name}.tar.gz, checked against the release's sha256sums (asked only when needed)"
+        found.append(Step("release", found=True, text=text))
+    except BinaryAbsent as error:
+        found.append(Step("release", found=False, text=str(error)))
+    return found
+
+
+def how_to_install(os_release: Path = Path("/etc/os-release")) -> str:
+    """Return the command that installs both programs on this system."""
+    commands = {
+        "debian": "sudo apt-get install prometheus prometheus-node-exporter",
+        "ubuntu": "sudo apt-get install prometheus prometheus-node-exporter",
+        "fedora": "sudo dnf install golang-github-prometheus golang-github-prometheus-node-exporter",
+        "arch": "sudo pacman -S prometheus prometheus-node-exporter",
+        "alpine": "sudo apk add prometheus prometheus-node-exporter",
+    }
+    otherwise = f"Download them from prometheus.io/download and set {PROMETHEUS.variable} and {NODE_EXPORTER.variable}"
+    if not process.LINUX:
+        return "Type `brew install prometheus node_exporter`"
+    try:
+        text = os_release.read_text(encoding="utf-8")
+    except OSError:
+        return otherwise
+    for word in re.findall(r'^(?:ID|ID_LIKE)="?([^"\n]*)', text, re.MULTILINE):
+        for system in word.split():
+            if system in commands:
+                return f"Type `{commands[system]}`"
+    return otherwise
+
+
+def _named(program: Program, environ: Mapping[str, str]) -> Binary | None:
+    named = environ.get(program.variable, "")
+    if not named:
+        return None
+    hint = f"Correct {program.variable}, or unset it to let Vigie look for itself"
+    path = Path(named).expanduser()
+    if not path.is_file():
+        raise BinaryRefused(f"{program.variable}={named} is not a file", hint)
+    binary = _probe(program, path, program.variable)
+    if binary is None:
+        raise BinaryRefused(f"{program.variable}={named} does not run as {program.name}", hint)
+    return binary
+
+
+def _on_path(program: Program, environ: Mapping[str, str]) -> Binary | None:
+    for name in program.on_path:
+        path = shutil.which(name, path=environ.get("PATH", ""))
+        binary = _probe(program, Path(path), "PATH") if path else None
+        if binary is not None:
+            return binary
+    return None
+
+
+def _cached(program: Program, home: Home) -> Binary | None:
+    folder = home.bin / program.name
+    try:
+        origin = json.loads((folder / ORIGIN).read_bytes())
+        path, source = folder / str(origin["binary"]), str(origin["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _probe(program, path, f"cache ({source})")
+
+
+def _probe(program: Program, path: Path, source: str) -> Binary | None:
+    """Run `--version`; None when the file does not run or is another program."""
+    try:
+        answer = subprocess.run(
+            [str(path), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=VERSION_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(re.escape(program.mark) + r"(\S+)", answer.stdout + answer.stderr)
+    return Binary(program.name, path.absolute(), source, match[1]) if match else None
+
+
+def _install(program: Program, home: Home, source: str, get: Callable[[Path], tuple[str, str]]) -> Binary:
+    """Make the program's cache folder in one rename, only with a program in it that runs."""
+    home.bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.bin, prefix=f".{program.name}-") as name:
+        draft = Path(name) / "new"
+        draft.mkdir()
+        inside, origin = get(draft)
+        if _probe(program, draft / inside, source) is None:
+            raise BinaryAbsent(f"{origin} gave a {program.name} that does not run here")
+        facts = {"binary": inside, "source": source, "file": origin}
+        state.replace(draft / ORIGIN, json.dumps(facts, indent=1) + "\n")
+        target = home.bin / program.name
+        if target.exists() and _cached(program, home) is None:
+            # A damaged cache; out of the way in one step, removed with the temporary folder.
+            target.rename(Path(name) / "old")
+        if not target.exists():
+            draft.rename(target)
+    binary = _cached(program, home)
+    if binary is None:
+        raise BinaryAbsent(f"{home.bin / program.name} does not run programs (is it mounted noexec?)")
+    return binary
+
+
+def _from_release(program: Program, folder: Path, report: Report, releases: str) -> tuple[str, str]:
+    path = release.fetch(program.name, program.release_version, folder, report, releases)
+    return path.name, f"{program.name}-{program.release_version}"
+
+
+def _apt_step(program: Program) -> Step:
+    reason = apt.missing()
+    if reason:
+        return Step("apt", found=False, text=reason)
+    file = apt.candidate(program.package)
+    if file:
+        return Step("apt", found=True, text=f"offers {file}")
+    return Step("apt", found=False, text=f"its lists know no {program.package}; `fetch` gets lists of its own")
+
+
+def _said(binary: Binary) -> str:
+    return f"{binary.path} (version {binary.version})"

@@ -1,0 +1,61 @@
+"""Is a service answering: one small thread a service asks it and keeps the latest word."""
+
+import http.client
+import threading
+import time
+
+from stack.places import HOST
+
+# A start is looked at closely, a running service now and then.
+EAGER_SECONDS = 0.1
+CALM_SECONDS = 2.0
+# An answer on loopback takes milliseconds; a service busy with a burst is given this long.
+ANSWER_SECONDS = 3.0
+# One missed answer is a busy moment; silence for this long (seconds) is shown as down.
+SILENCE_SECONDS = 10.0
+
+
+class Probe:
+    """Asks `GET path` until it is closed; `ready`, `silent_for` and `word` are safe to read from anywhere."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._port, self._path = port, path
+        self._closed = threading.Event()
+        self._answered: float | None = None
+        self._since = time.monotonic()
+        self.word = "no answer yet"
+        threading.Thread(target=self._ask_on, name=f"probe-{port}", daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has ever answered 200 and has not been silent for long since."""
+        return self._answered is not None and self.silent_for < SILENCE_SECONDS
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last good answer, since the first question without one."""
+        return time.monotonic() - (self._answered if self._answered is not None else self._since)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed.set()
+
+    def _ask_on(self) -> None:
+        while not self._closed.is_set():
+            self.word = _ask(self._port, self._path)
+            if not self.word:
+                self._answered = time.monotonic()
+            self._closed.wait(CALM_SECONDS if not self.word else EAGER_SECONDS)
+
+
+def _ask(port: int, path: str) -> str:
+    """Return "" for an answer of 200, otherwise what came instead."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {path}: {type(error).__name__}"
+    finally:
+        connection.close()
+    return "" if status == 200 else f"GET {path} answers {status}"

@@ -1,0 +1,131 @@
+"""`stack run`: from a bare checkout to a console that answers, or to the one that runs already."""
+
+import http.client
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from stack import binaries, environment, places, process, state
+from stack.errors import PortTaken, StackError
+from stack.places import HOST, PORTS_TRIED, ROOT, Home
+
+Say = Callable[[str], None]
+
+CONSOLE_PORT = 8501
+
+# `/healthz` on loopback answers in milliseconds; a console whose pages keep a core busy is given this long.
+HEALTH_SECONDS = 1.5
+HEALTH_BYTES = 4096
+# A console that another start has just begun answers within this time (seconds), also on a busy machine.
+BEGINNING_SECONDS = 60.0
+
+
+def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = None, watch: bool = False) -> int:
+    """Become the console (this call does not return then); 0 when one of this home runs already.
+
+    Raises StackError with one line that says what to type.
+    """
+    for program in binaries.PROGRAMS.values():
+        # A wrong path in the environment is said now, not after minutes of installing.
+        binaries.locate(program, home, environ)
+    home.make()
+    if _joined(home, say, port):
+        return 0
+    _check_port(port)
+    environment.check_room(home.path, environment.LATER_BYTES, shutil.disk_usage(home.path).free)
+    python = environment.ensure(ROOT, say, environ)
+    lock = state.Lock(home.stack / "console.lock")
+    if not lock.acquire():
+        return _wait_for_other(home, say, port)
+    chosen = port or places.free_port(CONSOLE_PORT)
+    lock.note(json.dumps({"pid": os.getpid(), "started": process.started(os.getpid()), "port": chosen}))
+    lock.keep_through_exec()
+    _announce(home, environ, chosen, say)
+    return _become_console(python, home, environ, chosen, watch=watch)
+
+
+def ours(home: Home, port: int) -> bool:
+    """Tell whether a console of this home answers on a port."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=HEALTH_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        body = json.loads(connection.getresponse().read(HEALTH_BYTES))
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(body, dict) and body.get("service") == "vigie" and body.get("home") == home.id
+
+
+def find_ours(home: Home, port: int | None = None) -> int | None:
+    """Return the port on which a console of this home answers, None when none does."""
+    noted = console_of(home).get("port")
+    candidates = [port, noted, *range(CONSOLE_PORT, CONSOLE_PORT + PORTS_TRIED)]
+    for candidate in dict.fromkeys(candidates):
+        if isinstance(candidate, int) and not places.port_is_free(candidate) and ours(home, candidate):
+            return candidate
+    return None
+
+
+def console_of(home: Home) -> dict[str, object]:
+    """Return pid, start time and port of the console that `run` started last; empty when nothing is noted."""
+    try:
+        body = json.loads((home.stack / "console.lock").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _joined(home: Home, say: Say, port: int | None) -> bool:
+    running = find_ours(home, port)
+    if running is None:
+        return False
+    say(f"Vigie runs already: http://{HOST}:{running}")
+    say(f"  home {home.path}, logs {home.logs}; `python3 -m stack status` shows what runs where")
+    return True
+
+
+def _check_port(port: int | None) -> None:
+    if port is not None and not places.port_is_free(port):
+        raise PortTaken(
+            f"port {port} belongs to another program",
+            "Type `python3 -m stack run` without --port to take the next free one",
+        )
+
+
+def _wait_for_other(home: Home, say: Say, port: int | None) -> int:
+    say("Another start of this home is under way; waiting for its console.")
+    deadline = time.monotonic() + BEGINNING_SECONDS
+    while time.monotonic() < deadline:
+        if _joined(home, say, port):
+            return 0
+        time.sleep(0.2)
+    pid = console_of(home).get("pid")
+    raise StackError(
+        f"the console of {home.path} (pid {pid}) gives no answer",
+        f"Look in {home.logs}, or type `make stop` and start again",
+    )
+
+
+def _announce(home: Home, environ: Mapping[str, str], port: int, say: Say) -> None:
+    say(f"Vigie: http://{HOST}:{port}   (Ctrl-C stops it and everything it starts)")
+    attached = places.attached_to(environ)
+    if attached:
+        say(f"  attached to the Prometheus of {attached.split('@')[-1]}: no service is started here")
+    else:
+        say("  the services start behind it; `python3 -m stack status` shows what runs where")
+    say(f"  home {home.path}   logs {home.logs}")
+
+
+def _become_console(python: Path, home: Home, environ: Mapping[str, str], port: int, *, watch: bool) -> NoReturn:
+    arguments = ["-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port), "--server.address", HOST]
+    if watch:
+        arguments += ["--server.fileWatcherType", "auto", "--server.runOnSave", "true"]
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    os.execve(python, [str(python), *arguments], places.child_environment(home, environ))  # noqa: S606 - no shell is wanted

@@ -1,0 +1,216 @@
+"""The real plan: Prometheus, node exporter and the prediction APIs of the sample world."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from stack import binaries, process, state
+from stack.errors import BinaryRefused
+from stack.places import HOST, QUIET_ENVIRONMENT, ROOT, Home
+from stack.plan import CannotStart, Plan, Service, Task
+
+PROMETHEUS_PORT = 9090
+NODE_EXPORTER_PORT = 9100
+
+# rate() needs two scrapes: with 2 s a curve moves while one looks at it.
+SCRAPE_SECONDS = 2
+# A demonstration on a laptop: a month of it, and never more than a film's worth of disk.
+RETENTION_TIME = "30d"
+RETENTION_SIZE = "1GB"
+# One unbounded query held a server for 11 s (`count_over_time(vector(1)[1d:1ms])`); the console asks for 1500 points.
+QUERY_LIMITS = ("--query.timeout=10s", "--query.max-samples=5000000", "--query.max-concurrency=4")
+
+# `--help` answers in 50 ms.
+HELP_SECONDS = 20.0
+
+# An API that is told to stop answers what it has begun for this long (seconds), inside the supervisor's grace.
+API_STOP_SECONDS = 1
+
+# System id -> preferred port of the API that the stack can run for it.
+APIS = {"streamflow": 8000}
+
+
+def build(home: Home, environ: Mapping[str, str], console: str, systems: Sequence[str]) -> Plan:
+    """Return the plan for a home: which tasks are due, which services to run."""
+    tasks = [task for program in binaries.PROGRAMS.values() for task in _fetch_tasks(program, home, environ)]
+    tasks.append(
+        Task(
+            "world",
+            "making the sample world",
+            [sys.executable, "-m", "stack.world", "--home", str(home.path)],
+        )
+    )
+    fetched = {task.name for task in tasks}
+    services = [_prometheus(home, environ, fetched), _node_exporter(home, environ, fetched)]
+    services += [_api(system, home) for system in systems]
+    write_prometheus_config(home)
+    return Plan(
+        home=home,
+        root=ROOT,
+        environ=environ,
+        tasks=tasks,
+        services=services,
+        publish=lambda addresses: write_targets(home, addresses, console, systems),
+    )
+
+
+def write_prometheus_config(home: Home) -> None:
+    """Write prometheus.yml: three jobs whose targets stand in files that Prometheus watches."""
+    every = f"{SCRAPE_SECONDS}s"
+    lines = [
+        "# Written by the stack at each start; changes here are lost.",
+        f"global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}",
+        "scrape_configs:",
+    ]
+    for job in ("api", "node-exporter", "console"):
+        lines += [
+            f"  - job_name: {job}",
+            "    metrics_path: /metrics",
+            # A path relative to this file: the home's own path may hold characters that a pattern would take.
+            f"    file_sd_configs: [{{files: [targets/{job}.json], refresh_interval: 5s}}]",
+        ]
+    state.replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
+
+
+def write_targets(home: Home, addresses: Mapping[str, str], console: str, systems: Sequence[str]) -> None:
+    """Write the targets of each job; a job without an address has none."""
+    folder = home.stack / "targets"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    jobs = {
+        "api": [_host_port(addresses[system]) for system in systems if system in addresses],
+        "node-exporter": [_host_port(addresses["node_exporter"])] if "node_exporter" in addresses else [],
+        "console": [console] if console else [],
+    }
+    for job, targets in jobs.items():
+        state.replace(folder / f"{job}.json", json.dumps([{"targets": targets}] if targets else []) + "\n")
+
+
+def users_of(folder: Path) -> list[int]:
+    """Return the processes of this user, other than this one, that have a file open under a folder."""
+    if not process.LINUX:
+        return _users_by_command(str(folder.resolve()))
+    inside = str(folder.resolve()) + os.sep
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and any(file.startswith(inside) for file in _open_files(pid))]
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    """Yield the files a process has open; none for one that has ended or belongs to another user."""
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return
+    for link in links:
+        # Closed since it was listed.
+        with contextlib.suppress(OSError):
+            yield str(link.readlink())
+
+
+def _users_by_command(folder: str) -> list[int]:
+    answer = subprocess.run(
+        ["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False, timeout=process.PS_SECONDS
+    )
+    rows = [line.strip().partition(" ") for line in answer.stdout.splitlines()]
+    return [int(pid) for pid, _, command in rows if f"--storage.tsdb.path={folder}" in command]
+
+
+def _fetch_tasks(program: binaries.Program, home: Home, environ: Mapping[str, str]) -> list[Task]:
+    """Return the task that fetches a program; none when it is here, or when the user named a wrong one."""
+    try:
+        if binaries.locate(program, home, environ) is not None:
+            return []
+    except BinaryRefused:
+        return []
+    command = [sys.executable, "-m", "stack", "fetch", program.name]
+    return [Task(f"fetch-{program.name}", f"fetching {program.name}", command, failure=state.State.ABSENT)]
+
+
+def _located(program: binaries.Program, home: Home, environ: Mapping[str, str]) -> binaries.Binary:
+    try:
+        binary = binaries.locate(program, home, environ)
+    except BinaryRefused as error:
+        raise CannotStart(state.State.ABSENT, error.line()) from error
+    if binary is None:
+        reason = f"no {program.name} on this machine. {binaries.how_to_install()}"
+        raise CannotStart(state.State.ABSENT, reason)
+    return binary
+
+
+def _prometheus(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Service:
+    def command(port: int) -> list[str]:
+        path = _located(binaries.PROMETHEUS, home, environ).path
+        flags = [
+            str(path),
+            f"--config.file={home.stack / 'prometheus.yml'}",
+            f"--storage.tsdb.path={home.prometheus}",
+            f"--storage.tsdb.retention.time={RETENTION_TIME}",
+            f"--storage.tsdb.retention.size={RETENTION_SIZE}",
+            f"--web.listen-address={HOST}:{port}",
+            # By default every web page in the user's browser may read the server: let none.
+            "--web.cors.origin=none",
+            *QUERY_LIMITS,
+        ]
+        known = _help(path)
+        assets = path.parent.parent / "share" / "prometheus" / "web"
+        if "--web.local-assets" in known and assets.is_dir():
+            # Debian's build looks for its pages under /usr/share, where an unpacked package has none.
+            flags.append(f"--web.local-assets={assets}/")
+        if "--storage.tsdb.use-lockfile" in known:
+            flags.append("--storage.tsdb.use-lockfile")
+        return flags
+
+    def in_the_way() -> str:
+        users = users_of(home.prometheus)
+        if not users:
+            return ""
+        pids = ", ".join(map(str, users))
+        return (
+            f"another program (pid {pids}) has {home.prometheus} open, and two servers on one database destroy it. "
+            f"End it (`kill {users[0]}`) and start again, or set VIGIE_HOME to another folder"
+        )
+
+    needs = [task for task in ("fetch-prometheus",) if task in fetched]
+    return Service("prometheus", PROMETHEUS_PORT, "/-/ready", command, needs=needs, in_the_way=in_the_way)
+
+
+def _node_exporter(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Service:
+    def command(port: int) -> list[str]:
+        path = _located(binaries.NODE_EXPORTER, home, environ).path
+        return [str(path), f"--web.listen-address={HOST}:{port}"]
+
+    needs = [task for task in ("fetch-node_exporter",) if task in fetched]
+    return Service("node_exporter", NODE_EXPORTER_PORT, "/", command, needs=needs)
+
+
+def _api(system: str, home: Home) -> Service:
+    folder = ROOT / "stack" / "api" / system
+
+    def command(port: int) -> list[str]:
+        arguments = ["-m", "uvicorn", "--app-dir", str(folder), "service:app", "--host", HOST, "--port", str(port)]
+        # One line a scrape and a request would push every error out of the log.
+        quiet = ["--no-access-log", "--timeout-graceful-shutdown", str(API_STOP_SECONDS)]
+        return [sys.executable, *arguments, *quiet]
+
+    environ = {
+        **QUIET_ENVIRONMENT,
+        f"{system.upper()}_MODEL_DIR": str(home.path / "world" / system / "model"),
+        "FEAST_REPO": str(home.path / "feast"),
+    }
+    return Service(system, APIS[system], "/health", command, needs=("world",), environ=environ)
+
+
+@functools.cache
+def _help(path: Path) -> str:
+    answer = subprocess.run(
+        [str(path), "--help"], capture_output=True, text=True, errors="replace", check=False, timeout=HELP_SECONDS
+    )
+    return answer.stdout + answer.stderr
+
+
+def _host_port(address: str) -> str:
+    return address.split("://", 1)[-1].rstrip("/")
