@@ -14,7 +14,16 @@ from __future__ import annotations
 
 from app.egress.addresses import Checked, check_address, is_loopback_name, shown
 from app.egress.faults import LIBRARY_ERRORS, map_error
-from app.egress.session import DEFAULT_DEADLINE, DEFAULT_MAX_BYTES, USER_AGENT, Answer, Session, get, get_json
+from app.egress.session import (
+    DEFAULT_DEADLINE,
+    DEFAULT_MAX_BYTES,
+    USER_AGENT,
+    Answer,
+    Session,
+    get,
+    get_json,
+    status_hint,
+)
 from app.egress.signin import Credentials, SignIn, credentials
 
 __all__ = [
@@ -34,4 +43,5 @@ __all__ = [
     "is_loopback_name",
     "map_error",
     "shown",
+    "status_hint",
 ]

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -70,8 +71,8 @@ class Answer:
         if self.ok:
             return self
         quoted = f": “{self.excerpt}”" if self.body.strip() else ""
-        hint = STATUS_HINTS.get(self.status, STATUS_HINTS.get(self.status // 100 * 100, ""))
-        raise BadAnswer(f"{self.url} answered HTTP {self.status}{quoted}.", hint=hint, status=self.status)
+        message = f"{self.url} answered HTTP {self.status}{quoted}."
+        raise BadAnswer(message, hint=status_hint(self.status), status=self.status)
 
 
 STATUS_HINTS = {
@@ -84,6 +85,11 @@ STATUS_HINTS = {
     502: "A proxy answers, the server behind it does not.",
     503: "The server is starting or overloaded: try again in a moment.",
 }
+
+
+def status_hint(status: int) -> str:
+    """What to do about an HTTP status; empty when there is no advice."""
+    return STATUS_HINTS.get(status, STATUS_HINTS.get(status // 100 * 100, ""))
 
 
 class Session(requests.Session):
@@ -101,6 +107,7 @@ class Session(requests.Session):
     ) -> None:
         super().__init__()
         self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.deadline, self.max_bytes, self.hosts = deadline, max_bytes, hosts
         self.credentials = auth
         self.auth = Authorization(auth) if auth else None

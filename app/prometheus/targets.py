@@ -1,0 +1,260 @@
+"""Targets as Prometheus sees them, with each scrape error in plain words and the next step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.errors import QueryError
+from app.prometheus.promql import seconds_of, selects
+
+
+class Health(StrEnum):
+    """What the newest scrape said; `unknown` until the first one."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A scrape error in plain words, and what to do next."""
+
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One scrape target. Times in epoch seconds, lengths in seconds; None is unknown. `last_error` is verbatim."""
+
+    job: str
+    instance: str
+    url: str
+    health: Health
+    last_error: str
+    last_scrape: float | None
+    duration: float | None
+    interval: float | None
+    timeout: float | None
+    labels: Mapping[str, str]
+    pool: str = ""
+
+    @property
+    def waiting(self) -> bool:
+        """True until Prometheus has scraped it for the first time (6 to 10 s after its start)."""
+        return self.health is Health.UNKNOWN and self.last_scrape is None
+
+    @property
+    def address(self) -> str:
+        """Host, port and path of the scrape, without scheme, credentials and parameters."""
+        parts = urlsplit(self.url)
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the state means in plain words."""
+        if self.waiting:
+            return Meaning("waiting for the first scrape", "Prometheus scrapes a new target within about 10 seconds.")
+        if self.health is Health.UP:
+            return Meaning("answers", "")
+        if not self.last_error:
+            return Meaning("Prometheus does not know whether it answers", "Wait for the next scrape.")
+        return explain(self.last_error, self)
+
+
+def read_targets(data: Any) -> list[Target]:
+    """`data` of /api/v1/targets as targets: down first, then unknown, then up; by job and instance."""
+    order = {Health.DOWN: 0, Health.UNKNOWN: 1, Health.UP: 2}
+    found = [_target(row) for row in data["activeTargets"]]
+    return sorted(found, key=lambda one: (order[one.health], one.job, one.instance))
+
+
+def of_system(targets: Iterable[Target], selector: str) -> list[Target]:
+    """Those whose labels fit the selector of a system."""
+    return [one for one in targets if selects(selector, one.labels)]
+
+
+def scrape_interval(targets: Iterable[Target], selector: str) -> float | None:
+    """The longest scrape interval among the system's targets, in seconds; None when there is none."""
+    return max((one.interval for one in of_system(targets, selector) if one.interval), default=None)
+
+
+def _target(row: Mapping[str, Any]) -> Target:
+    labels = {str(name): str(value) for name, value in (row.get("labels") or {}).items()}
+    health = str(row.get("health", "unknown"))
+    duration = row.get("lastScrapeDuration")
+    return Target(
+        job=labels.get("job", str(row.get("scrapePool", ""))),
+        instance=labels.get("instance", ""),
+        url=str(row.get("scrapeUrl", "")),
+        health=Health(health) if health in set(Health) else Health.UNKNOWN,
+        last_error=str(row.get("lastError") or ""),
+        last_scrape=moment(row.get("lastScrape")),
+        duration=float(duration) if isinstance(duration, int | float) else None,
+        interval=_seconds(row.get("scrapeInterval")),
+        timeout=_seconds(row.get("scrapeTimeout")),
+        labels=labels,
+        pool=str(row.get("scrapePool", "")),
+    )
+
+
+def moment(text: Any) -> float | None:
+    """RFC 3339 with nanoseconds as epoch seconds; None for Go's zero time and anything else."""
+    if not isinstance(text, str) or text.startswith("0001-"):
+        return None
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(text: Any) -> float | None:
+    try:
+        return seconds_of(text) if isinstance(text, str) else None
+    except QueryError:
+        return None
+
+
+_NOT_METRICS = "|".join(
+    (
+        r"is not a valid start token",
+        r"expected value after metric",
+        r"expected (?:label|metric|equal|timestamp|text|data)",
+        r"unsupported character in float",
+        r"strconv\.ParseFloat",
+        r"data does not end",
+        r"unexpected end of input",
+        r"parse error",
+        r"invalid metric type",
+        r"text format parsing",
+    )
+)
+# Tried in order, the first pattern found decides; {port}, {host} and {timeout} are the target's, others are groups.
+_CAUSES: tuple[tuple[str, str, str], ...] = (
+    (
+        r"connection refused",
+        "connection refused: nothing listens on port {port} of {host}",
+        "Start the service, or correct its port. In a container, 127.0.0.1 is the container: use the service's name.",
+    ),
+    (
+        r"no such host|server misbehaving|Temporary failure in name resolution",
+        "no such host: the name {host} is unknown where Prometheus runs",
+        "Check the spelling. Names like api:8000 exist only inside the compose network; on the host it is 127.0.0.1.",
+    ),
+    (
+        r"context deadline exceeded|Client\.Timeout|i/o timeout",
+        "no complete answer within the scrape timeout of {timeout}",
+        "The service hangs, is overloaded, or a firewall drops the packets: open its /metrics yourself and time it.",
+    ),
+    (
+        r"HTTP status (?:401)",
+        "401: the service wants a user and password, or a token",
+        "Give basic_auth or authorization under this job in the Prometheus configuration.",
+    ),
+    (
+        r"HTTP status (?:403)",
+        "403: the service knows who asks and refuses",
+        "Give this job credentials that may read /metrics, or allow the address of Prometheus.",
+    ),
+    (
+        r"HTTP status (?:404)",
+        "404: the service answers, but has no metrics under this path",
+        "Correct metrics_path; in FastAPI, check that the metrics route is registered.",
+    ),
+    (
+        r"HTTP status (?P<status>5\d\d)",
+        "{status}: the service fails while it writes its metrics",
+        "Read the service's log: the traceback is there.",
+    ),
+    (
+        r"HTTP status (?P<status>\d{3})",
+        "HTTP {status}: the service answers something other than its metrics",
+        "Open the scrape address yourself and look at what comes.",
+    ),
+    (
+        r"stopped after \d+ redirects",
+        "the address redirects in a circle",
+        "Scrape the final address; look at the trailing slash of metrics_path.",
+    ),
+    (
+        r"server gave HTTP response to HTTPS client",
+        "Prometheus speaks https, the service plain http",
+        "Set scheme: http under this job.",
+    ),
+    (
+        r"malformed HTTP (?:response|status)|\\x15\\x03",
+        "the service does not speak plain http; probably it expects https",
+        "Set scheme: https under this job, or correct the port.",
+    ),
+    (
+        r"x509: certificate has expired",
+        "the service's certificate has expired or is not valid yet",
+        "Renew the certificate; check the clock of both machines.",
+    ),
+    (
+        r"x509: certificate signed by unknown authority",
+        "the service's certificate is signed by an authority that Prometheus does not know",
+        "Give tls_config.ca_file under this job.",
+    ),
+    (
+        r"x509: (?:certificate is (?:valid for|not valid)|cannot validate certificate)",
+        "the service's certificate is made out to another name",
+        "Scrape the name in the certificate, or set tls_config.server_name.",
+    ),
+    (
+        r"x509:|tls:",
+        "the encrypted connection failed",
+        "Check tls_config under this job; the exact words are above.",
+    ),
+    (
+        r"unsupported Content-Type \"?(?P<type>[^\";]+)|invalid content type",
+        "the page is not in the metrics format: the service answers another content type",
+        "Correct metrics_path: an HTML or JSON page answers under this address.",
+    ),
+    (
+        _NOT_METRICS,
+        "the page is not in the metrics format (HTML, JSON or a broken line)",
+        "Open the scrape address: correct metrics_path, or the line that the error quotes.",
+    ),
+    (
+        r"sample limit|body size limit|label.*limit|label name limit",
+        "the page holds more than Prometheus is allowed to take from one target",
+        "Raise the limit of this job, or remove a label with many values (an identifier is no label).",
+    ),
+    (
+        r"connection reset|broken pipe|unexpected EOF|: EOF|server closed",
+        "the service closed the connection in the middle of its answer",
+        "It may be restarting or crashing: read its log.",
+    ),
+    (
+        r"no route to host|network is unreachable|host is down",
+        "there is no way to {host} from where Prometheus runs",
+        "Check network, firewall and VPN.",
+    ),
+)
+
+
+def explain(last_error: str, target: Target | None = None) -> Meaning:
+    """A scrape error in plain words. What is not known stays in Prometheus' own words."""
+    facts = {"port": "its port", "host": "the host", "timeout": "the job"}
+    if target is not None:
+        try:
+            parts = urlsplit(target.url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            facts |= {"port": str(port), "host": parts.hostname or "the host"}
+        except ValueError:
+            pass  # an address that is no URL: the general words stay
+        facts["timeout"] = f"{target.timeout:g} s" if target.timeout else "the job"
+    for pattern, text, hint in _CAUSES:
+        found = re.search(pattern, last_error, re.IGNORECASE)
+        if found:
+            known = facts | {name: value for name, value in found.groupdict().items() if value}
+            return Meaning(text.format_map(known), hint)
+    return Meaning(last_error, "These are Prometheus' own words; open the scrape address and look at what answers.")
