@@ -123,9 +123,12 @@ class Prometheus:
             total = 0  # the expression itself is asked next, and its error has the right position
         except VigieError as error:
             return Answer.failed(error, time.monotonic() - started)
+        times = {"start": f"{span.start:.3f}", "end": f"{span.end:.3f}", "step": f"{span.step:g}"}
         chosen = promql.largest(expr, span, limit) if total > limit else expr
-        params = {"start": f"{span.start:.3f}", "end": f"{span.end:.3f}", "step": f"{span.step:g}"}
-        answer = self._answer("/api/v1/query_range", {"query": chosen, **params}, limit, total)
+        answer = self._answer("/api/v1/query_range", {"query": chosen, **times}, limit, total)
+        if chosen is not expr and isinstance(answer.error, QueryError):
+            # Some expressions cannot be compared with their own mean (several metric names): ask for all, then cut.
+            answer = self._answer("/api/v1/query_range", {"query": expr, **times}, limit, total)
         return replace(answer, seconds=time.monotonic() - started)
 
     def series_count(self, expr: str, at: float | None = None) -> int:

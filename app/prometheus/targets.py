@@ -122,19 +122,17 @@ def _seconds(text: Any) -> float | None:
         return None
 
 
-_NOT_METRICS = "|".join(
-    (
-        r"is not a valid start token",
-        r"expected value after metric",
-        r"expected (?:label|metric|equal|timestamp|text|data)",
-        r"unsupported character in float",
-        r"strconv\.ParseFloat",
-        r"data does not end",
-        r"unexpected end of input",
-        r"parse error",
-        r"invalid metric type",
-        r"text format parsing",
-    )
+_NOT_METRICS = (
+    r"is not a valid start token",
+    r"expected value after metric",
+    r"expected (?:label|metric|equal|timestamp|text|data)",
+    r"unsupported character in float",
+    r"strconv\.ParseFloat",
+    r"data does not end",
+    r"unexpected end of input",
+    r"parse error",
+    r"invalid metric type",
+    r"text format parsing",
 )
 # Tried in order, the first pattern found decides; {port}, {host} and {timeout} are the target's, others are groups.
 _CAUSES: tuple[tuple[str, str, str], ...] = (
@@ -219,7 +217,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Correct metrics_path: an HTML or JSON page answers under this address.",
     ),
     (
-        _NOT_METRICS,
+        "|".join(_NOT_METRICS),
         "the page is not in the metrics format (HTML, JSON or a broken line)",
         "Open the scrape address: correct metrics_path, or the line that the error quotes.",
     ),

@@ -1,0 +1,104 @@
+"""The one line in words under each chart: what it shows now, its peak, or why there is nothing to see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.charts.units import Clock, format_time, format_value
+from app.config import Panel
+from app.prometheus import Answer, Series, State, TimeRange
+
+# More numbers than these make no sentence.
+MOST_NAMED = 3
+# The newest sample counts as "now" when it is at most this many steps old: one is the scrape, one the alignment.
+FRESH_STEPS = 3
+# Waiting and drawing take a moment; a range that ended less than this ago ends now.
+FRESH_SECONDS = 15.0
+
+
+def sentence(panel: Panel, answer: Answer, span: TimeRange | None = None, clock: Clock | None = None) -> str:
+    """One line: `12.4 requests a second now, peak 48 at 14:02:10.` `span` tells gaps at the end from now."""
+    clock = clock or Clock()
+    if answer.state is State.ERROR:
+        return _join("Not drawn:", answer.reason, answer.hint)
+    if answer.state is State.EMPTY:
+        return _join("Nothing to draw:", answer.reason, answer.hint)
+    if answer.text:
+        return f"The value is the text “{answer.text}”."
+    said = _numbers(panel, answer, span, clock)
+    if answer.state is State.PARTIAL:
+        return _join(said, f"Incomplete: {answer.reason}", answer.hint)
+    if answer.state is State.STALE:
+        return _join(said, f"Not fresh: {answer.reason}", answer.hint)
+    return said
+
+
+def _join(*parts: str) -> str:
+    """The parts as sentences, each with a full stop unless it introduces the next one."""
+    kept = [part.strip() for part in parts if part.strip()]
+    return " ".join(part if part[-1] in ".:!?…" else f"{part}." for part in kept)
+
+
+def _numbers(panel: Panel, answer: Answer, span: TimeRange | None, clock: Clock) -> str:
+    end, step = _end(answer.series, span)
+    fresh = [one for one in answer.series if one.last and one.last[0] >= end - FRESH_STEPS * step]
+    when = "now" if clock.moment - end <= FRESH_SECONDS + FRESH_STEPS * step else f"at {format_time(end, clock)}"
+    if not fresh:
+        newest = max((one for one in answer.series if one.last), key=lambda one: one.last or (0, 0), default=None)
+        if newest is None or newest.last is None:
+            return "No number in this range."
+        at, value = newest.last
+        return f"No value {when}; last {said(panel, newest, value)} at {format_time(at, clock)}.{_gap_reason(panel)}"
+    peak = _peak(panel, answer.series, clock)
+    if len(fresh) > MOST_NAMED:
+        top = max(fresh, key=lambda one: one.last[1] if one.last else 0.0)
+        highest = said(panel, top, top.last[1] if top.last else None)
+        return f"{len(answer.series)} series; the highest {when} is {highest}{peak}."
+    texts = [said(panel, one, one.last[1] if one.last else None, alone=len(answer.series) == 1) for one in fresh]
+    return f"{', '.join(texts)} {when}{peak}."
+
+
+def _gap_reason(panel: Panel) -> str:
+    return " Without traffic there is nothing to measure." if panel.unit in ("s", "ratio") else ""
+
+
+def said(panel: Panel, series: Series, value: float | None, *, alone: bool = False) -> str:
+    """A value with its name: `12.4 requests a second`, `p95 41 ms`."""
+    name = series.name
+    if panel.unit == "1/s" and alone and name.isalpha():
+        return f"{format_value(value, '1/s', words=True).removesuffix('a second').strip()} {name} a second"
+    text = format_value(value, panel.unit, words=alone and not name)
+    return f"{name} {text}" if name and name != "value" else text
+
+
+def _peak(panel: Panel, series: Sequence[Series], clock: Clock) -> str:
+    """`, peak 48/s at 14:02:10`; nothing for a line that never moves; says so when all is zero."""
+    best: tuple[float, float, str] | None = None
+    lowest = np.inf
+    for one in series:
+        good = np.isfinite(one.values)
+        if not good.any():
+            continue
+        values = np.where(good, one.values, -np.inf)
+        index = int(values.argmax())
+        lowest = min(lowest, float(one.values[good].min()))
+        if best is None or values[index] > best[0]:
+            best = float(values[index]), float(one.times[index]), one.name
+    if best is None:
+        return ""
+    value, at, name = best
+    if value == lowest:
+        return ", all through this range" if value == 0 else ", unchanged through this range"
+    whose = f" ({name})" if len(series) > 1 and name else ""
+    return f", peak {format_value(value, panel.unit)}{whose} at {format_time(at, clock)}"
+
+
+def _end(series: Sequence[Series], span: TimeRange | None) -> tuple[float, float]:
+    """(end, step) of what was asked; without a range, as the samples tell it."""
+    if span is not None:
+        return span.end, span.step
+    end = max((float(one.times[-1]) for one in series if one.times.size), default=0.0)
+    steps = [float(np.diff(one.times).min()) for one in series if one.times.size > 1]
+    return end, min(steps, default=1.0)
