@@ -1,0 +1,64 @@
+"""What a worker module gets and gives back. `app.drift.worker` and `app.load.worker` define `preload` and `run`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.jobs import progress as files
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the directory of its result."""
+
+    state: Literal["done", "failed", "cancelled"] = "done"
+    outcome: str = ""
+    reason: str = ""
+    path: Path | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """One run as its worker sees it. `stopping` is set when it should finish with what it has."""
+
+    run: str
+    kind: str
+    system: str
+    key: str
+    args: Mapping[str, Any]
+    settings: Settings
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _closed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def directory(self) -> Path:
+        """`<home>/runs/<run id>`: exists before the job starts."""
+        return files.directory(self.settings, self.run)
+
+    def progress(self, stage: str, done: int | None = None, total: int | None = None, **detail: Any) -> None:
+        """Say what is being done; safe from any thread, and without effect once the job has ended."""
+        with self._lock:
+            if self._closed:
+                return
+            now = time.time()
+            old = files.load(self.directory) or files.Progress(
+                self.run, self.kind, self.system, self.key, "running", created=now
+            )
+            new = replace(
+                old, state="running", stage=stage, done=done, total=total, started=old.started or now, detail=detail
+            )
+            files.write(self.directory, new)
+
+    def close(self) -> None:
+        """Write no more progress: the host writes the last word."""
+        with self._lock:
+            self._closed = True

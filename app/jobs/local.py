@@ -1,0 +1,149 @@
+"""Run a job and wait for its end: through the host when one answers, otherwise here, under the same lock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from app.errors import HostUnavailable, JobError
+from app.jobs import client
+from app.jobs.kinds import KINDS, Kind
+from app.jobs.progress import Progress, read_progress
+
+if TYPE_CHECKING:
+    from app.config import Settings
+    from app.jobs.runs import ActiveRun
+    from app.ledger import Run
+
+# How often the progress of a run is looked at: a person sees no difference below this.
+POLL_SECONDS = 0.2
+
+Watcher = Callable[[Progress], None]
+
+
+def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this order everywhere
+    settings: Settings,
+    kind: str,
+    system: str,
+    key: str,
+    args: Mapping[str, Any],
+    on_progress: Watcher | None = None,
+    *,
+    kinds: Mapping[str, Kind] = KINDS,
+) -> Run:
+    """Run the job in a worker of this process, without a host. When the key runs elsewhere, wait for that run.
+
+    Ctrl-C and SIGTERM cancel the run (state `cancelled`). The result is the row as it ended; it never raises JobFailed.
+    """
+    from app.jobs.runs import ActiveRun, KeyHeld, Request
+
+    found = kinds.get(kind)
+    if found is None:
+        raise JobError(f"There is no job of kind {kind!r}; known: {', '.join(sorted(kinds))}.")
+    try:
+        active = ActiveRun(settings, Request(kind, system, key, dict(args)))
+    except KeyHeld as held:
+        return _follow(settings, held.run, on_progress)
+    return asyncio.run(_carry(active, found, on_progress))
+
+
+def run_and_wait(  # noqa: PLR0917 - as run_here
+    settings: Settings, kind: str, system: str, key: str, args: Mapping[str, Any], on_progress: Watcher | None = None
+) -> Run:
+    """Through the host when one answers (Ctrl-C cancels there too), otherwise `run_here`."""
+    try:
+        started = client.start(settings, kind, system, key, args)
+    except HostUnavailable:
+        return run_here(settings, kind, system, key, args, on_progress)
+    try:
+        return _follow(settings, started.run, on_progress)
+    except KeyboardInterrupt:
+        # A run that somebody else started is theirs: leaving it is not ending it.
+        if started.joined:
+            raise
+        client.cancel(settings, started.run)
+        return _follow(settings, started.run, on_progress)
+
+
+def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
+    """Look at a run's progress until it has ended."""
+    seen: Progress | None = None
+    while True:
+        now = read_progress(settings, run)
+        if now is None:
+            raise JobError(
+                f"The run {run} has lost its directory under {settings.home / 'runs'}.", hint="Start it again."
+            )
+        if now != seen and on_progress is not None:
+            on_progress(now)
+        seen = now
+        if now.final:
+            return as_run(now)
+        time.sleep(POLL_SECONDS)
+
+
+def as_run(progress: Progress) -> Run:
+    """The ledger's row as the progress file tells it."""
+    from app.ledger import Run, State
+
+    return Run(
+        id=progress.run,
+        kind=progress.kind,
+        system=progress.system,
+        key=progress.key,
+        state=State(progress.state),
+        created=progress.created,
+        started=progress.started,
+        finished=progress.finished,
+        outcome=progress.outcome,
+        reason=progress.reason,
+        path=progress.path,
+    )
+
+
+async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> Run:
+    from app.jobs.child import Child
+    from app.jobs.execute import Ending, Stop, carry_out
+
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop.ask)
+    watching = asyncio.create_task(_watch(active, on_progress)) if on_progress else None
+    ending = Ending("interrupted", reason="the command that ran it ended")
+    try:
+        active.running("starting")
+        try:
+            child = await Child.spawn(kind, active.settings)
+        except OSError as error:
+            ending = Ending("failed", reason=f"no worker could be started ({error.strerror})")
+        else:
+            try:
+                ending = await carry_out(active, kind, child, stop)
+            finally:
+                await child.end()
+    finally:
+        if watching is not None:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        last = active.end(ending.state, outcome=ending.outcome, reason=ending.reason, path=ending.path)
+    if on_progress is not None:
+        on_progress(last)
+    return as_run(last)
+
+
+async def _watch(active: ActiveRun, on_progress: Watcher) -> None:
+    seen: Progress | None = None
+    while True:
+        now = read_progress(active.settings, active.id)
+        if now is not None and now != seen:
+            on_progress(now)
+            seen = now
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,119 @@
+"""Where the job host of one VIGIE_HOME is found: its lock, its socket, and the note that tells both."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import JobError
+from app.jobs.alive import Owner, myself
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+# A Unix socket address holds 108 bytes on Linux and 104 on macOS, the final zero included.
+MAX_SOCKET_PATH = 100
+# Waiting connections: every page of every tab at once, and room.
+BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """`<home>/jobs.json`: the socket and the process of the host that serves, or last served, this home."""
+
+    socket: Path
+    owner: Owner
+
+
+def note_path(settings: Settings) -> Path:
+    """Path of the note."""
+    return settings.home / "jobs.json"
+
+
+def read_note(settings: Settings) -> Note | None:
+    """The note, or None when there is none or it is torn."""
+    try:
+        raw = json.loads(note_path(settings).read_bytes())
+        return Note(Path(raw["socket"]), Owner(int(raw["pid"]), str(raw["started"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where a client connects: `<home>/jobs.sock`, or what the note says when that path is too long for a socket."""
+    usual = settings.home / "jobs.sock"
+    if len(os.fsencode(usual)) <= MAX_SOCKET_PATH:
+        return usual
+    note = read_note(settings)
+    return usual if note is None else note.socket
+
+
+def take_host_lock(settings: Settings) -> int | None:
+    """The descriptor that makes this process the host of this home; None when another one is. Keep it open."""
+    path = settings.home / "jobs.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        message = f"{path} cannot be opened ({error.strerror})."
+        raise JobError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket that only this user can connect to, and the note. Call with the host lock held."""
+    _sweep(settings)
+    path = settings.home / "jobs.sock"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        path = Path(tempfile.mkdtemp(prefix="vigie-")) / "jobs.sock"  # mkdtemp: 0700, and nobody else's
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        server.bind(str(path))
+        server.listen(BACKLOG)
+    except OSError as error:
+        server.close()
+        message = f"The socket {path} cannot be made ({error.strerror})."
+        raise JobError(message, hint="Set VIGIE_HOME to a folder on a local disk.") from error
+    finally:
+        os.umask(before)
+    owner = myself()
+    note = note_path(settings)
+    part = note.with_name(f".{note.name}.{owner.pid}")
+    part.write_text(json.dumps({"socket": str(path), "pid": owner.pid, "started": owner.started}), encoding="utf-8")
+    part.replace(note)
+    return server
+
+
+def leave(settings: Settings) -> None:
+    """Remove socket and note; call with the host lock held."""
+    _sweep(settings)
+    with contextlib.suppress(OSError):
+        note_path(settings).unlink()
+
+
+def _sweep(settings: Settings) -> None:
+    """Remove the socket of the host before us, and the short folder it may have made for it."""
+    note = read_note(settings)
+    for path in {settings.home / "jobs.sock", *((note.socket,) if note else ())}:
+        try:
+            if stat.S_ISSOCK(path.lstat().st_mode) and path.lstat().st_uid == os.getuid():
+                path.unlink()
+        except OSError:
+            continue
+        if path.parent != settings.home and path.parent.name.startswith("vigie-"):
+            shutil.rmtree(path.parent, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""`<home>/runs/<run id>/progress.json`: what a run is doing, written atomically, read by every page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.jobs.alive import Owner
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+NAME = "progress.json"
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+# A progress file is one screen of numbers; more is not ours.
+MAX_BYTES = 1_000_000
+FINAL = frozenset({"done", "failed", "cancelled", "interrupted"})
+ENDED = "the process that ran it ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One progress file. `state` as in the ledger; `done` of `total` steps where they can be counted."""
+
+    run: str
+    kind: str
+    system: str
+    key: str
+    state: str
+    stage: str = ""
+    done: int | None = None
+    total: int | None = None
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    updated: float = 0.0
+    outcome: str = ""
+    reason: str = ""
+    path: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    owner: Owner | None = None
+
+    @property
+    def final(self) -> bool:
+        """True when the run has ended, however it did."""
+        return self.state in FINAL
+
+    @property
+    def share(self) -> float | None:
+        """Part done, 0 to 1; None when the stage cannot be counted."""
+        return min(1.0, self.done / self.total) if self.total and self.done is not None else None
+
+
+def directory(settings: Settings, run: str) -> Path:
+    """The run's own folder under `<home>/runs`; ValueError for anything but a run id."""
+    if not RUN_ID.fullmatch(run):
+        raise ValueError(f"{run[:80]!r} is no run id")
+    return settings.home / "runs" / run
+
+
+def write(folder: Path, progress: Progress) -> None:
+    """Replace the progress file in one step; `updated` becomes now. No fsync: a power cut loses the run anyway."""
+    text = json.dumps(_plain(asdict(replace(progress, updated=time.time()))), allow_nan=False)
+    # Threads of one worker may report at the same time: each writes a file of its own first.
+    part = folder / f".{NAME}.{os.getpid()}.{threading.get_native_id()}"
+    part.write_text(text, encoding="utf-8")
+    part.replace(folder / NAME)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in what JSON can say: an unknown number is null, never NaN; anything else foreign is its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def load(folder: Path) -> Progress | None:
+    """The progress file as it is, or None when there is none or it is not ours."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            raw = json.loads(file.read(MAX_BYTES))
+        owner = raw.pop("owner", None)
+        known = {name: raw[name] for name in Progress.__slots__ if name in raw}
+        return Progress(**known, owner=Owner(int(owner["pid"]), str(owner["started"])) if owner else None)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def read_progress(settings: Settings, run: str) -> Progress | None:
+    """What a run is doing, or None for an unknown one.
+
+    A run whose owner is gone reads `interrupted`, before anybody has written that down.
+    """
+    try:
+        folder = directory(settings, run)
+    except ValueError:
+        return None
+    found = load(folder)
+    if found is None or found.final or found.owner is None or found.owner.alive:
+        return found
+    # It may have ended properly between the two looks: look once more.
+    again = load(folder)
+    if again is None or again.final:
+        return again
+    return replace(again, state="interrupted", reason=ENDED)

@@ -1,0 +1,155 @@
+"""After a restart: which runs were going when their process ended, and which runs the directories hold."""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import VigieError
+from app.jobs import progress as files
+from app.jobs.local import as_run
+from app.jobs.progress import ENDED, Progress
+from app.jobs.runs import opened
+from app.ledger import GONE, LIVE, MAX_LIMIT, Run, State
+
+if TYPE_CHECKING:
+    from app.config import Settings, Systems
+
+LOG = logging.getLogger("vigie.jobs")
+
+
+def interrupt(settings: Settings) -> list[Run]:
+    """Mark what was queued or running in a process that is gone, in ledger and progress file. Nothing is resumed."""
+    with opened(settings) as ledger:
+        rows = ledger.runs(states=LIVE, limit=MAX_LIMIT)
+        alive = [run.id for run in rows if _alive(settings, run.id)]
+        orphans = ledger.interrupt_orphans(alive, reason=ENDED)
+    for run in orphans:
+        with contextlib.suppress(OSError, ValueError):
+            _write_down(files.directory(settings, run.id))
+        LOG.info("%s (%s) was going when its process ended: interrupted", run.id, run.key)
+    _sweep_locks(settings.home / "jobs")
+    return orphans
+
+
+def _alive(settings: Settings, run: str) -> bool:
+    found = files.read_progress(settings, run)
+    return found is not None and not found.final
+
+
+def _write_down(folder: Path) -> Progress | None:
+    """The progress of a run as it now is; one whose owner is gone is written down as interrupted."""
+    found = files.load(folder)
+    if found is None or found.final or (found.owner is not None and found.owner.alive):
+        return found
+    ended = replace(found, state="interrupted", reason=ENDED, finished=found.updated, path=found.path or str(folder))
+    files.write(folder, ended)
+    return ended
+
+
+def _sweep_locks(folder: Path) -> None:
+    """Remove lock files that nobody holds."""
+    for path in folder.glob("*.lock"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def found_runs(settings: Settings, systems: Systems) -> tuple[dict[str, Run], tuple[str, ...]]:
+    """Every ended run that directories tell of, by id, and the directories that could not be read."""
+    found: dict[str, Run] = {}
+    unreadable: list[str] = []
+    for folder in _folders(settings.home / "runs"):
+        try:
+            told = _write_down(folder)
+        except OSError as error:
+            LOG.warning("%s: %s", folder, error)
+            told = None
+        if told is None or told.run != folder.name:
+            unreadable.append(str(folder))
+        elif told.final:
+            run = as_run(told)
+            found[run.id] = run if Path(run.path).is_dir() else replace(run, path="", reason=GONE)
+    for run in _reports(settings, systems):
+        known = found.get(run.id)
+        found[run.id] = run if known is None else replace(known, path=run.path, reason=known.reason.removeprefix(GONE))
+    return found, tuple(unreadable)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(parent) if files.RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return []
+
+
+def created_at(run: str) -> float:
+    """The moment a run id was given, seconds since the epoch (`20240229T140532Z-1a2b3c`)."""
+    try:
+        return float(calendar.timegm(time.strptime(run[:16], "%Y%m%dT%H%M%SZ")))
+    except ValueError:
+        return 0.0
+
+
+def _reports(settings: Settings, systems: Systems) -> list[Run]:
+    """The runs with a report directory, as their own files tell them."""
+    from app import reports
+
+    runs: list[Run] = []
+    for system in systems.by_id.values():
+        try:
+            folders = reports.scan(reports.report_dir(settings, system))
+        except VigieError as error:
+            LOG.warning("%s", error.text)
+            continue
+        runs += [_report(folder, system.id) for folder in folders]
+    return runs
+
+
+def _report(folder: Path, system: str) -> Run:
+    """A row from `meta.json` and, where there is one, `result.json`. The exact key is only in the progress file."""
+    from app import reports
+    from app.drift.result import Result
+
+    meta = reports.read_meta(folder)
+    created = created_at(meta.run)
+    run = Run(meta.run, meta.kind, system, f"{meta.kind}:{system}:{meta.run}", State.DONE, created, path=str(folder))
+    if "result.json" not in meta.files or meta.kind != "drift":
+        return replace(run, started=created, finished=created)
+    try:
+        result = Result.from_json(reports.read_file(folder, "result.json"))
+    except VigieError as error:
+        return replace(run, started=created, finished=created, reason=error.text)
+    return replace(
+        run,
+        system=result.system,
+        key=f"drift:{result.system}:{result.ref.key}:{result.cur.key}:{result.policy.digest}",
+        started=created,
+        finished=created + result.seconds,
+        outcome=str(result.decision),
+        reason=result.reason,
+    )
+
+
+def retain(settings: Settings, systems: Systems) -> list[str]:
+    """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then say so."""
+    from app import reports
+
+    with opened(settings) as ledger:
+        folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
+        gone = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged())
+        for run in gone:
+            if ledger.get(run) is not None:
+                ledger.update(run, path="", reason=GONE)
+    return gone

@@ -1,0 +1,149 @@
+"""The process one job runs in: `python -m app.jobs.worker KIND MODULE PARENT_PID [--graceful] [--grace SECONDS]`.
+
+Standard input brings JSON lines `{"run", "kind", "system", "key", "args"}`, standard output answers once with
+`{"event": "ready"}` and with `{"event": "done", "state", "outcome", "reason", "path"}` per job. The end of standard
+input, or of the parent, is the end of this process. Everything a library prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from types import FrameType, ModuleType
+from typing import IO, Any
+
+from app.errors import VigieError
+from app.jobs.alive import die_with_parent
+
+# A reason is read on a page and in a table: longer ones are cut, the log has the trace.
+MAX_REASON = 2000
+# Large enough for any result line, small enough to read a runaway one without harm.
+READ_BYTES = 65_536
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve jobs until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m app.jobs.worker")
+    parser.add_argument("kind")
+    parser.add_argument("module")
+    parser.add_argument("parent", type=int)
+    parser.add_argument("--graceful", action="store_true")
+    parser.add_argument("--grace", type=float, default=1.0)
+    options = parser.parse_args(argv)
+    die_with_parent(signal.SIGTERM if options.graceful else signal.SIGKILL, options.parent)
+    answers = _own_stdout()
+    stopping = _Stopping(graceful=options.graceful, grace=options.grace)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(lines, stopping), daemon=True, name="stdin").start()
+    try:
+        module = importlib.import_module(options.module)
+        module.preload()
+    except Exception as error:  # noqa: BLE001  whatever a heavy library raises on import, the host is told
+        traceback.print_exc()
+        _say(answers, {"event": "broken", "reason": f"{options.kind} worker: {_sentence(error)}"})
+        return 1
+    _say(answers, {"event": "ready"})
+    while True:
+        answer = _serve(module, json.loads(lines.get()), stopping)
+        _say(answers, answer)
+
+
+def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> dict[str, Any]:
+    from app.config import Settings
+    from app.jobs.job import Job, Outcome
+
+    try:
+        job = Job(settings=Settings.from_env(), stopping=stopping.event, **request)
+        stopping.busy = True
+        try:
+            outcome: Outcome = module.run(job)
+        finally:
+            job.close()
+            stopping.busy = False
+    except VigieError as error:
+        return {"event": "done", "state": "failed", "outcome": "", "reason": error.text[:MAX_REASON], "path": None}
+    except Exception as error:  # noqa: BLE001  a job that fails in any way is a failed run with a reason
+        traceback.print_exc()
+        return {"event": "done", "state": "failed", "outcome": "", "reason": _sentence(error), "path": None}
+    path = None if outcome.path is None else str(outcome.path.absolute())
+    said = {"state": outcome.state, "outcome": outcome.outcome, "reason": outcome.reason[:MAX_REASON], "path": path}
+    return {"event": "done", **said}
+
+
+class _Stopping:
+    """The one flag of this process, set by SIGTERM or by the end of standard input."""
+
+    def __init__(self, *, graceful: bool, grace: float) -> None:
+        self.event = threading.Event()
+        self.busy = False
+        self._graceful = graceful
+        self._grace = grace
+        # Ctrl-C in a terminal reaches every process of the group: the parent decides what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._asked if graceful else signal.SIG_DFL)
+
+    def _asked(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.busy:
+            os._exit(0)
+        self.event.set()
+        self._end_later()
+
+    def _end_later(self) -> None:
+        """Whatever the job does, this process is gone after the grace: nobody may be left to end it."""
+        timer = threading.Timer(self._grace, os._exit, args=(1,))
+        timer.daemon = True
+        timer.start()
+
+    def parent_gone(self) -> None:
+        """Standard input has ended."""
+        if not (self._graceful and self.busy):
+            os._exit(0)
+        self.event.set()
+        self._end_later()
+
+
+def _read(lines: queue.SimpleQueue[bytes], stopping: _Stopping) -> None:
+    rest = b""
+    while True:
+        try:
+            part = os.read(0, READ_BYTES)
+        except OSError:
+            part = b""
+        if not part:
+            stopping.parent_gone()
+            return
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            lines.put(line)
+
+
+def _own_stdout() -> IO[str]:
+    """Keep standard output for the answers; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(answers: IO[str], message: dict[str, Any]) -> None:
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _sentence(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}".removesuffix(": ")[:MAX_REASON]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
