@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stack import binaries, process, state
 from stack.errors import BinaryRefused
-from stack.places import HOST, QUIET_ENVIRONMENT, ROOT, Home
+from stack.places import HOST, ROOT, Home
 from stack.plan import CannotStart, Plan, Service, Task
 
 PROMETHEUS_PORT = 9090
@@ -38,13 +38,10 @@ APIS = {"streamflow": 8000}
 def build(home: Home, environ: Mapping[str, str], console: str, systems: Sequence[str]) -> Plan:
     """Return the plan for a home: which tasks are due, which services to run."""
     tasks = [task for program in binaries.PROGRAMS.values() for task in _fetch_tasks(program, home, environ)]
-    tasks.append(
-        Task(
-            "world",
-            "making the sample world",
-            [sys.executable, "-m", "stack.world", "--home", str(home.path)],
-        )
-    )
+    if systems:
+        # Without an API nobody reads it now; `python3 -m stack world` makes it all the same.
+        world = [sys.executable, "-m", "stack.world", "--home", str(home.path)]
+        tasks.append(Task("world", "making the sample world", world))
     fetched = {task.name for task in tasks}
     services = [_prometheus(home, environ, fetched), _node_exporter(home, environ, fetched)]
     services += [_api(system, home) for system in systems]
@@ -197,7 +194,6 @@ def _api(system: str, home: Home) -> Service:
         return [sys.executable, *arguments, *quiet]
 
     environ = {
-        **QUIET_ENVIRONMENT,
         f"{system.upper()}_MODEL_DIR": str(home.path / "world" / system / "model"),
         "FEAST_REPO": str(home.path / "feast"),
     }

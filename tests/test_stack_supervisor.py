@@ -1,0 +1,423 @@
+"""The supervisor over real processes: start order, restarts, what it shows, and that nothing outlives it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack import process, state
+from stack.places import Home, free_port
+from stack.state import State
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# How long the slowest step of these tests may take on a busy machine; nothing is asserted about speed.
+PATIENCE = 30.0
+
+FAKE_SERVICE = """
+import http.server, os, signal, subprocess, sys, time
+mode, port, notes = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+with open(notes, "a") as file:
+    file.write(f"{time.time()} {mode} {port} {os.getpid()}\\n")
+if mode == "ends":
+    print("boom: no such table", flush=True)
+    sys.exit(7)
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "parent":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open(notes + ".grandchild", "w") as file:
+        file.write(str(child.pid))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if mode == "unready" else 200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+if mode == "mute":
+    time.sleep(600)
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+FAKE_STACK = """
+import dataclasses, json, os, sys
+from pathlib import Path
+from stack import process, state
+from stack.places import Home
+from stack.plan import CannotStart, Plan, Service, Task
+from stack.supervisor import Supervisor
+
+spec = json.loads(Path(sys.argv[1]).read_text())
+home = Home(Path(spec["home"]))
+home.make()
+lock = state.Lock(home.stack / "lock")
+assert lock.acquire()
+
+def command(mode):
+    def give(port):
+        if mode == "absent":
+            raise CannotStart(state.State.ABSENT, "no such program here")
+        return [sys.executable, spec["service"], mode, str(port), spec["notes"]]
+    return give
+
+def blocked(text):
+    return lambda: text
+
+services = [
+    Service(s["name"], s["port"], "/", command(s["mode"]), needs=s.get("needs", ()), after=s.get("after", ()),
+            start_seconds=s.get("start_seconds", 20.0), in_the_way=blocked(s.get("blocked", "")))
+    for s in spec["services"]
+]
+tasks = [Task(t["name"], t["about"], [sys.executable, "-c", t["code"]], failure=state.State(t.get("failure", "down")))
+         for t in spec.get("tasks", ())]
+def publish(addresses):
+    state.replace(home.stack / "published.json", json.dumps(dict(addresses)))
+if spec.get("no_setpriv"):
+    process._setpriv = lambda: None
+plan = Plan(home, Path.cwd(), {**os.environ, "PYTHONUNBUFFERED": "1"}, tasks, services, publish)
+sys.exit(Supervisor(plan, parent_pipe="--parent-pipe" in sys.argv).run())
+"""
+
+FAKE_CONSOLE = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, *sys.argv[1:], "--parent-pipe"], stdin=subprocess.PIPE, start_new_session=True)
+print(child.pid, flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    child.stdin.close()
+    child.wait(5)
+"""
+
+
+class Stack:
+    """A supervisor of fake services in its own process, and a look at what it shows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = Home(folder / "home")
+        self.notes = folder / "notes.txt"
+        self.notes.touch()
+        (folder / "service.py").write_text(FAKE_SERVICE)
+        (folder / "fake_stack.py").write_text(FAKE_STACK)
+        (folder / "console.py").write_text(FAKE_CONSOLE)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def arguments(self, services: list[dict[str, Any]], **more: Any) -> list[str]:
+        spec = {
+            "home": str(self.home.path),
+            "service": str(self.folder / "service.py"),
+            "notes": str(self.notes),
+            "services": services,
+            **more,
+        }
+        file = self.folder / "spec.json"
+        file.write_text(json.dumps(spec))
+        return [str(self.folder / "fake_stack.py"), str(file)]
+
+    def start(self, services: list[dict[str, Any]], **more: Any) -> "subprocess.Popen[str]":
+        return self._spawn([sys.executable, *self.arguments(services, **more)])
+
+    def start_console(self, services: list[dict[str, Any]]) -> "subprocess.Popen[str]":
+        return self._spawn([sys.executable, str(self.folder / "console.py"), *self.arguments(services)])
+
+    def _spawn(self, command: list[str]) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(child)
+        return child
+
+    def shows(self, name: str) -> state.ServiceState | None:
+        snapshot = state.read(self.home)
+        return snapshot.services.get(name) if snapshot.live else None
+
+    def wait_for(self, name: str, wanted: State, words: str = "") -> state.ServiceState:
+        def there() -> bool:
+            shown = self.shows(name)
+            return shown is not None and shown.state is wanted and words in shown.reason
+
+        wait_until(there, lambda: f"{name}: {self.shows(name)}")
+        shown = self.shows(name)
+        assert shown is not None
+        return shown
+
+    def starts_of(self, mode: str) -> list[str]:
+        return [line for line in self.notes.read_text().splitlines() if line.split()[1] == mode]
+
+    def pids(self) -> list[tuple[int, str]]:
+        snapshot = state.read(self.home)
+        assert snapshot.owner is not None
+        found = [(snapshot.owner.pid, snapshot.owner.started)]
+        return found + [(s.pid, s.started) for s in snapshot.services.values() if s.pid and s.started]
+
+
+def wait_until(there: Callable[[], bool], words: Callable[[], str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not there():
+        assert time.monotonic() < deadline, words()
+        time.sleep(0.05)
+
+
+def all_gone(pids: list[tuple[int, str]]) -> bool:
+    return not any(process.is_running(pid, since) for pid, since in pids)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    it = Stack(tmp_path)
+    yield it
+    left = it.pids() if state.read(it.home).owner else []
+    for child in it.started:
+        child.kill()
+        child.wait()
+    for pid, since in left:
+        process.stop_stranger(pid, since)
+
+
+def two(port: int) -> list[dict[str, Any]]:
+    return [
+        {"name": "first", "mode": "good", "port": port},
+        {"name": "second", "mode": "parent", "port": port, "after": ["first"]},
+    ]
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port(21000 + os.getpid() % 10000)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_process_is_left_when_the_supervisor_gets_a_signal(stack: Stack, port: int, number: signal.Signals) -> None:
+    supervisor = stack.start([two(port)[0], {"name": "second", "mode": "stubborn", "port": port}])
+    stack.wait_for("first", State.UP)
+    stack.wait_for("second", State.UP)
+    pids = stack.pids()
+    assert len(pids) == 3
+
+    supervisor.send_signal(number)
+    supervisor.wait(PATIENCE)
+
+    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+    assert not state.read(stack.home).live
+
+
+def test_children_of_services_end_with_an_orderly_stop(stack: Stack, port: int) -> None:
+    supervisor = stack.start(two(port))
+    stack.wait_for("second", State.UP)
+    grandchild = int(Path(f"{stack.notes}.grandchild").read_text())
+    assert process.started(grandchild)
+
+    supervisor.terminate()
+    supervisor.wait(PATIENCE)
+
+    wait_until(lambda: process.started(grandchild) is None, lambda: f"{grandchild} is left")
+    assert supervisor.returncode == 0
+    shown = state.read(stack.home).services["first"]
+    assert shown.state is State.DOWN
+    assert "SIGTERM" in shown.reason
+    assert shown.pid is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_process_is_left_when_the_console_gets_a_signal(stack: Stack, port: int, number: signal.Signals) -> None:
+    console = stack.start_console(two(port))
+    stack.wait_for("second", State.UP)
+    pids = stack.pids()
+
+    console.send_signal(number)
+    console.wait(PATIENCE)
+
+    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+
+
+def test_ctrl_c_on_the_terminal_is_the_consoles_and_not_the_supervisors(stack: Stack, port: int) -> None:
+    console = stack.start_console(two(port))
+    stack.wait_for("second", State.UP)
+    owner = state.read(stack.home).owner
+    assert owner is not None
+
+    os.kill(owner.pid, signal.SIGINT)
+    os.kill(owner.pid, signal.SIGINT)
+    time.sleep(0.5)
+
+    assert stack.wait_for("second", State.UP)
+    assert owner.runs()
+    assert console.poll() is None
+
+
+@pytest.mark.skipif(not process.LINUX, reason="the parent-death signal is Linux's")
+def test_without_setpriv_the_children_of_a_killed_supervisor_end_too(stack: Stack, port: int) -> None:
+    supervisor = stack.start(two(port)[:1], no_setpriv=True)
+    stack.wait_for("first", State.UP)
+    pids = stack.pids()
+
+    supervisor.kill()
+    supervisor.wait()
+
+    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+
+
+def test_a_service_starts_only_after_its_task_and_the_service_before_it(stack: Stack, port: int) -> None:
+    services = two(port)
+    services[1] = {"name": "second", "mode": "unready", "port": port, "needs": ["world"], "after": ["first"]}
+    code = "import time; print('3 of 12 months', flush=True); time.sleep(1.0)"
+    stack.start(services, tasks=[{"name": "world", "about": "making the world", "code": code}])
+
+    stack.wait_for("second", State.STARTING, "making the world: 3 of 12 months")
+    assert not stack.starts_of("unready")
+    stack.wait_for("first", State.UP)
+    stack.wait_for("second", State.STARTING, "answers 503")
+
+    assert len(stack.starts_of("unready")) == 1
+
+
+def test_a_task_that_fails_is_the_reason_of_the_service_that_needs_it_and_others_run(stack: Stack, port: int) -> None:
+    services = [
+        {"name": "first", "mode": "good", "port": port},
+        {"name": "second", "mode": "good", "port": port, "needs": ["fetch"]},
+    ]
+    code = "import sys; print('cannot reach the mirror'); sys.exit(1)"
+    task = {"name": "fetch", "about": "fetching it", "code": code, "failure": "absent"}
+    stack.start(services, tasks=[task])
+
+    shown = stack.wait_for("second", State.ABSENT, "fetching it failed: cannot reach the mirror")
+    assert shown.url is None
+    stack.wait_for("first", State.UP)
+    published = json.loads((stack.home.stack / "published.json").read_text())
+    assert list(published) == ["first"]
+
+
+def test_a_service_that_cannot_be_had_is_absent_with_its_reason_and_others_run(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "absent", "port": port}, {"name": "second", "mode": "good", "port": port}])
+
+    stack.wait_for("first", State.ABSENT, "no such program here")
+    stack.wait_for("second", State.UP)
+
+
+def test_a_service_that_ends_at_once_is_started_four_times_and_then_shown_as_down(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "ends", "port": port}])
+
+    shown = stack.wait_for("first", State.DOWN, "exit code 7: boom: no such table")
+    assert "4 times in a minute" in shown.reason
+    assert len(stack.starts_of("ends")) == 4
+    assert shown.pid is None
+
+
+def test_a_killed_service_comes_back_with_another_pid(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "good", "port": port}])
+    before = stack.wait_for("first", State.UP)
+    assert before.pid is not None
+
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: (shown := stack.shows("first")) is None or shown.pid != before.pid, lambda: "same pid")
+
+    after = stack.wait_for("first", State.UP)
+    assert after.pid not in {None, before.pid}
+    assert after.url == before.url
+
+
+def test_a_service_that_never_answers_is_shown_as_down_and_keeps_running(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "mute", "port": port, "start_seconds": 0.5}])
+
+    shown = stack.wait_for("first", State.DOWN, "gave no answer")
+    assert process.is_running(shown.pid, shown.started)
+
+
+def test_a_taken_port_is_left_to_its_owner_and_the_next_one_is_shown(stack: Stack, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        stack.start([{"name": "first", "mode": "good", "port": port}])
+        shown = stack.wait_for("first", State.UP)
+
+    assert shown.url != f"http://127.0.0.1:{port}"
+    published = json.loads((stack.home.stack / "published.json").read_text())
+    assert published == {"first": shown.url}
+
+
+def test_what_is_in_the_way_of_a_service_is_its_reason(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "good", "port": port, "blocked": "another program has it open"}])
+
+    stack.wait_for("first", State.DOWN, "another program has it open")
+    assert not stack.starts_of("good")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": 99}', '{"version": 1, "owner": 3, "services": {}}', "\x00\x00"])
+def test_a_stale_or_torn_state_file_does_not_keep_a_stack_from_starting(stack: Stack, port: int, text: str) -> None:
+    stack.home.make()
+    stack.home.state_file.write_text(text)
+
+    stack.start([{"name": "first", "mode": "good", "port": port}])
+
+    stack.wait_for("first", State.UP)
+
+
+def test_what_an_earlier_stack_left_behind_is_ended_before_anything_starts(stack: Stack, port: int) -> None:
+    stack.home.make()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as left:
+        since = process.started(left.pid)
+        assert since is not None
+        old = state.ServiceState(State.UP, pid=left.pid, started=since)
+        innocent = state.ServiceState(State.UP, pid=os.getpid(), started="1")
+        state.write(stack.home, state.Snapshot(state.Owner(99999999, "1"), {"first": old, "second": innocent}))
+
+        stack.start([{"name": "first", "mode": "good", "port": port}])
+
+        assert left.wait(PATIENCE) == -signal.SIGTERM
+    stack.wait_for("first", State.UP)
+
+
+def test_a_pid_that_was_reused_is_not_taken_for_the_owner() -> None:
+    assert state.Owner(os.getpid(), process.started(os.getpid()) or "").runs()
+    assert not state.Owner(os.getpid(), "12").runs()
+
+
+@pytest.mark.skipif(not process.LINUX, reason="reads /proc")
+def test_a_zombie_does_not_count_as_running() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
+        since = process.started(child.pid)
+        wait_until(
+            lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z",
+            lambda: "no zombie",
+        )
+        assert not process.is_running(child.pid, since)
+
+
+def test_logs_are_cut_while_the_service_writes_on(tmp_path: Path) -> None:
+    from stack import logs
+
+    log = tmp_path / "service.log"
+    with logs.append_to(log) as writer:
+        writer.write(b"old line\n" * 100)
+        assert not logs.rotate(log, limit=10_000)
+        assert logs.rotate(log, limit=100)
+        writer.write(b"new line\n")
+
+    assert log.read_bytes() == b"new line\n"
+    assert log.with_name("service.log.1").read_bytes() == b"old line\n" * 100
+    assert logs.last_line(log, since=900) == "new line"
+
+
+def test_nothing_is_written_while_nothing_changes_and_the_last_line_says_that_it_has_stopped(
+    stack: Stack, port: int
+) -> None:
+    supervisor = stack.start([{"name": "first", "mode": "good", "port": port}])
+    stack.wait_for("first", State.UP)
+    written = stack.home.state_file.stat().st_mtime_ns
+    time.sleep(1.2)
+
+    assert stack.home.state_file.stat().st_mtime_ns == written
+    supervisor.terminate()
+    output, _ = supervisor.communicate(timeout=PATIENCE)
+    assert output.splitlines()[-1].endswith("has stopped")
