@@ -1,0 +1,425 @@
+"""From a bare checkout to a console: what is checked first, how the environment is made, which port is taken."""
+
+import ast
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack import apt, environment, launch, places, process, state
+from stack.__main__ import objection
+from stack.errors import EnvironmentFailed, PortTaken
+from stack.places import ROOT, Home
+
+PATIENCE = 60.0
+
+
+def ignore(_: str) -> None:
+    """A `say` that nobody reads."""
+
+
+# -- the interpreter ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "__main__.py"])
+def test_the_first_files_parse_on_python_3_8_so_that_the_message_is_seen(file: str) -> None:
+    ast.parse((ROOT / "stack" / file).read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("version", "system", "words"),
+    [
+        ((3, 8), "posix", "python3.12 -m stack run"),
+        ((3, 10), "posix", "python3.12 -m stack run"),
+        ((3, 14), "posix", "this is Python 3.14"),
+        ((3, 12), "nt", "WSL2"),
+    ],
+)
+def test_an_interpreter_that_cannot_run_it_is_told_in_one_line_what_to_type(
+    version: tuple[int, int], system: str, words: str
+) -> None:
+    line = objection(*version, system)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_the_versions_that_are_accepted_are_those_of_the_project_file() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert wanted == ">=3.11,<3.14"
+    assert [minor for minor in range(6, 20) if not objection(3, minor, "posix")] == [11, 12, 13]
+
+
+def test_the_stack_imports_nothing_outside_the_standard_library_before_the_environment_exists() -> None:
+    code = (
+        "import sys; import stack.commands; "
+        "print([n for n in {m.split('.')[0] for m in sys.modules} - sys.stdlib_module_names if n not in "
+        "('stack', '__main__', 'sitecustomize', 'usercustomize') and not n.startswith('_')])"
+    )
+    answer = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+# -- the environment ----------------------------------------------------------------------------------------------
+
+FAKE_UV = """#!/bin/sh
+echo "$@" >> "{calls}"
+test ! -e "{fails}" || exit 3
+"""
+
+
+class Checkout:
+    """A checkout with locks and an environment whose uv only notes what it was asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls = root / "calls.txt"
+        self.fails = root / "uv-fails"
+        for name in ("requirements.txt", "requirements-dev.txt", "requirements-uv.txt"):
+            (root / name).write_text(f"# {name}\n")
+
+    def with_environment(self) -> "Checkout":
+        scripts = self.root / ".venv" / "bin"
+        scripts.mkdir(parents=True)
+        (scripts / "python").symlink_to(sys.executable)
+        (scripts / "uv").write_text(FAKE_UV.format(calls=self.calls, fails=self.fails))
+        (scripts / "uv").chmod(0o755)
+        return self
+
+    def ensure(self, *, development: bool = False) -> list[str]:
+        """Ensure the environment; return the locks that uv was asked to install by this call."""
+        before = self.asked()
+        environment.ensure(self.root, ignore, os.environ, development=development, free_bytes=lambda _: 10**12)
+        return self.asked()[len(before) :]
+
+    def asked(self) -> list[str]:
+        lines = self.calls.read_text().splitlines() if self.calls.exists() else []
+        return [Path(line.split()[-1]).name for line in lines]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_a_second_start_installs_nothing(checkout: Checkout) -> None:
+    checkout.with_environment()
+    assert checkout.ensure() == ["requirements.txt"]
+    assert checkout.ensure() == []
+
+
+def test_run_leaves_the_packages_for_tests_in_place_also_when_the_runtime_lock_changes(checkout: Checkout) -> None:
+    checkout.with_environment()
+    assert checkout.ensure(development=True) == ["requirements-dev.txt"]
+    assert checkout.ensure() == []
+    (checkout.root / "requirements.txt").write_text("# changed\n")
+    assert checkout.ensure() == ["requirements-dev.txt"]
+    assert checkout.ensure(development=True) == []
+
+
+def test_tests_install_their_packages_over_a_runtime_environment(checkout: Checkout) -> None:
+    checkout.with_environment()
+    checkout.ensure()
+    assert checkout.ensure(development=True) == ["requirements-dev.txt"]
+
+
+def test_a_failed_install_is_said_and_not_taken_for_a_whole_environment(checkout: Checkout) -> None:
+    checkout.with_environment()
+    checkout.fails.touch()
+
+    with pytest.raises(EnvironmentFailed, match="installing the packages failed") as failure:
+        checkout.ensure()
+
+    assert "type the same again" in failure.value.hint
+    assert not environment.is_current(checkout.root)
+    assert (checkout.root / ".venv" / environment.MARKER).exists()
+
+
+def test_no_room_on_the_disk_is_said_before_anything_is_written(checkout: Checkout) -> None:
+    with pytest.raises(EnvironmentFailed, match=r"0\.9 GB free and 2\.5 GB are needed"):
+        environment.ensure(checkout.root, ignore, os.environ, free_bytes=lambda _: 900_000_000)
+
+    assert not (checkout.root / ".venv").exists()
+
+
+def test_of_two_starts_at_once_one_installs_and_the_other_waits(checkout: Checkout) -> None:
+    checkout.with_environment()
+    code = (
+        "import os, sys; from pathlib import Path; from stack import environment; "
+        "environment.ensure(Path(sys.argv[1]), print, os.environ)"
+    )
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code, str(checkout.root)], cwd=ROOT, stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+
+    assert [start.wait(PATIENCE) for start in starts] == [0, 0, 0]
+    assert checkout.asked() == ["requirements.txt"]
+
+
+def test_the_locks_name_no_package_index_and_no_machine() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-uv.txt"):
+        text = (ROOT / name).read_text()
+        assert "--hash=sha256:" in text
+        assert "http" not in text.split("==")[0]
+        assert "--index-url" not in text
+        assert "--find-links" not in text
+        assert "file://" not in text
+
+
+def real_checkout(root: Path) -> Path:
+    """Write the locks of a very small project: the real uv, and one package whose sum stands in the real lock."""
+    text = (ROOT / "requirements-dev.txt").read_text()
+    start = text.index("\niniconfig==") + 1
+    lines = text[start:].splitlines()
+    package = [lines[0], *(line for line in lines[1:4] if line.strip().startswith("--hash"))]
+    (root / "requirements.txt").write_text("\n".join(package).rstrip(" \\") + "\n")
+    shutil.copy(ROOT / "requirements-uv.txt", root)
+    return root
+
+
+def ensure_really(root: Path) -> None:
+    try:
+        environment.ensure(root, print, os.environ, free_bytes=lambda _: 10**12)
+    except EnvironmentFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no package index is reached here: {failure}")
+
+
+def test_an_environment_is_made_from_nothing_and_a_half_made_one_is_made_again(tmp_path: Path) -> None:
+    root = real_checkout(tmp_path)
+    half = root / ".venv"
+    half.mkdir()
+    (half / environment.MARKER).touch()
+    (half / "leftover").touch()
+
+    ensure_really(root)
+
+    assert environment.is_current(root)
+    assert not (half / "leftover").exists()
+    code = "import iniconfig, sys; print(sys.prefix)"
+    answer = subprocess.run([environment.python_of(root), "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == str(half)
+
+
+@pytest.mark.skipif(bool(apt.missing()), reason=apt.missing() or "apt is here")
+def test_without_ensurepip_the_environment_is_made_by_way_of_the_package_of_pips_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = real_checkout(tmp_path)
+    monkeypatch.setattr(environment, "_has", lambda module: module == "venv")
+
+    ensure_really(root)
+
+    assert environment.is_current(root)
+    assert not list((root / ".venv").glob("lib/python*/site-packages/pip"))
+
+
+def test_without_any_pip_the_line_says_which_package_to_install(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_has", lambda module: module == "venv")
+    monkeypatch.setattr(apt, "missing", lambda: "apt-get is not on PATH")
+
+    with pytest.raises(EnvironmentFailed) as failure:
+        environment.ensure(checkout.root, ignore, {"PATH": "/nowhere"}, free_bytes=lambda _: 10**12)
+
+    assert "sudo apt-get install python3" in failure.value.line()
+
+
+# -- the console's port -------------------------------------------------------------------------------------------
+
+
+class Answerer:
+    """Something that answers /healthz on loopback."""
+
+    def __init__(self, body: str) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    it = Home(tmp_path / "home")
+    it.make()
+    return it
+
+
+@pytest.fixture
+def ours(home: Home) -> Iterator[Answerer]:
+    it = Answerer(json.dumps({"service": "vigie", "version": "0", "home": home.id, "pid": 1}))
+    yield it
+    it.close()
+
+
+def test_a_second_run_prints_the_address_of_the_first_and_ends_well(home: Home, ours: Answerer) -> None:
+    said: list[str] = []
+
+    code = launch.run(home, {"PATH": ""}, said.append, port=ours.port)
+
+    assert code == 0
+    assert f"http://127.0.0.1:{ours.port}" in said[0]
+
+
+def test_a_console_that_had_to_take_another_port_is_found_by_its_note(home: Home, ours: Answerer) -> None:
+    (home.stack / "console.lock").write_text(json.dumps({"pid": 1, "started": "1", "port": ours.port}))
+
+    assert launch.find_ours(home) == ours.port
+
+
+@pytest.mark.parametrize("body", ["hello", "[]", '{"service": "vigie", "home": "another"}', "{"])
+def test_what_answers_otherwise_is_somebody_elses(home: Home, body: str) -> None:
+    stranger = Answerer(body)
+    try:
+        assert not launch.ours(home, stranger.port)
+        with pytest.raises(PortTaken) as taken:
+            launch.run(home, {"PATH": ""}, ignore, port=stranger.port)
+    finally:
+        stranger.close()
+    assert str(stranger.port) in taken.value.line()
+    assert "next free" in taken.value.line()
+
+
+def test_the_next_free_port_is_taken_when_the_preferred_one_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not places.port_is_free(port)
+        assert places.free_port(port) > port
+        assert places.free_port(port, taken={port + 1}) > port + 1
+
+
+def test_a_home_is_readable_by_its_owner_alone_and_has_the_id_of_the_contract(tmp_path: Path) -> None:
+    home = Home.from_environ({"VIGIE_HOME": str(tmp_path / "new")})
+    home.make()
+
+    assert home.path.stat().st_mode & 0o777 == 0o700
+    assert home.id == hashlib.sha256(str((tmp_path / "new").resolve()).encode()).hexdigest()[:16]
+    assert Home.from_environ({}).path == ROOT / "var"
+
+
+# -- the command line ---------------------------------------------------------------------------------------------
+
+
+def stack(home: Home, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("VIGIE_", "PROMETHEUS_URL"))}
+    return subprocess.run(
+        [sys.executable, "-m", "stack", *arguments],
+        cwd=ROOT,
+        env={**clean, "VIGIE_HOME": str(home.path), **environ},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("variable", ["VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL"])
+def test_in_attach_mode_up_says_so_and_starts_nothing(home: Home, variable: str) -> None:
+    answer = stack(home, "up", **{variable: "http://prometheus.example:9090"})
+
+    assert answer.returncode == 0
+    assert "attach mode" in answer.stdout
+    assert not home.state_file.exists()
+
+
+def test_a_wrong_binary_is_said_before_anything_is_installed(home: Home) -> None:
+    answer = stack(home, "run", VIGIE_PROMETHEUS_BIN="/nowhere/prometheus")
+
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1
+    assert "VIGIE_PROMETHEUS_BIN=/nowhere/prometheus is not a file" in answer.stderr
+
+
+def test_a_home_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    answer = stack(Home(file / "home"), "run")
+
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert "VIGIE_HOME" in answer.stderr
+
+
+def test_an_api_that_does_not_exist_is_a_usage_error(home: Home) -> None:
+    answer = stack(home, "up", "--systems", "netflix")
+    assert answer.returncode == 2
+    assert "streamflow" in answer.stderr
+
+
+def test_status_and_down_without_a_stack_say_so(home: Home) -> None:
+    status = stack(home, "status")
+    assert status.returncode == 3
+    assert "make run" in status.stdout
+    assert json.loads(stack(home, "status", "--json").stdout)["running"] is False
+    assert stack(home, "down").stdout.startswith("nothing runs")
+
+
+def test_down_stops_the_console_that_run_started(home: Home) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as console:
+        note = {"pid": console.pid, "started": process.started(console.pid), "port": 1}
+        (home.stack / "console.lock").write_text(json.dumps(note))
+        stopper = threading.Thread(target=console.wait)
+        stopper.start()
+
+        answer = stack(home, "down", "--console")
+        stopper.join(PATIENCE)
+
+    assert answer.stdout == f"stopped: console (pid {console.pid})\n"
+    assert console.returncode == -signal.SIGTERM
+
+
+def test_doctor_looks_at_everything_and_starts_nothing(home: Home) -> None:
+    answer = stack(home, "doctor")
+
+    assert answer.returncode == 0, answer.stderr
+    for words in ("python", "environment", "disk", "prometheus: PATH", "node_exporter: apt", "port 9090", "stack"):
+        assert words in answer.stdout
+    assert not home.state_file.exists()
+
+
+def test_a_stack_that_is_stopping_is_waited_for_and_not_joined(home: Home) -> None:
+    from stack import commands
+
+    old = state.Lock(home.stack / "lock")
+    assert old.acquire()
+    me = state.Owner(os.getpid(), process.started(os.getpid()) or "")
+    state.write(home, state.Snapshot(me))
+    assert commands._take_over(state.Lock(home.stack / "lock"), home) == me
+
+    state.write(home, state.Snapshot(state.Owner(me.pid, me.started, stopping=True)))
+    threading.Timer(0.3, old.release).start()
+    assert commands._take_over(state.Lock(home.stack / "lock"), home) is None
+
+
+def test_the_makefile_names_commands_that_exist() -> None:
+    text = (ROOT / "Makefile").read_text()
+    asked = {line.split("-m stack ")[1].split()[0] for line in text.splitlines() if "$(PYTHON) -m stack " in line}
+    assert asked == {"run", "down", "env"}
+    for command in sorted(asked):
+        answer = subprocess.run([sys.executable, "-m", "stack", command, "--help"], cwd=ROOT, capture_output=True)
+        assert answer.returncode == 0
