@@ -137,7 +137,12 @@ def _train(data: Path) -> None:
     ]
     # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise WorldError(f"the churn model was not trained within {TRAIN_SECONDS} s; try again") from error
     if done.returncode:
         raise WorldError(f"the churn model could not be trained: {done.stderr.strip()[-2000:]}")
     for line in done.stdout.splitlines():

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
@@ -80,7 +81,8 @@ def replaced(target: Path) -> Iterator[Path]:
         fresh.rename(target)
         _sync(target.parent)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
+        # A full disk is an OSError from Parquet and an OperationalError from SQLite.
         raise WorldError(f"cannot write {target}: {error}. Free some room and try again.") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -356,6 +356,8 @@ app = FastAPI(
     # FastAPI's own pages load scripts from a CDN; /docs below needs nothing from outside.
     docs_url=None,
     redoc_url=None,
+    # A redirect to /predict would be counted as a second request, and names whatever Host the client sent.
+    redirect_slashes=False,
 )
 app.add_middleware(BodyLimit)
 # Added last, so outermost: it also sees what the limit refuses.
