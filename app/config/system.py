@@ -299,21 +299,21 @@ def load_system(path: Path, settings: Settings) -> System:
         message = f"{path}: not valid TOML: {error}."
         raise ConfigError(message, hint="Correct the line named above.") from error
     try:
-        return System.model_validate({**_expand(raw, settings), "id": path.stem} | _checked_urls(path, raw))
+        _check_urls(path, raw)
+        return System.model_validate({**_expand(raw, settings), "id": path.stem})
     except ValidationError as error:
         raise ConfigError(
             _sentence(path, error), hint="Correct the file; the console reads it again by itself."
         ) from error
 
 
-def _checked_urls(path: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
     """Validate the two service addresses early, for a message in the words of the file."""
     for table in ("api", "prometheus"):
         section = raw.get(table)
         url = section.get("url") if isinstance(section, dict) else None
         if isinstance(url, str):
             check_url(f"{path}: key {table}.url", url)
-    return {}
 
 
 def _expand(value: Any, settings: Settings) -> Any:

@@ -1,0 +1,141 @@
+"""The console's two companion processes: the stack supervisor and the job host.
+
+Both hold the read end of a pipe on standard input and end by themselves when the console is gone, however it went. The
+console never waits for them to be ready and never dies with them: one that ends is started again, with back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.config import Settings, read_state
+
+LOG = logging.getLogger("vigie.children")
+# A companion that ends at once would otherwise be started hundreds of times a minute.
+BACK_OFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+# One that lived this long was healthy: the next back-off starts small again.
+HEALTHY_SECONDS = 60.0
+POLL_SECONDS = 0.5
+# The supervisor promises to stop within 2 s; the server then ends in well under 5 s.
+STOP_SECONDS = 3.0
+# How long the first lines on the terminal wait for the services to come up.
+ANNOUNCE_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+
+
+@dataclass(slots=True)
+class Children:
+    """Starts, watches and ends the companions of one console on `host`:`port`."""
+
+    settings: Settings
+    host: str
+    port: int
+    _rows: list[_Child] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Spawn both and return at once; call inside a running event loop."""
+        jobs = [sys.executable, "-m", "app.jobs", "--parent-pipe"]
+        self._rows = [_Child("job host", jobs)]
+        if not self.settings.attached:
+            console = f"{self.host}:{self.port}"
+            stack = [sys.executable, "-m", "stack", "up", "--parent-pipe", "--console", console]
+            self._rows.insert(0, _Child("stack", stack))
+        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._announce())]
+
+    async def _watch(self) -> None:
+        while True:
+            for row in self._rows:
+                self._tend(row)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _tend(self, row: _Child) -> None:
+        now = time.monotonic()
+        if row.process is not None:
+            status = row.process.poll()
+            if status is None:
+                return
+            self._close(row)
+            # Status 0 means that another console's companion serves this home: look again later, in case it ends.
+            healthy = now - row.started > HEALTHY_SECONDS
+            row.failures = 0 if healthy else row.failures + 1
+            wait = BACK_OFF_SECONDS[min(row.failures, len(BACK_OFF_SECONDS) - 1)]
+            row.due = now + wait
+            if status != 0:
+                LOG.warning("%s ended with status %s; started again in %g s", row.name, status, wait)
+        if now >= row.due:
+            self._spawn(row, now)
+
+    def _spawn(self, row: _Child, now: float) -> None:
+        try:
+            row.process = subprocess.Popen(
+                row.command,
+                cwd=self.settings.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "VIGIE_HOME": str(self.settings.home), "DO_NOT_TRACK": "1"},
+            )
+            row.started = now
+        except OSError:
+            row.failures += 1
+            row.due = now + BACK_OFF_SECONDS[min(row.failures, len(BACK_OFF_SECONDS) - 1)]
+            LOG.exception("%s cannot be started", row.name)
+
+    @staticmethod
+    def _close(row: _Child) -> None:
+        if row.process is not None and row.process.stdin is not None:
+            row.process.stdin.close()
+        row.process = None
+
+    async def stop(self) -> None:
+        """Close the pipes and wait, bounded, for both to end; what is left is killed."""
+        for task in self._tasks:
+            task.cancel()
+        running = [row.process for row in self._rows if row.process is not None]
+        for process in running:
+            if process.stdin is not None:
+                process.stdin.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:  # noqa: ASYNC110 (pids, not events)
+            await asyncio.sleep(0.05)
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    async def _announce(self) -> None:
+        """Print where the console answers, and each service once its state is final."""
+        address = f"http://{self.host}:{self.port}"
+        print(f"\nVigie  {address}\n  logs  {self.settings.home / 'logs'}", flush=True)
+        if self.settings.attached:
+            print(f"  watching  {self.settings.prometheus_url} (nothing is started here)", flush=True)
+            return
+        said: set[str] = set()
+        deadline = time.monotonic() + ANNOUNCE_SECONDS
+        while time.monotonic() < deadline:
+            state = read_state(self.settings)
+            for name, row in state.services.items():
+                if name not in said and row.state in ("up", "down", "absent"):
+                    said.add(name)
+                    why = f" ({row.reason})" if row.reason else ""
+                    print(f"  {name:<14} {row.state:<7} {row.url or '-'}{why}", flush=True)
+            if state.services and len(said) == len(state.services):
+                return
+            await asyncio.sleep(POLL_SECONDS)

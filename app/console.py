@@ -1,0 +1,61 @@
+"""The frame round every page: logo, system picker, navigation over `../pages`, connection line, error boundary."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import streamlit as st
+
+from app.errors import VigieError
+from app.ui import cache, palette, widgets
+
+HERE = Path(__file__).parent
+# How often the foot of the sidebar asks whether Prometheus still answers, in seconds.
+CONNECTION_EVERY = 10
+
+st.set_page_config(page_title="Vigie", page_icon=str(HERE / "ui" / "icon.png"), layout="wide")
+st.html(HERE / "ui" / "style.css")
+st.html(palette.variables())
+st.logo(str(HERE / "ui" / "logo.svg"), size="large", icon_image=str(HERE / "ui" / "icon.png"))
+
+OBSERVE = [
+    st.Page("../pages/overview.py", title="Overview", icon=":material/space_dashboard:", default=True),
+    st.Page("../pages/targets.py", title="Targets", icon=":material/radar:", url_path="targets"),
+    st.Page("../pages/charts.py", title="Charts", icon=":material/show_chart:", url_path="charts"),
+]
+ACT = [
+    st.Page("../pages/traffic.py", title="Generate traffic", icon=":material/bolt:", url_path="traffic"),
+    st.Page("../pages/drift.py", title="Compare months", icon=":material/compare_arrows:", url_path="drift"),
+]
+page = st.navigation({"Observe": OBSERVE, "Act": ACT}, position="hidden")
+
+systems = cache.systems()
+with st.sidebar:
+    widgets.system_picker(systems)
+    for heading, pages in (("Observe", OBSERVE), ("Act", ACT)):
+        st.caption(heading)
+        for entry in pages:
+            st.page_link(entry, query_params=widgets.link_params(), width="stretch")
+    for error in systems.broken:
+        widgets.problem(error, title="A system file is not used")
+
+    @st.fragment(run_every=CONNECTION_EVERY)
+    def connection() -> None:
+        """One line: which Prometheus, where, and whether it answers."""
+        with st.container(key="connection"):
+            st.markdown(cache.connection_line(widgets.system()))
+
+    if systems.by_id:
+        connection()
+
+try:
+    if systems.by_id:
+        page.run()
+    else:
+        widgets.empty("No system file can be read.", "The sidebar says what is wrong with each.")
+except VigieError as error:
+    widgets.problem(error)
+except Exception:
+    logging.getLogger("vigie.console").exception("page %s failed", page.url_path or "overview")
+    widgets.problem(VigieError("Vigie itself failed on this page.", hint="The trace is in logs/console.log."))

@@ -1,0 +1,1 @@
+"""The only helper room with Streamlit: caches, widgets, palette."""

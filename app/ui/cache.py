@@ -1,0 +1,228 @@
+"""Everything pages keep between reruns, with its lifetime in seconds, in one table.
+
+Pages rerun every few seconds for every open tab. Two tabs that ask the same question within a lifetime share one
+answer; nothing here is older than its lifetime, and what failed is not kept longer than what worked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from app import periods as data
+from app.charts import Clock, Context, Mark, ask, kpis
+from app.config import Address, Panel, Settings, StackState, System, Systems, address, load_systems, read_state
+from app.errors import VigieError
+from app.ledger import Ledger, Run
+from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
+from app.prometheus.targets import of_system
+from app.prometheus.targets import scrape_interval as _scrape_interval
+
+# Files edited by hand: a change shows within five seconds.
+SYSTEMS_TTL: Final = 5
+# Scrapes come every 2 s or more; asking twice a second tells nothing new.
+TARGETS_TTL: Final = 1
+QUERY_TTL: Final = 1
+VERSION_TTL: Final = 8
+# Months arrive once a month, but the sample world is made while the page is open.
+PERIODS_TTL: Final = 10
+# A probe costs a connection to a service that may hang.
+PROBE_TTL: Final = 2
+# A short list from a local file, read on every rerun of every page.
+RUNS_TTL: Final = 1
+# Entries per cache: some hundred panels and ranges, a few MB.
+ENTRIES: Final = 400
+# A chart with more bands than this shows nothing else.
+MAX_MARKS: Final = 60
+# A load run lasts a quarter of an hour at most: earlier ones cannot reach into the range.
+LONGEST_RUN: Final = 1000.0
+# Panels are asked for at the same time, so that a slow one does not hold up the rest; Prometheus runs four at once.
+ASK_AT_ONCE: Final = 4
+
+
+@st.cache_resource
+def settings() -> Settings:
+    """The environment of this console."""
+    return Settings.from_env()
+
+
+@st.cache_data(ttl=SYSTEMS_TTL, show_spinner=False)
+def systems() -> Systems:
+    """Every system file."""
+    return load_systems(settings())
+
+
+def stack() -> StackState:
+    """The embedded stack; one small file, read each time."""
+    return read_state(settings())
+
+
+def where(system: System | None, service: str) -> Address:
+    """Where a service answers, and who said so."""
+    return address(settings(), system, service)
+
+
+def prometheus(system: System) -> Prometheus:
+    """A client for this system's Prometheus. Raises EgressError when its address is not known."""
+    return connect(settings(), system)
+
+
+@st.cache_data(ttl=VERSION_TTL, show_spinner=False)
+def _version(system_id: str) -> tuple[str, str, float, VigieError | None]:
+    """Version and address of the system's Prometheus, and when it answered (epoch seconds)."""
+    system = systems().by_id[system_id]
+    url = where(system, "prometheus").url or ""
+    try:
+        return prometheus(system).build(), url, time.time(), None
+    except VigieError as error:
+        return "", url, time.time(), error
+
+
+def prometheus_error(system: System) -> VigieError | None:
+    """None while the system's Prometheus answers, else why it does not."""
+    return _version(system.id)[3]
+
+
+def connection_line(system: System) -> str:
+    """The foot of the sidebar: which Prometheus, where, and how long ago it answered."""
+    version, url, at, error = _version(system.id)
+    place = url.partition("://")[2] or "no address"
+    if error is not None:
+        return f":red[:material/cloud_off:] Prometheus · {place} · does not answer"
+    age = max(0, round(time.time() - at))
+    when = "now" if age < 2 else f"{age} s ago"
+    return f":green[:material/cloud_done:] Prometheus {version} · {place} · answered {when}"
+
+
+@st.cache_data(ttl=TARGETS_TTL, show_spinner=False)
+def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
+    """Every target the Prometheus of this system knows, or why it cannot say."""
+    try:
+        return prometheus(systems().by_id[system_id]).targets(), None
+    except VigieError as error:
+        return [], error
+
+
+@st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
+def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float, zone: str) -> list[Answer]:
+    system = systems().by_id[system_id]
+    by_id = {panel.id: panel for panel in (*system.panels, *kpis.panels(system))}
+    known, _ = targets(system_id)
+    context = Context.of(system, window, span, known)
+    reader = Clock(ZoneInfo(zone))
+
+    def one(name: str) -> Answer:
+        try:
+            # A client each: a slow answer then holds up nobody else's connection.
+            return ask(prometheus(system), by_id[name], context, reader)
+        except VigieError as error:
+            return Answer.failed(error)
+
+    with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
+        return list(pool.map(one, wanted))
+
+
+def answers(system: System, wanted: Sequence[Panel], span: TimeRange, window: float, zone: str) -> list[Answer]:
+    """Each panel over the range, asked for at the same time, in order. A failure is an answer in state ERROR."""
+    return _answers(system.id, tuple(panel.id for panel in wanted), span, window, zone) if wanted else []
+
+
+def scrape_interval(system: System) -> float | None:
+    """How often this system is scraped, in seconds; None when unknown."""
+    return _scrape_interval(targets(system.id)[0], system.prometheus.selector)
+
+
+@st.cache_data(ttl=RUNS_TTL, max_entries=ENTRIES, show_spinner=False)
+def marks(system_id: str, start: float, end: float) -> list[Mark]:
+    """Load and drift runs that lie in a time range, for the bands on every chart. Background traffic is no event."""
+    found = []
+    for run in ledger().runs(system=system_id, since=start - LONGEST_RUN, limit=MAX_MARKS):
+        if run.key.endswith(":background") or run.started is None or run.started > end:
+            continue
+        if (run.finished or end) < start:
+            continue
+        page = {"load": "traffic", "drift": "drift"}.get(run.kind)
+        if page is None:
+            continue
+        text = "traffic" if run.kind == "load" else run.outcome or "comparison"
+        link = f"{page}?system={run.system}&run={run.id}"
+        found.append(Mark(run.started, run.finished if run.kind == "load" else None, run.kind, text, link))
+    return found
+
+
+@st.cache_resource
+def _ledger(url: str) -> Ledger:
+    return Ledger(url)
+
+
+def ledger() -> Ledger:
+    """The index of runs."""
+    return _ledger(settings().ledger_url)
+
+
+@st.cache_data(ttl=RUNS_TTL, max_entries=ENTRIES, show_spinner=False)
+def runs(system_id: str, kind: str, limit: int, since: float | None = None) -> list[Run]:
+    """The newest runs of one kind, newest first."""
+    return ledger().runs(kind=kind, system=system_id, since=since, limit=limit)
+
+
+@st.cache_data(ttl=PERIODS_TTL, show_spinner=False)
+def _periods(system_id: str) -> tuple[list[data.Period], VigieError | None]:
+    try:
+        return data.list_periods(settings(), systems().by_id[system_id]), None
+    except VigieError as error:
+        return [], error
+
+
+def periods(system: System) -> list[data.Period]:
+    """The months of a system. Raises DataError when its source cannot be read."""
+    found, error = _periods(system.id)
+    if error is not None:
+        raise error
+    return found
+
+
+def forget_runs() -> None:
+    """A run has just ended: the next rerun reads the ledger again."""
+    runs.clear()
+
+
+def belongs(system: System, target: Target) -> bool:
+    """Whether a target is one of this system's own."""
+    return bool(of_system([target], system.prometheus.selector))
+
+
+@st.cache_data(ttl=PROBE_TTL, max_entries=ENTRIES, show_spinner=False)
+def probe(url: str) -> str | None:
+    """None when the console itself reaches `url`, else why not."""
+    from app.ui.target_cards import reach
+
+    return reach(url)
+
+
+@st.cache_data(ttl=TARGETS_TTL, show_spinner=False)
+def up_history(system_id: str, seconds: int) -> Answer:
+    """`up` of every target over the last seconds, for the strokes on the cards."""
+    client = prometheus(systems().by_id[system_id])
+    return client.query_range("up", TimeRange.last(seconds))
+
+
+def stack_activity() -> str:
+    """What the embedded stack is busy with, in words; empty when it is not."""
+    busy = [f"{row.name}: {row.reason}" for row in stack().services.values() if row.state == "starting" and row.reason]
+    return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
+
+
+def start_hint(system: System) -> str:
+    """The next step when this system's API is not there."""
+    row = stack().services.get(system.id)
+    if row is not None:
+        return f"The stack says: {row.state}{f', {row.reason}' if row.reason else ''}."
+    if settings().attached:
+        return "Add a job for it to the Prometheus you attached."
+    return "Start it with python -m stack up, or give its address in the system file."

@@ -1,0 +1,138 @@
+"""The explorer: any PromQL expression as table and chart, with the server's own error and its position."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import Context, figure
+from app.charts.export import answer_csv
+from app.charts.panel import merge
+from app.charts.units import format_number
+from app.config import Panel, System
+from app.errors import QueryError, VigieError
+from app.prometheus import Answer, State, TimeRange
+from app.ui import cache, palette, widgets
+from app.ui.panels import PLOT, View
+from app.words import FIRST_QUERIES
+
+HISTORY_KEY = "explorer_history"
+# A person goes back a few steps, not hundreds.
+KEPT = 12
+
+
+def draw(system: System, view: View) -> None:
+    """Expression, result as table and chart, CSV, history."""
+    examples = _examples(system)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        picked = st.selectbox(
+            "Begin with", list(examples), index=None, placeholder="An example, or type below", key="example"
+        )
+        history = st.session_state.setdefault(HISTORY_KEY, [])
+        again = st.selectbox("Asked before", history, index=None, placeholder="Your last expressions", key="again")
+    _take(picked, again)
+    expr = st.text_area("PromQL", key="expr", bind="query-params", height=80, placeholder="rate(…[$window])")
+    st.button("Run", type="primary", icon=":material/play_arrow:")
+    if picked and examples.get(picked) and expr == picked:
+        st.caption(widgets.plain(examples[picked]))
+    if not expr.strip():
+        widgets.empty(
+            "Type an expression, or begin with an example.",
+            "$selector, $window, $rate_interval and $range are filled in.",
+        )
+        return
+    span = TimeRange.last(view.range, scrape=cache.scrape_interval(system))
+    context = Context.of(system, view.window, span, cache.targets(system.id)[0])
+    try:
+        client = cache.prometheus(system)
+        filled = context.fill(expr)
+    except VigieError as error:
+        widgets.problem(error)
+        return
+    now = client.query(filled)
+    if isinstance(now.error, QueryError):
+        _refused(filled, now.error)
+        return
+    if filled != expr:
+        st.code(filled, language="promql", wrap_lines=True)
+    if expr not in history:
+        st.session_state[HISTORY_KEY] = [expr, *history][:KEPT]
+    _table(now)
+    if now.state is State.ERROR or now.kind == "string":
+        return
+    _chart(merge({"": client.query_range(filled, span)}), context)
+
+
+def _examples(system: System) -> dict[str, str]:
+    names = {
+        "requests": system.metrics.requests,
+        "latency": system.metrics.latency,
+        "selector": system.prometheus.selector,
+    }
+    found = {}
+    for expr, words in FIRST_QUERIES:
+        if ("{requests}" in expr and not names["requests"]) or ("{latency}" in expr and not names["latency"]):
+            continue
+        found[expr.format(**names) if "{" in expr else expr] = words
+    return found
+
+
+def _take(picked: str | None, again: str | None) -> None:
+    """A newly picked example or earlier expression replaces the text."""
+    for key, value in (("taken_example", picked), ("taken_again", again)):
+        if value and st.session_state.get(key) != value:
+            st.session_state["expr"] = value
+        st.session_state[key] = value
+
+
+def _refused(expr: str, error: QueryError) -> None:
+    """The server's message, and a caret under the place it names."""
+    widgets.problem(error, title="Prometheus refuses this expression.")
+    if error.position:
+        line, column = error.position
+        lines = expr.splitlines() or [expr]
+        if 1 <= line <= len(lines):
+            st.code("\n".join([*lines[:line], " " * (column - 1) + "^", *lines[line:]]), language=None)
+
+
+def _table(answer: Answer) -> None:
+    if answer.state is State.ERROR:
+        widgets.problem(VigieError(answer.reason, hint=answer.hint))
+        return
+    if answer.text:
+        st.markdown(f"The value is the text “{widgets.plain(answer.text)}”.")
+        return
+    if answer.state is State.EMPTY:
+        widgets.empty(f"Nothing now: {answer.reason}.", answer.hint)
+        return
+    for warning in answer.warnings:
+        st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
+    rows = []
+    for series in answer.series:
+        last = series.last
+        rows.append({**series.labels, "value": format_number(last[1]) if last else "not a number"})
+    at = answer.series[0].times[-1] if answer.series and answer.series[0].times.size else None
+    when = f" at {datetime.fromtimestamp(float(at), tz=widgets.zone()):%H:%M:%S}" if at is not None else ""
+    st.caption(f"{len(answer.series)} of {answer.total_series} series{when} · {answer.seconds * 1000:.0f} ms")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="explorer-table")
+
+
+def _chart(answer: Answer, context: Context) -> None:
+    if answer.state is State.ERROR:
+        widgets.problem(VigieError(answer.reason, hint=answer.hint))
+        return
+    panel = Panel(id="explorer", title="Explorer", expr="up", unit="1")
+    drawn = figure(panel, answer, (), palette.theme(), context.span, clock=widgets.clock(), height=360)
+    st.plotly_chart(drawn, key="plot-explorer", config=PLOT, theme=None)
+    for warning in answer.warnings:
+        st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
+    st.download_button(
+        "Download CSV",
+        lambda: answer_csv(answer),
+        "explorer.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )

@@ -1,0 +1,280 @@
+"""The parts of the Overview page: one look at everything, the answer in words, tiles, services, first steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import streamlit as st
+
+from app.charts import kpis
+from app.charts.units import format_duration, format_value
+from app.config import System
+from app.drift.result import Result
+from app.errors import VigieError
+from app.ledger import Run
+from app.prometheus import Answer, State, Target, TimeRange
+from app.ui import cache, comparison, load_run, widgets
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+# What "now" means on this page: long enough to smooth, short enough to see a change.
+WINDOW = 60.0
+RANGE = 300.0
+# Points of a sparkline: a tile is about 200 pixels wide.
+SPARK = 60
+# From this share of failed requests on a tile is no longer green, and from this one red.
+ERRORS_WARN, ERRORS_BAD = 0.01, 0.05
+RECENT_DRIFT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Everything the page shows, asked once."""
+
+    targets: list[Target]
+    targets_error: VigieError | None
+    answers: dict[str, Answer]
+    load: Run | None
+    drift: Run | None
+    shares: list[float]
+
+
+def look(system: System) -> Now:
+    """Ask Prometheus and the ledger; what fails is part of the answer."""
+    targets, error = cache.targets(system.id)
+    wanted = kpis.panels(system)
+    span = TimeRange.last(RANGE, scrape=cache.scrape_interval(system))
+    answers: dict[str, Answer] = {}
+    if error is None:
+        found = cache.answers(system, wanted, span, WINDOW, str(widgets.zone()))
+        answers = {panel.id: answer for panel, answer in zip(wanted, found, strict=True)}
+    loads = [run for run in cache.runs(system.id, "load", load_run.EARLIER) if not run.key.endswith(":background")]
+    drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.state == "done"]
+    return Now(targets, error, answers, loads[0] if loads else None, drifts[0] if drifts else None, _shares(drifts))
+
+
+def _shares(runs: Sequence[Run]) -> list[float]:
+    results = (comparison.result_of(run) for run in reversed(runs))
+    return [result.share for result in results if result is not None and result.share is not None]
+
+
+def badges(now: Now) -> list[tuple[str, Tone]]:
+    """How many targets are up, in a word and a colour."""
+    if now.targets_error is not None:
+        return [("Prometheus does not answer", "bad")]
+    up = sum(target.health == "up" for target in now.targets)
+    waiting = sum(target.waiting for target in now.targets)
+    if not now.targets:
+        return [("no targets", "unknown")]
+    tone: Tone = "good" if up == len(now.targets) else "unknown" if up + waiting == len(now.targets) else "bad"
+    text = f"{up} of {len(now.targets)} targets up"
+    return [(text + (f", {waiting} waiting for the first scrape" if waiting else ""), tone)]
+
+
+def answer(system: System, now: Now) -> str:
+    """The page in one or two sentences."""
+    return f"{_behaviour(system, now)} {_decision(system, now)}"
+
+
+def _behaviour(system: System, now: Now) -> str:
+    if now.targets_error is not None:
+        return widgets.plain(f"{now.targets_error.text} {cache.stack_activity()}")
+    own = [target for target in now.targets if cache.belongs(system, target)]
+    if not own:
+        return widgets.plain(f"Prometheus does not scrape {system.title}. {cache.start_hint(system)}")
+    down = [target for target in own if target.health == "down"]
+    if down:
+        meaning = down[0].meaning
+        return widgets.plain(f"{system.title} is down: {meaning.text}. {meaning.hint}")
+    if all(target.waiting for target in own):
+        return f"Waiting for the first scrape of {widgets.plain(system.title)}: a few seconds."
+    rps, p95, errors = (_last(now, f"kpi-{name}") for name in ("rps", "p95", "errors"))
+    if rps is None:
+        kpi = now.answers.get("kpi-rps")
+        why = f": {kpi.reason}. {kpi.hint}" if kpi is not None and kpi.reason else "."
+        return widgets.plain(f"The rate of requests is not known yet{why}")
+    if rps == 0:
+        return "No request in the last minute."
+    parts = [f"{format_value(rps, '1/s', words=True)} requests".replace(" a second requests", " requests a second")]
+    if p95 is not None:
+        parts.append(f"p95 {format_value(p95, 's')}")
+    if errors is not None:
+        parts.append("no errors" if errors == 0 else f"{format_value(errors, 'ratio')} errors")
+    return widgets.plain(f"{', '.join(parts)} in the last minute.")
+
+
+def _decision(system: System, now: Now) -> str:
+    if system.drift is None:
+        return ""
+    if system.drift.source == "gauge":
+        return "This system measures its own drift: see Compare months."
+    if now.drift is None:
+        return "No months compared yet."
+    result = comparison.result_of(now.drift)
+    if result is None:
+        return "The last comparison cannot be read: see Compare months."
+    share = f"{result.k} of {result.n} columns drifted" if result.share is not None else "not decided"
+    word = {"NO_ACTION": "no action", "RETRAINING_TRIGGERED": "retraining triggered (SIMULÉ)"}.get(
+        result.decision, "undecided"
+    )
+    return widgets.plain(f"{result.ref.key} → {result.cur.key}: {share}, {word}.")
+
+
+def _last(now: Now, name: str) -> float | None:
+    found = now.answers.get(name)
+    if found is None or not found.series or found.state is State.ERROR:
+        return None
+    values = found.series[0].values
+    # Only the newest step is "now": an older value would be a wrong number.
+    return float(values[-1]) if values.size and math.isfinite(values[-1]) else None
+
+
+def _spark(now: Now, name: str, factor: float = 1.0) -> list[float] | None:
+    found = now.answers.get(name)
+    if found is None or not found.series:
+        return None
+    values = [float(value) * factor for value in found.series[0].values[-SPARK:] if math.isfinite(value)]
+    return values if len(values) > 1 else None
+
+
+def tiles(system: System, now: Now) -> None:
+    """Five numbers with their last minutes."""
+    cells = st.columns(5)
+    kinds = {"kpi-rps": "1/s", "kpi-p95": "s", "kpi-errors": "ratio"}
+    wanted = {panel.id: panel.title for panel in kpis.panels(system)}
+    for cell, (name, unit) in zip(cells, kinds.items(), strict=False):
+        title = wanted.get(name)
+        if title is None:
+            label = {"kpi-rps": "Requests a second", "kpi-p95": "p95 latency", "kpi-errors": "Error rate"}[name]
+            cell.metric(label, "not configured", border=True, help="The system file names no metric for this.")
+            continue
+        value, found = _last(now, name), now.answers.get(name)
+        why = _why_unknown(found, now)
+        cell.metric(
+            f"{title}, 1 min window",
+            _shown(value, unit, why),
+            border=True,
+            chart_data=_spark(now, name),
+            chart_type="area",
+            help=why or None,
+        )
+    _drift_tile(cells[3], now)
+    _load_tile(cells[4], now)
+
+
+def _why_unknown(found: Answer | None, now: Now) -> str:
+    if now.targets_error is not None:
+        return now.targets_error.text
+    if found is None or found.state in (State.EMPTY, State.ERROR):
+        return f"{found.reason}. {found.hint}" if found is not None else "not asked"
+    return ""
+
+
+def _shown(value: float | None, unit: str, why: str) -> str:
+    if value is not None:
+        return format_value(value, unit)
+    return "no traffic" if "no request" in why or "older than" in why or "0 divided" in why else "unknown"
+
+
+def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
+    result: Result | None = comparison.result_of(now.drift) if now.drift else None
+    if result is None or result.share is None:
+        cell.metric("Drift share, last comparison", "none yet" if now.drift is None else "undecided", border=True)
+        return
+    cell.metric(
+        "Drift share, last comparison",
+        f"{result.share:.2f}",
+        f"{result.k} of {result.n} columns, threshold {result.policy.threshold:.2f}",
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        chart_data=now.shares if len(now.shares) > 1 else None,
+        chart_type="bar",
+    )
+
+
+def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
+    result = load_run.result_of(now.load) if now.load else None
+    if result is None:
+        cell.metric("Last traffic", "none yet" if now.load is None else now.load.state, border=True)
+        return
+    counted = (result.get("counted") or {}).get("delta")
+    words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
+    cell.metric(
+        "Last traffic", f"{result.get('sent', 0):,} sent", words, delta_color="off", delta_arrow="off", border=True
+    )
+
+
+def first_steps(system: System, now: Now) -> None:
+    """For somebody who has just arrived: three clicks that show what this is."""
+    if now.load is not None and now.drift is not None:
+        return
+    with st.container(border=True, key="first-steps"):
+        st.markdown("**First steps**")
+        params = widgets.link_params()
+        with st.container(horizontal=True, gap="medium"):
+            done = ":material/check_circle:" if now.load is not None else ":material/counter_1:"
+            st.page_link("../pages/traffic.py", label="Generate traffic", icon=done, query_params=params)
+            st.page_link(
+                "../pages/charts.py", label="Watch it arrive", icon=":material/counter_2:", query_params=params
+            )
+            if system.drift is not None and system.drift.source != "gauge":
+                done = ":material/check_circle:" if now.drift is not None else ":material/counter_3:"
+                st.page_link("../pages/drift.py", label="Compare two months", icon=done, query_params=params)
+
+
+def services(system: System, now: Now) -> None:
+    """What runs, in which state, and where it answers."""
+    st.subheader("Services", anchor=False)
+    rows: list[tuple[str, str, str, str, str]] = []
+    for label, service in (("API", "api"), ("Prometheus", "prometheus")):
+        found = cache.where(system, service)
+        error = now.targets_error if service == "prometheus" else None
+        state = "does not answer" if error is not None and found.url else found.state
+        if found.origin in ("environment", "system file"):
+            reached = (
+                cache.probe(found.url + (system.api.health if service == "api" else "/-/healthy")) if found.url else ""
+            )
+            state = "up" if reached is None else "down"
+        rows.append((label, state, found.url or "", found.reason, found.origin))
+    known = {system.id, "prometheus"}
+    for name, row in cache.stack().services.items():
+        if name not in known:
+            rows.append((name.replace("_", " "), row.state, row.url or "", row.reason, "stack"))
+    rows.append(("Job host", *_job_host(), "console"))
+    if "grafana" not in cache.stack().services:
+        rows.append(("Grafana", "not configured", "", "runs in the full stack (docker compose)", ""))
+    for label, state, url, reason, origin in rows:
+        tone: Tone = {
+            "up": "good",
+            "starting": "warning",
+            "not configured": "unknown",
+            "unknown": "unknown",
+            "absent": "unknown",
+        }.get(state, "bad")  # type: ignore[assignment]
+        place = f"[{url.partition('://')[2]}]({url})" if url else ""
+        told = f" · from the {origin}" if origin in ("environment", "system file") else ""
+        why = f" · {widgets.plain(reason)}" if reason else ""
+        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} {state}] &nbsp; **{label}** &nbsp; {place}{told}{why}")
+
+
+def _job_host() -> tuple[str, str, str]:
+    from app import jobs
+
+    try:
+        status = jobs.ping(cache.settings())
+    except VigieError as error:
+        return "down", "", error.text
+    warm = "drift worker warm" if "drift" in status.warm else "drift worker loads on the first visit of Compare months"
+    return "up", "", f"{warm}; {len(status.running)} running"
+
+
+def ago(at: float) -> str:
+    """`3 min ago`, or the time of day for anything older than an hour."""
+    age = time.time() - at
+    if age > 3600:
+        return f"{datetime.fromtimestamp(at, tz=widgets.zone()):%Y-%m-%d %H:%M}"
+    return f"{format_duration(max(1, age))} ago"

@@ -1,0 +1,328 @@
+"""The parts of the Generate traffic page: presets, a plan of one's own, a run in progress, what came out of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import jobs
+from app.charts.traffic import arrivals_preview, timeline
+from app.config import System
+from app.errors import JobError, VigieError
+from app.ledger import Run
+from app.load import plan as plans
+from app.ui import cache, palette, widgets
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+# Live numbers are worth reading four times a second at most; twice is calm.
+LOOK_EVERY = 0.5
+EARLIER = 15
+LIVE = ("queued", "running")
+MODES = ("N requests", "a rate for a time", "one after another")
+# A result is one screen of numbers plus a timeline of at most a quarter of an hour.
+MAX_RESULT_BYTES = 8_000_000
+PLOT = {"displayModeBar": False}
+
+
+def target_line(system: System) -> str:
+    """Where the requests go, and who said so."""
+    found = cache.where(system, "api")
+    request = system.request
+    assert request is not None
+    if found.url is None:
+        why = f"No address for {system.title}: {found.reason}. {cache.start_hint(system)}"
+        return f":gray[{SHAPES['unknown']}] {widgets.plain(why)}"
+    bound = f"never more than {system.load.max_rate:g} requests a second"
+    return f"{request.method} `{found.url}{request.path}` · address from the {found.origin} · {bound}"
+
+
+def _runs(system: System) -> list[Run]:
+    return cache.runs(system.id, "load", EARLIER)
+
+
+def _background(run: Run) -> bool:
+    return run.key.endswith(":background")
+
+
+def running(system: System) -> Run | None:
+    """The foreground run that is going now."""
+    return next((run for run in _runs(system) if run.state in LIVE and not _background(run)), None)
+
+
+def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
+    """The buttons; the arguments of the one pressed."""
+    pressed = None
+    with st.container(horizontal=True, gap="small", key="presets"):
+        for number, preset in enumerate(plans.presets(system)):
+            kind = "primary" if number == 0 else "secondary"
+            icon = ":material/bolt:" if number == 0 else None
+            if st.button(preset.title, type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
+                pressed = preset.args
+    return pressed
+
+
+def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
+    """A plan of one's own with a preview of its arrivals; its arguments when Start was pressed."""
+    with st.expander("Your own plan"):
+        mode = st.segmented_control("Send", MODES, default=MODES[0], required=True, key="load-mode")
+        args = _form(system, str(mode))
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            months = _months(system)
+            if months:
+                args["period"] = st.selectbox(
+                    "Ids from",
+                    [None, *months],
+                    key="load-period",
+                    format_func=lambda key: months.get(key, "any month"),
+                    width=320,
+                )
+            if system.request is not None and system.request.errors:
+                share = st.number_input("Requests that must fail, %", 0, 100, 0, 5, key="load-errors", width=220)
+                args["errors"] = share / 100
+        try:
+            plan = plans.Plan.from_args(args, system)
+        except VigieError as error:
+            st.warning(widgets.plain(error.text))
+            return None
+        preview = plans.preview(plan)
+        if preview.reason:
+            st.caption(widgets.plain(preview.reason))
+        else:
+            st.plotly_chart(arrivals_preview(preview, theme=palette.theme()), key="preview", config=PLOT)
+        st.caption(f"{plan.requests:,} requests: {plan.words}.")
+        return (
+            args
+            if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=disabled, key="start-own")
+            else None
+        )
+
+
+def _form(system: System, mode: str) -> dict[str, Any]:
+    top = system.load.max_rate
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if mode == MODES[1]:
+            shape = st.selectbox("Shape", ["steady", "ramp", "spike"], key="load-shape", width=140)
+            rate = st.number_input("Rate, requests a second", 0.1, top, min(10.0, top), key="load-rate", width=220)
+            seconds = st.number_input("For, seconds", 1.0, plans.MAX_SECONDS, 30.0, key="load-duration", width=160)
+            return {"shape": shape, "rate": rate, "duration": seconds}
+        count = st.number_input("Requests", 1, plans.MAX_REQUESTS, 100, key="load-count", width=160)
+        if mode == MODES[0]:
+            seconds = st.number_input("Over, seconds", 1.0, plans.MAX_SECONDS, 10.0, key="load-over", width=160)
+            return {"count": count, "duration": seconds}
+        pause = st.number_input(
+            "Pause after each answer, seconds", 0.0, plans.MAX_PAUSE, 0.1, 0.05, key="load-pause", width=260
+        )
+        return {"count": count, "pause": pause}
+
+
+def _months(system: System) -> dict[str | None, str]:
+    fields = system.request.fields.values() if system.request else ()
+    if not any(field.from_ == "period" for field in fields):
+        return {}
+    try:
+        return {period.key: period.name for period in cache.periods(system)}
+    except VigieError as error:
+        st.caption(widgets.plain(error.text))
+        return {}
+
+
+def start(system: System, args: Mapping[str, Any]) -> None:
+    """Start the plan and follow it, here and after a reload."""
+    plan = plans.Plan.from_args(args, system)
+    started = jobs.start(cache.settings(), "load", system.id, plan.key, dict(args))
+    cache.forget_runs()
+    if not plan.background:
+        st.query_params["run"] = started.run
+    st.rerun()
+
+
+def background_switch(system: System) -> None:
+    """One request a second, so that no chart is empty; off at first, and off by itself after a working day."""
+    going = next((run for run in _runs(system) if run.state in LIVE and _background(run)), None)
+    # The switch shows what is, not what was clicked here: another tab may have changed it.
+    wanted = st.toggle(
+        f"Background traffic, {plans.BACKGROUND_RATE:g} request a second",
+        value=going is not None,
+        key=f"background-{system.id}-{going.id if going else 'off'}",
+        help=f"Keeps the charts alive. Ends by itself after {plans.MAX_BACKGROUND_SECONDS / 3600:g} hours. "
+        "Its requests are counted by the service like all others.",
+    )
+    if wanted and going is None:
+        start(system, {"background": True})
+    elif not wanted and going is not None:
+        jobs.cancel(cache.settings(), going.id)
+        _await_end(going.id)
+        cache.forget_runs()
+        st.rerun()
+
+
+def _await_end(run: str, seconds: float = 4.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        progress = jobs.read_progress(cache.settings(), run)
+        if progress is None or progress.final:
+            return
+        time.sleep(0.1)
+
+
+def follow(system: System, run_id: str | None) -> None:
+    """The run of the address, else the one going, else the newest: live numbers or its result."""
+    now = running(system)
+    known = [run for run in _runs(system) if not _background(run)]
+    run = cache.ledger().get(run_id) if run_id else now or (known[0] if known else None)
+    if run is None or run.system != system.id or run.kind != "load":
+        if run_id:
+            widgets.empty("That run is not known for this system.", "It was deleted, or belongs to another system.")
+        else:
+            widgets.empty(
+                "No traffic was generated yet.", "Press the first button: ten seconds later every chart has moved."
+            )
+        return
+    if run.state in LIVE:
+        _live(run)
+    else:
+        _ended(run)
+
+
+def _live(run: Run) -> None:
+    @st.fragment(run_every=LOOK_EVERY)
+    def look() -> None:
+        progress = jobs.read_progress(cache.settings(), run.id)
+        if progress is None or progress.final:
+            cache.forget_runs()
+            st.rerun()
+        with st.container(border=True, key="live"):
+            detail = progress.detail
+            elapsed = max(0.0, time.time() - (progress.started or progress.created))
+            counted = (
+                f" · {progress.done:,} of {progress.total:,}" if progress.total and progress.done is not None else ""
+            )
+            st.progress(
+                progress.share or 0.0, text=f"{widgets.plain(progress.stage or 'starting')}{counted} · {elapsed:.0f} s"
+            )
+            cells = st.columns(6)
+            cells[0].metric("asked", widgets.rate(detail.get("asked_rate")))
+            cells[1].metric("achieved", widgets.rate(detail.get("achieved_rate")))
+            cells[2].metric("answered 2xx", widgets.count(detail.get("ok")))
+            cells[3].metric("failed", widgets.count(detail.get("failed")))
+            cells[4].metric("in flight", widgets.count(detail.get("in_flight")))
+            cells[5].metric("p95", widgets.seconds(detail.get("p95")))
+            if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary"):
+                jobs.cancel(cache.settings(), run.id)
+
+    look()
+
+
+def result_of(run: Run) -> dict[str, Any] | None:
+    """result.json of a load run; None when it has none."""
+    if not run.path:
+        return None
+    path = Path(run.path) / "result.json"
+    try:
+        if path.stat().st_size > MAX_RESULT_BYTES:
+            return None
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _tone(run: Run, result: Mapping[str, Any] | None) -> Tone:
+    if run.state == "done" and result is not None and not result.get("failed"):
+        return "good"
+    return "bad" if run.state == "failed" else "warning"
+
+
+def _ended(run: Run) -> None:
+    result = result_of(run)
+    if result is None:
+        if run.state == "failed":
+            widgets.problem(JobError(run.reason or "No reason was written down."), title="No traffic was sent.")
+        else:
+            widgets.empty(f"This run was {run.state}.", run.reason or "It left no result.")
+        return
+    tone = _tone(run, result)
+    with st.container(border=True, key="load-result"):
+        words = (result.get("plan") or {}).get("words", "")
+        state = {"done": "done", "cancelled": "stopped", "failed": "failed"}.get(run.state, run.state)
+        st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {state}] · {widgets.plain(words)}")
+        with st.container(key="answer"):
+            st.markdown(widgets.plain(str(result.get("sentence") or run.reason)))
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            st.plotly_chart(
+                timeline(result.get("timeline") or [], theme=palette.theme()), key=f"timeline-{run.id}", config=PLOT
+            )
+        with right:
+            _latencies(result)
+            _outcomes(result)
+        with st.container(horizontal=True):
+            st.page_link(
+                "../pages/charts.py",
+                label="Watch it on the charts",
+                icon=":material/show_chart:",
+                query_params=widgets.link_params(),
+            )
+            st.caption(f"run {run.id}")
+
+
+def _latencies(result: Mapping[str, Any]) -> None:
+    rows = []
+    for name, key in (
+        ("response time (from the intended send)", "response"),
+        ("service time (from the actual send)", "service"),
+    ):
+        part = result.get(key) or {}
+        rows.append(
+            {"": name, **{column: widgets.seconds(part.get(column)) for column in ("mean", "p50", "p95", "p99", "max")}}
+        )
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"latency-{result.get('run')}")
+
+
+def _outcomes(result: Mapping[str, Any]) -> None:
+    rows = [
+        {"answer": f"HTTP {status}", "requests": number}
+        for status, number in sorted((result.get("by_status") or {}).items())
+    ]
+    rows += [{"answer": cause, "requests": number} for cause, number in (result.get("errors") or {}).items()]
+    if result.get("not_sent"):
+        rows.append({"answer": "not sent", "requests": result["not_sent"]})
+    st.dataframe(
+        pd.DataFrame(rows or [{"answer": "none", "requests": 0}]), hide_index=True, key=f"outcomes-{result.get('run')}"
+    )
+
+
+def earlier(system: System) -> None:
+    """The last runs, newest first."""
+    found = _runs(system)
+    if not found:
+        return
+    zone = widgets.zone()
+    st.subheader("Earlier runs", anchor=False)
+    rows: Sequence[Mapping[str, Any]] = [
+        {
+            "when": datetime.fromtimestamp(run.created, tz=zone),
+            "kind": "background" if _background(run) else "run",
+            "state": run.state,
+            "what came out": run.reason,
+            "open": f"?system={run.system}&run={run.id}",
+        }
+        for run in found
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="earlier",
+        column_config={
+            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
+            "what came out": st.column_config.TextColumn(width="large"),
+            "open": st.column_config.LinkColumn(display_text="open"),
+        },
+    )

@@ -1,0 +1,40 @@
+"""The colours that mean something, in both themes (`screens.md`), and which theme the reader has."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import streamlit as st
+
+Theme = Literal["light", "dark"]
+Tone = Literal["good", "warning", "bad", "unknown"]
+
+TONES: Final[dict[Theme, dict[str, str]]] = {
+    "light": {"good": "#2E7D4F", "warning": "#8A5A00", "bad": "#B3261E", "unknown": "#5B6674", "quiet": "#5B6674"},
+    "dark": {"good": "#5BC98C", "warning": "#E3B341", "bad": "#FF7B72", "unknown": "#93A4B8", "quiet": "#A7B3C0"},
+}
+# The colour names of Streamlit's markdown and badges, themed in .streamlit/config.toml.
+MARKDOWN: Final[dict[Tone, Literal["green", "orange", "red", "gray"]]] = {
+    "good": "green",
+    "warning": "orange",
+    "bad": "red",
+    "unknown": "gray",
+}
+# A status never speaks through colour alone: each has a shape too.
+SHAPES: Final[dict[Tone, str]] = {
+    "good": ":material/check_circle:",
+    "warning": ":material/warning:",
+    "bad": ":material/error:",
+    "unknown": ":material/help:",
+}
+
+
+def theme() -> Theme:
+    """The theme in the reader's browser; light until the browser has told."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def variables() -> str:
+    """The status colours of the reader's theme as a style sheet of custom properties."""
+    rows = "".join(f"--vigie-{name}: {colour};" for name, colour in TONES[theme()].items())
+    return f"<style>:root {{{rows}}}</style>"

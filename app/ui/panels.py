@@ -1,0 +1,128 @@
+"""The parts of the Charts page: the controls, the grid of panels, a chart with its sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.charts import Context, Mark, figure, sentence, title
+from app.charts.units import format_duration
+from app.config import Panel, System
+from app.prometheus import Answer, State, TimeRange
+from app.ui import cache, palette, widgets
+from app.words import REFRESH_COST
+
+WINDOWS = {"30 s": 30.0, "1 min": 60.0, "5 min": 300.0}
+RANGES = {"5 min": 300.0, "30 min": 1800.0, "6 h": 21_600.0, "24 h": 86_400.0}
+REFRESHES: dict[str, int | None] = {"off": None, "5 s": 5, "10 s": 10, "30 s": 30}
+TABS = {"service": "Service", "resources": "Resources", "drift": "Drift"}
+EXPLORER = "Explorer"
+# Two charts side by side are wide enough to read on a laptop.
+COLUMNS = 2
+PLOT = {"displayModeBar": False, "displaylogo": False}
+STALE_KEY = "last_good_answers"
+# Last good answers kept per session: two screens of panels.
+MAX_STALE = 40
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the reader picked: window and range in seconds, refresh in seconds (None is off)."""
+
+    window: float
+    range: float
+    refresh: int | None
+
+
+def controls() -> View:
+    """Window, range and refresh in one row; part of the address."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="controls"):
+        window = st.segmented_control(
+            "Window", list(WINDOWS), default="1 min", required=True, key="window", bind="query-params"
+        )
+        span = st.segmented_control(
+            "Range", list(RANGES), default="5 min", required=True, key="range", bind="query-params"
+        )
+        refresh = st.segmented_control(
+            "Refresh",
+            list(REFRESHES),
+            default="5 s",
+            required=True,
+            key="refresh",
+            bind="query-params",
+            help=REFRESH_COST,
+        )
+    return View(WINDOWS[str(window)], RANGES[str(span)], REFRESHES[str(refresh)])
+
+
+def tabs(system: System) -> list[str]:
+    """The tabs that have panels, then the explorer."""
+    used = {panel.tab for panel in system.panels}
+    return [title for key, title in TABS.items() if key in used] + [EXPLORER]
+
+
+def of_tab(system: System, name: str) -> list[Panel]:
+    """The panels of one tab, in the order of the file."""
+    return [panel for panel in system.panels if TABS[panel.tab] == name]
+
+
+def grid(system: System, panels: Sequence[Panel], view: View) -> None:
+    """Every panel over the same range, two side by side, each with its sentence."""
+    scrape = cache.scrape_interval(system)
+    span = TimeRange.last(view.range, scrape=scrape)
+    if scrape and view.window < 2 * scrape:
+        st.warning(
+            f"This system is scraped every {format_duration(scrape)}: a window of {format_duration(view.window)} holds "
+            "fewer than two scrapes, and a rate needs two. Pick a longer window."
+        )
+    answers = cache.answers(system, panels, span, view.window, str(widgets.zone()))
+    marks = cache.marks(system.id, span.start, span.end)
+    context = Context.of(system, view.window, span)
+    for start in range(0, len(panels), COLUMNS):
+        columns = st.columns(COLUMNS, gap="medium")
+        for column, panel, answer in zip(columns, panels[start:], answers[start:], strict=False):
+            with column:
+                chart(system, panel, answer, marks, context)
+    if marks:
+        st.caption(
+            "Shaded bands are traffic runs, dotted lines comparisons of months: see Generate traffic, Compare months."
+        )
+
+
+def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], context: Context) -> None:
+    """One panel: title, figure, one line in words. An error keeps showing the last good values, with their age."""
+    answer, age = _last_good(f"{system.id}:{panel.id}:{context.window}:{context.span.seconds}", answer)
+    clock = widgets.clock()
+    with st.container(key=f"panel-{panel.id}"):
+        st.markdown(f"**{widgets.plain(title(panel, context))}**", help=panel.help or None)
+        drawn = figure(panel, answer, marks, palette.theme(), None if age else context.span, clock=clock)
+        st.plotly_chart(drawn, key=f"plot-{panel.id}", config=PLOT, theme=None)
+        with st.container(key=f"sentence-{panel.id}"):
+            if age is not None:
+                st.markdown(
+                    f":orange[:material/history: **{format_duration(age)} old.**] "
+                    f"{widgets.plain(answer.reason)} {widgets.plain(answer.hint)}"
+                )
+                return
+            icon = {State.ERROR: ":red[:material/error:] ", State.PARTIAL: ":orange[:material/warning:] "}.get(
+                answer.state, ""
+            )
+            st.markdown(icon + widgets.plain(sentence(panel, answer, context.span, clock)))
+
+
+def _last_good(key: str, answer: Answer) -> tuple[Answer, float | None]:
+    """The answer, or in place of a failed one the last good of this session and its age in seconds."""
+    kept: dict[str, tuple[float, Answer]] = st.session_state.setdefault(STALE_KEY, {})
+    if answer.state is not State.ERROR:
+        kept.pop(key, None)
+        kept[key] = (time.time(), answer)
+        while len(kept) > MAX_STALE:
+            kept.pop(next(iter(kept)))
+        return answer, None
+    if key not in kept:
+        return answer, None
+    at, good = kept[key]
+    return good.stale(answer.reason, answer.hint), max(1.0, time.time() - at)

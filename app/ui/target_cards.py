@@ -1,0 +1,173 @@
+"""The parts of the Targets page: a card per target, the console's own probes when Prometheus is away, log tails."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from app import egress
+from app.charts.units import format_value
+from app.config import Service, System
+from app.errors import VigieError
+from app.prometheus import Answer, State, Target
+from app.ui import cache, widgets
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+# So many scrapes are drawn as strokes on a card.
+STROKES = 30
+# Lines of a service's log on a card of a target that is down, and how much of the file is read for them.
+LOG_LINES = 12
+LOG_BYTES = 20_000
+# A probe of the console itself: a person waits for it.
+PROBE_SECONDS = 1.5
+TONES: dict[str, Tone] = {"up": "good", "down": "bad", "unknown": "unknown"}
+
+
+def ordered(targets: Sequence[Target]) -> list[Target]:
+    """Down first, then unknown, then up; by job within."""
+    order = {"down": 0, "unknown": 1, "up": 2}
+    return sorted(targets, key=lambda target: (order.get(target.health, 1), target.job, target.instance))
+
+
+def card(target: Target, number: int, history: Answer | None) -> None:
+    """One target: state, when, how long, what its error means and what to do."""
+    tone = TONES.get(target.health, "unknown")
+    with st.container(border=True, key=f"card-{target.health}-{number}"):
+        word = "WAITING" if target.waiting else target.health.upper()
+        job, address = widgets.plain(target.job), widgets.plain(target.address)
+        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{word}**] &nbsp; **{job}** &nbsp; {address}")
+        strokes, since = _history(target, history)
+        facts = [part for part in (_scraped(target), since, strokes) if part]
+        st.caption(" · ".join(facts))
+        if target.health == "up":
+            return
+        meaning = target.meaning
+        if target.last_error:
+            st.markdown(f"“{widgets.plain(target.last_error)}”")
+        st.markdown(widgets.plain(f"{meaning.text[:1].upper()}{meaning.text[1:]}. {meaning.hint}"))
+        if target.health == "down":
+            _own_look(target)
+            _log(target)
+
+
+def _scraped(target: Target) -> str:
+    if target.last_scrape is None:
+        return "not scraped yet"
+    age = max(0.0, time.time() - target.last_scrape)
+    took = f" in {format_value(target.duration, 's')}" if target.duration is not None else ""
+    limit = f" (timeout {target.timeout:g} s)" if target.timeout else ""
+    every = f", every {target.interval:g} s" if target.interval else ""
+    return f"scraped {age:.0f} s ago{took}{limit}{every}"
+
+
+def _history(target: Target, answer: Answer | None) -> tuple[str, str]:
+    """The last scrapes as strokes (tall up, short down, dot unknown), and since when the state holds."""
+    if answer is None or answer.state is State.ERROR:
+        return "", ""
+    for series in answer.series:
+        if series.labels.get("job") != target.job or series.labels.get("instance") != target.instance:
+            continue
+        values = series.values[-STROKES:]
+        strokes = "".join("·" if math.isnan(value) else "┃" if value == 1 else "╷" for value in values)
+        changes = [i for i in range(1, len(series.values)) if series.values[i] != series.values[i - 1]]
+        since = ""
+        if changes:
+            at = float(series.times[changes[-1]])
+            minutes = (time.time() - at) / 60
+            ago = f"{minutes:.0f} min" if minutes >= 1 else f"{minutes * 60:.0f} s"
+            since = f"since {datetime.fromtimestamp(at, tz=widgets.zone()):%H:%M:%S} ({ago})"
+        return f"last {len(values)} scrapes {strokes}", since
+    return "", ""
+
+
+def _own_look(target: Target) -> None:
+    """Whether this machine can reach what Prometheus cannot: tells a dead service from a wrong network."""
+    reached = cache.probe(target.url)
+    if reached is None:
+        place = widgets.plain(target.url)
+        st.markdown(f"The console itself reaches {place}: look at the network between Prometheus and it.")
+    else:
+        st.markdown(widgets.plain(f"The console cannot reach it either: {reached}"))
+
+
+def _service_of(target: Target) -> Service | None:
+    place = urlsplit(target.url).netloc
+    for service in cache.stack().services.values():
+        if service.url and urlsplit(service.url).netloc == place:
+            return service
+    return None
+
+
+def _log(target: Target) -> None:
+    service = _service_of(target)
+    if service is None or service.log is None:
+        return
+    if service.reason:
+        st.markdown(widgets.plain(f"The stack says: {service.reason}"))
+    tail = log_tail(service.log)
+    with st.expander(f"Last lines of {service.log.name}"):
+        st.code(tail or "The log is empty.", language=None)
+
+
+def log_tail(path: Path, lines: int = LOG_LINES) -> str:
+    """The last lines of a log file, or why it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - LOG_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror}"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
+    """A system whose selector fits no target: the file expects a job that Prometheus does not scrape."""
+    if any(cache.belongs(system, target) for target in targets):
+        return
+    with st.container(border=True, key="card-unknown-expected"):
+        selector = widgets.plain(system.prometheus.selector)
+        st.markdown(f":gray[{SHAPES['unknown']} **NOT SCRAPED**] &nbsp; {selector}")
+        name, hint = widgets.plain(system.title), widgets.plain(cache.start_hint(system))
+        st.markdown(f"The file of {name} expects targets with {selector}; this Prometheus knows none. {hint}")
+
+
+def without_prometheus(system: System, error: VigieError) -> None:
+    """No Prometheus: say so, then probe the services from here, so that one still sees what answers."""
+    service = cache.stack().services.get("prometheus")
+    widgets.problem(error, title="Prometheus does not answer.")
+    if service is not None and service.reason:
+        st.markdown(widgets.plain(f"The stack says: {service.reason}"))
+    st.markdown("Until it does, the console looks for itself:")
+    for number, (name, url, path) in enumerate(_probes(system)):
+        reason = cache.probe(f"{url}{path}") if url else "its address is not known"
+        health = "up" if reason is None else "down"
+        tone = TONES[health]
+        with st.container(border=True, key=f"card-{health}-probe-{number}"):
+            place = widgets.plain((url or "no address").partition("://")[2] or "no address")
+            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{health.upper()}**] &nbsp; **{name}** &nbsp; {place}")
+            said = reason or f"answers on {path} (probed by the console, not scraped)"
+            st.caption(widgets.plain(said))
+
+
+def _probes(system: System) -> list[tuple[str, str | None, str]]:
+    found = [("API", cache.where(system, "api").url, system.api.health)]
+    for name, service in cache.stack().services.items():
+        if name not in (system.id, "prometheus"):
+            found.append((name.replace("_", " "), service.url, "/metrics" if name == "node_exporter" else "/health"))
+    return found
+
+
+def reach(url: str) -> str | None:
+    """None when `url` answers with a good status, else why not; asked by the console itself."""
+    try:
+        egress.get(url, deadline=PROBE_SECONDS).check()
+    except VigieError as error:
+        return error.text
+    return None

@@ -1,0 +1,129 @@
+"""What several pages draw: the head of a page, a problem, an empty state, a chart with its sentence.
+
+A widget hides its session keys: `name(...) -> value` or `name(...) -> None`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from app.charts.units import Clock, format_number, format_value
+from app.config import System, Systems
+from app.drift.result import Side
+from app.errors import VigieError
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+SYSTEM_KEY = "system"
+
+
+def system_picker(systems: Systems) -> None:
+    """The picker on top of the sidebar; its choice is part of the address, so a bookmark keeps it."""
+    if not systems.by_id:
+        return
+    ids = list(systems.by_id)
+    st.session_state.setdefault("known_systems", ids)
+    st.selectbox(
+        "System",
+        ids,
+        key=SYSTEM_KEY,
+        format_func=lambda key: systems.by_id[key].title,
+        bind="query-params",
+        label_visibility="collapsed",
+        help="Everything on every page is about this one system.",
+    )
+
+
+def system() -> System:
+    """The system the reader has picked."""
+    from app.ui import cache
+
+    systems = cache.systems().by_id
+    picked = st.session_state.get(SYSTEM_KEY)
+    return systems[picked] if picked in systems else next(iter(systems.values()))
+
+
+def link_params() -> dict[str, str]:
+    """Query parameters that carry the picked system over to another page."""
+    picked = st.session_state.get(SYSTEM_KEY)
+    return {SYSTEM_KEY: picked} if picked else {}
+
+
+def zone() -> ZoneInfo:
+    """The reader's time zone as the browser tells it; UTC when it does not."""
+    name = st.context.timezone
+    try:
+        return ZoneInfo(name) if name else ZoneInfo("UTC")
+    except (KeyError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def route(path: str) -> str:
+    """The address of one of our routes (`/reports/…`) as the browser sees it, behind a path prefix too."""
+    prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{prefix}{path}" if prefix else path
+
+
+def clock() -> Clock:
+    """The reader's clock: their time zone, now."""
+    return Clock(zone())
+
+
+def count(value: float | None) -> str:
+    """A whole number of things; unknown is a word."""
+    return "unknown" if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """Requests a second."""
+    return format_value(value, "1/s")
+
+
+def seconds(value: float | None) -> str:
+    """A length of time with its unit."""
+    return format_value(value, "s")
+
+
+def side_words(side: Side) -> str:
+    """One column in one period: its mean, or its commonest value."""
+    if side.mean is not None:
+        return f"mean {format_number(side.mean)}"
+    if side.shares:
+        value = max(side.shares, key=lambda name: side.shares[name] if side.shares else 0.0)
+        return f"{value} {side.shares[value]:.1%}"
+    return "unknown"
+
+
+def head(title: str, badges: Sequence[tuple[str, Tone]] = ()) -> None:
+    """Title and status badges in one row."""
+    with st.container(key="head", horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(title, width="content", anchor=False)
+        for text, tone in badges:
+            st.badge(text, icon=SHAPES[tone], color=MARKDOWN[tone])
+
+
+def problem(error: VigieError, *, title: str | None = None) -> None:
+    """What went wrong and the next step: the one place that draws errors."""
+    text = f"**{plain(title)}** " if title else ""
+    hint = f"\n\n{plain(error.hint)}" if error.hint else ""
+    st.error(f"{text}{plain(str(error))}{hint}", icon=":material/error:")
+
+
+def empty(what: str, why: str, *, key: str | None = None) -> None:
+    """A state with nothing to show: what is missing and why, in the frame a full one would have."""
+    with st.container(border=True, key=key):
+        st.markdown(f"**{plain(what)}**\n\n{plain(why)}")
+
+
+def plain(text: str | None) -> str:
+    """Text from outside as text: nothing in it is Markdown, HTML, LaTeX, an emoji code or a colour directive."""
+    marks = set("\\`*_{}[]()<>#+-!|~$:&^=")
+    return "".join(f"\\{mark}" if mark in marks else mark for mark in text or "").replace("\n", " ")
+
+
+def ready(page: str) -> None:
+    """The marker that says that a page has drawn all it has (`.st-key-ready-<page>`)."""
+    with st.container(key=f"ready-{page}"):
+        st.html("<span></span>")

@@ -1,0 +1,49 @@
+"""The explanations a person reads beside the numbers: short, in the field's terms, each where its number stands."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WHY_SERVICE_NAME: Final = (
+    "Inside a Docker network each container is its own localhost. Prometheus therefore scrapes `api:8000`, the"
+    " name of the service; `localhost:8000` would be the Prometheus container itself. In the embedded stack "
+    "everything is one machine, so the address is `127.0.0.1`."
+)
+HISTOGRAM_AGAINST_MEAN: Final = (
+    "A mean is total time over number of requests: one slow answer in twenty hardly moves it. The histogram "
+    "keeps how many requests fell into each bucket, so the p95 shows the slow minority. The p95 is "
+    "interpolated inside one bucket: it is never more exact than that bucket is wide."
+)
+RATE_ZERO: Final = (
+    "A rate looks back over its window only. When the last request is older than the window the rate is 0, "
+    "although the counter kept its total."
+)
+DETECTS: Final = (
+    "Traffic, latency and error rate tell whether the service answers, and how fast. They say nothing about "
+    "whether the predictions are right: accuracy, F1 or AUC need labels, and drift needs the data."
+)
+COVARIATE_AND_TARGET: Final = (
+    "**Covariate drift**: the inputs of the model are distributed differently (people watch less, pay more). "
+    "**Target drift**: what is predicted happens more or less often (the churn rate moves). One can come "
+    "without the other: the share of drifted columns measures the first, the difference of the label rates the"
+    " second."
+)
+SIMULATED: Final = "Retraining is simulated (SIMULÉ): the decision is written down, no model is trained."
+REFRESH_COST: Final = (
+    "Each refresh asks Prometheus once per panel and draws every chart again. 5 s is comfortable for one "
+    "person; a room full of open pages is happier at 30 s."
+)
+# The PromQL a newcomer should read first: expression with `$selector`, what it answers.
+FIRST_QUERIES: Final = (
+    ("up", "1 for each target that the last scrape reached, 0 for each that it did not."),
+    ("{requests}{{{selector}}}", "The raw counters since the service started: they only grow, or restart at 0."),
+    ("sum(rate({requests}{{{selector}}}[5m]))", "Requests a second, averaged over the last five minutes."),
+    (
+        "sum(rate({latency}_sum{{{selector}}}[5m])) / sum(rate({latency}_count{{{selector}}}[5m]))",
+        "Mean latency in seconds over the last five minutes; NaN when there was no request.",
+    ),
+    (
+        "histogram_quantile(0.95, sum by (le) (rate({latency}_bucket{{{selector}}}[5m])))",
+        "The latency that 19 of 20 requests stayed under, interpolated in a bucket.",
+    ),
+)

@@ -1,0 +1,34 @@
+"""Charts: the system's panels on one time axis with its load and drift runs, and an explorer for any expression."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.ui import cache, explorer, panels, widgets
+from app.words import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
+
+system = widgets.system()
+
+widgets.head("Charts")
+view = panels.controls()
+names = panels.tabs(system)
+tab = st.segmented_control("Tab", names, key="tab", default=names[0], required=True, label_visibility="collapsed")
+
+
+@st.fragment(run_every=view.refresh)
+def draw() -> None:
+    """All panels of the tab, again at every refresh."""
+    panels.grid(system, panels.of_tab(system, str(tab)), view)
+    widgets.ready("charts-panels")
+
+
+if tab == panels.EXPLORER:
+    explorer.draw(system, view)
+else:
+    problem = cache.prometheus_error(system)
+    if problem is not None:
+        widgets.problem(problem, title="Prometheus does not answer.")
+    draw()
+    with st.expander("How to read these charts"):
+        st.markdown(f"{RATE_ZERO}\n\n{HISTOGRAM_AGAINST_MEAN}\n\n{DETECTS}")
+widgets.ready("charts")

@@ -1,0 +1,62 @@
+"""Compare months: two pickers, one button, the verdict with its reason, the report, the files."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import jobs
+from app.drift import job_args, job_key
+from app.drift.result import Policy
+from app.ui import cache, comparison, widgets
+from app.words import COVARIATE_AND_TARGET, SIMULATED
+
+system = widgets.system()
+drift = system.drift
+
+widgets.head("Compare months")
+if drift is None:
+    widgets.empty("This system names no data to compare.", f"Add a [drift] table to {system.id}.toml.")
+    widgets.ready("drift")
+    st.stop()
+if drift.source == "gauge":
+    comparison.gauge(system, drift)
+    widgets.ready("drift")
+    st.stop()
+
+periods = cache.periods(system)
+if len(periods) < 2:
+    known = f"It has {len(periods)} so far." if periods else "It has none so far."
+    widgets.empty("Two months are needed for a comparison.", f"{known} {cache.stack_activity()}")
+    widgets.ready("drift")
+    st.stop()
+
+by_key = {period.key: period for period in periods}
+keys = list(by_key)
+comparison.defaults(keys)
+with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
+    ref = st.selectbox("Reference", keys, key="ref", format_func=lambda key: comparison.period_label(by_key[key]))
+    st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)
+    cur = st.selectbox("Current", keys, key="cur", format_func=lambda key: comparison.period_label(by_key[key]))
+    threshold = st.number_input(
+        "Threshold", 0.0, 1.0, drift.threshold, 0.05, key="threshold", width=120,
+        help="Share of drifted columns from which retraining is triggered; the system's own policy is "
+        f"{drift.threshold:g}.",
+    )  # fmt: skip
+    clicked = st.button("Compare months", type="primary", icon=":material/compare_arrows:")
+
+if clicked:
+    policy = Policy.of(drift, threshold)
+    started = jobs.start(
+        cache.settings(), "drift", system.id, job_key(system, ref, cur, policy), job_args(ref, cur, policy)
+    )
+    st.query_params["run"] = started.run
+    if started.joined:
+        st.toast("The same comparison is already running: this page follows it.")
+else:
+    jobs.warm(cache.settings(), "drift")
+
+comparison.follow(system, st.query_params.get("run"))
+
+with st.expander("What is measured here"):
+    st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
+widgets.ready("drift")

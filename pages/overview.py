@@ -1,0 +1,28 @@
+"""Overview: what runs, how it behaves now, the latest traffic and the latest decision, and the first steps."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.ui import home, widgets
+
+# Calm enough to read, quick enough to see traffic arrive.
+REFRESH_SECONDS = 5
+
+system = widgets.system()
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def draw() -> None:
+    """The whole page, again every five seconds."""
+    now = home.look(system)
+    widgets.head(system.title, home.badges(now))
+    with st.container(key="answer"):
+        st.markdown(home.answer(system, now))
+    home.tiles(system, now)
+    home.first_steps(system, now)
+    home.services(system, now)
+
+
+draw()
+widgets.ready("overview")

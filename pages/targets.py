@@ -1,0 +1,42 @@
+"""Targets: what Prometheus scrapes, down first, each with the reason in words and what to do."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.ui import cache, target_cards, widgets
+from app.words import WHY_SERVICE_NAME
+
+# Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
+REFRESH_SECONDS = 2
+# Thirty scrapes of the embedded stack, and enough to say since when a target is down.
+HISTORY_SECONDS = 600
+
+system = widgets.system()
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def draw() -> None:
+    """Cards, again every two seconds."""
+    targets, error = cache.targets(system.id)
+    if error is not None:
+        widgets.head("Targets", [("Prometheus does not answer", "bad")])
+        target_cards.without_prometheus(system, error)
+        return
+    up = sum(target.health == "up" for target in targets)
+    waiting = sum(target.health == "unknown" for target in targets)
+    tone = "good" if up == len(targets) and targets else "unknown" if up + waiting == len(targets) else "bad"
+    badge = f"{up} of {len(targets)} targets up" + (f", {waiting} waiting for the first scrape" if waiting else "")
+    widgets.head("Targets", [(badge, tone)])
+    if not targets:
+        widgets.empty("Prometheus answers, but scrapes nothing.", "Add a job to its configuration and reload it.")
+    history = cache.up_history(system.id, HISTORY_SECONDS)
+    for number, target in enumerate(target_cards.ordered(targets)):
+        target_cards.card(target, number, history)
+    target_cards.expected_but_unknown(system, targets)
+
+
+draw()
+with st.expander("Why api:8000 and not localhost:8000"):
+    st.markdown(WHY_SERVICE_NAME)
+widgets.ready("targets")

@@ -1,0 +1,165 @@
+"""Settings and system files: what is accepted, and the sentence for what is not."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings, address, load_system, load_systems, read_state
+from app.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def settings(tmp_path, **env):
+    return Settings.from_env({"VIGIE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), **env})
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_all_three_reference_systems_are_valid(tmp_path):
+    found = load_systems(settings(tmp_path))
+    assert list(found.by_id) == ["streamflow", "diabetes", "f1pa"]
+    assert found.broken == ()
+
+
+def test_the_reference_systems_keep_the_numbers_of_their_documents(tmp_path):
+    systems = load_systems(settings(tmp_path)).by_id
+    assert len(systems["streamflow"].drift.feature_names) == 14
+    assert systems["streamflow"].drift.columns == "all"
+    assert systems["f1pa"].drift.split == 0.7
+    assert len(systems["f1pa"].drift.features) == 10
+    assert {alert.name for alert in systems["f1pa"].alerts} == {
+        "HighPredictionLatency", "ModelNotLoaded", "DatabaseDisconnected", "HighPredictionErrorRate",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('title = "x"\n[promethues]\nurl = "http://a"', ["unknown key promethues", "prometheus", "metrics"]),
+        ('title = "x"\n[prometheus]\nselectr = "a"', ["unknown key prometheus.selectr", "selector", "tenant"]),
+        ('title = "x"\n[[panels]]\nid = "a"\ntitle = "t"\nexpr = "up"\nunits = "s"', ["panels.0.units", "unit"]),
+        ('title = "x"\n[[panels]]\nid = "a"\ntitle = "t"\nexpr = "up"\nunit = "parsec"', ["unit", "parsec", "1/s"]),
+        ('title = "x"\n[drift]\nsource = "files"', ["drift", "`path`"]),
+        ('title = "x"\n[drift]\nsource = "csv"\npath = "x"', ["drift.source", "csv", "feast"]),
+        ('title = "x"\n[drift]\nsource = "gauge"\nexpr = "x"\nthreshold = "lots"', ["drift.threshold", "lots"]),
+        ('title = "x"\n[api]\nurl = "localhost:8000"', ["api.url", "localhost:8000", "http://HOST:PORT"]),
+        ('title = "x"\n[api]\nurl = "http://u:p@h:1"', ["api.url", "user or password"]),
+        ('title = "x"\n[load]\nmax_rate = 1000000', ["load.max_rate", "1000000", "1000"]),
+        ('title = "x"\n[request.fields.a]\nfrom = "range"\nmin = 2\nmax = 1', ["request.fields.a", "min <= max"]),
+        ("title = ", ["not valid TOML", "end of document"]),
+        ("", ["title", "required"]),
+        ('title = "x"\n' + "[[panels]]\nid='a'\ntitle='t'\nexpr='up'\n" * 2, ["two panels share the id 'a'"]),
+    ],
+)
+def test_a_wrong_system_file_is_refused_with_file_key_value_and_what_is_accepted(tmp_path, text, parts):
+    path = write(tmp_path, "mine.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        load_system(path, settings(tmp_path))
+    message = str(caught.value)
+    assert str(path) in message
+    for part in parts:
+        assert part in message, message
+    assert "pydantic" not in message
+    assert caught.value.hint
+
+
+def test_a_url_in_an_error_never_shows_its_password(tmp_path):
+    path = write(tmp_path, "mine.toml", 'title = "x"\n[api]\nurl = "http://u:hunter2@h:1"')
+    with pytest.raises(ConfigError) as caught:
+        load_system(path, settings(tmp_path))
+    assert "hunter2" not in caught.value.text
+
+
+@pytest.mark.parametrize("name", ["Mine.toml", "9x.toml", "a b.toml", "x" * 33 + ".toml"])
+def test_a_file_name_that_is_no_system_id_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="system's id"):
+        load_system(write(tmp_path, name, 'title = "x"'), settings(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"title = 'x'\n" + b"#" * 1_100_000, b"a=" + b"[" * 20_000])
+def test_a_hostile_file_is_an_error_and_not_a_crash(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        load_system(path, settings(tmp_path))
+
+
+def test_one_broken_file_and_one_double_hide_no_other(tmp_path):
+    folder = tmp_path / "systems"
+    folder.mkdir()
+    write(folder, "bad.toml", "nonsense")
+    write(folder, "good.toml", 'title = "Good"')
+    write(folder, "streamflow.toml", 'title = "Twice"')
+    found = load_systems(settings(tmp_path, VIGIE_SYSTEMS=str(folder)))
+    assert "good" in found.by_id
+    assert found.by_id["streamflow"].title == "StreamFlow churn"
+    messages = sorted(str(error) for error in found.broken)
+    assert [message.split(":")[0] for message in messages] == [f"{folder}/bad.toml", f"{folder}/streamflow.toml"]
+    assert "already defined" in messages[1]
+
+
+def test_only_the_named_placeholders_are_expanded(tmp_path):
+    path = write(
+        tmp_path, "mine.toml", 'title = "$HOME ${HOME}"\n[drift]\nsource="files"\npath="${VIGIE_HOME}/{period}.csv"'
+    )
+    system = load_system(path, settings(tmp_path))
+    assert system.title == "$HOME ${HOME}"
+    assert system.drift.path == f"{tmp_path}/home/{{period}}.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VIGIE_PROMETHEUS_URL", "ftp://x"),
+        ("PROMETHEUS_URL", "nonsense"),
+        ("VIGIE_KEEP_BYTES", "5GB"),
+        ("VIGIE_PROMETHEUS_URL", "http://[::1"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=re.escape(name)) as caught:
+        settings(tmp_path, **{name: value})
+    assert value in str(caught.value)
+
+
+def test_any_postgres_variable_beats_the_system_files_database(tmp_path):
+    assert settings(tmp_path).postgres_url is None
+    made = settings(tmp_path, POSTGRES_PASSWORD="p@ss/w", POSTGRES_HOST="db").postgres_url
+    assert made == "postgresql+psycopg://streamflow:p%40ss%2Fw@db:5432/streamflow"
+
+
+def test_an_address_comes_from_environment_then_file_then_stack(tmp_path):
+    plain = settings(tmp_path)
+    system = load_systems(plain).by_id["streamflow"]
+    assert address(plain, system, "api").url is None
+    assert "not been started" in address(plain, system, "api").reason
+    state = plain.home / "stack" / "state.json"
+    state.parent.mkdir(parents=True)
+    row = {"url": "http://127.0.0.1:8000", "state": "up", "reason": "", "pid": 1, "started": "1", "log": None}
+    state.write_text(json.dumps({"version": 1, "owner": None, "services": {"streamflow": row}}))
+    assert address(plain, system, "api").origin == "stack"
+    filed = system.model_copy(update={"api": system.api.model_copy(update={"url": "http://file:1"})})
+    assert (address(plain, filed, "api").url, address(plain, filed, "api").origin) == ("http://file:1", "system file")
+    named = settings(tmp_path, VIGIE_STREAMFLOW_URL="http://env:1/")
+    assert (address(named, filed, "api").url, address(named, filed, "api").origin) == ("http://env:1", "environment")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"services": 3}', '{"services": {"a": null}}'])
+def test_a_torn_state_file_is_a_reason_and_not_a_crash(tmp_path, content):
+    made = settings(tmp_path)
+    (made.home / "stack").mkdir(parents=True)
+    (made.home / "stack" / "state.json").write_text(content)
+    state = read_state(made)
+    assert state.services == {}
+    assert "cannot be read" in state.reason
+
+
+def test_the_home_id_does_not_show_the_path(tmp_path):
+    assert re.fullmatch(r"[0-9a-f]{16}", settings(tmp_path).home_id)
