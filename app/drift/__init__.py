@@ -1,0 +1,1 @@
+"""Two periods of data to one decision: gate, compare, decide, result; the worker runs them."""

@@ -1,0 +1,270 @@
+"""The comparison itself: Evidently's data summary, data drift and value drift of the label, read back by type.
+
+Only for workers: Evidently is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from app.drift.decide import count, counted_columns, is_drifted
+from app.drift.result import Column, Policy
+from app.errors import DataError, VigieError
+
+# Without it Evidently reports its use to its makers when a report is made.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# Comparing identifiers as text trains a classifier, half of all time at a million rows: beyond this they are left out
+# unless the policy counts them.
+IDENTIFIER_ROWS: Final = 50_000
+
+# Enough rows for every method to have something to do.
+WARM_ROWS: Final = 40
+PERCENTILE_TEXT: Final = "Percentile text content drift"
+_CALL: Final = re.compile(r"^(?P<type>[A-Za-z]+)\((?P<arguments>.*)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One ValueDrift metric. `method` and `threshold` are None in files older than Evidently 0.7.16.
+
+    `drifted` is Evidently's own flag where the report carries its test, which it does on request only.
+    """
+
+    column: str
+    value: float | None
+    method: str | None
+    threshold: float | None
+    drifted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an Evidently report says: drifted columns, their share (unrounded), the share's threshold, the scores."""
+
+    drifted: int
+    share: float
+    drift_share: float | None
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Scored columns, and Evidently's own files."""
+
+    columns: tuple[Column, ...]
+    html: str
+    json: str
+
+
+def preload() -> None:
+    """Load Evidently, so that the first comparison does not wait for it."""
+    # A first small comparison imports what Evidently itself imports late, a second of the first person's wait.
+    count = 2 * WARM_ROWS
+    frame = pd.DataFrame(
+        {"warm": np.arange(count) % WARM_ROWS + np.linspace(0, 1, count), "up": ["a", "b"] * WARM_ROWS}
+    )
+    columns = [Column("warm", "number", comparable=True), Column("up", "category", comparable=True)]
+    compare(frame, frame.iloc[::2], columns, Policy("features", 0.5, 1, 0.5))
+
+
+def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> Comparison:
+    """Score every comparable column. Both frames come from the gate; they hold the comparable columns alone.
+
+    Raises DataError in words when Evidently fails or contradicts itself.
+    """
+    counted = [column.name for column in counted_columns(columns, policy) if column.comparable]
+    label = next((one.name for one in columns if one.name == policy.label and one.comparable), None)
+    kinds = {column.name: column.kind for column in columns if column.comparable}
+    shown = list(dict.fromkeys([*counted, *([label] if label else [])]))
+    if not counted:
+        raise DataError("No column can be compared.", hint="See the reasons beside the columns.")
+    snapshot = _run(reference[shown], current[shown], kinds, _metrics(counted, label, policy.threshold))
+    text = snapshot.json()
+    reading = read_scores(text)
+    scores = _with_text_flag(reading)
+    extra = _identifier_score(reference, current, columns, policy, shown)
+    if extra is not None:
+        scores[extra.column] = extra
+    scored = tuple(_scored(column, scores, reference, current) for column in columns)
+    _agree(reading, scored, policy)
+    return Comparison(scored, snapshot.get_html_str(as_iframe=False), text)
+
+
+def _metrics(counted: list[str], label: str | None, threshold: float) -> list[Any]:
+    from evidently.metrics import ValueDrift
+    from evidently.presets import DataDriftPreset, DataSummaryPreset
+
+    metrics: list[Any] = [DataSummaryPreset(), DataDriftPreset(columns=counted, drift_share=threshold)]
+    return [*metrics, ValueDrift(column=label)] if label else metrics
+
+
+def _run(
+    reference: pd.DataFrame, current: pd.DataFrame, kinds: Mapping[str, str], metrics: list[Any], *, tests: bool = False
+) -> Any:
+    from evidently import DataDefinition, Dataset, Report
+
+    def of(kind: str) -> list[str]:
+        return [name for name in reference.columns if kinds[name] == kind]
+
+    definition = DataDefinition(
+        numerical_columns=of("number"), categorical_columns=of("category"), text_columns=of("text")
+    )
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # Divisions by a standard deviation of zero are what the scores say, not something to print.
+            warnings.simplefilter("ignore")
+            return Report(metrics, include_tests=tests).run(
+                current_data=Dataset.from_pandas(current, data_definition=definition),
+                reference_data=Dataset.from_pandas(reference, data_definition=definition),
+            )
+    except VigieError:
+        raise
+    except Exception as error:
+        # Evidently raises whatever pandas, numpy, scipy and scikit-learn raise below it.
+        raise DataError(
+            f"Evidently could not compare these data ({type(error).__name__}: {_first_line(error)}).",
+            hint="The log of the jobs has the details; leave out the column it names in `features`.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _identifier_score(
+    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy, shown: list[str]
+) -> Score | None:
+    """The identifier's score for the other way of counting, outside the report, while it is cheap."""
+    name = next((one.name for one in columns if one.name == policy.identifier and one.comparable), None)
+    if name is None or name in shown or len(reference) + len(current) > IDENTIFIER_ROWS:
+        return None
+    from evidently.metrics import ValueDrift
+
+    snapshot = _run(reference[[name]], current[[name]], {name: "text"}, [ValueDrift(column=name)], tests=True)
+    raw = json.loads(snapshot.json())
+    return replace(_metric_scores(raw["metrics"])[name], drifted=raw["tests"][0]["status"] == "FAIL")
+
+
+def _with_text_flag(reading: Reading) -> dict[str, Score]:
+    """The scores; the flag of a text column that was compared with a random classifier comes from the report's count.
+
+    Up to 1000 rows Evidently judges text against a percentile it does not write down; there is one text column, the
+    identifier, so it drifted exactly when the count is one above that of the others.
+    """
+    scores = dict(reading.scores)
+    for name, score in scores.items():
+        if score.method == PERCENTILE_TEXT:
+            others = sum(
+                is_drifted(one.method, one.value, one.threshold)
+                for one in scores.values()
+                if one is not score and one.method and one.value is not None and one.threshold is not None
+            )
+            scores[name] = replace(score, drifted=reading.drifted > others)
+    return scores
+
+
+def _scored(column: Column, scores: Mapping[str, Score], reference: pd.DataFrame, current: pd.DataFrame) -> Column:
+    if not column.comparable:
+        return column
+    score = scores.get(column.name)
+    if score is None:
+        return replace(column, comparable=False, reason="left out: comparing it as text takes too long at this size")
+    if score.method is None or score.threshold is None:
+        raise DataError(f"Evidently gives no method for {column.name}.", hint="Install the pinned Evidently.")
+    value = score.value
+    if value is None or math.isnan(value):
+        if not _one_value(reference[column.name], current[column.name]):
+            return replace(column, comparable=False, reason=f"{score.method} gives no number for these values")
+        # A test has nothing to test on one value that is the same on both sides: there is no drift, and that is known.
+        value = 1.0
+    drifted = is_drifted(score.method, value, score.threshold) if score.drifted is None else score.drifted
+    return replace(column, method=score.method, score=value, threshold=score.threshold, drifted=drifted)
+
+
+def _one_value(reference: pd.Series, current: pd.Series) -> bool:
+    return len({*reference.dropna().unique(), *current.dropna().unique()}) == 1
+
+
+def _agree(reading: Reading, columns: Sequence[Column], policy: Policy) -> None:
+    """Our count and the report's own must be the same: they stand beside each other on the page."""
+    ours = count(columns, policy)
+    if reading.drifted == ours.k and math.isclose(reading.share * ours.comparable, ours.k, abs_tol=1e-6):
+        return
+    names = ", ".join(column.name for column in counted_columns(columns, policy) if column.drifted) or "none"
+    raise DataError(
+        f"Evidently counts {reading.drifted} drifted columns (share {reading.share:.4f}), their scores say {ours.k} of"
+        f" {ours.comparable} ({names}).",
+        hint="Nothing is decided on figures that disagree; look at the columns named for odd values.",
+    )
+
+
+# --- reading a report's JSON -----------------------------------------------------------------------------------------
+
+
+def read_scores(text: str | bytes) -> Reading:
+    """Read Evidently's JSON: today's (`metric_name`, `config.type`) or older (`metric_id`). DataError without a share.
+
+    The original course script looked for `metric_id` alone: on today's files it found nothing and called that 0.0.
+    """
+    hint = "Give the JSON that Evidently saved with the report."
+    try:
+        metrics = json.loads(text)["metrics"]
+        rows = [metric for metric in metrics if _type(metric) == "DriftedColumnsCount"]
+        if not rows:
+            raise DataError("There is no share of drifted columns in this report.", hint=hint)
+        value, arguments = rows[0]["value"], _arguments(rows[0])
+        drift_share = arguments.get("drift_share")
+        return Reading(
+            drifted=round(float(value["count"])),
+            share=float(value["share"]),
+            drift_share=None if drift_share is None else float(drift_share),
+            scores=_metric_scores(metrics),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"This is no report of Evidently ({type(error).__name__}).", hint=hint) from error
+
+
+def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
+    found = {}
+    for metric in metrics:
+        if _type(metric) == "ValueDrift":
+            arguments = _arguments(metric)
+            value = metric["value"]
+            threshold = arguments.get("threshold")
+            found[str(arguments["column"])] = Score(
+                column=str(arguments["column"]),
+                value=None if value is None else float(value),
+                method=arguments.get("method"),
+                threshold=None if threshold is None else float(threshold),
+            )
+    return found
+
+
+def _type(metric: Mapping[str, Any]) -> str:
+    """The metric's class, from `config.type` or, in older files, from its name."""
+    config = metric.get("config")
+    if isinstance(config, Mapping) and config.get("type"):
+        return str(config["type"]).rpartition(":")[2]
+    return str(metric.get("metric_name") or metric.get("metric_id") or "").partition("(")[0]
+
+
+def _arguments(metric: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = metric.get("config")
+    if isinstance(config, Mapping) and config.get("type"):
+        return config
+    match = _CALL.match(str(metric.get("metric_name") or metric.get("metric_id") or ""))
+    if match is None:
+        return {}
+    pairs = re.split(r",(?=[a-z_]+=)", match["arguments"])
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

@@ -1,0 +1,290 @@
+"""From scored columns and a policy to a decision, its sentence and its two lines. Pure: no Evidently, no files.
+
+What-if calls the same functions on stored columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.drift.result import Column, Policy, Target, Verdict
+
+# So many columns are named in a sentence; the table below it has them all.
+NAMED: Final = 3
+# Below this a number is written as 1.2e-09: nobody counts nine zeros.
+TINY: Final = 1e-4
+# Two means that agree to six digits are equal to a reader.
+MOST_DIGITS: Final = 6
+# Evidently's methods whose score is a p-value: a low one means drift. All others grow with the distance.
+P_VALUE_METHODS: Final = frozenset(
+    {
+        "anderson-darling",
+        "chi-square p_value",
+        "cramer-von mises",
+        "epps-singleton",
+        "fisher's exact test",
+        "g_test",
+        "k-s p_value",
+        "mann-whitney u-rank test",
+        "t_test",
+        "z-test p_value",
+    }
+)
+# Methods that call it drift only beyond the threshold, not at it.
+STRICT_METHODS: Final = frozenset(
+    {"chi-square p_value", "z-test p_value", "absolute text content drift", "percentile text content drift"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """k drifted of n counted columns, `comparable` of which could be compared."""
+
+    k: int
+    n: int
+    comparable: int
+
+    @property
+    def share(self) -> float | None:
+        """The unrounded k / n; None without columns."""
+        return self.k / self.n if self.n else None
+
+    def reaches(self, threshold: float) -> bool:
+        """Whether the unrounded share is at the threshold or above."""
+        return self.n > 0 and self.k / self.n >= threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict, why nothing could be decided (else ""), and both ways of counting."""
+
+    verdict: Verdict
+    reason: str
+    counted: Counting
+    features: Counting
+    everything: Counting
+
+    @property
+    def share(self) -> float | None:
+        """The share the verdict rests on; None when undecided."""
+        return None if self.verdict is Verdict.UNDECIDED else self.counted.share
+
+
+def low_is_drift(method: str) -> bool:
+    """True when a low score of this method means drift (p-values)."""
+    return method.lower() in P_VALUE_METHODS
+
+
+def is_drifted(method: str, score: float, threshold: float) -> bool:
+    """Evidently's own rule for one column, for any threshold."""
+    if score == threshold:
+        return method.lower() not in STRICT_METHODS
+    return score < threshold if low_is_drift(method) else score > threshold
+
+
+def nearness(column: Column) -> float | None:
+    """How near a column is to its threshold: 1 at it, above 1 drifted; None when it was not scored."""
+    if column.score is None or column.threshold is None or column.method is None:
+        return None
+    if column.kind == "text":
+        # Its threshold may be a percentile, and nobody asks how near an identifier came.
+        return None
+    if low_is_drift(column.method):
+        return column.threshold / column.score if column.score > 0 else math.inf
+    return column.score / column.threshold if column.threshold > 0 else math.inf
+
+
+def counted_columns(columns: Sequence[Column], policy: Policy) -> tuple[Column, ...]:
+    """The columns that count under this policy."""
+    if policy.columns == "all":
+        return tuple(columns)
+    return tuple(column for column in columns if column.name not in (policy.label, policy.identifier))
+
+
+def count(columns: Sequence[Column], policy: Policy) -> Counting:
+    """Count drifted and comparable columns under this policy."""
+    counted = counted_columns(columns, policy)
+    comparable = [column for column in counted if column.comparable]
+    return Counting(sum(column.drifted is True for column in comparable), len(counted), len(comparable))
+
+
+def decide(policy: Policy, columns: Sequence[Column], refusal: str = "") -> Decision:
+    """The decision on these columns. `refusal` is the gate's reason not to decide at all.
+
+    A column that cannot be compared counts in n and never as drifted. When leaving those columns out, as the Evidently
+    report does, would turn the verdict round, nothing is decided: banner and report must not disagree.
+    """
+    counted = count(columns, policy)
+    features = count(columns, replace(policy, columns="features"))
+    everything = count(columns, replace(policy, columns="all"))
+    reason = refusal or _too_little(policy, columns, counted)
+    if reason:
+        verdict = Verdict.UNDECIDED
+    else:
+        verdict = Verdict.RETRAINING_TRIGGERED if counted.reaches(policy.threshold) else Verdict.NO_ACTION
+    return Decision(verdict, one_line(reason), counted, features, everything)
+
+
+def _too_little(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
+    if not counted.n:
+        return "there is no column to compare."
+    if counted.comparable / counted.n < policy.comparable or not counted.comparable:
+        return (
+            f"only {counted.comparable} of {counted.n} columns can be compared and {policy.comparable:.0%} are needed:"
+            f" {_left_out(counted_columns(columns, policy))}."
+        )
+    among = Counting(counted.k, counted.comparable, counted.comparable)
+    if among.reaches(policy.threshold) != counted.reaches(policy.threshold):
+        return (
+            f"{counted.k} of {counted.comparable} comparable columns drifted, which reaches {policy.threshold:.2f},"
+            f" but not of all {counted.n}: it hangs on {_left_out(counted_columns(columns, policy))}."
+        )
+    return ""
+
+
+def _left_out(columns: Sequence[Column]) -> str:
+    """The columns that cannot be compared with their reasons; columns that share a reason share its mention."""
+    by_reason: dict[str, list[str]] = {}
+    for column in columns:
+        if not column.comparable:
+            by_reason.setdefault(column.reason, []).append(column.name)
+    parts = [f"{_names(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED]]
+    rest = sum(len(names) for names in list(by_reason.values())[NAMED:])
+    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> str:
+    """One sentence of why: both countings, the drifted columns with size, the nearest miss."""
+    if decision.verdict is Verdict.UNDECIDED:
+        return decision.reason
+    counted = decision.counted
+    head = f"{counted.k} of {counted.n} columns drifted{_other_counting(policy, decision)}"
+    shown = counted_columns(columns, policy)
+    drifted = sorted((column for column in shown if column.drifted), key=_order, reverse=True)
+    missed = [column for column in shown if column.comparable and column.drifted is False]
+    parts = [head]
+    if drifted:
+        parts[0] += f": {_described(drifted[0])}"
+        parts += [_described(column) for column in drifted[1:NAMED]]
+        parts += [f"and {len(drifted) - NAMED} more"] if len(drifted) > NAMED else []
+    nearest = max(missed, key=_order, default=None)
+    if nearest is not None and _order(nearest) > 0:
+        parts.append(f"nearest miss {nearest.name} {number(nearest.score)}")
+    if counted.comparable < counted.n:
+        parts.append(f"not comparable: {_left_out(shown)}")
+    return one_line("; ".join(parts) + ".")
+
+
+def _order(column: Column) -> float:
+    return nearness(column) or 0.0
+
+
+def _other_counting(policy: Policy, decision: Decision) -> str:
+    """The other way of counting in brackets, with a warning when it decides differently."""
+    features = policy.columns == "all"
+    other = decision.features if features else decision.everything
+    if other == decision.counted:
+        return ""
+    name = "features alone" if features else "with label and identifier"
+    differs = other.reaches(policy.threshold) != decision.counted.reaches(policy.threshold)
+    return f" ({name} {other.k} of {other.n}{', which decides differently' if differs else ''})"
+
+
+def countings_differ(policy: Policy, decision: Decision) -> bool:
+    """Whether features alone and all columns lead to different decisions at this threshold."""
+    if decision.verdict is Verdict.UNDECIDED or not decision.features.n or not decision.everything.n:
+        return False
+    return decision.features.reaches(policy.threshold) != decision.everything.reaches(policy.threshold)
+
+
+def _described(column: Column) -> str:
+    method = column.method or ""
+    sign = "≤" if low_is_drift(method) else "≥"
+    text = f"{column.name} {number(column.score)} {sign} {column.threshold or 0:.2f} ({method_words(method)})"
+    if column.ref.mean is not None and column.cur.mean is not None:
+        return f"{text}, mean {moved(column.ref.mean, column.cur.mean)}"
+    move = largest_move(column)
+    if move is not None:
+        value, before, after = move
+        return f"{text}, {value} {before:.1%} → {after:.1%}"
+    return text
+
+
+def largest_move(column: Column) -> tuple[str, float, float] | None:
+    """The category whose share moved most: value, share in reference, share in current."""
+    if column.ref.shares is None or column.cur.shares is None:
+        return None
+    ref, cur = column.ref.shares, column.cur.shares
+    values = sorted({*ref, *cur})
+    if not values:
+        return None
+    value = max(values, key=lambda name: abs(cur.get(name, 0.0) - ref.get(name, 0.0)))
+    return value, ref.get(value, 0.0), cur.get(value, 0.0)
+
+
+def method_words(method: str) -> str:
+    """Evidently's display name in the order people say it."""
+    return {
+        "Wasserstein distance (normed)": "normed Wasserstein",
+        "Jensen-Shannon distance": "Jensen-Shannon",
+        "K-S p_value": "Kolmogorov-Smirnov p-value",
+        "chi-square p_value": "chi-square p-value",
+        "Z-test p_value": "z-test p-value",
+    }.get(method, method)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """So many significant digits without an exponent: 0.089, 2.3, 65, 12,345."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    if value and abs(value) < TINY:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def moved(before: float, after: float) -> str:
+    """`before → after` with as few digits as show a difference."""
+    texts = [(number(before, digits), number(after, digits)) for digits in range(2, MOST_DIGITS + 1)]
+    first, second = next((pair for pair in texts if pair[0] != pair[1]), texts[0])
+    return f"{first} → {second}"
+
+
+def one_line(text: str) -> str:
+    """`text` on one line: values from data may carry newlines and control characters."""
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(clean.split())
+
+
+# --- the two lines of a drift run (contracts.md) ---------------------------------------------------------------------
+
+
+def target_line(target: Target) -> str:
+    """`[Target drift] …`: rates and difference with four decimals, or the reason."""
+    if target.value is None or target.ref_rate is None or target.cur_rate is None:
+        return f"[Target drift] not measured: {one_line(target.reason)}"
+    return f"[Target drift] ref_rate={target.ref_rate:.4f} cur_rate={target.cur_rate:.4f} abs_diff={target.value:.4f}"
+
+
+def decision_line(policy: Policy, decision: Decision, target: Target, *, html: str = "-", json: str = "-") -> str:
+    """`[Evidently] …`: the line the original course script prints, byte for byte; `-` where there is no file."""
+    head = f"[Evidently] report_html={html or '-'} report_json={json or '-'}"
+    share = decision.share
+    if share is None:
+        return f"{head} drift_share=NaN -> {Verdict.UNDECIDED} {decision.reason}"
+    drift = "NaN" if target.value is None else repr(float(target.value))
+    if decision.verdict is Verdict.RETRAINING_TRIGGERED:
+        words = f"{Verdict.RETRAINING_TRIGGERED} (SIMULÉ) drift_share={share:.2f} >= {policy.threshold:.2f}"
+    else:
+        words = f"{Verdict.NO_ACTION} drift_share={share:.2f} < {policy.threshold:.2f}"
+    return f"{head} drift_share={share:.2f} -> {words} (target_drift={drift})"

@@ -1,0 +1,203 @@
+"""What a drift run found: dataclasses, and their JSON form `result.json` (null for unknown, never NaN).
+
+The table, the what-if and the comparison of two runs read only this; nothing here needs Evidently or pandas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from app.config import Drift
+from app.errors import ReportError
+
+VERSION: Final = 1
+
+
+class Verdict(StrEnum):
+    """What a run decides."""
+
+    RETRAINING_TRIGGERED = "RETRAINING_TRIGGERED"
+    NO_ACTION = "NO_ACTION"
+    UNDECIDED = "UNDECIDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which columns count, from which share of drifted ones retraining is due, and what is too little to decide on.
+
+    `columns` "features", or "all": label and identifier too, as the original course script counted. `comparable` is
+    the share of counted columns below which nothing is decided.
+    """
+
+    columns: Literal["features", "all"]
+    threshold: float
+    min_rows: int
+    comparable: float
+    label: str | None = None
+    identifier: str | None = None
+
+    @classmethod
+    def of(cls, drift: Drift, threshold: float | None = None) -> Policy:
+        """The system's own policy, or the same with another threshold."""
+        return cls(
+            columns=drift.columns,
+            threshold=drift.threshold if threshold is None else float(threshold),
+            min_rows=drift.min_rows,
+            comparable=drift.comparable,
+            label=drift.label,
+            identifier=drift.identifier,
+        )
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that differ when the policies differ: part of a job's key."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts per bin; `edges` has one more number than `counts`, in the column's unit."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One column in one period, in aggregates. `mean` for numbers, `shares` by value for categories; None is unknown.
+
+    `nulls` and `infinite` count rows.
+    """
+
+    mean: float | None = None
+    shares: Mapping[str, float] | None = None
+    nulls: int | None = None
+    infinite: int | None = None
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One counted column: how it was compared and what came out, or the reason why it was not.
+
+    `kind` is "number", "category", "text" (the identifier) or "unknown"; `drifted` is None when not comparable.
+    """
+
+    name: str
+    kind: str
+    method: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    drifted: bool | None = None
+    comparable: bool = False
+    reason: str = ""
+    ref: Side = field(default_factory=Side)
+    cur: Side = field(default_factory=Side)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Target drift: the absolute difference of the label rates. All None with the reason when not measured."""
+
+    value: float | None = None
+    ref_rate: float | None = None
+    cur_rate: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Months:
+    """One of the two periods: key, rows compared, rows with a label (None: labels not measurable)."""
+
+    key: str
+    rows: int | None = None
+    labelled: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run. `reason` is the sentence of why; `line` the last line of a drift run; `notes` what to know.
+
+    `share` is k / n of the counted columns, unrounded; `share_features` the same over the features alone.
+    """
+
+    run: str
+    system: str
+    ref: Months
+    cur: Months
+    policy: Policy
+    share: float | None
+    k: int | None
+    n: int
+    share_features: float | None
+    columns: tuple[Column, ...]
+    target_drift: Target
+    decision: Verdict
+    reason: str
+    line: str
+    seconds: float
+    peak_bytes: int | None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """result.json. Every number that is not finite becomes null."""
+        raw = {"version": VERSION, **asdict(self)}
+        return json.dumps(_finite(raw), allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Result:
+        """Read result.json. Raises ReportError when it is not one, or from a newer version."""
+        try:
+            raw = json.loads(data)
+            if raw["version"] != VERSION:
+                raise ReportError(
+                    f"This run was saved in version {raw['version']} of result.json; this Vigie reads {VERSION}.",
+                    hint="Open it with the Vigie that wrote it.",
+                )
+            return _result(raw)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ReportError(
+                f"result.json cannot be read ({type(error).__name__}).", hint="Run the comparison again."
+            ) from error
+
+
+def _result(raw: dict[str, Any]) -> Result:
+    rest = {name: raw[name] for name in ("run", "system", "share", "k", "n", "share_features", "reason", "line")}
+    return Result(
+        **rest,
+        ref=Months(**raw["ref"]),
+        cur=Months(**raw["cur"]),
+        policy=Policy(**raw["policy"]),
+        columns=tuple(_column(row) for row in raw["columns"]),
+        target_drift=Target(**raw["target_drift"]),
+        decision=Verdict(raw["decision"]),
+        seconds=float(raw["seconds"]),
+        peak_bytes=raw["peak_bytes"],
+        notes=tuple(raw.get("notes", ())),
+    )
+
+
+def _column(row: dict[str, Any]) -> Column:
+    return Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"])})
+
+
+def _side(row: dict[str, Any]) -> Side:
+    bins = row["histogram"]
+    histogram = None if bins is None else Histogram(tuple(bins["edges"]), tuple(bins["counts"]))
+    return Side(**{**row, "histogram": histogram})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,192 @@
+"""The drift job: two periods in, a saved run with its decision out. Runs in a warm, killable worker process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from app import reports
+from app.config import Drift, Settings, System, load_systems
+from app.drift.decide import Decision, decide, decision_line, sentence
+from app.drift.result import Column, Months, Policy, Result, Target, Verdict
+from app.drift.target import measure
+from app.errors import DataError
+from app.jobs.job import Job, Outcome
+from app.periods import Period, list_periods, pick
+
+if TYPE_CHECKING:
+    from app.drift.gate import Gate
+    from app.periods.loading import Frame
+
+# One comparison takes one core: more threads only take time from the services on the same machine.
+THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+RESULT: Final = "result.json"
+
+
+def preload() -> None:
+    """Import Evidently and Feast with bounded threads and no telemetry; ten seconds once, none per run."""
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from app.drift import compare
+    from app.periods import loading
+
+    compare.preload()
+    loading.preload()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two periods of a run, and what they are judged by."""
+
+    system: System
+    drift: Drift
+    policy: Policy
+    ref: Period
+    cur: Period
+
+    @property
+    def stem(self) -> str:
+        """The name of the report's files without ending."""
+        return f"drift_{self.ref.key}_vs_{self.cur.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the middle of a run brings: the decision, its columns, and Evidently's files when there are any."""
+
+    decision: Decision
+    columns: tuple[Column, ...]
+    target: Target
+    notes: tuple[str, ...]
+    html: str | None
+    json: str | None
+
+
+def run(job: Job) -> Outcome:
+    """Compare, decide, save. Failures are VigieErrors whose text is the reason of the failed run."""
+    begun = time.monotonic()
+    pair = _pair(job.settings, job.system, job.args)
+    job.progress("loading reference", 0, 5)
+    reference = _load(job.settings, pair, pair.ref)
+    job.progress("loading current", 1, 5)
+    current = _load(job.settings, pair, pair.cur)
+    job.progress("checking what can be compared", 2, 5)
+    verdicts = _judge(job, pair, reference, current)
+    job.progress("writing the report", 4, 5)
+    months = (
+        Months(pair.ref.key, reference.rows, reference.labelled),
+        Months(pair.cur.key, current.rows, current.labelled),
+    )
+    result, path = _save(job, pair, months, verdicts, begun)
+    return Outcome("done", result.decision.value, result.reason, path)
+
+
+def _pair(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
+    systems = load_systems(settings)
+    system = systems.by_id.get(system_id)
+    if system is None:
+        raise DataError(f"There is no system {system_id!r}.", hint=f"Known: {', '.join(systems.by_id)}.")
+    drift = system.drift
+    if drift is None:
+        raise DataError(f"{system.title} has no months to compare.", hint="Add [drift] to its system file.")
+    if drift.source == "gauge":
+        raise DataError(
+            f"{system.title} measures its drift itself, as a gauge: there are no months to compare.",
+            hint="Look at the gauge on the Charts page.",
+        )
+    periods = list_periods(settings, system)
+    ref, cur = args.get("ref"), args.get("cur")
+    if not ref and not cur and len(periods) == 2:
+        ref, cur = periods[0].key, periods[1].key
+    if not ref or not cur:
+        raise DataError("Two months are needed.", hint="Give ref and cur: a date, month_000, or a period's key.")
+    policy = Policy.of(drift, args.get("threshold"))
+    return Pair(system, drift, policy, pick(periods, str(ref)), pick(periods, str(cur)))
+
+
+def _load(settings: Settings, pair: Pair, period: Period) -> Frame:
+    from app.periods.loading import load
+
+    return load(settings, pair.system, period)
+
+
+def _judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
+    from app.drift.compare import compare
+
+    gate = _gate(pair, reference, current)
+    target = measure(reference, current, pair.drift.label)
+    notes = (*reference.notes, *current.notes, *gate.notes)
+    decision = decide(pair.policy, gate.columns, gate.refusal)
+    # What cannot be decided for want of columns needs no Evidently to say so.
+    if gate.refusal or decision.counted.comparable < pair.policy.comparable * decision.counted.n:
+        return Verdicts(decision, gate.columns, target, notes, None, None)
+    job.progress("comparing", 3, 5, columns=decision.counted.comparable)
+    compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
+    decision = decide(pair.policy, compared.columns)
+    if decision.verdict is Verdict.UNDECIDED:
+        # An undecided run embeds no report: the report beside it would decide.
+        return Verdicts(decision, compared.columns, target, notes, None, None)
+    return Verdicts(decision, compared.columns, target, notes, compared.html, compared.json)
+
+
+def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
+    from app.drift.gate import Names, check
+
+    return check(
+        reference.data,
+        current.data,
+        pair.policy,
+        Names(pair.ref.key, pair.cur.key),
+        features=pair.drift.feature_names,
+        ignored=[pair.drift.time] if pair.drift.time else [],
+        label_reason="; ".join(dict.fromkeys(filter(None, (reference.label_reason, current.label_reason)))),
+    )
+
+
+def _save(job: Job, pair: Pair, months: tuple[Months, Months], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
+    decision = verdicts.decision
+    files: dict[str, bytes] = {}
+    shown: dict[str, str] = {}
+    if verdicts.html is not None and verdicts.json is not None:
+        files[f"{pair.stem}.html"] = reports.safe_html(verdicts.html).encode("utf-8", "replace")
+        files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
+        for ending in ("html", "json"):
+            shown[ending] = reports.shown_path(job.settings, pair.system, f"{pair.stem}.{ending}")
+    published = list(files)
+    counted = decision.counted
+    result = Result(
+        run=job.run,
+        system=pair.system.id,
+        ref=months[0],
+        cur=months[1],
+        policy=pair.policy,
+        share=decision.share,
+        k=None if decision.share is None else counted.k,
+        n=counted.n,
+        share_features=None if decision.share is None else decision.features.share,
+        columns=verdicts.columns,
+        target_drift=verdicts.target,
+        decision=decision.verdict,
+        reason=sentence(pair.policy, decision, verdicts.columns),
+        line=decision_line(pair.policy, decision, verdicts.target, **shown),
+        seconds=time.monotonic() - begun,
+        peak_bytes=_peak_bytes(),
+        notes=verdicts.notes,
+    )
+    files[RESULT] = result.to_json()
+    directory = reports.report_dir(job.settings, pair.system)
+    return result, reports.save(directory, job.run, "drift", files, published)
+
+
+def _peak_bytes() -> int:
+    """The most memory this process ever held (the libraries included)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,253 @@
+"""All rows of one period with features and labels. For workers: Feast is imported inside the functions.
+
+Labels join left on (identifier, event_timestamp). Under the policy "all" they join inner, as the original course script
+did; the rows lost by it are said.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+import sqlalchemy as sa
+
+from app.config import Drift, Settings, System
+from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
+from app.periods import database, files
+from app.periods.listing import AS_OF, PERIOD_START, Period, stored_values
+
+# Feast's name for the moment at which features are looked up.
+EVENT_TIMESTAMP: Final = "event_timestamp"
+# A pandas frame of more rows than this takes tens of gigabytes in Evidently (8.5 GB at five million).
+MAX_ROWS: Final = 5_000_000
+APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
+_PERIODLESS: Final = (
+    "{table} has no {column}, so both months would get the same labels (the course script prints 0.0 there)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One period as loaded: `data` has features, label and identifier, one row per entity.
+
+    `labelled` counts rows with a label; it is None, with `label_reason`, when labels cannot be told. `label_reason`
+    is "" exactly when there are labels to measure with.
+    """
+
+    data: pd.DataFrame
+    key: str
+    rows: int
+    labelled: int | None
+    label_reason: str
+    notes: tuple[str, ...] = ()
+
+
+def preload() -> None:
+    """Import Feast, so that the first comparison does not wait for it."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    import feast  # noqa: F401
+
+
+def load(settings: Settings, system: System, period: Period) -> Frame:
+    """The rows of one period. UnknownPeriod names a month without rows; SourceUnavailable says what failed."""
+    drift = system.drift
+    if drift is None or drift.source == "gauge":
+        raise DataError(
+            f"{system.title} measures its drift itself, as a gauge: there are no months to compare.",
+            hint="Look at the gauge on the Charts page.",
+        )
+    if drift.source == "feast":
+        frame = _from_feast(settings, system, drift, period)
+    elif drift.source == "sql":
+        frame = _plain(_query(settings, system, drift, period), drift, period)
+    else:
+        frame = _plain(files.rows_of(system, period.key), drift, period)
+    if not frame.rows:
+        raise UnknownPeriod(f"{_called(period)} has no rows.", hint="Choose another month, or load its data.")
+    return frame
+
+
+def _called(period: Period) -> str:
+    return period.key if period.name == period.key else f"{period.name} ({period.key})"
+
+
+# --- SQL and files ---------------------------------------------------------------------------------------------------
+
+
+def _query(settings: Settings, system: System, drift: Drift, period: Period) -> pd.DataFrame:
+    with database.connected(settings, system) as connection:
+        found = connection.execute(sa.text(str(drift.query)), {"period": period.key})
+        return _fetched(found, f"the query for {period.key}")
+
+
+def _fetched(found: sa.CursorResult[Any], what: str) -> pd.DataFrame:
+    rows = found.fetchmany(MAX_ROWS + 1)
+    if len(rows) > MAX_ROWS:
+        raise DataError(f"{what} gives more than {MAX_ROWS:,} rows.", hint="Compare a sample of them.")
+    return pd.DataFrame([tuple(row) for row in rows], columns=list(found.keys()))
+
+
+def _plain(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
+    """A table that has features and label side by side."""
+    if not drift.label:
+        return Frame(data, period.key, len(data), None, "the system file names no label")
+    if drift.label not in data.columns:
+        return Frame(data, period.key, len(data), None, f"{_called(period)} has no column {drift.label}")
+    label = data[drift.label]
+    # Two columns of the label's name: the gate says so.
+    labelled = int(label.notna().sum()) if isinstance(label, pd.Series) else None
+    reason = "" if labelled else f"{_called(period)} has no labels"
+    return Frame(data, period.key, len(data), labelled, reason)
+
+
+# --- Feast -----------------------------------------------------------------------------------------------------------
+
+
+def _from_feast(settings: Settings, system: System, drift: Drift, period: Period) -> Frame:
+    identifier = str(drift.identifier)
+    notes: list[str] = []
+    with database.connected(settings, system) as connection:
+        entities = _entities(connection, drift, period, identifier, notes)
+        labels, reason = _labels(connection, drift, period, identifier, notes)
+    repo = settings.feast_repo or Path(str(drift.repo))
+    data = _features(repo, entities, list(drift.features))
+    # Feast gives rows in no fixed order, and comparing identifiers depends on it.
+    data = data.drop(columns=[EVENT_TIMESTAMP]).sort_values(identifier, kind="stable", ignore_index=True)
+    if labels is None:
+        return Frame(data, period.key, len(data), None if PERIOD_START in reason else 0, reason, tuple(notes))
+    how: Literal["inner", "left"] = "inner" if drift.columns == "all" else "left"
+    label = str(drift.label)
+    # Both hold one month: the identifier alone joins them on (identifier, event_timestamp).
+    joined = data.merge(labels, on=identifier, how=how, validate="1:1")
+    labelled = int(joined[label].notna().sum())
+    lost = len(data) - len(joined)
+    if lost:
+        notes.append(
+            f"{_called(period)}: {lost:,} of {len(data):,} rows have no label and are left out, as all columns count."
+        )
+    elif labelled < len(joined):
+        notes.append(f"{_called(period)}: {len(joined) - labelled:,} of {len(joined):,} rows have no label.")
+    reason = "" if labelled else f"no label of {_called(period)} belongs to one of its rows"
+    return Frame(joined, period.key, len(joined), labelled, reason, tuple(notes))
+
+
+def _entities(
+    connection: sa.Connection, drift: Drift, period: Period, identifier: str, notes: list[str]
+) -> pd.DataFrame:
+    stored = stored_values(connection, drift, period.key)
+    table = database.table(str(drift.entities), identifier, AS_OF)
+    query = sa.select(table.c[identifier], table.c[AS_OF]).where(table.c[AS_OF].in_(stored))
+    rows = _fetched(connection.execute(query), f"{drift.entities} at {period.key}")
+    if rows.empty:
+        raise UnknownPeriod(f"{drift.entities} has no rows for {_called(period)}.", hint="Choose another month.")
+    named = rows.dropna(subset=[identifier])
+    single = named.drop_duplicates(subset=[identifier])
+    for lost, what in ((len(rows) - len(named), f"without {identifier}"), (len(named) - len(single), "given twice")):
+        if lost:
+            notes.append(f"{_called(period)}: {lost:,} rows {what} are left out.")
+    moments = pd.to_datetime(single[AS_OF], utc=True, format="mixed")
+    return pd.DataFrame({identifier: single[identifier].to_numpy(), EVENT_TIMESTAMP: moments.to_numpy()})
+
+
+def _labels(
+    connection: sa.Connection, drift: Drift, period: Period, identifier: str, notes: list[str]
+) -> tuple[pd.DataFrame | None, str]:
+    """The labels of the period by identifier, or None and the reason."""
+    if not drift.labels or not drift.label:
+        return None, "the system file names no labels"
+    schema, _, short = drift.labels.rpartition(".")
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(short, schema=schema or None):
+        return None, f"there is no table {drift.labels}"
+    names = {column["name"] for column in inspector.get_columns(short, schema=schema or None)}
+    for needed in (identifier, drift.label):
+        if needed not in names:
+            return None, f"{drift.labels} has no column {needed}"
+    if PERIOD_START not in names:
+        return None, _PERIODLESS.format(table=drift.labels, column=PERIOD_START)
+    table = database.table(drift.labels, identifier, PERIOD_START, drift.label)
+    periods = connection.execute(sa.select(table.c[PERIOD_START]).distinct()).scalars()
+    stored = [value for value in periods if value is not None and str(value)[:10] == period.key]
+    if not stored:
+        return None, f"{_called(period)} has no labels yet"
+    query = sa.select(table.c[identifier], table.c[drift.label]).where(table.c[PERIOD_START].in_(stored))
+    labels = _fetched(connection.execute(query), f"{drift.labels} at {period.key}").dropna(subset=[drift.label])
+    if labels.empty:
+        return None, f"{_called(period)} has no labels yet"
+    single = labels.drop_duplicates(subset=[identifier])
+    if len(single) < len(labels):
+        notes.append(f"{_called(period)}: {len(labels) - len(single):,} labels are given twice; the first one counts.")
+    return single, ""
+
+
+def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Point-in-time features for these entity rows, one row each."""
+    store = _store(repo, features)
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside Feast and ibis are theirs to heed.
+            warnings.simplefilter("ignore")
+            found: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(features)).to_df()
+    except Exception as error:
+        # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, whichever store is below it.
+        raise SourceUnavailable(
+            f"Feast could not read the features from {repo}: {_said(error)}.",
+            hint="Check that the files or tables behind its feature views are there.",
+        ) from error
+    if len(found) != len(entities):
+        raise DataError(
+            f"Feast gives {len(found):,} rows for {len(entities):,} entities of this month.",
+            hint="Look for duplicate rows in the feature views' sources.",
+        )
+    return found
+
+
+def _store(repo: Path, features: Sequence[str]) -> Any:
+    """The feature store; a missing, empty or damaged registry is an error, never a store without features."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    from feast import FeatureStore
+
+    if not (repo / "feature_store.yaml").is_file():
+        raise SourceUnavailable(f"There is no feature repository in {repo} (no feature_store.yaml).", hint=APPLY_HINT)
+    try:
+        store = FeatureStore(repo_path=str(repo))
+        _check_registry(repo, store.config.registry)
+        known = {view.name: {field.name for field in view.features} for view in store.list_all_feature_views()}
+    except VigieError:
+        raise
+    except Exception as error:
+        # A damaged registry shows as a protobuf error, a wrong feature_store.yaml as Feast's or pydantic's.
+        raise SourceUnavailable(
+            f"The feature repository {repo} cannot be opened: {_said(error)}.", hint=APPLY_HINT
+        ) from error
+    if not known:
+        raise SourceUnavailable(f"The registry of {repo} has no feature views.", hint=APPLY_HINT)
+    missing = [name for name in features if name.rpartition(":")[2] not in known.get(name.rpartition(":")[0], set())]
+    if missing:
+        raise SourceUnavailable(
+            f"The registry of {repo} does not know {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more features' if len(missing) > 3 else ''}.",
+            hint=f"It has the feature views {', '.join(sorted(known)[:6])}.",
+        )
+    return store
+
+
+def _check_registry(repo: Path, registry: Any) -> None:
+    """Feast silently makes a new, empty registry where the file is missing or empty."""
+    path = str(getattr(registry, "path", registry) or "")
+    if getattr(registry, "registry_type", "file") != "file" or "://" in path or not path:
+        return
+    place = repo / path
+    if not place.is_file():
+        raise SourceUnavailable(f"The registry {place} is missing.", hint=APPLY_HINT)
+    if not place.stat().st_size:
+        raise SourceUnavailable(f"The registry {place} is empty.", hint=APPLY_HINT)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,372 @@
+"""The only writer of report directories: atomic, by id; makes report HTML safe to embed; keeps the disk bounded.
+
+A run is the folder `<report dir>/runs/<run id>/`; it exists from the moment it carries a valid `meta.json`, which is
+written last into a temporary folder beside it. Chosen files are also published flat in the report directory, each by
+one atomic replace: those are the paths a decision line prints.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NoReturn
+
+from app.config import Settings, System, Systems
+from app.errors import ReportError, ReportNotFound, StorageFull
+
+__all__ = [
+    "Meta",
+    "find",
+    "new_run_id",
+    "prune",
+    "read_file",
+    "read_meta",
+    "report_dir",
+    "safe_html",
+    "save",
+    "scan",
+    "shown_path",
+    "total_bytes",
+]
+
+VERSION: Final = 1
+RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+# What this module writes and serves: no separators, no leading dot, no surprises in a URL or an archive.
+FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+KINDS: Final = ("drift", "quality", "monitoring", "imported")
+META: Final = "meta.json"
+# Evidently's report is 4.6 MB at any row count; ten times that is still a report, a gigabyte is an accident.
+MAX_FILE_BYTES: Final = 64_000_000
+# meta.json lists a handful of files; whatever is longer was not written here.
+MAX_META_BYTES: Final = 100_000
+# The newest runs are the ones people open; older HTML shrinks to a fifth under gzip.
+PLAIN_RUNS: Final = 20
+# A temporary folder this old belongs to a writer that was killed: saving takes under a second.
+STALE_SECONDS: Final = 3600.0
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+# The lines on which Evidently writes its data: `var metric_<hex> = {...};` and `var additional_graphs_<id> = {...};`.
+_DATA_LINE: Final = re.compile(r"^([ \t]*var [A-Za-z_$][\w$]* = )(\{.*)$", re.MULTILINE)
+_ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """meta.json of a run: its id, its kind, and the SHA-256 of every other file by name."""
+
+    run: str
+    kind: str
+    files: Mapping[str, str]
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A fresh run id: UTC time and six random hex digits, `20240229T140532Z-1a2b3c`."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def _as_given(settings: Settings, system: System) -> str:
+    """The report directory in the words of whoever set it: relative stays relative (to the checkout).
+
+    REPORT_DIR replaces the folder of a system that names one (`drift.reports`, as StreamFlow does); every other system
+    gets a folder of its own inside, so that equal month names of two systems never overwrite each other.
+    """
+    folder = system.drift.reports if system.drift is not None else None
+    if settings.report_dir is None:
+        return f"reports/{folder or system.id}"
+    return settings.report_dir if folder else os.path.join(settings.report_dir, system.id)  # noqa: PTH118 - as given
+
+
+def report_dir(settings: Settings, system: System) -> Path:
+    """Where the runs of this system are kept; absolute, not necessarily there yet."""
+    return settings.root / Path(_as_given(settings, system)).expanduser()
+
+
+def shown_path(settings: Settings, system: System, name: str) -> str:
+    """The flat path of a published file as a decision line prints it."""
+    return f"{_as_given(settings, system).rstrip('/')}/{name}"
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def save(directory: Path, run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> Path:
+    """Write a run and publish some of its files flat; the run's folder is returned.
+
+    Either everything is there or nothing is: raises StorageFull (no room, no right) or ReportError, with the temporary
+    files removed.
+    """
+    _check_names(run_id, kind, files, publish)
+    final = directory / "runs" / run_id
+    temporary = directory / "runs" / f".tmp-{run_id}-{os.getpid()}"
+    flat = {name: directory / f".tmp-{run_id}-{name}" for name in publish}
+    with _mapped(directory):
+        _sweep(directory)
+        if final.exists():
+            raise ReportError(f"Run {run_id} is already saved in {directory}.", hint="A run is written once.")
+        try:
+            temporary.mkdir(parents=True)
+            sums = {name: _write(temporary / name, content) for name, content in files.items()}
+            meta = {"version": VERSION, "run": run_id, "kind": kind, "files": sums}
+            # The flat copies are on disk before the run exists: a full disk is met while nothing shows yet.
+            for name, path in flat.items():
+                _write(path, temporary / name)
+            _write(temporary / META, json.dumps(meta, indent=1).encode())
+            _sync(temporary)
+            temporary.rename(final)
+            _sync(final.parent)
+            for name, path in flat.items():
+                path.replace(directory / name)
+            _sync(directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            for path in flat.values():
+                path.unlink(missing_ok=True)
+    return final
+
+
+def _check_names(run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> None:
+    if not RUN_ID.fullmatch(run_id):
+        raise ReportError(f"{run_id!r} is no run id.", hint="Ids are made by app.reports.new_run_id.")
+    if kind not in KINDS:
+        raise ReportError(f"{kind!r} is no kind of run; accepted: {', '.join(KINDS)}.")
+    for name, content in files.items():
+        if not FILE_NAME.fullmatch(name) or name == META:
+            raise ReportError(f"{name!r} cannot be a file of a run.", hint="Letters, digits, dot, dash, underscore.")
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ReportError(
+                f"{name} has {size:,} bytes; a report may have {MAX_FILE_BYTES:,}.",
+                hint="Leave out columns with very many values.",
+            )
+    missing = [name for name in publish if name not in files]
+    if missing:
+        raise ReportError(f"{missing[0]} is to be published but not among the files of the run.")
+
+
+def _write(path: Path, content: bytes | Path) -> str:
+    """Write and fsync one file; its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("xb") as handle:
+        for block in _blocks(content):
+            digest.update(block)
+            handle.write(block)
+        handle.flush()
+        os.fsync(handle.fileno())
+    return digest.hexdigest()
+
+
+def _blocks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            yield block
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what writers that were killed left behind; a live writer's files are younger than STALE_SECONDS."""
+    limit = time.time() - STALE_SECONDS
+    for left in (*directory.glob(".tmp-*"), *directory.glob("runs/.tmp-*")):
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime >= limit:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+
+@contextmanager
+def _mapped(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _raise(error, place)
+
+
+def _raise(error: OSError, place: Path) -> NoReturn:
+    if error.errno in _NO_ROOM:
+        raise StorageFull(
+            f"No room left to save the report in {place} ({error.strerror}); nothing was kept of it.",
+            hint="Free some disk space or lower VIGIE_KEEP_BYTES, then run the comparison again.",
+        ) from error
+    if error.errno in _NO_RIGHT:
+        raise StorageFull(
+            f"The report cannot be saved in {place}: {error.strerror}.",
+            hint="Give write permission on that folder, or set REPORT_DIR to another one.",
+        ) from error
+    raise ReportError(
+        f"{place}: {error.strerror or type(error).__name__}.", hint="Check the report directory."
+    ) from error
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_meta(run_dir: Path) -> Meta:
+    """The run's meta.json, validated. Raises ReportNotFound when the folder is not a finished run."""
+    gone = f"{run_dir.name} is not a finished run."
+    hint = "It was interrupted while it was saved, or deleted."
+    try:
+        with (run_dir / META).open("rb") as handle:
+            raw = json.loads(handle.read(MAX_META_BYTES))
+        meta = Meta(str(raw["run"]), str(raw["kind"]), {str(name): str(sum_) for name, sum_ in raw["files"].items()})
+        valid = raw["version"] == VERSION and meta.run == run_dir.name and meta.kind in KINDS
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ReportNotFound(gone, hint=hint) from error
+    valid = valid and RUN_ID.fullmatch(meta.run) is not None and all(FILE_NAME.fullmatch(name) for name in meta.files)
+    if not valid or any(_stored(run_dir, name) is None for name in meta.files):
+        raise ReportNotFound(gone, hint=hint)
+    return meta
+
+
+def read_file(run_dir: Path, name: str) -> bytes:
+    """One file of a run, checked against its hash; gzip at rest is undone here."""
+    meta = read_meta(run_dir)
+    path = _stored(run_dir, name) if name in meta.files else None
+    if path is None:
+        raise ReportNotFound(f"Run {meta.run} has no file {name!r}.", hint=f"It has {', '.join(meta.files) or 'none'}.")
+    try:
+        if path.suffix == ".gz" and not name.endswith(".gz"):
+            with gzip.open(path) as packed:
+                data = packed.read(MAX_FILE_BYTES + 1)
+        else:
+            data = path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise ReportError(f"{name} of run {meta.run} cannot be read: {error}.", hint="Run it again.") from error
+    if hashlib.sha256(data).hexdigest() != meta.files[name]:
+        raise ReportError(f"{name} of run {meta.run} was changed after it was saved.", hint="Run it again.")
+    return data
+
+
+def _stored(run_dir: Path, name: str) -> Path | None:
+    for path in (run_dir / name, run_dir / f"{name}.gz"):
+        if path.is_file() and not path.is_symlink():
+            return path
+    return None
+
+
+def scan(directory: Path) -> list[Path]:
+    """The folders of finished runs, oldest first; anything without a valid meta.json is passed over."""
+    found = []
+    try:
+        names = sorted(name for name in os.listdir(directory / "runs") if RUN_ID.fullmatch(name))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        _raise(error, directory)
+    for name in names:
+        path = directory / "runs" / name
+        with suppress(ReportNotFound):
+            read_meta(path)
+            found.append(path)
+    return found
+
+
+def find(settings: Settings, systems: Systems, run_id: str) -> Path:
+    """The folder of a finished run. Raises ReportNotFound, also for anything that is not a run id."""
+    if not RUN_ID.fullmatch(run_id):
+        raise ReportNotFound("That is no run id.", hint="Ids look like 20240229T140532Z-1a2b3c.")
+    for directory in dict.fromkeys(report_dir(settings, system) for system in systems.by_id.values()):
+        path = directory / "runs" / run_id
+        if (path / META).is_file():
+            read_meta(path)
+            return path
+    raise ReportNotFound(f"No report of run {run_id}.", hint="It may have been deleted to keep the disk bounded.")
+
+
+# --- safety ----------------------------------------------------------------------------------------------------------
+
+
+def safe_html(html: str) -> str:
+    r"""Evidently's HTML with its data lines escaped, so that no value in them can end the script and start another.
+
+    A category such as `</script><script>…` is written raw into the report; inside a JavaScript string `\u003c` reads
+    the same to the report and is no markup to the browser. Covers `<!--` and `-->` as well.
+    """
+    return _DATA_LINE.sub(lambda match: match[1] + _escaped(match[2]), html)
+
+
+def _escaped(text: str) -> str:
+    for char, escape in _ESCAPES.items():
+        text = text.replace(char, escape)
+    return text
+
+
+# --- retention -------------------------------------------------------------------------------------------------------
+
+
+def total_bytes(directories: Iterable[Path]) -> int:
+    """Bytes held by all finished runs of these report directories."""
+    return sum(_size(run) for directory in set(directories) for run in scan(directory))
+
+
+def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = ()) -> list[str]:
+    """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`; the ids deleted, oldest first.
+
+    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
+    newest run of each directory always stays.
+    """
+    runs: list[Path] = []
+    newest: set[Path] = set()
+    for directory in dict.fromkeys(directories):
+        found = scan(directory)
+        newest.update(found[-1:])
+        runs += found
+        with _mapped(directory):
+            for run in found[:-PLAIN_RUNS]:
+                _pack(run)
+    sizes = {run: _size(run) for run in runs}
+    total = sum(sizes.values())
+    order = sorted((run for run in runs if run not in newest), key=lambda run: (run.name in acknowledged, run.name))
+    gone: list[str] = []
+    for run in order:
+        if total <= keep_bytes:
+            break
+        with _mapped(run):
+            # meta.json first: a folder without it is no run, so a kill in the middle leaves nothing half-listed.
+            (run / META).unlink()
+            shutil.rmtree(run)
+        total -= sizes[run]
+        gone.append(run.name)
+    return gone
+
+
+def _size(run: Path) -> int:
+    total = 0
+    for path in run.iterdir():
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
+def _pack(run: Path) -> None:
+    for path in run.glob("*.html"):
+        packed, temporary = run / f"{path.name}.gz", run / f".tmp-{path.name}.gz"
+        with path.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as target:
+            shutil.copyfileobj(plain, target)
+        temporary.replace(packed)
+        path.unlink()
