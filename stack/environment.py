@@ -30,7 +30,8 @@ FIRST_BYTES = 2_500_000_000
 # What a start writes when everything is installed: world, logs, runs.
 LATER_BYTES = 300_000_000
 
-# On a terminal uv draws its own progress; in a log this often says that something happens (seconds).
+# How often the time and the bytes are said: on a terminal one line is drawn over, in a log lines add up (seconds).
+TERMINAL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
 # The interpreter of a whole environment answers in 20 ms.
 ANSWER_SECONDS = 30.0
@@ -115,9 +116,10 @@ def _make(
     say(f"Python environment: {_count(lock)} packages, about 1.3 GB on disk, into {venv}")
     venv.mkdir(exist_ok=True)
     (venv / MARKER).touch()
-    uv = _uv(root, say, environ)
-    command = [str(uv), "pip", "sync", "--require-hashes", "--python", str(python_of(root)), str(lock)]
-    _run(command, root, say, environ, "installing the packages", free_bytes)
+    run = Runner(root, say, environ, free_bytes)
+    uv = _uv(run)
+    command = [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python_of(root)), str(lock)]
+    run.step("installing the packages", command)
     stamp = {
         "runtime": _sum(root / _RUNTIME),
         "development": _sum(root / _DEVELOPMENT) if with_development else "",
@@ -139,27 +141,26 @@ def _usable(root: Path) -> bool:
         return False
 
 
-def _uv(root: Path, say: Say, environ: Mapping[str, str]) -> Path:
+def _uv(run: "Runner") -> Path:
     """Return a uv for the environment, made together with it if need be."""
-    venv, python = root / ".venv", python_of(root)
+    venv, python = run.root / ".venv", python_of(run.root)
     if not python.exists():
         base = getattr(sys, "_base_executable", None) or sys.executable
         pip = [] if _has("ensurepip") else ["--without-pip"]
         if not _has("venv"):
             raise EnvironmentFailed("this Python has no venv module", _venv_hint())
-        _run([base, "-m", "venv", *pip, str(venv)], root, say, environ, "making the environment")
+        run.step("making the environment", [base, "-m", "venv", *pip, str(venv)])
     uv = venv / "bin" / "uv"
     if uv.exists():
         return uv
-    say("Python environment: getting uv (about 20 MB)")
-    arguments = ["install", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
-    arguments += ["-r", str(root / _TOOLS)]
-    with _pip(root) as pip_command:
+    arguments = ["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
+    arguments += ["-r", str(run.root / _TOOLS)]
+    with _pip(run.root) as pip_command:
         if pip_command:
-            _run([*pip_command, *arguments], root, say, environ, "installing uv")
+            run.step("getting uv (about 20 MB)", [*pip_command, *arguments])
     if uv.exists():
         return uv
-    present = shutil.which("uv", path=environ.get("PATH", ""))
+    present = shutil.which("uv", path=run.environ.get("PATH", ""))
     if present is None:
         raise EnvironmentFailed("this Python has no pip, and none could be fetched", _venv_hint())
     return Path(present)
@@ -186,31 +187,41 @@ def _pip(root: Path) -> Iterator[Sequence[str]]:
         yield [python, str(wheels[-1] / "pip")] if wheels else []
 
 
-def _run(  # noqa: PLR0917 - one caller each, in order of reading
-    command: Sequence[str],
-    root: Path,
-    say: Say,
-    environ: Mapping[str, str],
-    what: str,
-    free_bytes: Callable[[Path], int] | None = None,
-) -> None:
-    """Run a step with its own output visible; raises EnvironmentFailed when it fails."""
-    clean = {key: value for key, value in environ.items() if key not in {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}}
-    started, before = time.monotonic(), free_bytes(root) if free_bytes else 0
-    with subprocess.Popen(command, cwd=root, env=clean, stdin=subprocess.DEVNULL) as child:
-        while True:
-            try:
-                code = child.wait(HEARTBEAT_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                if free_bytes and not sys.stderr.isatty():
-                    written = max(0, before - free_bytes(root)) / 1e6
-                    say(f"  {what}: {time.monotonic() - started:.0f} s, about {written:.0f} MB written")
-    if code:
-        raise EnvironmentFailed(
-            f"{what} failed (`{Path(command[0]).name}` ended with {code}; its words are above)",
-            "Check the network and the room on the disk, then type the same again",
-        )
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs the steps of an installation one after the other, with their errors and their progress visible."""
+
+    root: Path
+    say: Say
+    environ: Mapping[str, str]
+    free_bytes: Callable[[Path], int]
+
+    def step(self, what: str, command: Sequence[str]) -> None:
+        """Run a command to its end; raises EnvironmentFailed when it fails."""
+        ignored = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}
+        clean = {key: value for key, value in self.environ.items() if key not in ignored}
+        terminal = sys.stderr.isatty()
+        started, before = time.monotonic(), self.free_bytes(self.root)
+        with subprocess.Popen(command, cwd=self.root, env=clean, stdin=subprocess.DEVNULL) as child:
+            code = None
+            while code is None:
+                try:
+                    code = child.wait(TERMINAL_SECONDS if terminal else HEARTBEAT_SECONDS)
+                except subprocess.TimeoutExpired:
+                    written = max(0, before - self.free_bytes(self.root)) / 1e6
+                    line = f"  {what}: {time.monotonic() - started:.0f} s, about {written:.0f} MB written"
+                    if terminal:
+                        print(f"\r{line}", end="", file=sys.stderr, flush=True)
+                    else:
+                        self.say(line)
+        if terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        self.say(f"  {what}: {'done' if code == 0 else 'failed'} after {time.monotonic() - started:.1f} s")
+        if code:
+            raise EnvironmentFailed(
+                f"{what} failed (`{Path(command[0]).name}` ended with {code}; its words are above)",
+                "Check the network and the room on the disk, then type the same again",
+            )
 
 
 @contextmanager
