@@ -40,8 +40,8 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     environment.check_room(home.path, environment.LATER_BYTES, shutil.disk_usage(home.path).free)
     python = environment.ensure(ROOT, say, environ)
     lock = state.Lock(home.stack / "console.lock")
-    if not lock.acquire():
-        return _wait_for_other(home, say, port)
+    if not lock.acquire() and _other_answers(home, say, port, lock):
+        return 0
     chosen = port or places.free_port(CONSOLE_PORT)
     lock.note(json.dumps({"pid": os.getpid(), "started": process.started(os.getpid()), "port": chosen}))
     lock.keep_through_exec()
@@ -98,12 +98,15 @@ def _check_port(port: int | None) -> None:
         )
 
 
-def _wait_for_other(home: Home, say: Say, port: int | None) -> int:
+def _other_answers(home: Home, say: Say, port: int | None, lock: state.Lock) -> bool:
+    """Wait for the console that another start has begun; False when that one has ended and the lock is ours."""
     say("Another start of this home is under way; waiting for its console.")
     deadline = time.monotonic() + BEGINNING_SECONDS
     while time.monotonic() < deadline:
         if _joined(home, say, port):
-            return 0
+            return True
+        if lock.acquire():
+            return False
         time.sleep(0.2)
     pid = console_of(home).get("pid")
     raise StackError(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -311,6 +312,72 @@ def test_the_next_free_port_is_taken_when_the_preferred_one_is_not() -> None:
         assert not places.port_is_free(port)
         assert places.free_port(port) > port
         assert places.free_port(port, taken={port + 1}) > port + 1
+
+
+FAKE_CONSOLE = """
+import hashlib, http.server, json, os, sys, time
+assert sys.argv[1:5] == ["-m", "streamlit", "run", "streamlit_app.py"], sys.argv
+port = int(sys.argv[sys.argv.index("--server.port") + 1])
+assert sys.argv[sys.argv.index("--server.address") + 1] == "127.0.0.1"
+home = hashlib.sha256(os.environ["VIGIE_HOME"].encode()).hexdigest()[:16]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"service": "vigie", "home": home, "pid": os.getpid()}).encode())
+    def log_message(self, *_):
+        pass
+time.sleep(1.0)
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def whole_checkout(tmp_path: Path) -> Path:
+    """A copy of the stack beside an environment that is whole and whose console is a fake."""
+    root = tmp_path.resolve() / "checkout"
+    shutil.copytree(ROOT / "stack", root / "stack", ignore=shutil.ignore_patterns("__pycache__", "world", "api"))
+    Checkout(root).with_environment()
+    (root / "console.py").write_text(FAKE_CONSOLE)
+    python = environment.python_of(root)
+    python.unlink()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{root}/console.py" "$@"\n')
+    python.chmod(0o755)
+    locks = {"runtime": environment._sum(root / "requirements.txt"), "development": ""}
+    (root / ".venv" / environment.STAMP).write_text(json.dumps(locks))
+    return root
+
+
+def test_of_two_runs_at_once_one_becomes_the_console_and_the_other_prints_its_address(whole_checkout: Path) -> None:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("VIGIE_")}
+    command = [sys.executable, "-u", "-m", "stack"]
+    runs = [
+        subprocess.Popen([*command, "run"], cwd=whole_checkout, env=environ, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while all(run.poll() is None for run in runs):
+            assert time.monotonic() < deadline, "neither of the two has ended"
+            time.sleep(0.05)
+        second, console = sorted(runs, key=lambda run: run.poll() is None)
+        said = second.communicate(timeout=PATIENCE)[0]
+        assert second.returncode == 0, said
+        assert console.poll() is None
+        note = json.loads((whole_checkout / "var" / "stack" / "console.lock").read_text())
+        assert note["pid"] == console.pid
+        assert f"runs already: http://127.0.0.1:{note['port']}" in said
+
+        down = subprocess.run([*command, "down", "--console"], cwd=whole_checkout, env=environ, check=True)
+        assert down.returncode == 0
+        assert console.wait(PATIENCE) == -signal.SIGTERM
+        first_words = console.communicate()[0]
+        assert f"http://127.0.0.1:{note['port']}" in first_words
+        assert str(whole_checkout / "var" / "logs") in first_words
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
 
 
 def test_a_home_is_readable_by_its_owner_alone_and_has_the_id_of_the_contract(tmp_path: Path) -> None:
