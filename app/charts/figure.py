@@ -192,6 +192,7 @@ def _layout(span: TimeRange, clock: Clock, colours: Palette, height: int, *, leg
     axis = {"gridcolor": colours.grid, "linecolor": colours.grid, "zeroline": False, "automargin": True}
     small = {"size": 11, "color": colours.muted}
     return {
+        "template": {},  # Plotly's default template is 7 kB in every chart, and every value in it is set here
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 18, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",

@@ -12,6 +12,8 @@ from app.prometheus import Answer, Series, State, TimeRange
 
 # More numbers than these make no sentence.
 MOST_NAMED = 3
+# Names longer than this are read in the legend.
+LONG_NAME = 24
 # The newest sample counts as "now" when it is at most this many steps old: one is the scrape, one the alignment.
 FRESH_STEPS = 3
 # Waiting and drawing take a moment; a range that ended less than this ago ends now.
@@ -52,7 +54,7 @@ def _numbers(panel: Panel, answer: Answer, span: TimeRange | None, clock: Clock)
         at, value = newest.last
         return f"No value {when}; last {said(panel, newest, value)} at {format_time(at, clock)}.{_gap_reason(panel)}"
     peak = _peak(panel, answer.series, clock)
-    if len(fresh) > MOST_NAMED:
+    if len(fresh) > MOST_NAMED or (len(fresh) > 1 and any(len(one.name) > LONG_NAME for one in fresh)):
         top = max(fresh, key=lambda one: one.last[1] if one.last else 0.0)
         highest = said(panel, top, top.last[1] if top.last else None)
         return f"{len(answer.series)} series; the highest {when} is {highest}{peak}."
@@ -68,7 +70,8 @@ def said(panel: Panel, series: Series, value: float | None, *, alone: bool = Fal
     """A value with its name: `12.4 requests a second`, `p95 41 ms`."""
     name = series.name
     if panel.unit == "1/s" and alone and name.isalpha():
-        return f"{format_value(value, '1/s', words=True).removesuffix('a second').strip()} {name} a second"
+        number = format_value(value, "1/s").removesuffix("/s")
+        return f"{number} {name.removesuffix('s') if number == '1' else name} a second"
     text = format_value(value, panel.unit, words=alone and not name)
     return f"{name} {text}" if name and name != "value" else text
 

@@ -40,6 +40,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     seconds: float
+    credentials: Credentials | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -48,8 +49,9 @@ class Answer:
 
     @property
     def excerpt(self) -> str:
-        """The beginning of the body on one line; of HTML, its title."""
+        """The beginning of the body on one line; of HTML, its title. A secret that comes back is hidden."""
         text = self.body[:4096].decode("utf-8", "replace")
+        text = self.credentials.redact(text) if self.credentials else text
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         line = " ".join((title[1] if title else text).split())
         return line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…"
@@ -88,8 +90,8 @@ STATUS_HINTS = {
 
 
 def status_hint(status: int) -> str:
-    """What to do about an HTTP status; empty when there is no advice."""
-    return STATUS_HINTS.get(status, STATUS_HINTS.get(status // 100 * 100, ""))
+    """What to do about an HTTP status."""
+    return STATUS_HINTS.get(status) or STATUS_HINTS.get(status // 100 * 100, "Open the address and look at what comes.")
 
 
 class Session(requests.Session):
@@ -186,7 +188,7 @@ class Session(requests.Session):
             MAX_BYTES.reset(token)
         lower = {name.lower(): value for name, value in response.headers.items()}
         body = response.content
-        return Answer(shown(url), response.status_code, lower, body, time.monotonic() - started)
+        return Answer(shown(url), response.status_code, lower, body, time.monotonic() - started, self.credentials)
 
     def fetch_json(self, url: str, *, deadline: float | None = None, max_bytes: int | None = None) -> Any:
         """The parsed body of a 2xx answer; BadAnswer for any other."""
