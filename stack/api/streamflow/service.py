@@ -345,6 +345,8 @@ ready = Readiness()
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Begin loading when the server starts; never wait for it."""
     start_loading(ready, os.environ)
+    # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
+    await run_in_threadpool(time.monotonic)
     yield
 
 
