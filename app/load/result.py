@@ -1,0 +1,242 @@
+"""What a load run came to: `result.json` in its run directory, and the sentence that says it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from app.errors import ReportError, ReportNotFound, StorageFull
+from app.load.stats import LES, Histogram, Tally
+
+VERSION = 1
+NAME = "result.json"
+# 1,100 rows of a timeline and two histograms are about 200 KB.
+MAX_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The service's own request counter, read from its /metrics. `delta` None is unknown: `reason` says why."""
+
+    source: str = ""
+    before: float | None = None
+    after: float | None = None
+    delta: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far the same counter moved in Prometheus. `delta` None is unknown: `reason` says why."""
+
+    delta: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerP95:
+    """Bucket edges, in seconds, between which the server's own p95 lies; `high` None with a `low` is "above"."""
+
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One load run. Times in epoch seconds, latencies in seconds, rates in 1/s; None is unknown.
+
+    `sent + not_sent` is what was planned; `sent = ok + failed`; `failed` is the sum of `errors` (by cause) and counts
+    answers of another status than asked for too; `answered` are complete answers of any status; `reached` are requests
+    written to a connection. `response` is measured from the intended send, `service` from the actual one. `buckets`
+    are cumulative by `le`, for gauges. `remark` says why the counter moved otherwise than by what was answered.
+    """
+
+    run: str
+    system: str
+    plan: Mapping[str, Any]
+    started: float
+    finished: float
+    seconds: float
+    sent: int
+    reached: int
+    answered: int
+    ok: int
+    failed: int
+    not_sent: int
+    by_status: Mapping[str, int]
+    errors: Mapping[str, int]
+    asked_rate: float | None
+    achieved_rate: float | None
+    response: Mapping[str, float | None]
+    service: Mapping[str, float | None]
+    histograms: Mapping[str, Any]
+    buckets: Mapping[str, Any]
+    timeline: Sequence[Mapping[str, Any]]
+    timeline_step: int
+    counted: Counted = field(default_factory=Counted)
+    prometheus: Seen = field(default_factory=Seen)
+    server_p95: ServerP95 = field(default_factory=ServerP95)
+    cancelled: bool = False
+    stopped_by: str = ""
+    remark: str = ""
+    sentence: str = ""
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `result.json` holds it: null for unknown, never NaN."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Result:
+        """What `to_dict` gave. Raises ReportError for another version or a damaged file."""
+        if raw.get("version") != VERSION:
+            message = f"the result of this load run has version {raw.get('version')!r}, not {VERSION}."
+            raise ReportError(message, hint="It was written by another version of the console.")
+        try:
+            known = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
+            nested = {"counted": Counted, "prometheus": Seen, "server_p95": ServerP95}
+            return cls(**known | {name: kind(**raw[name]) for name, kind in nested.items()})
+        except (TypeError, KeyError) as error:
+            message = f"the result of this load run is damaged ({error})."
+            raise ReportError(message, hint="Run it again.") from error
+
+
+def measured(tally: Tally) -> dict[str, Any]:
+    """The fields of a Result that come from the engine."""
+    kinds = {"response": tally.response, "service": tally.service}
+    return {
+        "seconds": tally.seconds,
+        "sent": tally.sent,
+        "reached": tally.reached,
+        "answered": tally.answered,
+        "ok": tally.ok,
+        "failed": tally.failed,
+        "not_sent": tally.not_sent,
+        "by_status": {str(status): count for status, count in sorted(tally.by_status.items())},
+        "errors": dict(sorted(tally.errors.items(), key=lambda pair: -pair[1])),
+        "response": tally.response.summary(),
+        "service": tally.service.summary(),
+        "histograms": {name: histogram.to_dict() for name, histogram in kinds.items()},
+        "buckets": {name: exposed(histogram) for name, histogram in kinds.items()},
+        "timeline": [row.to_dict() for row in tally.timeline.rows()],
+        "timeline_step": tally.timeline.step,
+        "stopped_by": tally.stopped_by,
+    }
+
+
+def exposed(histogram: Histogram, les: Sequence[float] = LES) -> dict[str, Any]:
+    """A histogram as Prometheus exposes it: `buckets` of [le, cumulative count], the last "+Inf"; `sum` in seconds."""
+    rows = [["+Inf" if math.isinf(le) else le, count] for le, count in histogram.cumulative(les)]
+    return {"buckets": rows, "sum": histogram.total / 1e6, "count": histogram.count}
+
+
+def write(folder: Path, result: Result) -> Path:
+    """Put `result.json` into a run directory in one step. Raises StorageFull."""
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    part = folder / f".{NAME}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(folder / NAME)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # nothing was written, or it cannot be removed either
+            part.unlink()
+        message = f"the result cannot be written to {folder} ({error.strerror})."
+        raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+    return folder / NAME
+
+
+def read(folder: Path) -> Result:
+    """The result of a run directory. Raises ReportNotFound (the run has none) or ReportError."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            raw = json.loads(file.read(MAX_BYTES))
+    except FileNotFoundError as error:
+        message = f"the run {folder.name} has no result."
+        raise ReportNotFound(message, hint="It is still running, or ended before it sent anything.") from error
+    except (OSError, ValueError) as error:
+        message = f"the result of run {folder.name} cannot be read ({type(error).__name__})."
+        raise ReportError(message, hint="Run it again.") from error
+    if not isinstance(raw, dict):
+        raise ReportError(f"the result of run {folder.name} is not an object.", hint="Run it again.")
+    return Result.from_dict(raw)
+
+
+def sentence(result: Result) -> str:
+    """The run in words: what was sent, what each side counted, what each side measured."""
+    counts = [
+        f"{result.sent:,} sent",
+        f"{result.answered:,} answered",
+        f"counter {_moved(result.counted.delta, result.counted.reason)}",
+        f"Prometheus {_moved(result.prometheus.delta, result.prometheus.reason)}",
+    ]
+    parts = [", ".join(counts) + "."]
+    if result.failed:
+        parts.append(f"{result.failed:,} failed: {causes(result.errors)}.")
+    if result.not_sent:
+        parts.append(f"{result.not_sent:,} of the plan were not sent.")
+    if result.cancelled:
+        parts.append(f"Stopped on request after {spoken(result.seconds)}.")
+    elif result.stopped_by:
+        parts.append(f"Stopped by a limit: {result.stopped_by}.")
+    if result.remark:
+        parts.append(f"{result.remark[0].upper()}{result.remark[1:]}.")
+    parts.append(f"{_client(result)}; {_server(result.server_p95)}.")
+    return " ".join(parts)
+
+
+def causes(errors: Mapping[str, int], most: int = 3) -> str:
+    """The commonest causes with their counts."""
+    rows = sorted(errors.items(), key=lambda pair: -pair[1])
+    named = [f"{count:,} × {cause}" for cause, count in rows[:most]]
+    left = sum(count for _, count in rows[most:])
+    return ", ".join([*named, f"{left:,} × other"] if left else named)
+
+
+def spoken(seconds: float) -> str:
+    """A length of time with three significant digits and its unit."""
+    if seconds >= 1:
+        return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 or not seconds else f"{seconds * 1e6:.3g} µs"
+
+
+def _moved(delta: float | None, reason: str) -> str:
+    return f"unknown ({reason})" if delta is None else f"{delta:+,.0f}"
+
+
+def _client(result: Result) -> str:
+    p95 = result.response.get("p95")
+    return "Client p95 unknown (no answer)" if p95 is None else f"Client p95 {spoken(p95)}"
+
+
+def _server(p95: ServerP95) -> str:
+    if p95.low is None:
+        return f"server p95 unknown ({p95.reason})" if p95.reason else "server p95 unknown"
+    if p95.high is None:
+        return f"server p95 above {spoken(p95.low)}"
+    if p95.low == 0:
+        return f"server p95 at most {spoken(p95.high)}"
+    low, high = spoken(p95.low), spoken(p95.high)
+    number, _, unit = low.partition(" ")
+    return f"server p95 between {number if high.endswith(' ' + unit) else low} and {high}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,197 @@
+"""One load run as a job: plan, count before, send, count after, wait for Prometheus, write down.
+
+Runs in a process of its own, so that neither the console nor a reload of it disturbs a measurement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from app import egress
+from app.config import System, address, load_systems
+from app.errors import ConfigError, LedgerError, PlanError, StorageFull, Unreachable
+from app.load import engine, payload, result
+from app.load.counting import Meter, Reading, Watch, remark
+from app.load.plan import MAX_IN_FLIGHT, Plan
+from app.load.result import Result, Seen
+from app.load.stats import Tally
+
+if TYPE_CHECKING:
+    from app.jobs.job import Job, Outcome
+
+# Words of the outcome: everything was sent; a limit ended it; a person did.
+COMPLETE = "COMPLETE"
+LIMIT = "LIMIT"
+STOPPED = "STOPPED"
+# Stages as the progress file names them.
+PREPARING = "preparing"
+SENDING = "sending"
+SETTLING = "settling"
+# Beside the connections: the event loop, files, the database of a payload query.
+OTHER_FILES = 200
+
+
+def preload() -> None:
+    """Import what a run needs, so that Start begins at once, and allow enough open connections."""
+    import httptools  # noqa: F401 - imported to be loaded
+    import numpy as np  # noqa: F401 - imported to be loaded
+
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: F401 - imported to be loaded; optional
+    _allow_files(MAX_IN_FLIGHT + OTHER_FILES)
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process' own limit of open files where the system allows it (macOS begins at 256)."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # refused on some systems: too many connections then fail with a cause of their own
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def run(job: Job) -> Outcome:
+    """Carry out a load run. Raises VigieError when nothing could be sent; what was sent is always written down."""
+    job.progress(PREPARING)
+    ready = prepare(job)
+    started = time.time()
+    before = ready.meter.read(must_answer=True)
+    watch = Watch(job.settings, ready.system, ready.meter.series_name(before))
+    try:
+        tally, last = _send(job, ready)
+        job.progress(SETTLING, tally.sent, ready.plan.requests, **last)
+        found = _settle(job, ready, tally, watch, before)
+    finally:
+        watch.close()
+    found = replace(found, started=started)
+    found = replace(found, sentence=result.sentence(found))
+    result.write(job.directory, found)
+    return _outcome(job, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything a run needs, checked before the first request."""
+
+    system: System
+    plan: Plan
+    payloads: payload.Payloads
+    where: engine.Target
+    meter: Meter
+
+
+def prepare(job: Job) -> Ready:
+    """Read system and plan, judge the address, draw the payloads. Raises VigieError in words for a person."""
+    systems = load_systems(job.settings)
+    system = systems.by_id.get(job.system)
+    if system is None:
+        broken = next((str(error) for error in systems.broken if f"{job.system}.toml" in str(error)), "")
+        message = broken or f"there is no system called {job.system!r}."
+        raise ConfigError(message, hint=f"Systems here: {', '.join(systems.by_id) or 'none'}.")
+    if system.load.engine != "builtin":
+        message = f"{system.id}: [load] engine = {system.load.engine!r} is not available in this version."
+        raise PlanError(message, hint='Use engine = "builtin".')
+    plan = Plan.from_args(job.args, system)
+    found = address(job.settings, system, "api")
+    if found.url is None:
+        message = f"{system.title} has no address to send to: {found.reason or 'none is configured'}."
+        hint = f"Start the embedded stack (python -m stack up), or give [api] url in {system.id}.toml."
+        raise Unreachable(message, hint=hint)
+    checked = egress.check_address(found.url, system.load.hosts)
+    where = f"{system.id}.toml [api]"
+    credentials = egress.credentials(system.api, job.settings.environ, job.settings.root, where=where)
+    payloads = payload.make(plan, job.settings, system)
+    target = engine.target(checked, system, payloads, credentials)
+    return Ready(system, plan, payloads, target, Meter(found.url, system, credentials))
+
+
+def _send(job: Job, ready: Ready) -> tuple[Tally, dict[str, Any]]:
+    """Run the engine; the last report comes back too, for the stage after it."""
+    last: dict[str, Any] = {"plan": ready.plan.words}
+
+    def report(snapshot: engine.Snapshot) -> None:
+        last.update(snapshot.to_dict())
+        try:
+            job.progress(SENDING, snapshot.sent, snapshot.planned, **last)
+        except OSError as error:
+            message = f"progress cannot be written to {job.directory} ({error.strerror})."
+            raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+
+    job.progress(SENDING, 0, ready.plan.requests, **last)
+    tally = engine.drive(ready.plan, ready.payloads, ready.where, stop=job.stopping, report=report)
+    last |= {name: getattr(tally, name) for name in ("seconds", "planned", "sent", "answered", "ok", "failed")}
+    last |= {"in_flight": 0, "queued": 0, "p95": tally.response.percentile(95)}
+    last["timeline"] = [row.to_dict() for row in tally.timeline.rows(engine.TAIL_ROWS)]
+    return tally, last
+
+
+def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading) -> Result:
+    """Both counters and the server's p95, beside what the engine measured."""
+    finished, cancelled = time.time(), job.stopping.is_set()
+    counted, after = ready.meter.counted(before, tally, job.stopping)
+    if counted.delta is None and counted.before is not None and counted.after is not None:
+        seen = Seen(None, counted.reason)  # a reset: Prometheus' numbers do not belong together either
+    else:
+        seen = watch.settle(finished, counted.before, counted.after, job.stopping)
+    plan = ready.plan
+    whole = tally.not_sent == 0 and not plan.closed
+    spent = max(plan.duration, tally.last_sent) if whole else tally.seconds
+    return Result(
+        run=job.run,
+        system=ready.system.id,
+        plan=plan.to_dict(),
+        started=0.0,
+        finished=finished,
+        **result.measured(tally),
+        asked_rate=plan.asked_rate,
+        achieved_rate=tally.sent / spent if tally.sent and spent > 0 else None,
+        counted=counted,
+        prometheus=seen,
+        server_p95=ready.meter.server_p95(before, after),
+        cancelled=cancelled,
+        remark=remark(tally, counted, _others(job)),
+    )
+
+
+def _others(job: Job) -> list[str]:
+    """Load runs of the same system that go on now, in words."""
+    from app.ledger import LIVE, Ledger
+
+    try:
+        with Ledger(job.settings.ledger_url) as ledger:
+            rows = ledger.runs(kind="load", system=job.system, states=LIVE)
+    except LedgerError:
+        return []  # only a likely reason is lost, and the ledger's owner reports its own trouble
+    return [
+        "background traffic" if row.key.endswith(":background") else f"load run {row.id}"
+        for row in rows
+        if row.id != job.run
+    ]
+
+
+def _outcome(job: Job, found: Result) -> Outcome:
+    from app.jobs.job import Outcome
+
+    if found.cancelled:
+        return Outcome("cancelled", STOPPED, found.sentence, job.directory)
+    return Outcome("done", LIMIT if found.stopped_by else COMPLETE, found.sentence, job.directory)
+
+
+def progress_of(detail: Mapping[str, Any]) -> str:
+    """The line a page or terminal shows while sending."""
+    asked = detail.get("asked_rate")
+    parts = [
+        "" if asked is None else f"asked {asked:.1f}/s",
+        f"achieved {detail.get('achieved_rate', 0.0):.1f}/s",
+        f"ok {detail.get('ok', 0):,}",
+        f"failed {detail.get('failed', 0):,}",
+    ]
+    p95 = detail.get("p95")
+    return " · ".join([part for part in parts if part] + ([f"p95 {result.spoken(p95)}"] if p95 is not None else []))
