@@ -81,18 +81,18 @@ class Prometheus:
 
     def labels(self) -> list[str]:
         """The names of all labels."""
-        return self._ask(lambda: [str(one) for one in self._library.get_label_names()], "labels")
+        return self._ask(lambda: _texts(self._library.get_label_names()), "labels")
 
     def label_values(self, name: str, match: str | None = None) -> list[str]:
         """The values of one label, of the series that `match` (a selector with braces) selects."""
         promql.matcher(name, "")
         params = {"match[]": match} if match else None
-        return self._ask(lambda: [str(one) for one in self._library.get_label_values(name, params)], "label values")
+        return self._ask(lambda: _texts(self._library.get_label_values(name, params)), "label values")
 
     def build(self) -> str:
         """The version, for example `2.42.0`."""
         data = self._api("/api/v1/status/buildinfo")
-        return str(data.get("version", "unknown")).partition("+")[0] if isinstance(data, dict) else "unknown"
+        return self._shape(lambda: str(data["version"]).partition("+")[0], "build facts")
 
     def rules(self) -> list[Rule]:
         """Every rule the server evaluates, with its alerts."""
@@ -217,7 +217,9 @@ def judge(parsed: Parsed, limit: int, total: int, seconds: float) -> Answer:
     state, reason, hint = State.OK, "", ""
     if parsed.kind == "string":
         return Answer(state, (), parsed.warnings, parsed.infos, "", "", seconds, 0, parsed.kind, parsed.text)
-    if not shown and not parsed.skipped:
+    if not shown and parsed.skipped:
+        state, reason, hint = State.EMPTY, notes[-1], "Ask for a number: histogram_quantile(0.95, rate(…[5m]))."
+    elif not shown:
         state, reason = State.EMPTY, "no series matches"
         hint = "Check metric name and labels; a new service appears after its first scrape."
     elif not any(np.isfinite(one.values).any() for one in shown):
@@ -239,6 +241,13 @@ def _largest(series: tuple[Series, ...], limit: int) -> tuple[Series, ...]:
 
     kept = {id(one) for one in sorted(series, key=mean, reverse=True)[:limit]}
     return tuple(one for one in series if id(one) in kept)
+
+
+def _texts(names: Any) -> list[str]:
+    """A list of names as the API gives it. Raises TypeError for anything else."""
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise TypeError("not a list of names")
+    return names
 
 
 def _alert(row: Mapping[str, Any]) -> AlertNow:

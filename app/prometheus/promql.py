@@ -27,7 +27,7 @@ PLACEHOLDERS = ("selector", "window", "rate_interval", "range")
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+)(ms|[smhdwy])")
 _STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`'
-_PLACE = re.compile(rf"{_STRING}|#[^\n]*|(?P<all>\$(?:\{{(?P<braced>\w+)\}}|(?P<bare>\w+))(?P<comma>\s*,)?)")
+_PLACE = re.compile(rf"{_STRING}|#[^\n]*|(?P<all>\$(?:\{{(?P<braced>\w+)\}}|(?P<bare>\w+))(?P<comma>\s*,\s*)?)")
 _MATCHER = re.compile(rf"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>{_STRING})\s*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 

@@ -1,0 +1,130 @@
+"""Steps, ranges, placeholders and quoting."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import ConfigError, QueryError
+from app.prometheus.promql import (
+    MAX_POINTS,
+    TimeRange,
+    duration,
+    fill,
+    matcher,
+    parse_selector,
+    quote,
+    rate_interval,
+    seconds_of,
+    selects,
+    step_for,
+)
+
+
+@given(st.floats(1, 1e9), st.floats(0.001, 4e9), st.sampled_from([None, 0.1, 2.0, 15.0, 60.0]))
+def test_a_range_never_has_more_points_than_allowed_and_is_aligned(seconds, now, scrape):
+    end = max(now, seconds)
+    span = TimeRange.last(seconds, now=end, scrape=scrape)
+    assert span.points <= MAX_POINTS
+    assert span.start <= span.end <= end + 1e-3
+    assert math.isclose(span.end / span.step, round(span.end / span.step), abs_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scrape", "step"),
+    [(300, None, 1), (300, 2, 2), (1800, 2, 5), (21_600, 2, 60), (86_400, 15, 300), (86_400 * 400, 15, 86_400), (300, 15, 15)],
+)  # fmt: skip
+def test_the_step_suits_the_range_and_is_not_finer_than_the_scrapes(seconds, scrape, step):
+    assert step_for(seconds, scrape) == step
+
+
+def test_two_refreshes_within_a_step_ask_for_the_same_range():
+    assert TimeRange.last(3600, now=1_700_000_001) == TimeRange.last(3600, now=1_700_000_007)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(5, 5, 1), (6, 5, 1), (0, 10, 0), (0, 10, -1), (0, math.inf, 1), (0, 1e6, 1), (math.nan, 1, 1)]
+)  # fmt: skip
+def test_a_range_out_of_bounds_is_refused_in_words(start, end, step):
+    with pytest.raises(QueryError) as caught:
+        TimeRange.between(start, end, step=step)
+    assert caught.value.hint
+
+
+def test_the_rate_interval_is_grafanas():
+    assert rate_interval(2, 1) == 8
+    assert rate_interval(2, 60) == 62
+    assert rate_interval(None, 1) == 240
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "1m30s"), (0.5, "500ms"), (3600, "1h"), (60, "1m"), (86_461, "1d1m1s")]
+)
+def test_durations_are_written_and_read_back(seconds, text):
+    assert duration(seconds) == text
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 m", "m", "5m]", "1.5h", "-5m"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(QueryError):
+        seconds_of(text)
+
+
+def test_placeholders_are_filled_in_both_spellings():
+    expr = 'sum(rate(m{$selector, s="x"}[$window])) + rate(m[${rate_interval}]) + m offset $range'
+    filled = fill(expr, selector='job="api"', window=60, rate_interval="8s", range_=300)
+    assert filled == 'sum(rate(m{job="api", s="x"}[1m])) + rate(m[8s]) + m offset 5m'
+
+
+def test_strings_and_comments_are_left_alone():
+    expr = 'm{s=~"5..$", t="$window", u=\'$x\', v=`$y`} # $z'
+    assert fill(expr) == expr
+
+
+def test_an_empty_selector_takes_its_comma_with_it():
+    assert fill('m{$selector, s="x"}', selector="") == 'm{s="x"}'
+    assert fill("m{$selector}", selector="") == "m{}"
+
+
+@pytest.mark.parametrize(
+    ("expr", "position"), [("rate(m[$windw])", (1, 8)), ("a +\n  $window", (2, 3)), ("$1", (1, 1))]
+)
+def test_an_unknown_or_missing_placeholder_is_named_with_its_place(expr, position):
+    with pytest.raises(QueryError) as caught:
+        fill(expr, selector='job="api"')
+    assert caught.value.position == position
+    assert "$selector" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ['job="api"} or vector(1) #', "job=api", "{}", 'job="a" instance="b"', '"', 'job="a",,']
+)
+def test_a_selector_cannot_break_out_of_its_braces(text):
+    with pytest.raises(ConfigError, match="selector"):
+        fill("m{$selector}", selector=text)
+
+
+def test_a_selector_is_matched_as_prometheus_does():
+    labels = {"job": "api", "instance": "127.0.0.1:8000"}
+    assert selects('job="api", instance=~"127.*"', labels)
+    assert not selects('instance=~"127"', labels)
+    assert selects('zone="", job!="x", job!~"x|y"', labels)
+    assert not selects("job!='api'", labels)
+    assert not selects('job=~"("', labels)
+    assert selects("", labels)
+    assert parse_selector(r'a="x\"\\\ny"')[0].value == 'x"\\\ny'
+
+
+@pytest.mark.parametrize("name", ["", "a b", 'a"', "1a", "a-b"])
+def test_a_label_name_is_checked(name):
+    with pytest.raises(QueryError):
+        matcher(name, "x")
+
+
+def test_quoting_escapes_what_would_end_the_string():
+    assert quote('a"b\\c\n') == '"a\\"b\\\\c\\n"'
+    assert quote("\udcff") == '"?"'
