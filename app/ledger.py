@@ -141,6 +141,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine = _engine(url)
+        self._inode: tuple[int, int] | None = None
         # The same connections, opened with the write lock at once: two writers queue instead of failing half-way.
         self._writer = self._engine.execution_options(vigie_write=True)
         try:
@@ -148,6 +149,12 @@ class Ledger:
         except BaseException:
             self._engine.dispose()
             raise
+
+    def _follow_file(self) -> None:
+        """A long-lived ledger moves on when its file was put aside or removed: the open one is nobody's index now."""
+        if self._inode is not None and _inode(self._engine) != self._inode:
+            self._engine.dispose()
+            self._prepare()
 
     def __enter__(self) -> Self:
         return self
@@ -289,11 +296,13 @@ class Ledger:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
+        self._follow_file()
         with self._mapped(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
+        self._follow_file()
         with self._mapped(), self._writer.begin() as connection:
             yield connection
 
@@ -313,8 +322,10 @@ class Ledger:
             except OSError as error:
                 message = f"The folder of the index of runs, {file.parent}, cannot be made ({error.strerror})."
                 raise LedgerError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
+        self._inode = None
         with self._read() as connection:
             version = _version(connection)
+        self._inode = _inode(self._engine)
         if version == LATEST:
             return
         if version > LATEST:
@@ -384,6 +395,15 @@ def _run(row: Mapping[Any, Any]) -> Run:
 def _file(engine: Engine) -> Path | None:
     name = engine.url.database
     return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None
+
+
+def _inode(engine: Engine) -> tuple[int, int] | None:
+    file = _file(engine)
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _shown(engine: Engine) -> str:

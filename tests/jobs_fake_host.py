@@ -1,0 +1,17 @@
+"""The real job host with a table of kinds for tests: the only way to change that table is to start another program."""
+
+import sys
+
+from app.jobs.host import main
+from app.jobs.kinds import Kind
+
+FAKE = "jobs_fake_worker"
+KINDS = {
+    "drift": Kind("drift", FAKE, 1, waiting=2, deadline=60, grace=0.8, warm=True),
+    "load": Kind("load", FAKE, 2, waiting=0, deadline=60, grace=3, graceful=True),
+    "brief": Kind("brief", FAKE, 1, waiting=1, deadline=0.5, grace=0.3),
+    "broken": Kind("broken", "no_such_module_anywhere", 1, waiting=1, deadline=60, grace=0.8, warm=True),
+}
+
+if __name__ == "__main__":
+    sys.exit(main(kinds=KINDS))

@@ -1,0 +1,84 @@
+"""A worker module for the tests of the job host: real processes that do what `args["do"]` says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from app.errors import DataError
+from app.jobs import Job, Outcome
+
+
+def preload() -> None:
+    print("a library that prints when it is imported")
+
+
+def run(job: Job) -> Outcome:
+    job.progress("working", 1, 2, pid=os.getpid(), mean=float("nan"))
+    return globals()[f"do_{job.args['do']}"](job)
+
+
+def do_echo(job):
+    print("a library that prints while it works")
+    return Outcome("done", "NO_ACTION", json.dumps(job.args), job.directory)
+
+
+def do_environment(job):
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DO_NOT_TRACK", "VIGIE_HOME")
+    return Outcome("done", "", json.dumps({name: os.environ.get(name) for name in names}))
+
+
+def do_pid(job):
+    return Outcome("done", str(os.getpid()))
+
+
+def do_sleep(job):
+    time.sleep(job.args.get("seconds", 60))
+    return Outcome("done", "slept")
+
+
+def do_stubborn(job):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    job.progress("ignoring everybody", pid=os.getpid())
+    time.sleep(60)
+    return Outcome("done")
+
+
+def do_traffic(job):
+    """As a load run: goes on until told to stop, then writes down what it had."""
+    sent = 0
+    while not job.stopping.wait(0.02):
+        sent += 1
+        job.progress("sending", sent, None, pid=os.getpid())
+    (job.directory / "result.json").write_text(json.dumps({"sent": sent}))
+    return Outcome("cancelled", "", f"stopped after {sent}", job.directory)
+
+
+def do_grandchild(job):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    job.progress("with a child", pid=os.getpid(), child=child.pid)
+    time.sleep(60)
+    return Outcome("done")
+
+
+def do_exit(job):
+    os._exit(3)
+
+
+def do_garbage(job):
+    os.write(3, b"x" * 10)
+    return Outcome("perfect")
+
+
+def do_fail(job):
+    raise DataError("The month is empty.", hint="Choose another.")
+
+
+def do_crash(job):
+    return 1 // 0
+
+
+def do_memory(job):
+    os.kill(os.getpid(), signal.SIGKILL)

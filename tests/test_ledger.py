@@ -1,0 +1,413 @@
+"""The index of runs: rows, notes, migrations, several processes, and what it is remade from."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app import ledger as module, reports
+from app.config import Settings, load_systems
+from app.errors import LedgerError
+from app.jobs import progress
+from app.jobs.alive import Owner, myself
+from app.ledger import GONE, LATEST, Ledger, Run, State
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.from_env({"VIGIE_HOME": str(tmp_path / "home"), "REPORT_DIR": str(tmp_path / "reports")})
+
+
+@pytest.fixture
+def ledger(settings):
+    with Ledger(settings.ledger_url) as made:
+        yield made
+
+
+def a_run(number=0, **values):
+    base = Run(
+        f"20240131T00{number // 60:02}{number % 60:02}Z-{number:06x}",
+        "drift",
+        "streamflow",
+        "drift:a",
+        created=1000.0 + number,
+    )
+    return replace(base, **values)
+
+
+def test_a_run_comes_back_as_it_went_in(ledger):
+    run = a_run(
+        3, state=State.DONE, started=1.5, finished=2.25, outcome="NO_ACTION", reason="5 % \n « é »", path="/x/y"
+    )
+    ledger.add(run)
+    assert ledger.get(run.id) == run
+    assert ledger.get("20240131T000000Z-ffffff") is None
+
+
+def test_one_id_is_one_run(ledger):
+    ledger.add(a_run())
+    with pytest.raises(LedgerError, match="already has this run"):
+        ledger.add(a_run())
+
+
+def test_update_changes_the_columns_named_and_only_those(ledger):
+    ledger.add(a_run(outcome="x"))
+    ledger.update(a_run().id, state=State.RUNNING, started=7.0)
+    assert ledger.get(a_run().id) == a_run(outcome="x", state=State.RUNNING, started=7.0)
+
+
+@pytest.mark.parametrize("values", [{"id": "x"}, {"colour": "red"}])
+def test_update_refuses_columns_that_do_not_exist_or_do_not_change(ledger, values):
+    ledger.add(a_run())
+    with pytest.raises(LedgerError, match="no column"):
+        ledger.update(a_run().id, **values)
+
+
+def test_update_of_an_unknown_run_is_an_error(ledger):
+    with pytest.raises(LedgerError, match="has no run"):
+        ledger.update(a_run().id, reason="x")
+
+
+def test_runs_are_newest_first_and_every_filter_narrows(ledger):
+    for n in range(10):
+        ledger.add(
+            a_run(
+                n,
+                kind="load" if n % 2 else "drift",
+                system="diabetes" if n < 2 else "streamflow",
+                key=f"k{n % 3}",
+                state=State.DONE if n < 8 else State.RUNNING,
+            )
+        )
+
+    def numbers(**filters):
+        return [int(run.created - 1000) for run in ledger.runs(**filters)]
+
+    assert numbers() == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert numbers(kind="load") == [9, 7, 5, 3, 1]
+    assert numbers(system="diabetes") == [1, 0]
+    assert numbers(key="k0") == [9, 6, 3, 0]
+    assert numbers(states=[State.RUNNING]) == [9, 8]
+    assert numbers(states=["done"], since=1005.0) == [7, 6, 5]
+    assert numbers(limit=3, offset=2) == [7, 6, 5]
+    assert numbers(limit=0) == []
+    assert ledger.count(kind="load", states=("done",)) == 4
+    assert ledger.newest("drift", "streamflow").created == 1006.0
+    assert ledger.newest("drift", "streamflow", state=None).created == 1008.0
+    assert ledger.newest("drift", "f1pa") is None
+
+
+def test_runs_of_the_same_moment_have_a_stable_order(ledger):
+    for n in range(5):
+        ledger.add(a_run(n, created=5.0))
+    assert [run.id for run in ledger.runs()] == sorted((a_run(n).id for n in range(5)), reverse=True)
+
+
+def test_notes_are_kept_in_order_and_the_latest_says_whether_a_run_is_acknowledged(ledger):
+    ledger.add(a_run(1))
+    ledger.add(a_run(2))
+    ledger.note(a_run(1).id, "seen", acknowledged=True)
+    ledger.note(a_run(2).id, "seen", acknowledged=True)
+    ledger.note(a_run(2).id, "open again")
+    assert [(note.text, note.acknowledged) for note in ledger.notes(a_run(2).id)] == [
+        ("seen", True),
+        ("open again", False),
+    ]
+    assert ledger.acknowledged() == {a_run(1).id}
+
+
+def test_a_note_needs_a_run_and_has_a_length(ledger):
+    with pytest.raises(LedgerError, match="has no run"):
+        ledger.note(a_run().id, "x")
+    ledger.add(a_run())
+    with pytest.raises(LedgerError, match="at most 4000"):
+        ledger.note(a_run().id, "x" * 4001)
+
+
+def test_values_are_values_and_never_sql(ledger):
+    text = "'; DROP TABLE runs; --"
+    ledger.add(a_run(key=text, reason=text))
+    assert ledger.runs(key=text)[0].reason == text
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def file_of(settings):
+    return settings.home / "ledger.db"
+
+
+def test_the_file_is_in_wal_mode_and_knows_its_version(settings, ledger):
+    connection = sqlite3.connect(file_of(settings))
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("SELECT version FROM schema_version").fetchall() == [(LATEST,)]
+    connection.close()
+
+
+def test_lists_are_read_from_an_index(settings, ledger):
+    connection = sqlite3.connect(file_of(settings))
+    for where in ("", "WHERE system='a' AND kind='b'", "WHERE key='k'", "WHERE state='running'"):
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN SELECT * FROM runs {where} ORDER BY created DESC LIMIT 9"
+        ).fetchall()
+        assert "USING INDEX" in plan[0][3], (where, plan)
+        assert "TEMP B-TREE" not in str(plan), (where, plan)
+    connection.close()
+
+
+def test_an_older_file_is_brought_up_step_by_step(settings, monkeypatch):
+    done = []
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.add(a_run())
+    steps = [
+        *module.MIGRATIONS,
+        lambda _: done.append(1),
+        lambda c: done.append(c.exec_driver_sql("SELECT 2").scalar()),
+    ]
+    monkeypatch.setattr(module, "MIGRATIONS", steps)
+    monkeypatch.setattr(module, "LATEST", len(steps))
+    for _ in range(2):
+        with Ledger(settings.ledger_url) as ledger:
+            assert ledger.get(a_run().id) == a_run()
+    assert done == [1, 2]
+
+
+def test_a_step_that_fails_changes_nothing(settings, monkeypatch):
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.add(a_run())
+
+    def half(connection):
+        connection.exec_driver_sql("DELETE FROM runs")
+        connection.exec_driver_sql("nonsense")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MIGRATIONS", [*module.MIGRATIONS, half])
+        patch.setattr(module, "LATEST", 2)
+        with pytest.raises(LedgerError):
+            Ledger(settings.ledger_url)
+    with Ledger(settings.ledger_url) as ledger:
+        assert ledger.get(a_run().id) == a_run()
+
+
+def test_a_newer_file_is_refused_in_words_and_left_alone(settings):
+    with Ledger(settings.ledger_url) as ledger, ledger._write() as connection:
+        connection.exec_driver_sql("UPDATE schema_version SET version = 7")
+    before = file_of(settings).read_bytes()
+    with pytest.raises(LedgerError, match=f"version 7; this Vigie knows {LATEST}") as raised:
+        Ledger(settings.ledger_url)
+    assert "newer Vigie" in raised.value.hint
+    assert file_of(settings).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 500, b"SQLite format 3\x00" + b"\xff" * 9000])
+def test_a_damaged_file_is_kept_aside_and_the_next_try_begins_anew(settings, content):
+    settings.home.mkdir()
+    file_of(settings).write_bytes(content)
+    with pytest.raises(LedgerError, match="is damaged; it was kept as") as raised:
+        Ledger(settings.ledger_url)
+    assert "new index" in raised.value.hint
+    kept = list(settings.home.glob("ledger.db.damaged-*"))
+    assert [path.read_bytes() for path in kept] == [content]
+    with Ledger(settings.ledger_url) as ledger:
+        assert ledger.runs() == []
+
+
+def test_damage_found_later_is_said_and_the_same_handle_goes_on_with_the_new_file(settings):
+    with Ledger(settings.ledger_url) as ledger:
+        for n in range(300):
+            ledger.add(a_run(n, reason="x" * 500))
+    with sqlite3.connect(file_of(settings)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with Ledger(settings.ledger_url) as ledger:
+        size = file_of(settings).stat().st_size
+        with file_of(settings).open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        ledger._engine.dispose()  # what it had in its page cache hides the damage
+        with pytest.raises(LedgerError, match="is damaged"):
+            ledger.runs(limit=1000)
+        assert ledger.runs() == []
+        ledger.add(a_run())
+        assert ledger.count() == 1
+
+
+def test_a_handle_follows_its_file_when_another_process_has_replaced_it(settings):
+    with Ledger(settings.ledger_url) as old:
+        old.add(a_run(1))
+        file_of(settings).rename(settings.home / "aside.db")
+        with Ledger(settings.ledger_url) as new:
+            new.add(a_run(2))
+        assert [run.id for run in old.runs()] == [a_run(2).id]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="cannot be made"):
+        Ledger(f"sqlite:///{tmp_path / 'file' / 'ledger.db'}")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "", "mysql+nothing://h/d", "sqlite+pysqlcipher2:///x"])
+def test_an_address_that_is_none_is_said_without_repeating_secrets(url):
+    with pytest.raises(LedgerError, match="VIGIE_LEDGER_URL") as raised:
+        Ledger(url)
+    assert "postgresql+psycopg" in raised.value.hint
+
+
+def test_a_database_that_does_not_answer_is_said_without_its_password():
+    with pytest.raises(LedgerError) as raised:
+        Ledger("postgresql+psycopg://vigie:secret@127.0.0.1:1/ledger")
+    assert "secret" not in raised.value.text
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from app.ledger import Ledger, Run
+for n in range(25):
+    with Ledger(sys.argv[1]) as ledger:
+        ledger.add(Run(f"{sys.argv[2]}-{n}", "load", "streamflow", "k", created=float(n)))
+        ledger.update(f"{sys.argv[2]}-{n}", reason="x")
+"""
+
+
+def test_four_processes_open_a_new_ledger_at_once_and_lose_nothing(settings):
+    command = [sys.executable, "-c", WRITER, settings.ledger_url]
+    started = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
+    assert [process.communicate()[1] for process in started] == [b""] * 4
+    with Ledger(settings.ledger_url) as ledger:
+        assert ledger.count() == 100
+
+
+def test_threads_share_a_ledger(ledger):
+    threads = [threading.Thread(target=lambda n=n: ledger.add(a_run(n))) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.count() == 20
+
+
+def test_a_locked_file_is_said_after_the_busy_time(settings, ledger, monkeypatch):
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    blocker = sqlite3.connect(file_of(settings), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with Ledger(settings.ledger_url) as other:
+        assert other.runs() == []  # readers are not held up
+        with pytest.raises(LedgerError, match="locked") as raised:
+            other.add(a_run())
+    assert "another process" in raised.value.hint
+    blocker.close()
+
+
+# --- after a restart -------------------------------------------------------------------------------------------------
+
+
+def test_orphans_become_interrupted_and_living_or_ended_runs_stay(ledger):
+    for n, state in enumerate((State.QUEUED, State.RUNNING, State.RUNNING, State.DONE)):
+        ledger.add(a_run(n, state=state))
+    found = ledger.interrupt_orphans([a_run(2).id], reason="the host ended")
+    assert sorted(run.id for run in found) == [a_run(0).id, a_run(1).id]
+    assert [ledger.get(a_run(n).id).state for n in range(4)] == ["interrupted", "interrupted", "running", "done"]
+    assert ledger.get(a_run(0).id).reason == "the host ended"
+    assert ledger.get(a_run(0).id).finished is not None
+
+
+def result(run, decision="NO_ACTION"):
+    side = {"key": "2024-01-31", "rows": 1, "labelled": 1}
+    policy = {"columns": "all", "threshold": 0.3, "min_rows": 30, "comparable": 0.8, "label": "y", "identifier": "u"}
+    target = {"value": None, "ref_rate": None, "cur_rate": None, "reason": "no labels"}
+    raw = {
+        "version": 1,
+        "run": run,
+        "system": "streamflow",
+        "ref": side,
+        "cur": side | {"key": "2024-02-29"},
+        "policy": policy,
+        "share": 0.0625,
+        "k": 1,
+        "n": 16,
+        "share_features": 1 / 14,
+        "columns": [],
+        "target_drift": target,
+        "decision": decision,
+        "reason": "1 of 16",
+        "line": "",
+        "seconds": 2.5,
+        "peak_bytes": None,
+    }
+    return json.dumps(raw).encode()
+
+
+def test_an_index_is_remade_from_report_directories(settings, ledger):
+    systems = load_systems(settings)
+    run = reports.new_run_id()
+    folder = reports.save(
+        reports.report_dir(settings, systems.by_id["streamflow"]), run, "drift", {"result.json": result(run)}, ()
+    )
+    found = ledger.rescan(settings, systems)
+    assert found.added == (run,)
+    row = ledger.get(run)
+    assert (row.kind, row.system, row.state, row.outcome, row.path) == (
+        "drift",
+        "streamflow",
+        "done",
+        "NO_ACTION",
+        str(folder),
+    )
+    assert row.key.startswith("drift:streamflow:2024-01-31:2024-02-29:")
+    assert row.created <= row.finished
+    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+
+
+def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_run(settings, ledger):
+    systems = load_systems(settings)
+    ids = [reports.new_run_id() for _ in range(3)]
+    owners = (myself(), Owner(os.getpid(), "another boot"), None)
+    for run, owner, state in zip(ids, owners, ("running", "running", "cancelled"), strict=True):
+        folder = settings.home / "runs" / run
+        folder.mkdir(parents=True)
+        told = progress.Progress(
+            run, "load", "streamflow", f"load:{run}", state, created=5.0, owner=owner, path=str(folder)
+        )
+        progress.write(folder, told)
+    (settings.home / "runs" / reports.new_run_id()).mkdir()
+    (settings.home / "runs" / "something else").mkdir()
+    found = ledger.rescan(settings, systems)
+    assert sorted(found.added) == sorted(ids[1:])
+    assert len(found.unreadable) == 1
+    assert [ledger.get(run) and ledger.get(run).state for run in ids] == [None, "interrupted", "cancelled"]
+    assert progress.read_progress(settings, ids[1]).state == "interrupted"
+
+
+def test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes(settings, ledger):
+    run = a_run(state=State.DONE, outcome="NO_ACTION", path=str(settings.home / "nowhere"))
+    ledger.add(run)
+    ledger.note(run.id, "kept")
+    found = ledger.rescan(settings, load_systems(settings))
+    assert found.gone == (run.id,)
+    assert ledger.get(run.id) == replace(run, reason=GONE, path="")
+    assert [note.text for note in ledger.notes(run.id)] == ["kept"]
+    assert ledger.rescan(settings, load_systems(settings)).gone == ()
+
+
+def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(settings, ledger):
+    systems = load_systems(settings)
+    run = reports.new_run_id()
+    ledger.add(
+        a_run(id=run, key="drift:streamflow:exact", state=State.INTERRUPTED, path=str(settings.home / "runs" / run))
+    )
+    reports.save(
+        reports.report_dir(settings, systems.by_id["streamflow"]), run, "drift", {"result.json": result(run)}, ()
+    )
+    assert ledger.rescan(settings, systems).changed == (run,)
+    row = ledger.get(run)
+    assert (row.state, row.key, row.created) == (State.DONE, "drift:streamflow:exact", a_run().created)
