@@ -119,6 +119,9 @@ def _make(
     run = Runner(root, say, environ, free_bytes)
     uv = _uv(run)
     command = [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python_of(root)), str(lock)]
+    if environ.get("PYTHONDONTWRITEBYTECODE"):
+        # Nothing would write bytecode later: 14 s now against 2 s at each start of a process with Feast in it.
+        command.append("--compile-bytecode")
     run.step("installing the packages", command)
     stamp = {
         "runtime": _sum(root / _RUNTIME),

@@ -105,7 +105,7 @@ class Checkout:
 
     def asked(self) -> list[str]:
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
-        return [Path(line.split()[-1]).name for line in lines]
+        return [Path(line.removesuffix(" --compile-bytecode").split()[-1]).name for line in lines]
 
 
 @pytest.fixture
