@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import jobs
-from app.drift import job_args, job_key
+from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.ui import cache, comparison, widgets
 from app.words import COVARIATE_AND_TARGET, SIMULATED

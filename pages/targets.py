@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.ui import cache, target_cards, widgets
+from app.ui.palette import Tone
 from app.words import WHY_SERVICE_NAME
 
 # Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
@@ -25,7 +26,7 @@ def draw() -> None:
         return
     up = sum(target.health == "up" for target in targets)
     waiting = sum(target.health == "unknown" for target in targets)
-    tone = "good" if up == len(targets) and targets else "unknown" if up + waiting == len(targets) else "bad"
+    tone: Tone = "good" if up == len(targets) and targets else "unknown" if up + waiting == len(targets) else "bad"
     badge = f"{up} of {len(targets)} targets up" + (f", {waiting} waiting for the first scrape" if waiting else "")
     widgets.head("Targets", [(badge, tone)])
     if not targets:

@@ -21,6 +21,8 @@ WIDEST: Final = 3.0
 # More categories than this make bars too thin to read; the rest is one bar.
 MOST_CATEGORIES: Final = 12
 LONGEST_NAME: Final = 28
+# Nearer to the line than this, a number on the right of its dot would stand on the line.
+JUST_BELOW: Final = 0.7
 
 
 def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
@@ -42,7 +44,8 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
                 "symbol": "diamond" if drifted else "circle",
             },
             text=[number(column.score) for column, _ in part],
-            textposition="middle right",
+            # left of a dot just below the line, so that the number does not stand on it
+            textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, near in part],
             textfont={"color": colours["text"], "size": 12},
             hovertext=[
                 f"{method_words(column.method or '')}, threshold {number(column.threshold)}" for column, _ in part

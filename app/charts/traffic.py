@@ -39,7 +39,7 @@ def arrivals_preview(preview: Preview, *, theme: Theme) -> go.Figure:
 def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
     """Answers a second as bars, failures on top in red, and the p95 of each second (ms, right axis)."""
     colours = LINES[theme]
-    seconds = [row.get("second", number) for number, row in enumerate(rows)]
+    seconds = [row.get("t", number) for number, row in enumerate(rows)]
     figure = go.Figure()
     for name, key in (("answered 2xx", "ok"), ("failed", "failed")):
         figure.add_bar(x=seconds, y=[row.get(key) or 0 for row in rows], name=name, marker_color=colours[key])
@@ -50,7 +50,15 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
     _frame(figure, theme, TIMELINE_HEIGHT)
     figure.update_layout(
         barmode="stack",
-        yaxis2={"overlaying": "y", "side": "right", "rangemode": "tozero", "showgrid": False, "title": "p95, ms"},
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "title": "p95, ms",
+            "nticks": 5,
+            "tickformat": ".3~g",
+        },
     )
     figure.update_xaxes(title="seconds after the start")
     figure.update_yaxes(title="requests", selector={"overlaying": None}, rangemode="tozero")

@@ -146,12 +146,11 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
             continue
         if (run.finished or end) < start:
             continue
-        page = {"load": "traffic", "drift": "drift"}.get(run.kind)
-        if page is None:
-            continue
-        text = "traffic" if run.kind == "load" else run.outcome or "comparison"
-        link = f"{page}?system={run.system}&run={run.id}"
-        found.append(Mark(run.started, run.finished if run.kind == "load" else None, run.kind, text, link))
+        query = f"?system={run.system}&run={run.id}"
+        if run.kind == "load":
+            found.append(Mark(run.started, run.finished, "load", "traffic", f"/traffic{query}"))
+        elif run.kind == "drift":
+            found.append(Mark(run.started, None, "drift", run.outcome or "comparison", f"/drift{query}"))
     return found
 
 

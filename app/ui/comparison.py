@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -107,8 +109,6 @@ def _ended(run: Run) -> None:
 
 @st.cache_data(max_entries=40, show_spinner=False)
 def _result(path: str) -> Result:
-    from pathlib import Path
-
     return Result.from_json(reports.read_file(Path(path), "result.json"))
 
 
@@ -185,12 +185,10 @@ def _target(result: Result) -> str:
     target = result.target_drift
     if target.value is None or target.ref_rate is None or target.cur_rate is None:
         return f"Target drift not measured: {target.reason}"
-    return f"Target drift {target.value:.3f}: label rate {target.ref_rate:.1%} → {target.cur_rate:.1%}."
+    return f"Target drift {target.value:.3f}: label rate {target.ref_rate * 100:.1f} % → {target.cur_rate * 100:.1f} %."
 
 
 def _buttons(run: Run, result: Result) -> None:
-    from pathlib import Path
-
     with st.container(horizontal=True, gap="small", key="files"):
         for label, suffix, mime in (
             ("Download HTML", "html", "text/html"),
@@ -201,7 +199,7 @@ def _buttons(run: Run, result: Result) -> None:
                 continue
             st.download_button(
                 label,
-                data=lambda name=name: reports.read_file(Path(str(run.path)), name),
+                data=partial(reports.read_file, Path(str(run.path)), name),
                 file_name=name,
                 mime=mime,
                 icon=":material/download:",

@@ -28,6 +28,15 @@ SPARK = 60
 # From this share of failed requests on a tile is no longer green, and from this one red.
 ERRORS_WARN, ERRORS_BAD = 0.01, 0.05
 RECENT_DRIFT = 20
+# Tiles of one row are equally high, with a sparkline or without.
+TILE_HEIGHT = 150
+TONE_OF_STATE: dict[str, Tone] = {
+    "up": "good",
+    "starting": "warning",
+    "not configured": "unknown",
+    "unknown": "unknown",
+    "absent": "unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +158,21 @@ def tiles(system: System, now: Now) -> None:
         title = wanted.get(name)
         if title is None:
             label = {"kpi-rps": "Requests a second", "kpi-p95": "p95 latency", "kpi-errors": "Error rate"}[name]
-            cell.metric(label, "not configured", border=True, help="The system file names no metric for this.")
+            cell.metric(
+                label,
+                "not configured",
+                border=True,
+                height=TILE_HEIGHT,
+                help="The system file names no metric for this.",
+            )
             continue
         value, found = _last(now, name), now.answers.get(name)
         why = _why_unknown(found, now)
         cell.metric(
-            f"{title}, 1 min window",
+            f"{title}, 1 min",
             _shown(value, unit, why),
             border=True,
+            height=TILE_HEIGHT,
             chart_data=_spark(now, name),
             chart_type="area",
             help=why or None,
@@ -182,15 +198,17 @@ def _shown(value: float | None, unit: str, why: str) -> str:
 def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     result: Result | None = comparison.result_of(now.drift) if now.drift else None
     if result is None or result.share is None:
-        cell.metric("Drift share, last comparison", "none yet" if now.drift is None else "undecided", border=True)
+        cell.metric("Drift share", "none yet" if now.drift is None else "undecided", border=True, height=TILE_HEIGHT)
         return
     cell.metric(
-        "Drift share, last comparison",
+        "Drift share",
         f"{result.share:.2f}",
-        f"{result.k} of {result.n} columns, threshold {result.policy.threshold:.2f}",
+        f"{result.k} of {result.n} columns",
         delta_color="off",
         delta_arrow="off",
+        help=f"Threshold {result.policy.threshold:.2f}; the last comparison of this system.",
         border=True,
+        height=TILE_HEIGHT,
         chart_data=now.shares if len(now.shares) > 1 else None,
         chart_type="bar",
     )
@@ -199,12 +217,18 @@ def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
 def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     result = load_run.result_of(now.load) if now.load else None
     if result is None:
-        cell.metric("Last traffic", "none yet" if now.load is None else now.load.state, border=True)
+        cell.metric("Last traffic", "none yet" if now.load is None else now.load.state, border=True, height=TILE_HEIGHT)
         return
     counted = (result.get("counted") or {}).get("delta")
     words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
     cell.metric(
-        "Last traffic", f"{result.get('sent', 0):,} sent", words, delta_color="off", delta_arrow="off", border=True
+        "Last traffic",
+        f"{result.get('sent', 0):,} sent",
+        words,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        height=TILE_HEIGHT,
     )
 
 
@@ -247,18 +271,14 @@ def services(system: System, now: Now) -> None:
     rows.append(("Job host", *_job_host(), "console"))
     if "grafana" not in cache.stack().services:
         rows.append(("Grafana", "not configured", "", "runs in the full stack (docker compose)", ""))
+    lines = ["| state | service | address | |", "|---|---|---|---|"]
     for label, state, url, reason, origin in rows:
-        tone: Tone = {
-            "up": "good",
-            "starting": "warning",
-            "not configured": "unknown",
-            "unknown": "unknown",
-            "absent": "unknown",
-        }.get(state, "bad")  # type: ignore[assignment]
-        place = f"[{url.partition('://')[2]}]({url})" if url else ""
-        told = f" · from the {origin}" if origin in ("environment", "system file") else ""
-        why = f" · {widgets.plain(reason)}" if reason else ""
-        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} {state}] &nbsp; **{label}** &nbsp; {place}{told}{why}")
+        tone = TONE_OF_STATE.get(state, "bad")
+        place = f"[{widgets.plain(url.partition('://')[2])}]({url})" if url else "—"
+        told = f"from the {origin} · " if origin in ("environment", "system file") else ""
+        status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {state}]"
+        lines.append(f"| {status} | **{label}** | {place} | {told}{widgets.plain(reason)} |")
+    st.markdown("\n".join(lines))
 
 
 def _job_host() -> tuple[str, str, str]:

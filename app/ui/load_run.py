@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -24,6 +24,7 @@ from app.ui.palette import MARKDOWN, SHAPES, Tone
 # Live numbers are worth reading four times a second at most; twice is calm.
 LOOK_EVERY = 0.5
 EARLIER = 15
+QUANTILES = ("mean", "p50", "p95", "p99", "max")
 LIVE = ("queued", "running")
 MODES = ("N requests", "a rate for a time", "one after another")
 # A result is one screen of numbers plus a timeline of at most a quarter of an hour.
@@ -61,8 +62,9 @@ def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
     pressed = None
     with st.container(horizontal=True, gap="small", key="presets"):
         for number, preset in enumerate(plans.presets(system)):
-            kind = "primary" if number == 0 else "secondary"
-            icon = ":material/bolt:" if number == 0 else None
+            first = number == 0
+            icon = ":material/bolt:" if first else None
+            kind: Literal["primary", "secondary"] = "primary" if first else "secondary"
             if st.button(preset.title, type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
                 pressed = preset.args
     return pressed
@@ -274,16 +276,17 @@ def _ended(run: Run) -> None:
 
 
 def _latencies(result: Mapping[str, Any]) -> None:
-    rows = []
-    for name, key in (
-        ("response time (from the intended send)", "response"),
-        ("service time (from the actual send)", "service"),
-    ):
-        part = result.get(key) or {}
-        rows.append(
-            {"": name, **{column: widgets.seconds(part.get(column)) for column in ("mean", "p50", "p95", "p99", "max")}}
-        )
+    response, service = (result.get(kind) or {} for kind in ("response", "service"))
+    rows = [
+        {
+            "latency": name,
+            "response time": widgets.seconds(response.get(name)),
+            "service time": widgets.seconds(service.get(name)),
+        }
+        for name in QUANTILES
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"latency-{result.get('run')}")
+    st.caption("Response time counts from the intended send, service time from the actual one.")
 
 
 def _outcomes(result: Mapping[str, Any]) -> None:

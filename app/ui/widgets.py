@@ -24,7 +24,6 @@ def system_picker(systems: Systems) -> None:
     if not systems.by_id:
         return
     ids = list(systems.by_id)
-    st.session_state.setdefault("known_systems", ids)
     st.selectbox(
         "System",
         ids,
@@ -42,7 +41,7 @@ def system() -> System:
 
     systems = cache.systems().by_id
     picked = st.session_state.get(SYSTEM_KEY)
-    return systems[picked] if picked in systems else next(iter(systems.values()))
+    return systems[picked] if isinstance(picked, str) and picked in systems else next(iter(systems.values()))
 
 
 def link_params() -> dict[str, str]:
