@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ Report = Callable[[str], None]
 
 # `--version` answers in 50 ms; on a laptop that is swapping it may take seconds.
 VERSION_SECONDS = 20.0
+
+# Longer than apt and a release together may take: a draft of this age belongs to nobody any more.
+LEFT_BEHIND_SECONDS = 3600.0
 
 ORIGIN = "origin.json"
 
@@ -216,6 +220,10 @@ def _probe(program: Program, path: Path, source: str) -> Binary | None:
 def _install(program: Program, home: Home, source: str, get: Callable[[Path], tuple[str, str]]) -> Binary:
     """Make the program's cache folder in one rename, only with a program in it that runs."""
     home.bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in home.bin.glob(f".{program.name}-*"):
+        # A fetch that was killed could not tidy up; one that goes on at this moment is younger.
+        if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home.bin, prefix=f".{program.name}-") as name:
         draft = Path(name) / "new"
         draft.mkdir()

@@ -209,6 +209,20 @@ def test_a_damaged_cache_is_replaced(home: Home, without_apt: dict[str, str], re
     assert again.version == "2.55.1"
 
 
+def test_what_a_killed_fetch_left_behind_is_removed_by_the_next_one(
+    home: Home, without_apt: dict[str, str], releases: Releases
+) -> None:
+    old, young = home.bin / ".prometheus-old", home.bin / ".prometheus-young"
+    for folder in (old, young):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    releases.put(GOOD)
+
+    binaries.fetch(PROMETHEUS, home, without_apt, lambda _: None, releases.base)
+
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
