@@ -161,7 +161,7 @@ def query_error(text: str) -> QueryError:
         if mark in text:
             hint = advice
             break
-    return QueryError(said, hint=hint, position=position)
+    return QueryError(said if said.endswith((".", "?", ")")) else f"{said}.", hint=hint, position=position)
 
 
 # What Prometheus says when it refuses an expression that parses, and what to do then.
