@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import threading
@@ -15,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,8 +23,9 @@ from prometheus_client.registry import Collector
 from app import reports
 from app.config import Settings, System, Systems, load_systems
 from app.drift.result import Policy, Result, Verdict
-from app.errors import LedgerError, VigieError
+from app.errors import LedgerError, ReportNotFound, VigieError
 from app.ledger import Ledger, Run, State
+from app.load import result as load_result
 from app.load.stats import LES, Histogram
 
 LOG = logging.getLogger("vigie.gauges")
@@ -34,11 +33,10 @@ LOG = logging.getLogger("vigie.gauges")
 PAGE, MAX_DRIFTS = 50, 500
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.
 MAX_LOADS = 1000
-# The result of a load run of an hour is 100 kB.
-MAX_RESULT = 5_000_000
 # Periods made of captured requests: their comparisons are looked at by hand.
 CAPTURE = "capture-"
-OUTCOMES = ("answered", "failed", "not_sent")
+# ok + failed were sent; all three together were planned.
+OUTCOMES = ("ok", "failed", "not_sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,22 +161,19 @@ class Gauges(Collector):
             self._count(run)
 
     def _count(self, run: Run) -> None:
-        path = Path(run.path) / "result.json" if run.path else None
-        if path is None or not path.exists():
-            return  # it ended before it could write anything, or was deleted
         try:
-            with path.open("rb") as file:
-                raw = json.loads(file.read(MAX_RESULT))
-            requests = {name: int(raw[name]) for name in OUTCOMES}
-            latency = {kind: _histogram(raw["buckets"][kind]) for kind in ("response", "service")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            LOG.warning("%s: result.json of a load run cannot be read (%s)", run.id, type(error).__name__)
+            found = load_result.read(Path(run.path or "/nonexistent"))
+            latency = {kind: Histogram.from_dict(raw) for kind, raw in found.histograms.items()}
+        except ReportNotFound:
+            return  # it ended before it could write anything, or was deleted
+        except (VigieError, ValueError) as error:
+            LOG.warning("%s: %s", run.id, error)
             self._unreadable.add(run.id)
             return
         sums = self._loads.setdefault(run.system, Loads())
-        sums.requests.update(requests)
-        for kind, found in latency.items():
-            sums.latency.setdefault(kind, Histogram()).merge(found)
+        sums.requests.update(ok=found.ok, failed=found.failed, not_sent=found.not_sent)
+        for kind, histogram in latency.items():
+            sums.latency.setdefault(kind, Histogram()).merge(histogram)
 
 
 def _digest(result: Result) -> Drifted:
@@ -194,10 +189,6 @@ def _digest(result: Result) -> Drifted:
         target=result.target_drift.value,
         decision=result.decision,
     )
-
-
-def _histogram(raw: Mapping[str, Any]) -> Histogram:
-    return Histogram.from_dict(raw)
 
 
 def _known(value: float | None) -> bool:

@@ -25,7 +25,7 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 sys.path.append(str(TESTS))  # with import mode importlib the fakes beside this file are not found otherwise
 
-from jobs_fake_host import KINDS  # noqa: E402
+from jobs_fake_host import KINDS
 
 # Generous: other people's work shares these two cores. No test waits for it to pass.
 PATIENCE = 40.0
@@ -273,13 +273,13 @@ def test_a_run_past_its_deadline_fails_in_words_and_leaves_no_process(settings, 
 # --- cancel --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("do", ["sleep", "stubborn", "grandchild"])
-def test_cancel_ends_the_worker_and_all_it_started(settings, host, do):
+@pytest.mark.parametrize(
+    ("do", "stage"), [("sleep", "working"), ("stubborn", "ignoring everybody"), ("grandchild", "with a child")]
+)
+def test_cancel_ends_the_worker_and_all_it_started(settings, host, do, stage):
     run = start(settings, do).run
-    detail = until(lambda: (seen := working(settings, run)).stage != "working" or do == "sleep") and working(
-        settings, run
-    )
-    pids = [pid for name, pid in detail.detail.items() if name in ("pid", "child") and pid]
+    until(lambda: working(settings, run).stage == stage, stage)
+    pids = [pid for name, pid in working(settings, run).detail.items() if name in ("pid", "child")]
     jobs.cancel(settings, run)
     found = ended(settings, run)
     assert (found.state, found.reason) == ("cancelled", "cancelled by a person")

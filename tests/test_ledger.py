@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app import ledger as module, reports
+from app import ledger as module
+from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from app.errors import HostUnavailable, JobError
+from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import Progress, read_progress
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from app.jobs.runs import ActiveRun
     from app.ledger import Run
 
+LOG = logging.getLogger("vigie.jobs")
 # How often the progress of a run is looked at: a person sees no difference below this.
 POLL_SECONDS = 0.2
 
@@ -136,7 +138,20 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
         last = active.end(ending.state, outcome=ending.outcome, reason=ending.reason, path=ending.path)
     if on_progress is not None:
         on_progress(last)
+    if last.state == "done":
+        _retain(active)
     return as_run(last)
+
+
+def _retain(active: ActiveRun) -> None:
+    """Keep the disk bounded, as a host does; a failure is said and the run stays done."""
+    from app.config import load_systems
+    from app.jobs import recover
+
+    try:
+        recover.retain(active.settings, load_systems(active.settings))
+    except VigieError as error:
+        LOG.warning("%s", error.text)
 
 
 async def _watch(active: ActiveRun, on_progress: Watcher) -> None:
