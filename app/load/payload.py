@@ -193,29 +193,19 @@ def _digits(number: float) -> int:
 
 
 def query(field: Field, settings: Settings, system: System) -> list[Any]:
-    """Values of a field's query: its `column`, or the first. Raises SourceUnavailable, or DataError when empty."""
+    """Values of a field's query: its `column`, or the first. Raises DataError, also when there is none."""
     import sqlalchemy as sa
 
-    url = settings.postgres_url or (system.drift.database if system.drift else None)
-    if url is None:
-        message = f"{system.id}: a request field asks a database, and none is configured."
-        raise ConfigError(message, hint="Give `database` under [drift], or set POSTGRES_HOST.")
-    try:
-        engine = sa.create_engine(url)
-        try:
-            with engine.connect() as connection:
-                rows = connection.execution_options(stream_results=True).execute(sa.text(field.query or ""))
-                column = list(rows.keys()).index(field.column) if field.column else 0
-                values = [row[column] for row in rows.fetchmany(MAX_VALUES)]
-        finally:
-            engine.dispose()
-    except ValueError as error:
-        message = f"{system.id}: the query of a request field has no column {field.column!r}."
-        raise ConfigError(message, hint="Correct `column` in the system file.") from error
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
-        message = f"{system.id}: the values for the requests cannot be read: {reason}"
-        raise SourceUnavailable(message, hint="Check the database and the query in the system file.") from error
+    from app.periods import database
+
+    with database.connected(settings, system) as connection:
+        rows = connection.execute(sa.text(field.query or ""))
+        columns = list(rows.keys())
+        if field.column and field.column not in columns:
+            message = f"{system.id}: the query of a request field has no column {field.column!r}."
+            raise ConfigError(message, hint=f"It has: {', '.join(columns)}.")
+        place = columns.index(field.column) if field.column else 0
+        values = [row[place] for row in rows.fetchmany(MAX_VALUES)]
     return _usable(values, f"the query of a request field of {system.id}")
 
 
@@ -223,15 +213,9 @@ def _period(plan: Plan, settings: Settings, system: System) -> list[Any]:
     """Identifiers of the plan's period, or of the newest one."""
     from app import periods
 
-    key = plan.period
-    if key is None:
-        known = periods.list_periods(settings, system)
-        if not known:
-            message = f"{system.id} has no period of data to draw identifiers from."
-            raise SourceUnavailable(message, hint="Make or connect the data first: Compare months lists the periods.")
-        key = known[-1].key
+    key = None if plan.period is None else periods.pick(periods.list_periods(settings, system), plan.period).key
     values = periods.entity_ids(settings, system, key, MAX_VALUES)
-    return _usable(values, f"period {key} of {system.id}")
+    return _usable(values, f"{key or 'the newest period'} of {system.id}")
 
 
 def _usable(values: Sequence[Any], where: str) -> list[Any]:
