@@ -143,7 +143,7 @@ def expression(system: System, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The counter in Prometheus: its sum, and when its newest sample was scraped (epoch seconds)."""
+    """The counter in Prometheus: its sum, and when it was scraped (epoch seconds)."""
 
     value: float | None
     at: float | None
@@ -172,12 +172,16 @@ class Watch:
         self.before = self.look()
 
     def look(self) -> Point:
-        """The counter now; both numbers at one moment."""
+        """The counter now; both numbers at one moment.
+
+        The time is asked first: a scrape that is stored between the two questions then makes the sum newer than its
+        time, never older. The oldest of several instances counts: all must have been scraped.
+        """
         if self._client is None:
             return Point(None, None, self.reason)
         now = time.time()
+        newest = self._client.query(f"min(timestamp({self._selector}))", at=now)
         total = self._client.query(f"sum({self._selector})", at=now)
-        newest = self._client.query(f"max(timestamp({self._selector}))", at=now)
         if total.value is None:
             return Point(None, None, total.reason.rstrip(".") or "Prometheus has no such series")
         return Point(total.value, newest.value)
