@@ -346,7 +346,10 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             options = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
         engine = sa.create_engine(parsed, **options)
-    except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
+    except ImportError as error:
+        message = f"VIGIE_LEDGER_URL names a database whose driver is not installed ({error.name})."
+        raise LedgerError(message, hint="Install the driver, for example psycopg, or unset the variable.") from error
+    except (ArgumentError, NoSuchModuleError, TypeError, ValueError) as error:
         message = f"VIGIE_LEDGER_URL cannot be used ({type(error).__name__}): it is no database address known here."
         raise LedgerError(message, hint="Accepted: sqlite:////path/ledger.db or postgresql+psycopg://…") from error
     if engine.dialect.name == "sqlite":

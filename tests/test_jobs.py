@@ -492,6 +492,22 @@ def test_a_killed_host_leaves_no_process_and_the_next_one_marks_its_runs_interru
     assert not start(settings, "echo", key="drift:waiting").joined
 
 
+def test_a_run_whose_last_word_did_not_reach_the_index_is_not_called_interrupted(settings, hosts):
+    first = hosts(settings)
+    run = start(settings, "fail").run
+    ended(settings, run)
+    until(lambda: row(settings, run).state.final)
+    first.kill()
+    first.wait()
+    with Ledger(settings.ledger_url) as ledger:  # as a crash between the two leaves it
+        ledger.update(run, state=State.RUNNING, finished=None, reason="")
+    hosts(settings)
+    assert (row(settings, run).state, row(settings, run).reason) == (
+        State.FAILED,
+        "The month is empty. Choose another.",
+    )
+
+
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, sys.argv[1], "--parent-pipe"], stdin=subprocess.PIPE, start_new_session=True)

@@ -255,11 +255,16 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
         Ledger(f"sqlite:///{tmp_path / 'file' / 'ledger.db'}")
 
 
-@pytest.mark.parametrize("url", ["nonsense", "", "mysql+nothing://h/d", "sqlite+pysqlcipher2:///x"])
+@pytest.mark.parametrize("url", ["nonsense", "", "mysql+nothing://h/d"])
 def test_an_address_that_is_none_is_said_without_repeating_secrets(url):
     with pytest.raises(LedgerError, match="VIGIE_LEDGER_URL") as raised:
         Ledger(url)
     assert "postgresql+psycopg" in raised.value.hint
+
+
+def test_a_driver_that_is_not_installed_is_named():
+    with pytest.raises(LedgerError, match=r"driver is not installed \(MySQLdb\)"):
+        Ledger("mysql://vigie:secret@127.0.0.1/ledger")
 
 
 def test_a_database_that_does_not_answer_is_said_without_its_password():

@@ -10,7 +10,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.errors import VigieError
 from app.jobs import progress as files
@@ -28,8 +28,14 @@ LOG = logging.getLogger("vigie.jobs")
 def interrupt(settings: Settings) -> list[Run]:
     """Mark what was queued or running in a process that is gone, in ledger and progress file. Nothing is resumed."""
     with opened(settings) as ledger:
-        rows = ledger.runs(states=LIVE, limit=MAX_LIMIT)
-        alive = [run.id for run in rows if _alive(settings, run.id)]
+        alive: list[str] = []
+        for run in ledger.runs(states=LIVE, limit=MAX_LIMIT):
+            told = files.read_progress(settings, run.id)
+            if told is not None and not told.final:
+                alive.append(run.id)
+            elif told is not None and told.reason != ENDED:
+                # It ended properly; only the last word in the index is missing.
+                ledger.update(run.id, **_last_word(told))
         orphans = ledger.interrupt_orphans(alive, reason=ENDED)
     for run in orphans:
         with contextlib.suppress(OSError, ValueError):
@@ -39,9 +45,9 @@ def interrupt(settings: Settings) -> list[Run]:
     return orphans
 
 
-def _alive(settings: Settings, run: str) -> bool:
-    found = files.read_progress(settings, run)
-    return found is not None and not found.final
+def _last_word(told: Progress) -> dict[str, Any]:
+    names = ("state", "started", "finished", "outcome", "reason", "path")
+    return {name: getattr(told, name) for name in names}
 
 
 def _write_down(folder: Path) -> Progress | None:
