@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, date, datetime
-from enum import Enum, IntEnum
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.config import Settings, System, load_system, load_systems
 from app.errors import ConfigError, JobFailed, QueryError, VigieError
+from app.terminal import plain, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.jobs import Progress
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 # A terminal shows this many runs at a glance; --limit asks for more.
 DEFAULT_RUNS = 20
-# Values as wide as this push the rest of a table off the screen; --json has them whole.
-CELL_CHARS = 70
 # Placeholder values with which a system file's expressions are tried; any will do.
 TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
 
@@ -480,9 +478,6 @@ def _texts(expr: str | Mapping[str, str]) -> list[str]:
     return [expr] if isinstance(expr, str) else list(expr.values())
 
 
-# --- output ----------------------------------------------------------------------------------------------------------
-
-
 def _system(settings: Settings, name: str) -> System:
     systems = load_systems(settings)
     if name in systems.by_id:
@@ -494,58 +489,10 @@ def _system(settings: Settings, name: str) -> System:
     raise ConfigError(f"there is no system called {name!r}.", hint=f"Known systems: {known}.")
 
 
-def say_json(value: Mapping[str, Any]) -> None:
-    """One object on standard output."""
-    print(json.dumps(plain(value), allow_nan=False))
-
-
-def say_error(text: str) -> None:
-    """One line on standard error."""
-    print(_clean(text), file=sys.stderr, flush=True)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: dataclasses as objects, NaN and infinity as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, date | Path):
-        return str(value)
-    return value
-
-
 def _error(error: VigieError) -> dict[str, Any]:
     found = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
     position = getattr(error, "position", None)
     return found | ({"line": position[0], "column": position[1]} if position else {})
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, last_whole: bool = False) -> None:
-    """Aligned columns; nothing at all for no rows. `last_whole` leaves the last column uncut."""
-    if not rows:
-        return
-    last = len(heads) - 1
-    cut = [[_cell(text, whole=last_whole and place == last) for place, text in enumerate(row)] for row in rows]
-    widths = [max(len(row[place]) for row in [list(heads), *cut]) for place in range(len(heads))]
-    for row in [list(heads), *cut]:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _cell(text: str, *, whole: bool = False) -> str:
-    line = _clean(text)
-    return line if whole or len(line) <= CELL_CHARS else line[: CELL_CHARS - 1] + "…"
-
-
-def _clean(text: str) -> str:
-    """On one line, without what could steer a terminal: label values and error texts come from elsewhere."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _stamp(at: float | None) -> str:

@@ -12,7 +12,7 @@ from app.charts.units import Clock, format_duration, format_time
 from app.config import Panel, System
 from app.errors import VigieError
 from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
-from app.prometheus.promql import fill, rate_interval
+from app.prometheus.promql import fill, rate_interval, step_for
 from app.prometheus.targets import scrape_interval
 
 # How far back the last request is looked for when a chart is empty: half an hour finely, then a working day.
@@ -152,16 +152,19 @@ def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: C
     if context.requests is None:
         return answer.reason, answer.hint
     counter = f"{context.requests}{{{context.selector}}}"
-    last: float | None = None
+    last, known = None, False
     for back in LOOK_BACK:
-        wide = TimeRange.between(max(0.0, context.span.end - back), context.span.end, scrape=context.scrape)
+        # Counted back from the end, not aligned: the newest samples matter most here.
+        step, end = step_for(back, context.scrape), context.span.end
+        wide = TimeRange(max(0.0, end - back // step * step), end, step)
         traffic = prometheus.query_range(f"sum({counter})", wide)
         if traffic.state is State.ERROR:
             return answer.reason, answer.hint
+        known = known or bool(traffic.series)
         last = last_increase(traffic.series[0]) if traffic.series else None
         if last is not None:
             break
-    if not traffic.series:
+    if not known:
         reason = f"Prometheus has no series {counter}"
         return reason, "Look at Targets: is the service scraped, and is `selector` in its system file right?"
     if last is None:

@@ -64,7 +64,7 @@ def format_number(value: float | None, *, exact: bool = False) -> str:
     if rounded == 0:
         return "0"
     if abs(rounded) < TINY or abs(rounded) >= HUGE:
-        mantissa, _, power = f"{rounded:.{DIGITS - 1}e}".partition("e")
+        mantissa, _, power = f"{value:.{DIGITS - 1}e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
     decimals = max(0, DIGITS - 1 - math.floor(math.log10(abs(rounded))))
     text = f"{rounded:,.{decimals}f}"
