@@ -54,7 +54,7 @@ def _edges(reference: pd.Series, current: pd.Series) -> np.ndarray | None:
 def _number(series: pd.Series, edges: np.ndarray | None) -> Side:
     values = _floats(series)
     finite = values[np.isfinite(values)]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = float(finite.mean()) if finite.size else None
     histogram = None
     if edges is not None:

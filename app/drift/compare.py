@@ -97,6 +97,12 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
     if extra is not None:
         scores[extra.column] = extra
     scored = tuple(_scored(column, scores, reference, current) for column in columns)
+    if any(
+        old.comparable and not new.comparable and new.name in shown for old, new in zip(columns, scored, strict=True)
+    ):
+        # A method gave no number for some column: the report must not count it either.
+        kept = [replace(new, score=None, drifted=None) for new in scored]
+        return compare(reference, current, kept, policy)
     _agree(reading, scored, policy)
     return Comparison(scored, snapshot.get_html_str(as_iframe=False), text)
 

@@ -78,7 +78,7 @@ def run(job: Job) -> Outcome:
     job.progress("loading current", 1, 5)
     current = _load(job.settings, pair, pair.cur)
     job.progress("checking what can be compared", 2, 5)
-    verdicts = _judge(job, pair, reference, current)
+    verdicts = judge(job, pair, reference, current)
     job.progress("writing the report", 4, 5)
     months = (
         Months(pair.ref.key, reference.rows, reference.labelled),
@@ -117,7 +117,8 @@ def _load(settings: Settings, pair: Pair, period: Period) -> Frame:
     return load(settings, pair.system, period)
 
 
-def _judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
+def judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
+    """Gate, compare, decide: everything between loading and saving."""
     from app.drift.compare import compare
 
     gate = _gate(pair, reference, current)
