@@ -108,7 +108,7 @@ class Gauges(Collector):
         """The system files, parsed again only when one of them has changed."""
         seen: list[tuple[str, int]] = []
         for folder in self._settings.systems_dirs:
-            seen += [(str(path), path.stat().st_mtime_ns) for path in folder.glob("*.toml") if path.is_file()]
+            seen += [(str(path), _stamp(path)) for path in folder.glob("*.toml")]
         if self._systems is None or self._systems[0] != seen:
             self._systems = (seen, load_systems(self._settings))
         return self._systems[1]
@@ -189,6 +189,14 @@ def _digest(result: Result) -> Drifted:
         target=result.target_drift.value,
         decision=result.decision,
     )
+
+
+def _stamp(path: Path) -> int:
+    """When the file last changed; 0 for one that has just gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _known(value: float | None) -> bool:
