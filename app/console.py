@@ -17,7 +17,7 @@ CONNECTION_EVERY = 10
 st.set_page_config(page_title="Vigie", page_icon=str(HERE / "ui" / "icon.png"), layout="wide")
 st.html(HERE / "ui" / "style.css")
 st.html(palette.variables())
-st.logo(str(HERE / "ui" / "logo.svg"), size="large", icon_image=str(HERE / "ui" / "icon.png"))
+st.logo(str(HERE / "ui" / f"logo-{palette.theme()}.svg"), size="large", icon_image=str(HERE / "ui" / "icon.png"))
 
 OBSERVE = [
     st.Page("../pages/overview.py", title="Overview", icon=":material/space_dashboard:", default=True),

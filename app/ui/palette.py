@@ -10,8 +10,22 @@ Theme = Literal["light", "dark"]
 Tone = Literal["good", "warning", "bad", "unknown"]
 
 TONES: Final[dict[Theme, dict[str, str]]] = {
-    "light": {"good": "#2E7D4F", "warning": "#8A5A00", "bad": "#B3261E", "unknown": "#5B6674", "quiet": "#5B6674"},
-    "dark": {"good": "#5BC98C", "warning": "#E3B341", "bad": "#FF7B72", "unknown": "#93A4B8", "quiet": "#A7B3C0"},
+    "light": {
+        "good": "#2E7D4F",
+        "warning": "#8A5A00",
+        "bad": "#B3261E",
+        "unknown": "#5B6674",
+        "quiet": "#5B6674",
+        "on-accent": "#FFFFFF",
+    },
+    "dark": {
+        "good": "#5BC98C",
+        "warning": "#E3B341",
+        "bad": "#FF7B72",
+        "unknown": "#93A4B8",
+        "quiet": "#A7B3C0",
+        "on-accent": "#0F1720",
+    },
 }
 # The colour names of Streamlit's markdown and badges, themed in .streamlit/config.toml.
 MARKDOWN: Final[dict[Tone, Literal["green", "orange", "red", "gray"]]] = {

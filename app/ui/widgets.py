@@ -17,6 +17,8 @@ from app.errors import VigieError
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 SYSTEM_KEY = "system"
+# The system that the address named last: tells a new address from a new choice.
+_ADDRESS_KEY = "system_in_address"
 
 
 def system_picker(systems: Systems) -> None:
@@ -24,15 +26,30 @@ def system_picker(systems: Systems) -> None:
     if not systems.by_id:
         return
     ids = list(systems.by_id)
-    st.selectbox(
+    # Not `bind="query-params"`: that writes the title into the address, and every link of ours names the id.
+    asked = st.query_params.get(SYSTEM_KEY)
+    if asked in ids and asked != st.session_state.get(_ADDRESS_KEY):
+        # A bookmark, a link, or the browser's back button.
+        st.session_state[SYSTEM_KEY] = asked
+    elif st.session_state.get(SYSTEM_KEY) not in ids:
+        st.session_state[SYSTEM_KEY] = ids[0]
+    picked = st.selectbox(
         "System",
         ids,
         key=SYSTEM_KEY,
         format_func=lambda key: systems.by_id[key].title,
-        bind="query-params",
+        on_change=_forget_run,
         label_visibility="collapsed",
         help="Everything on every page is about this one system.",
     )
+    if picked != asked:
+        st.query_params[SYSTEM_KEY] = picked
+    st.session_state[_ADDRESS_KEY] = picked
+
+
+def _forget_run() -> None:
+    """A run in the address belongs to the system that was picked before."""
+    st.query_params.pop("run", None)
 
 
 def system() -> System:
