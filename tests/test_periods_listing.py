@@ -174,12 +174,8 @@ def sql(path, **more):
 
 
 def test_periods_of_a_query(tmp_path, base):
-    assert [(one.name, one.key, one.rows, one.labelled) for one in listed(tmp_path, sql(base))][0] == (
-        "month_000",
-        "2024-01-31",
-        5,
-        None,
-    )
+    (first, *_) = listed(tmp_path, sql(base))
+    assert (first.name, first.key, first.rows, first.labelled) == ("month_000", "2024-01-31", 5, None)
     (first, *_) = listed(tmp_path, sql(base, periods="select distinct as_of from entities"))
     assert (first.rows, first.note) == (None, "rows are counted when the period is loaded")
 
@@ -240,7 +236,7 @@ def test_the_cut_is_where_a_person_expects_it(rows, share, cut):
 
 @pytest.mark.parametrize("path", ["{period}.csv", "gone.csv"])
 def test_no_file_is_said(tmp_path, path):
-    with pytest.raises(SourceUnavailable, match="No file matches|no file"):
+    with pytest.raises(SourceUnavailable, match=r"No file matches|no file"):
         listed(tmp_path, {"source": "files", "path": f"{tmp_path}/data/{path}", "split": 0.5})
 
 
