@@ -14,6 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.console_world import (  # noqa: F401 - fixtures and hooks of the browser tests
+    browser,
+    console,
+    page,
+    pytest_collection_modifyitems,
+    pytest_runtest_makereport,
+    stack_binaries,
+    tabs,
+)
 from tests.http_fakes import Fake, metrics_page, serve
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,6 +28,8 @@ HEIGHT = 240
 SIGNIFICANT = 4
 # Room above the highest value, so that a peak does not touch the frame.
 HEADROOM = 1.12
+# Room below zero, so that a line at zero is not half hidden by the frame.
+FOOTROOM = 0.02
 # A threshold further away than this many times the data would flatten the data; it is left outside then.
 THRESHOLD_REACH = 3.0
 # More marks than this cover the chart; the newest are kept.
@@ -111,7 +113,7 @@ def figure(
     shapes, notes = _marks(marks, span, clock, colours)
     lines, labels = _thresholds(panel, top, shown, colours)
     layout = _layout(span, clock, colours, height, legend=_legend(panel, answer.series))
-    layout["yaxis"] |= {"ticksuffix": shown.suffix.replace(" ", "\u00a0"), "range": _y_range(panel, answer, top, shown)}
+    layout["yaxis"] |= {"ticksuffix": shown.suffix.replace(" ", "\u00a0"), "range": _y_range(answer, top, shown)}
     layout |= {"shapes": shapes + lines, "annotations": notes + labels}
     if answer.state in (State.ERROR, State.EMPTY):
         layout["annotations"].append(_centre(answer, colours))
@@ -232,7 +234,7 @@ def _top(panel: Panel, series: Sequence[Series]) -> float:
     return max([top, *near])
 
 
-def _y_range(panel: Panel, answer: Answer, top: float, shown: Scale) -> list[float | None]:
+def _y_range(answer: Answer, top: float, shown: Scale) -> list[float | None]:
     """From zero for everything that cannot be negative; a flat zero line still gets an axis."""
     lowest = min(
         (float(one.values[np.isfinite(one.values)].min(initial=np.inf)) for one in answer.series), default=np.inf
@@ -241,8 +243,8 @@ def _y_range(panel: Panel, answer: Answer, top: float, shown: Scale) -> list[flo
         room = (max(top, 0.0) - lowest) * (HEADROOM - 1)
         return [(lowest - room) * shown.factor, (max(top, 0.0) + room) * shown.factor]
     if top <= 0:
-        return [0.0, 1.0 if panel.unit != "ratio" else 100.0]
-    return [0.0, top * HEADROOM * shown.factor]
+        top = 1.0
+    return [-FOOTROOM * top * shown.factor, top * HEADROOM * shown.factor]
 
 
 def _thresholds(
@@ -288,7 +290,7 @@ def _marks(
             shape["fillcolor"] = _see_through(tint[mark.kind], 0.12)
         shapes.append(place | shape)
         notes.append(
-            {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark), "showarrow": False}
+            {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark, tint[mark.kind]), "showarrow": False}
             | {"xanchor": "left", "yanchor": "top", "font": {"size": 10, "color": tint[mark.kind]}}
             | {"hovertext": f"{escape(mark.text)}, {format_time(mark.start, clock)}"}
         )
@@ -302,11 +304,11 @@ def _until(mark: Mark, span: TimeRange) -> float:
     return span.end if mark.kind in ("load", "alert") else mark.start
 
 
-def _label(mark: Mark) -> str:
+def _label(mark: Mark, colour: str) -> str:
     """The mark's text, linked; only paths of the console and http(s) addresses become links."""
     text = escape(mark.text)
     if mark.link.startswith(("/", "?", "http://", "https://")) and not mark.link.startswith("//"):
-        return f'<a href="{escape(mark.link, quote=True)}" target="_self">{text}</a>'
+        return f'<a href="{escape(mark.link, quote=True)}" target="_self" style="color:{colour}">{text}</a>'
     return text
 
 
