@@ -7,7 +7,7 @@ percentile is within 0.4 % of the true value, at a fixed size and without keepin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -240,11 +240,3 @@ class Tally:
         if cause not in self.errors and len(self.errors) >= MAX_CAUSES:
             cause = OTHER_CAUSES
         self.errors[cause] = self.errors.get(cause, 0) + 1
-
-
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """One histogram of many: for totals over runs."""
-    total = Histogram()
-    for one in histograms:
-        total.merge(one)
-    return total

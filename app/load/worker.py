@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -182,16 +181,3 @@ def _outcome(job: Job, found: Result) -> Outcome:
     if found.cancelled:
         return Outcome("cancelled", STOPPED, found.sentence, job.directory)
     return Outcome("done", LIMIT if found.stopped_by else COMPLETE, found.sentence, job.directory)
-
-
-def progress_of(detail: Mapping[str, Any]) -> str:
-    """The line a page or terminal shows while sending."""
-    asked = detail.get("asked_rate")
-    parts = [
-        "" if asked is None else f"asked {asked:.1f}/s",
-        f"achieved {detail.get('achieved_rate', 0.0):.1f}/s",
-        f"ok {detail.get('ok', 0):,}",
-        f"failed {detail.get('failed', 0):,}",
-    ]
-    p95 = detail.get("p95")
-    return " · ".join([part for part in parts if part] + ([f"p95 {result.spoken(p95)}"] if p95 is not None else []))
