@@ -23,6 +23,8 @@ BACK_OFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # One that lived this long was healthy: the next back-off starts small again.
 HEALTHY_SECONDS = 60.0
 POLL_SECONDS = 0.5
+# `python -m stack down` ended it on purpose: starting it again would undo what a person asked for.
+TOLD_TO_STOP = 4
 # The supervisor promises to stop within 2 s; the server then ends in well under 5 s.
 STOP_SECONDS = 3.0
 # How long the first lines on the terminal wait for the services to come up.
@@ -72,6 +74,10 @@ class Children:
             if status is None:
                 return
             self._close(row)
+            if status == TOLD_TO_STOP:
+                row.due = float("inf")
+                LOG.info("%s was told to stop; it stays stopped until the console is started again", row.name)
+                return
             # Status 0 means that another console's companion serves this home: look again later, in case it ends.
             healthy = now - row.started > HEALTHY_SECONDS
             row.failures = 0 if healthy else row.failures + 1
@@ -131,6 +137,9 @@ class Children:
         deadline = time.monotonic() + ANNOUNCE_SECONDS
         while time.monotonic() < deadline:
             state = read_state(self.settings)
+            if state.owner is None or not state.owner.alive:
+                await asyncio.sleep(POLL_SECONDS)  # what a supervisor that has ended left behind is no news
+                continue
             for name, row in state.services.items():
                 if name not in said and row.state in ("up", "down", "absent"):
                     said.add(name)

@@ -24,7 +24,7 @@ from app import VERSION, reports
 from app.config import Settings, load_systems
 from app.errors import ReportNotFound, VigieError
 from app.gauges import Gauges
-from app.jobs.alive import myself
+from app.processes import myself
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,6 +1,7 @@
 """Settings and system files: what is accepted, and the sentence for what is not."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -149,6 +150,18 @@ def test_an_address_comes_from_environment_then_file_then_stack(tmp_path):
     assert (address(plain, filed, "api").url, address(plain, filed, "api").origin) == ("http://file:1", "system file")
     named = settings(tmp_path, VIGIE_STREAMFLOW_URL="http://env:1/")
     assert (address(named, filed, "api").url, address(named, filed, "api").origin) == ("http://env:1", "environment")
+
+
+def test_services_of_a_supervisor_that_was_killed_read_down(tmp_path):
+    made = settings(tmp_path)
+    (made.home / "stack").mkdir(parents=True)
+    row = {"url": "http://127.0.0.1:8000", "state": "up", "reason": "", "pid": 1, "started": "1", "log": None}
+    owner = {"pid": os.getpid(), "started": "not when this process started"}
+    text = json.dumps({"version": 1, "owner": owner, "services": {"streamflow": row}})
+    (made.home / "stack" / "state.json").write_text(text)
+    service = read_state(made).services["streamflow"]
+    assert service.state == "down"
+    assert "the stack has ended" in service.reason
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"services": 3}', '{"services": {"a": null}}'])

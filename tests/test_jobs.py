@@ -18,7 +18,7 @@ from app import jobs
 from app.config import Settings
 from app.errors import HostUnavailable, JobError, LedgerError
 from app.jobs import place
-from app.jobs.alive import Owner, myself, start_of
+from app.processes import Owner, myself, start_of
 from app.ledger import Ledger, State
 
 TESTS = Path(__file__).parent

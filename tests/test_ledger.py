@@ -16,7 +16,7 @@ from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress
-from app.jobs.alive import Owner, myself
+from app.processes import Owner, myself
 from app.ledger import GONE, LATEST, Ledger, Run, State
 
 ROOT = Path(__file__).parent.parent

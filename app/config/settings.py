@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from app.errors import ConfigError
+from app.processes import Owner
 
 if TYPE_CHECKING:
     from app.config.system import System
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_KEEP_BYTES = 5_000_000_000
 # The database of the reference system listens on Postgres' own port.
 DEFAULT_POSTGRES_PORT = "5432"
+ENDED = "the stack has ended; start it again with python -m stack up"
 POSTGRES_KEYS = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 
 
@@ -151,8 +153,7 @@ class StackState:
     """state.json as read: `services` by name; `reason` says why there are none."""
 
     services: Mapping[str, Service]
-    owner_pid: int | None
-    owner_started: str | None
+    owner: Owner | None
     reason: str
 
 
@@ -172,12 +173,16 @@ def read_state(settings: Settings) -> StackState:
     try:
         raw = json.loads(path.read_bytes())
         rows = {name: _service(name, row) for name, row in raw["services"].items()}
-        owner = raw.get("owner") or {}
-        return StackState(rows, owner.get("pid"), owner.get("started"), "")
+        told = raw.get("owner")
+        owner = Owner(int(told["pid"]), str(told["started"])) if told else None
+        if owner is not None and not owner.alive:
+            # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
+            rows = {name: replace(row, state="down", reason=ENDED) for name, row in rows.items()}
+        return StackState(rows, owner, "")
     except FileNotFoundError:
-        return StackState({}, None, None, "the embedded stack has not been started")
+        return StackState({}, None, "the embedded stack has not been started")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return StackState({}, None, None, f"{path.name} cannot be read ({type(error).__name__})")
+        return StackState({}, None, f"{path.name} cannot be read ({type(error).__name__})")
 
 
 def _service(name: str, row: Mapping[str, Any]) -> Service:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app import errors
 from app.errors import HostUnavailable, JobError
 from app.jobs import place
-from app.jobs.alive import Owner
+from app.processes import Owner
 
 if TYPE_CHECKING:
     from app.config import Settings

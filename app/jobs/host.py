@@ -25,12 +25,12 @@ from app import VERSION
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
 from app.jobs import place, protocol, recover
-from app.jobs.alive import Owner, myself, start_of
 from app.jobs.child import Child
 from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import read_progress
 from app.jobs.runs import ActiveRun, KeyHeld, Request, opened
+from app.processes import Owner, myself, start_of
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")

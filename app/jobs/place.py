@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import JobError
-from app.jobs.alive import Owner, myself
+from app.processes import Owner, myself
 
 if TYPE_CHECKING:
     from app.config import Settings

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.jobs.alive import Owner
+from app.processes import Owner
 
 if TYPE_CHECKING:
     from app.config import Settings

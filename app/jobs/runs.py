@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import JobError, LedgerError
 from app.jobs import progress as files
-from app.jobs.alive import Owner, myself
 from app.jobs.progress import Progress
+from app.processes import Owner, myself
 
 if TYPE_CHECKING:
     from app.config import Settings

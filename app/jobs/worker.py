@@ -21,7 +21,7 @@ from types import FrameType, ModuleType
 from typing import IO, Any
 
 from app.errors import VigieError
-from app.jobs.alive import die_with_parent
+from app.processes import die_with_parent
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
 MAX_REASON = 2000

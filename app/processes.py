@@ -27,7 +27,8 @@ class Owner:
     @property
     def alive(self) -> bool:
         """True while exactly this process runs."""
-        return start_of(self.pid) == self.started
+        # `ps` pads the day of the month; whoever wrote the time down may have kept the padding.
+        return start_of(self.pid) == " ".join(self.started.split())
 
 
 def start_of(pid: int) -> str | None:
@@ -39,9 +40,12 @@ def start_of(pid: int) -> str | None:
         except OSError:
             return None
         return None if after[0] in (b"Z", b"X") else after[19].decode()
+    plain = {**os.environ, "LC_ALL": "C"}
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PS_SECONDS, check=False).stdout.split()
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=PS_SECONDS, check=False, env=plain
+        ).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return None
     return " ".join(answer[1:]) if answer and not answer[0].startswith("Z") else None
