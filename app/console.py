@@ -56,6 +56,8 @@ try:
         widgets.empty("No system file can be read.", "The sidebar says what is wrong with each.")
 except VigieError as error:
     widgets.problem(error)
+    widgets.ready(page.url_path or "overview")
 except Exception:
     logging.getLogger("vigie.console").exception("page %s failed", page.url_path or "overview")
     widgets.problem(VigieError("Vigie itself failed on this page.", hint="The trace is in logs/console.log."))
+    widgets.ready(page.url_path or "overview")

@@ -16,7 +16,7 @@ system = widgets.system()
 def draw() -> None:
     """The whole page, again every five seconds."""
     now = home.look(system)
-    widgets.head(system.title, home.badges(now))
+    widgets.head(system.title, home.badges(system, now))
     with st.container(key="answer"):
         st.markdown(home.answer(system, now))
     home.tiles(system, now)

@@ -294,7 +294,7 @@ def gauge(system: System, drift: Drift) -> None:
     answer = client.query(fill(drift.expr or "", selector=system.prometheus.selector))
     value = answer.value
     if value is None:
-        why = answer.reason or "The gauge has no single value now."
+        why = f"{answer.reason[:1].upper()}{answer.reason[1:]}." if answer.reason else "It has more than one value now."
         st.markdown(f"### :gray[{SHAPES['unknown']} {Verdict.UNDECIDED}] · drift gauge unknown")
         widgets.empty("This system measures its own drift and its gauge has no value.", f"{why} {answer.hint}")
         return

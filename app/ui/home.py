@@ -70,7 +70,7 @@ def _shares(runs: Sequence[Run]) -> list[float]:
     return [result.share for result in results if result is not None and result.share is not None]
 
 
-def badges(now: Now) -> list[tuple[str, Tone]]:
+def badges(system: System, now: Now) -> list[tuple[str, Tone]]:
     """How many targets are up, in a word and a colour."""
     if now.targets_error is not None:
         return [("Prometheus does not answer", "bad")]
@@ -80,7 +80,10 @@ def badges(now: Now) -> list[tuple[str, Tone]]:
         return [("no targets", "unknown")]
     tone: Tone = "good" if up == len(now.targets) else "unknown" if up + waiting == len(now.targets) else "bad"
     text = f"{up} of {len(now.targets)} targets up"
-    return [(text + (f", {waiting} waiting for the first scrape" if waiting else ""), tone)]
+    found: list[tuple[str, Tone]] = [(text + (f", {waiting} waiting for the first scrape" if waiting else ""), tone)]
+    if not any(cache.belongs(system, target) for target in now.targets):
+        found.append((f"{system.title} is not scraped", "unknown"))
+    return found
 
 
 def answer(system: System, now: Now) -> str:
