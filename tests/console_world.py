@@ -1,0 +1,386 @@
+"""The console as a user starts it, for tests: real processes, a real Prometheus, a real browser.
+
+`Console` is one `streamlit run` on its own home and port. A session shares one of them (`console`) and one browser; a
+test that ends processes makes a console of its own on a copy of the sample world (`world_copy`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ARTIFACTS = ROOT / "test-artifacts"
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+# The first start makes the world and trains a model: 20 s on two free cores, several times that on busy ones.
+START_SECONDS = 120.0
+# What a reader would wait for a page at most; nothing is asserted about speed.
+PATIENCE = 45.0
+SERVICES = {"prometheus", "node_exporter", "streamflow"}
+# Variables of the caller's own shell that would change what the console does.
+FOREIGN = (
+    "VIGIE_",
+    "POSTGRES_",
+    "PROMETHEUS_URL",
+    "REPORT_DIR",
+    "FEAST_REPO",
+    "STREAMLIT_",
+    "HTTP_PROXY",
+    "http_proxy",
+)
+Value = TypeVar("Value")
+FAILED = pytest.StashKey[bool]()
+
+
+def wait_until(
+    what: str, look: Callable[[], Value], seconds: float = PATIENCE, every: float = 0.1, *, page: Any = None
+) -> Value:
+    """The first true answer of `look`; fails naming what never came. `page` hears of its browser meanwhile."""
+    pause = time.sleep if page is None else lambda wait: page.wait_for_timeout(wait * 1000)
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > until:
+            pytest.fail(f"not within {seconds:g} s: {what}")
+        pause(every)
+
+
+def processes_of(home: Path) -> dict[int, str]:
+    """Every running process that was given this home, by pid: the console, all it started, and all they started."""
+    found = {}
+    for process in psutil.process_iter(["pid", "status"]):
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.info["status"] == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get("VIGIE_HOME") == str(home):
+                found[process.pid] = " ".join(process.cmdline())[:200]
+    return found
+
+
+def nothing_left(home: Path, seconds: float = 5.0) -> None:
+    """Fails when something started for this home still runs after so many seconds; ends it then."""
+    until = time.monotonic() + seconds
+    while left := processes_of(home):
+        if time.monotonic() > until:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"still running {seconds:g} s after the end of the console: {left}")
+        time.sleep(0.1)
+
+
+def get(
+    url: str, *, headers: Mapping[str, str] | None = None, seconds: float = 15.0
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers in lower case, body) of a GET without proxies and without following redirects."""
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_args: Any, **_more: Any) -> None:
+            return None
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    try:
+        with opener.open(request, timeout=seconds) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+
+def fetched_binaries() -> dict[str, str]:
+    """The programs of the stack by environment variable: fetched once into the checkout's cache, then reused."""
+    found = {}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("VIGIE_")}
+    for name, variable in (("prometheus", "VIGIE_PROMETHEUS_BIN"), ("node_exporter", "VIGIE_NODE_EXPORTER_BIN")):
+        command = [sys.executable, "-m", "stack", "fetch", name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, env=environ)
+        match = re.search(rf"^{name} \S+: (.+) \(from ", done.stdout, re.MULTILINE)
+        if done.returncode or not match:
+            missing(f"no {name} binary: {(done.stderr or done.stdout).strip()[-400:]}")
+        assert match is not None
+        found[variable] = match[1]
+    return found
+
+
+def missing(reason: str) -> None:
+    """Skip with the reason; where CI is set, a missing real part is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Console:
+    """One console on its own home: start it, ask it, end it."""
+
+    def __init__(self, home: Path, port: int, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+        # A configuration of the person who runs the tests is none of the tests' business.
+        self.environ = {**kept, "HOME": str(home), "VIGIE_HOME": str(home), **environ}
+        self.log = home / "console.out"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, root: Path = ROOT) -> Console:
+        """Start it and return when it answers; its services may still be starting."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=root,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until("the console answers on /healthz", self._answers, START_SECONDS)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the console ended: {self.text()}"
+        try:
+            return get(f"{self.url}/healthz", seconds=2)[0] == 200
+        except OSError:
+            return False
+
+    def text(self) -> str:
+        """What it printed, and the ends of its logs."""
+        logs = "".join(
+            f"\n--- {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in self.home.glob("logs/*.log")
+        )
+        return self.log.read_text(errors="replace")[-3000:] + logs
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The services in state.json; empty while there is none."""
+        try:
+            return dict(json.loads((self.home / "stack" / "state.json").read_bytes())["services"])
+        except (OSError, ValueError, KeyError):
+            return {}
+
+    def wait_up(self, names: set[str] = SERVICES) -> Console:
+        """Until these services are up."""
+        until = time.monotonic() + START_SECONDS
+        while {name for name, row in self.services().items() if row["state"] == "up"} < names:
+            if time.monotonic() > until:
+                pytest.fail(f"services not up: {self.services()}\n{self.text()}")
+            time.sleep(0.2)
+        return self
+
+    def wait_job_host(self) -> Console:
+        """Until the job host takes orders."""
+        wait_until(
+            "the job host's socket", lambda: (self.home / "jobs.sock").exists() or (self.home / "jobs.json").exists()
+        )
+        return self
+
+    def service(self, name: str) -> str:
+        """The address of a service."""
+        return str(self.services()[name]["url"])
+
+    def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """An instant query to its Prometheus: labels and value of each series."""
+        url = f"{self.service('prometheus')}/api/v1/query?{urlencode({'query': expr})}"
+        rows = json.loads(get(url)[2])["data"]["result"]
+        return [(row["metric"], float(row["value"][1])) for row in rows]
+
+    def runs(self, kind: str) -> list[dict[str, Any]]:
+        """The progress files of all runs of one kind, oldest first."""
+        found = []
+        for path in sorted(self.home.glob("runs/*/progress.json")):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(json.loads(path.read_bytes()))
+        return [run for run in found if run.get("kind") == kind]
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Send the console alone a signal; nothing it started may be left."""
+        process = self.process
+        if process is None:
+            return
+        self.process = None
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            nothing_left(self.home)
+            pytest.fail(f"the console did not end within 10 s of signal {number}: {self.text()}")
+        nothing_left(self.home)
+
+
+def world_copy(source: Path, home: Path) -> Path:
+    """A home with the sample world and feature repository of another one: nothing to make at the start."""
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("world", "feast"):
+        shutil.copytree(source / name, home / name)
+    return home
+
+
+@contextlib.contextmanager
+def running(console: Console) -> Iterator[Console]:
+    """A started console that ends with the block, however the block ends."""
+    try:
+        yield console.start()
+    finally:
+        console.end()
+
+
+# -- the browser ---------------------------------------------------------------------------------------------------------
+
+
+def ready(page: Any, name: str) -> Any:
+    """Wait for the marker that a page of ours draws last; returns the page."""
+    page.locator(f".st-key-ready-{name}").first.wait_for(state="attached", timeout=PATIENCE * 1000)
+    return page
+
+
+def main_text(page: Any) -> str:
+    """What stands in the main part of the page, as a reader sees it."""
+    return str(page.locator("[data-testid=stMain]").inner_text())
+
+
+def wait_text(page: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
+    """Wait until the main part of the page holds a match of `pattern`; the match."""
+    until = time.monotonic() + seconds
+    while True:
+        text = main_text(page)
+        match = re.search(pattern, text)
+        if match:
+            return match
+        if time.monotonic() > until:
+            pytest.fail(f"not on the page within {seconds:g} s: {pattern!r}; the page says:\n{text[:3000]}")
+        page.wait_for_timeout(150)
+
+
+def no_trace(page: Any) -> None:
+    """Fails when the page shows an exception of Streamlit's, a Python trace, or our own word for a failed page."""
+    assert page.locator("[data-testid=stException]").count() == 0, main_text(page)
+    text = main_text(page)
+    assert "Traceback" not in text
+    assert "Vigie itself failed" not in text
+
+
+def frame_is_there(page: Any) -> None:
+    """Fails when logo, system picker, every navigation entry or the connection line is missing."""
+    sidebar = page.locator("[data-testid=stSidebar]")
+    page.locator("[data-testid=stSidebarLogo], [data-testid=stHeaderLogo], [data-testid=stLogo]").first.wait_for(
+        state="visible"
+    )
+    sidebar.locator("[data-testid=stSelectbox]").first.wait_for(state="visible")
+    for title in ("Overview", "Targets", "Charts", "Generate traffic", "Compare months"):
+        sidebar.get_by_role("link", name=title).first.wait_for(state="visible")
+    sidebar.locator(".st-key-connection").get_by_text("Prometheus").first.wait_for(state="visible")
+
+
+def open_tab(browser: Any) -> Any:
+    """A page in a context of its own: no cookies, no storage, nothing from an earlier test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    context.tracing.start(screenshots=True, snapshots=True)
+    return context.new_page()
+
+
+def keep(page: Any, name: str) -> None:
+    """Picture and trace of a page under test-artifacts/."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100]
+    # The failure itself must not be hidden by one of the camera.
+    with contextlib.suppress(Exception):
+        page.screenshot(path=ARTIFACTS / f"{safe}.png", full_page=True)
+    with contextlib.suppress(Exception):
+        page.context.tracing.stop(path=ARTIFACTS / f"{safe}.zip")
+
+
+# -- fixtures, imported by conftest.py -----------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests go last: while playwright runs, its event loop is in the way of tests with one of their own."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture(scope="session")
+def stack_binaries() -> dict[str, str]:
+    """Prometheus and node exporter of the checkout's cache, as environment."""
+    return fetched_binaries()
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory, stack_binaries) -> Iterator[Console]:
+    """The real thing, once per session: console, job host, supervisor, world, Prometheus, node exporter, API."""
+    from tests.conftest import free_port
+    from tests.hostile_system import write_system
+
+    folder = tmp_path_factory.mktemp("console")
+    write_system(folder / "systems")
+    environ = {**stack_binaries, "REPORT_DIR": str(folder / "reports"), "VIGIE_SYSTEMS": str(folder / "systems")}
+    with running(Console(folder / "home", free_port(), environ)) as console:
+        console.wait_up().wait_job_host()
+        yield console
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all browser tests of the session."""
+    if not CHROMIUM.exists():
+        missing(f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Note on the item that its test failed, for the fixture that keeps the pictures."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture
+def tabs(browser, request) -> Iterator[Callable[[], Any]]:
+    """Makes browser pages, each in a fresh context; after a failed test their pictures and traces are kept."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(open_tab(browser))
+        return made[-1]
+
+    yield make
+    for number, page in enumerate(made):
+        if request.node.stash.get(FAILED, False):
+            keep(page, f"{request.node.name}-{number}" if number else request.node.name)
+        page.context.close()
+
+
+@pytest.fixture
+def page(tabs) -> Any:
+    """One page in a fresh browser context."""
+    return tabs()
