@@ -1,0 +1,298 @@
+"""The shape of the house: who may import what, names that would collide, bounds that keep files small.
+
+import-linter (in `make check`) holds the import rule between rooms; here stands what it cannot see: imports inside
+functions, names on `sys.path`, what an entry point loads when it runs, and the settings that keep the console safe.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("app", "pages", "stack")
+HEAVY = {"evidently", "feast", "duckdb", "sklearn", "mlflow"}
+STREAMLIT_LIVES_IN = ("pages/", "app/ui/", "app/console.py", "streamlit_app.py")
+# Streamlit keeps these address prefixes for itself.
+RESERVED = ("_stcore", "media", "component", "static", "app")
+MAX_FUNCTION_LINES = 60
+# path:function -> why it is longer than that.
+LONG_FUNCTIONS: dict[str, str] = {}
+# Files that name one system: path -> why, and where in the file (the function, or "" for the module's top level).
+NAMES_A_SYSTEM = {
+    "app/config/system.py": (
+        "load_systems",
+        "the shipped first example leads the list; nothing else depends on its id",
+    ),
+}
+SYSTEMS = sorted(path.stem for path in (ROOT / "app" / "systems").glob("*.toml"))
+
+
+def sources(*folders: str) -> list[Path]:
+    """Every Python file of these folders, and the entry file."""
+    return [*sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")), ROOT / "streamlit_app.py"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Absolute names imported anywhere in a file, function bodies included, with their lines."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{whole}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def config() -> dict[str, dict[str, object]]:
+    return tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+
+
+# --- who imports what -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_imports_a_page():
+    for path in sources(*OURS):
+        found = [(name, line) for name, line in imports(path) if name.split(".")[0] == "pages"]
+        assert found == [], f"{name_of(path)} imports a page"
+
+
+def test_streamlit_stays_in_pages_ui_and_the_two_entry_files():
+    for path in sources(*OURS):
+        if name_of(path).startswith(STREAMLIT_LIVES_IN):
+            continue
+        found = [(name, line) for name, line in imports(path) if name.split(".")[0] == "streamlit"]
+        assert found == [], f"{name_of(path)} imports Streamlit: draw in app/ui instead"
+
+
+def test_app_and_stack_do_not_import_each_other_even_inside_functions():
+    for path in sources("app", "stack"):
+        other = {"app": "stack", "stack": "app"}.get(name_of(path).split("/")[0])
+        assert [(name, line) for name, line in imports(path) if name.split(".")[0] == other] == [], name_of(path)
+
+
+def test_pages_hold_no_function_that_is_not_a_fragment():
+    for path in sorted((ROOT / "pages").glob("*.py")):
+        plain = [
+            node.name
+            for node in functions(path)
+            if not any("fragment" in ast.unparse(one) for one in node.decorator_list)
+        ]
+        assert plain == [], f"{name_of(path)}: move {plain} to app/ui"
+
+
+def test_the_finder_of_imports_sees_those_inside_functions(tmp_path, monkeypatch):
+    # The tests above would pass for ever on a walker that only saw the top of a file.
+    (tmp_path / "app").mkdir()
+    file = tmp_path / "app" / "x.py"
+    file.write_text("from . import words\ndef f():\n    import streamlit.web\n    from pages import drift\n")
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    assert {name for name, _ in imports(file)} == {"app.words", "streamlit.web", "pages.drift"}
+
+
+# --- what an entry point loads ----------------------------------------------------------------------------------------
+
+UI = sorted(f"app.ui.{path.stem}" for path in (ROOT / "app" / "ui").glob("*.py") if path.stem != "__init__")
+ENTRIES = [("app.cli",), ("app.routes", "app.children"), ("app.jobs", "app.jobs.host"), tuple(UI), ("stack.__main__",)]
+
+
+@pytest.mark.parametrize("modules", ENTRIES, ids=lambda modules: modules[0])
+def test_an_entry_point_loads_no_heavy_library(modules):
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-1000:]
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("modules", [("app.cli",), ("app.jobs.host",), ("app.drift.worker",), ("app.load.worker",)])
+def test_command_line_and_workers_run_without_streamlit(modules):
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-1000:]
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & (HEAVY | {"streamlit"}) == set()
+
+
+def test_the_stack_starts_with_the_standard_library_alone():
+    # `-I -S`: no site-packages, as on a machine where nothing is installed yet.
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import stack.__main__, stack.commands, stack.launch"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_module_of_app_bears_the_name_of_a_standard_library_module_or_a_dependency():
+    # Streamlit puts app/ first on sys.path: a file app/http.py would be the `http` of every child process.
+    ours = {path.stem for path in (ROOT / "app").glob("*.py")} | {
+        path.name for path in (ROOT / "app").iterdir() if path.is_dir()
+    }
+    ours -= {"__init__", "__main__", "__pycache__"}
+    installed = {name.lower() for name in importlib.metadata.packages_distributions()}
+    assert ours & set(sys.stdlib_module_names) == set()
+    assert {name for name in ours if name.lower() in installed} == set()
+
+
+def navigation() -> dict[str, str]:
+    """Address of every page in the frame -> its file."""
+    found = {}
+    for node in ast.walk(tree(ROOT / "app" / "console.py")):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "st.Page":
+            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+            found[words.get("url_path", "")] = ast.literal_eval(node.args[0])
+    return found
+
+
+def test_the_frame_lists_every_page_file_once():
+    named = sorted((ROOT / "app" / file).resolve().name for file in navigation().values())
+    assert named == sorted(path.name for path in (ROOT / "pages").glob("*.py"))
+
+
+def test_no_page_has_the_address_of_a_route_or_of_streamlit():
+    from app.config import Settings
+    from app.routes import routes
+
+    taken = {route.path.strip("/").split("/")[0] for route in routes(Settings.from_env({}))} | set(RESERVED)
+    assert {"metrics", "healthz", "reports"} <= taken
+    assert set(navigation()) & taken == set()
+
+
+def test_no_pages_folder_lies_beside_a_script_that_streamlit_could_discover():
+    # Streamlit runs a bookmarked file of a `pages` folder beside its script without the frame.
+    assert not (ROOT / "app" / "pages").exists()
+    assert 'App("app/console.py"' in (ROOT / "streamlit_app.py").read_text(encoding="utf-8")
+
+
+def comparisons_with_a_system(path: Path) -> list[tuple[str, int]]:
+    """Function and line of every comparison, match or subscript that names a shipped system."""
+    found: list[tuple[str, int]] = []
+
+    def walk(node: ast.AST, function: str) -> None:
+        name = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        if isinstance(node, ast.Compare | ast.match_case | ast.Subscript):
+            part = node.pattern if isinstance(node, ast.match_case) else node
+            words = {one.value for one in ast.walk(part) if isinstance(one, ast.Constant)}
+            if words & set(SYSTEMS):
+                found.append((name, getattr(part, "lineno", 0)))
+        for child in ast.iter_child_nodes(node):
+            walk(child, name)
+
+    walk(tree(path), "")
+    return found
+
+
+def test_no_code_asks_which_system_it_has():
+    # A new system is one file and no Python; the exceptions are listed with their reasons.
+    for path in sources("app", "pages"):
+        allowed, _reason = NAMES_A_SYSTEM.get(name_of(path), (None, ""))
+        found = [place for place in comparisons_with_a_system(path) if place[0] != allowed]
+        assert found == [], f"{name_of(path)} compares with the id of a system"
+
+
+def test_every_listed_exception_still_exists():
+    for name, (function, _reason) in NAMES_A_SYSTEM.items():
+        assert function in {place[0] for place in comparisons_with_a_system(ROOT / name)}, name
+    lengths = {f"{name_of(path)}:{node.name}": length(node) for path in sources(*OURS) for node in functions(path)}
+    for name in LONG_FUNCTIONS:
+        assert lengths.get(name, 0) > MAX_FUNCTION_LINES, f"{name} is short now: take it off the list"
+
+
+# --- size -------------------------------------------------------------------------------------------------------------
+
+
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_functions_stay_under_sixty_lines_or_say_why():
+    for path in sources(*OURS):
+        long = [f"{name_of(path)}:{node.name}" for node in functions(path) if length(node) > MAX_FUNCTION_LINES]
+        assert [name for name in long if name not in LONG_FUNCTIONS] == []
+
+
+@pytest.mark.parametrize("name", ["streamlit_app.py", "app/ui/style.css"])
+def test_the_entry_file_and_the_stylesheet_stay_small(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_pages_are_thin_scripts():
+    for path in sorted((ROOT / "pages").glob("*.py")):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, (
+            f"{name_of(path)}: what draws belongs in app/ui"
+        )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+REQUIRED = {
+    ("client", "showErrorDetails"): "none",
+    ("browser", "gatherUsageStats"): False,
+    ("server", "enableAgentApi"): False,
+    ("server", "showEmailPrompt"): False,
+    ("server", "address"): "127.0.0.1",
+    ("server", "headless"): True,
+    ("server", "enableXsrfProtection"): True,
+    ("server", "enableCORS"): True,
+    ("server", "enableStaticServing"): False,
+}
+
+
+@pytest.mark.parametrize(("section", "key"), REQUIRED)
+def test_the_console_is_configured_to_be_safe(section, key):
+    assert config()[section][key] == REQUIRED[section, key]
+
+
+def test_every_configured_setting_exists_in_this_streamlit():
+    # A misspelt option is ignored by Streamlit in silence, and with it what it should protect.
+    from streamlit import config as options
+
+    known = set(options._config_options_template)
+    flat = [f"{section}.{key}" for section, keys in config().items() if section != "theme" for key in keys]
+    assert [name for name in flat if name not in known] == []
+
+
+def test_no_port_is_configured():
+    # Streamlit ends when a configured port is taken, and takes the next free one otherwise.
+    assert "port" not in config()["server"]
+
+
+# Known to lack one; the list only gets shorter.
+WITHOUT_REASON = {"theme.baseRadius"}
+
+
+def test_every_setting_says_its_reason():
+    section, missing = "", set()
+    for line in (ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        # The palettes below [theme.…] speak for themselves.
+        elif "=" in line and not line.startswith("#") and not section.startswith("theme."):
+            key, _, value = line.partition("=")
+            if not re.search(r"#\s+\S", value.replace('"#', '"')):
+                missing.add(f"{section}.{key.strip()}")
+    assert missing <= WITHOUT_REASON
