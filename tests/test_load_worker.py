@@ -219,6 +219,24 @@ def test_a_prometheus_that_scrapes_no_more_is_unknown_and_not_zero(home):
     assert "Prometheus unknown" in found.sentence
 
 
+def test_requests_before_the_run_that_prometheus_had_not_yet_seen_are_not_counted_twice(home):
+    api = Api()
+    with Service(api.predict, metrics=api.metrics) as service, prometheus(service, every=3600) as (url, state):
+        state.update(total=990, at=time.time() - 1)  # ten of the 1,000 came after its newest scrape
+
+        def scrape_later():
+            while service.calls < 20:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            state.update(total=1020, at=time.time())
+
+        threading.Thread(target=scrape_later, daemon=True).start()
+        todo = job(home, service.url, {"count": 20, "duration": 0.4}, prometheus=url)
+        worker.run(todo)
+    found = result.read(todo.directory)
+    assert (found.counted.delta, found.prometheus.delta) == (20, 20)
+
+
 def test_a_service_without_metrics_is_sent_to_all_the_same(home):
     with Service() as service:
         todo = job(home, service.url, {"count": 5, "duration": 0.2})
