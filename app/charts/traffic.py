@@ -42,7 +42,13 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
     seconds = [row.get("t", number) for number, row in enumerate(rows)]
     figure = go.Figure()
     for name, key in (("answered 2xx", "ok"), ("failed", "failed")):
-        figure.add_bar(x=seconds, y=[row.get(key) or 0 for row in rows], name=name, marker_color=colours[key])
+        figure.add_bar(
+            x=seconds,
+            y=[row.get(key) or 0 for row in rows],
+            name=name,
+            marker_color=colours[key],
+            opacity=1.0 if key == "failed" else 0.45,
+        )
     p95 = [None if row.get("p95") is None else round(row["p95"] * 1000, 2) for row in rows]
     figure.add_scatter(
         x=seconds, y=p95, name="p95, ms", yaxis="y2", mode="lines+markers", line={"color": colours["p95"], "width": 2}
@@ -57,6 +63,7 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
             "showgrid": False,
             "title": "p95, ms",
             "nticks": 5,
+            "tickmode": "auto",
             "tickformat": ".3~g",
         },
     )

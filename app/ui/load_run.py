@@ -294,7 +294,9 @@ def _outcomes(result: Mapping[str, Any]) -> None:
         {"answer": f"HTTP {status}", "requests": number}
         for status, number in sorted((result.get("by_status") or {}).items())
     ]
-    rows += [{"answer": cause, "requests": number} for cause, number in (result.get("errors") or {}).items()]
+    # "HTTP 500" is a status above and a cause here: said once.
+    causes = {cause: number for cause, number in (result.get("errors") or {}).items() if not cause.startswith("HTTP ")}
+    rows += [{"answer": cause, "requests": number} for cause, number in causes.items()]
     if result.get("not_sent"):
         rows.append({"answer": "not sent", "requests": result["not_sent"]})
     st.dataframe(
