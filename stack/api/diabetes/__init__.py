@@ -1,0 +1,1 @@
+"""The diabetes prediction service and the training of its model; the folder also runs alone."""
