@@ -164,6 +164,23 @@ def test_services_of_a_supervisor_that_was_killed_read_down(tmp_path):
     assert "the stack has ended" in service.reason
 
 
+def test_the_address_of_a_service_that_has_ended_is_not_used(tmp_path):
+    made = settings(tmp_path)
+    (made.home / "stack").mkdir(parents=True)
+    row = {
+        "url": "http://127.0.0.1:9090",
+        "state": "down",
+        "reason": "killed",
+        "pid": None,
+        "started": None,
+        "log": None,
+    }
+    text = json.dumps({"version": 1, "owner": None, "services": {"prometheus": row}})
+    (made.home / "stack" / "state.json").write_text(text)
+    found = address(made, None, "prometheus")
+    assert (found.url, found.state, found.reason) == (None, "down", "killed")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"services": 3}', '{"services": {"a": null}}'])
 def test_a_torn_state_file_is_a_reason_and_not_a_crash(tmp_path, content):
     made = settings(tmp_path)

@@ -216,4 +216,6 @@ def address(settings: Settings, system: System | None, service: str) -> Address:
     row = state.services.get(key)
     if row is None:
         return Address(None, "none", "unknown", state.reason or f"the stack has no service called {key}")
-    return Address(row.url, "stack", row.state, row.reason)
+    # The port of a service that has ended may be taken by a stranger: its answers would be wrong numbers.
+    gone = row.state in ("down", "absent") and row.pid is None
+    return Address(None if gone else row.url, "stack", row.state, row.reason)
