@@ -43,6 +43,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 CACHE = "private, max-age=300"
 # A piece of this size is written to the socket in well under a millisecond.
 PIECE = 262_144
+# Evidently lays its tables out for a wide page and cuts them off in ours on a laptop; the file itself stays as it is.
+FIT = b"<style>@media (max-width: 1150px) { html { zoom: 0.78 } }</style>"
 # Smaller bodies gain nothing.
 WORTH_PACKING = 10_000
 # Evidently's 4.6 MB become 1.2 MB in 50 ms; a higher level takes three times as long for a tenth less.
@@ -147,6 +149,8 @@ def _report(settings: Settings, request: Request, run: str, kind: str, *, downlo
         "Cache-Control": CACHE,
         "Vary": "Accept-Encoding",
     }
+    if kind == "html" and not download:
+        data = data.replace(b"</head>", FIT + b"</head>", 1)
     if download:
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
     if len(data) > WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
