@@ -1,0 +1,728 @@
+"""F1PA's prediction API: how long a lap will take.
+
+``uvicorn --app-dir <this folder> service:app`` with settings from the environment:
+
+* ``F1PA_DATA_DIR``: the folder with ``model/`` (see train.py) and, by default, ``f1pa.db`` and ``password``;
+* ``F1PA_DATABASE_URL``: the database behind /data as a SQLAlchemy URL (default: ``f1pa.db``);
+* ``F1PA_USER`` (default f1pa) and ``F1PA_PASSWORD``, or ``F1PA_PASSWORD_FILE`` (default: ``password``);
+* ``MLFLOW_TRACKING_URI``: optional; only whether it answers is shown, the model comes from its file.
+
+Everything wants HTTP basic auth except /metrics, which Prometheus reads, and /health, which supervisors do. The port
+answers at once; what is missing stands in /health with its reason. The folder runs alone: nothing is imported from the
+rest of the repository.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import logging
+import math
+import os
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+# Below uvicorn's own logger, so that its handler and level apply.
+log = logging.getLogger("uvicorn.f1pa")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
+
+LAP: Final = "/predict/lap"
+BATCH: Final = "/predict/batch"
+# Routes and the method each takes; any other address is counted as "other".
+ROUTES: Final = {
+    LAP: "POST", BATCH: "POST", "/data/drivers": "GET", "/data/circuits": "GET", "/health": "GET", "/metrics": "GET",
+    "/docs": "GET", "/openapi.json": "GET",
+}  # fmt: skip
+# Without a password: what Prometheus and a supervisor read.
+OPEN: Final = ("/metrics", "/health")
+KINDS: Final = {LAP: "single", BATCH: "batch"}
+# A race of twenty cars has about 1,200 laps; a thousand at a time take some milliseconds.
+MAX_LAPS: Final = 1000
+# One lap is 200 bytes, a full batch 200 KB.
+MAX_BODY: Final = 64 * 1024
+MAX_BATCH_BODY: Final = 512 * 1024
+# More validation errors than this tell the sender nothing new.
+MAX_ERRORS: Final = 10
+# A grid has twenty drivers, a season 24 circuits: more rows mean that this is another table.
+MAX_ROWS: Final = 1000
+# The layout of model.json this service reads.
+MODEL_VERSION: Final = 1
+# What is not there yet may come; a look costs milliseconds.
+RETRY_SECONDS: Final = 2.0
+# How often database and MLflow are looked at, and how long one look may take.
+CHECK_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 2
+# A look that hangs says nothing good: after this long without an answer the gauge falls.
+STALE_SECONDS: Final = 8.0
+# Statuses that are counted by their own number; anything else would be a new series and is counted as 500.
+STATUSES: Final = (200, 401, 404, 405, 413, 422, 499, 500, 503)
+# The client went away before its answer (the number nginx gives it).
+CLIENT_GONE: Final = 499
+# Statuses of a request that asked for no prediction (not allowed, not a POST) or did not wait for it.
+NOT_ASKED: Final = (401, 405, CLIENT_GONE)
+# From a millisecond, what a prediction takes, to the ten seconds after which nobody waits.
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+# The moments at which series came to be would double the page, and Prometheus 2 does not use them.
+disable_created_metrics()
+REGISTRY: Final = CollectorRegistry()
+for collector in (GCCollector, PlatformCollector, ProcessCollector):
+    collector(registry=REGISTRY)
+HTTP: Final = Counter(
+    "http_requests_total", "Requests by route and status.", ["method", "endpoint", "status"], registry=REGISTRY
+)
+HTTP_SECONDS: Final = Histogram(
+    "http_request_duration_seconds", "Seconds from request to answer, failures included.", ["method", "endpoint"],
+    registry=REGISTRY,
+)  # fmt: skip
+PREDICTIONS: Final = Counter(
+    "f1pa_predictions_total", "Requests answered with a prediction; a batch is one.", ["endpoint_type"],
+    registry=REGISTRY,
+)  # fmt: skip
+ERRORS: Final = Counter(
+    "f1pa_prediction_errors_total", "Requests for a prediction that got none: invalid features, too large, not ready.",
+    ["endpoint_type"], registry=REGISTRY,
+)  # fmt: skip
+PREDICTION_SECONDS: Final = Histogram(
+    "f1pa_prediction_duration_seconds", "Seconds from valid features to lap times.", ["endpoint_type"],
+    registry=REGISTRY, buckets=BUCKETS,
+)  # fmt: skip
+QUERIES: Final = Counter("f1pa_data_queries_total", "Questions under /data.", ["endpoint"], registry=REGISTRY)
+QUERY_SECONDS: Final = Histogram(
+    "f1pa_db_query_duration_seconds", "Seconds of a database query, failed ones included.", registry=REGISTRY,
+    buckets=BUCKETS,
+)  # fmt: skip
+# Series exist from the start: the first increment of a series that appears later is invisible to rate().
+for route, verb in ROUTES.items():
+    HTTP_SECONDS.labels(verb, route)
+    for code in STATUSES:
+        HTTP.labels(verb, route, str(code))
+for kind in KINDS.values():
+    for metric in (PREDICTIONS, ERRORS, PREDICTION_SECONDS):
+        metric.labels(kind)
+for what in ("drivers", "circuits"):
+    QUERIES.labels(what)
+
+
+class NotReadyError(Exception):
+    """Something this service needs is missing; the message says what."""
+
+
+class QueryError(Exception):
+    """The database did not answer; the message says why, without address or password."""
+
+
+def between(low: float, high: float, *, step: float | None = None) -> Any:
+    """A finite JSON number in a range, neither text nor true. With a step of 1, 57 and 57.0 are the same."""
+    return Field(ge=low, le=high, multiple_of=step, strict=True, allow_inf_nan=False)
+
+
+class Features(BaseModel):
+    """One lap: the ten features of the model. Ranges are what can be true, not what was seen."""
+
+    driver_number: Annotated[float, between(1, 99, step=1)]
+    circuit_key: Annotated[float, between(1, 9999, step=1)]
+    st_speed: Annotated[float, between(50, 450)] = Field(description="km/h at the speed trap")
+    i1_speed: Annotated[float, between(50, 450)] = Field(description="km/h at the first intermediate")
+    i2_speed: Annotated[float, between(50, 450)] = Field(description="km/h at the second intermediate")
+    temp: Annotated[float, between(-20, 60)] = Field(description="air, °C")
+    rhum: Annotated[float, between(0, 100)] = Field(description="relative humidity, %")
+    pres: Annotated[float, between(600, 1100)] = Field(description="air pressure, hPa")
+    lap_number: Annotated[float, between(1, 100, step=1)]
+    year: Annotated[float, between(2018, 2035, step=1)]
+
+
+class Lap(BaseModel):
+    """The body of /predict/lap."""
+
+    features: Features
+
+
+class Laps(BaseModel):
+    """The body of /predict/batch."""
+
+    features: Annotated[list[Features], Field(min_length=1, max_length=MAX_LAPS)]
+
+
+class LapTime(BaseModel):
+    """The answer of /predict/lap, in seconds."""
+
+    lap_duration: float
+
+
+class LapTimes(BaseModel):
+    """The answer of /predict/batch, in seconds and in the order of the question."""
+
+    lap_durations: list[float]
+
+
+class Failure(BaseModel):
+    """Every answer that is not what was asked for: a word for programs and a sentence for people."""
+
+    error: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checked regressor and its description (model.json)."""
+
+    regressor: Any
+    described: Mapping[str, Any]
+
+    def unknown(self, laps: Sequence[Features]) -> list[str]:
+        """What the model has never seen and cannot guess, in sentences."""
+        known = self.described["circuits"]
+        wrong = sorted({int(lap.circuit_key) for lap in laps if lap.circuit_key not in known})
+        listed = ", ".join(map(str, known))
+        return [f"features.circuit_key: {key} is not one of the circuits known: {listed}" for key in wrong[:1]]
+
+    def seconds(self, laps: Sequence[Features]) -> list[float]:
+        """The lap times."""
+        import numpy as np
+
+        rows = [[getattr(lap, name) for name in self.described["features"]] for lap in laps]
+        found = [round(float(value), 3) for value in self.regressor.predict(np.array(rows, dtype=np.float64))]
+        if not all(map(math.isfinite, found)):
+            raise NotReadyError("the model gave no number")
+        return found
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a folder. A file whose hash is not the one in model.json is not opened. Raises NotReadyError."""
+    try:
+        described = json.loads((folder / "model.json").read_text("utf-8"))
+        content = (folder / "model.joblib").read_bytes()
+    except (OSError, ValueError) as error:
+        raise NotReadyError(f"no model in {folder}: {error}") from error
+    if not isinstance(described, dict) or described.get("version") != MODEL_VERSION:
+        raise NotReadyError(f"{folder / 'model.json'} is not version {MODEL_VERSION}: train the model again")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != described.get("sha256"):
+        raise NotReadyError(
+            f"{folder / 'model.joblib'} is not the file model.json describes "
+            f"(sha256 {digest[:12]}… instead of {str(described.get('sha256'))[:12]}…): train the model again"
+        )
+    import sklearn
+
+    if sklearn.__version__ != described.get("sklearn"):
+        raise NotReadyError(
+            f"the model was trained with scikit-learn {described.get('sklearn')}, this service runs "
+            f"{sklearn.__version__}: train the model again"
+        )
+    from io import BytesIO
+
+    import joblib
+
+    try:
+        # From the bytes that were hashed: the file may change in between.
+        model = Model(joblib.load(BytesIO(content)), described)
+        # The first prediction imports half of scikit-learn: not in front of a client.
+        model.seconds([Features.model_validate(described["probe"])])
+    except Exception as error:
+        # joblib and scikit-learn raise their own; whatever it was, the service must say it and stay up.
+        log.exception("loading failed")
+        raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
+    return model
+
+
+class Database:
+    """The tables drivers and circuits, read only. A SQLite file is opened anew for each query."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            url = sa.make_url(address.replace("postgresql://", "postgresql+psycopg://", 1))
+            self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+            if self.file is not None:
+                # Opened for reading alone: SQLite would make an empty file where there is none.
+                path = urllib.parse.quote(str(self.file.absolute()))
+                url = sa.make_url(f"sqlite:///file:{path}?mode=ro&uri=true")
+                limits: dict[str, Any] = {"poolclass": sa.NullPool, "connect_args": {"timeout": ANSWER_SECONDS}}
+            else:
+                options = {
+                    "connect_timeout": ANSWER_SECONDS, "options": f"-c statement_timeout={ANSWER_SECONDS * 1000}",
+                }  # fmt: skip
+                limits = {"pool_pre_ping": True, "pool_timeout": ANSWER_SECONDS, "connect_args": options}
+            self.engine = sa.create_engine(url, **limits)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            # The address may hold a password: its text is not repeated.
+            raise QueryError(f"F1PA_DATABASE_URL cannot be used ({type(error).__name__})") from error
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a query, at most MAX_ROWS. Raises QueryError in words."""
+        try:
+            if self.file is not None and not self.file.is_file():
+                raise QueryError(f"there is no file {self.file.name}")
+            with self.engine.connect() as connection:
+                return [dict(row) for row in connection.execute(sa.text(query)).mappings().fetchmany(MAX_ROWS)]
+        except sa.exc.SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or type(error).__name__)
+            raise QueryError(" ".join(reason.split())[:200]) from error
+
+    def look(self) -> None:
+        """Raise QueryError unless both tables answer."""
+        query = "SELECT (SELECT count(*) FROM drivers) + (SELECT count(*) FROM circuits) AS rows_there"
+        if not self.rows(query)[0]["rows_there"]:
+            raise QueryError("the tables drivers and circuits are empty")
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follow no redirect: another server's answer says nothing about this one."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse."""
+
+
+def look_at_mlflow(address: str) -> None:
+    """Raise QueryError unless an MLflow server answers its health check at this address."""
+    if not address:
+        raise QueryError("MLFLOW_TRACKING_URI is not set: the model comes from its file")
+    if not address.startswith(("http://", "https://")):
+        raise QueryError("MLFLOW_TRACKING_URI is not the address of a server: the model comes from its file")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
+    try:
+        with opener.open(address.rstrip("/") + "/health", timeout=ANSWER_SECONDS) as answer:
+            answer.read(64)
+    except (OSError, ValueError) as error:
+        # URLError, HTTPError and time-outs are OSErrors; a malformed answer is an HTTPException, caught by the check.
+        raise QueryError(f"MLflow does not answer ({getattr(error, 'reason', None) or error})") from error
+
+
+class Check:
+    """Whether something answers, looked at every CHECK_SECONDS by a thread of its own."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.look = look
+        self._reason = "not looked at yet"
+        self._at = time.monotonic()
+
+    @property
+    def reason(self) -> str:
+        """Why it does not hold, or "" when it does."""
+        if time.monotonic() - self._at > STALE_SECONDS:
+            return f"no answer for {STALE_SECONDS:.0f} s"
+        return self._reason
+
+    def watch(self, name: str) -> None:
+        """Look for ever."""
+
+        def work() -> None:
+            while True:
+                try:
+                    self.look()
+                    reason = ""
+                except QueryError as error:
+                    reason = str(error)
+                except Exception as error:
+                    # A thread that ends would leave the gauge as it was.
+                    log.exception("looking at %s failed", name)
+                    reason = f"{type(error).__name__}"
+                if reason != self._reason:
+                    log.warning("%s: %s", name, reason or "connected")
+                self._reason, self._at = reason, time.monotonic()
+                time.sleep(CHECK_SECONDS)
+
+        threading.Thread(target=work, name=f"check-{name}", daemon=True).start()
+
+
+class Service:
+    """What this process can do now: model, password, database, and why something of it is missing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.folder = Path(environ["F1PA_DATA_DIR"]) if environ.get("F1PA_DATA_DIR") else None
+        self.user = environ.get("F1PA_USER") or "f1pa"
+        self.model: Model | None = None
+        self.reason = "the model is being loaded"
+        self._password = ""
+        self._database: Database | None = None
+        self.database_check = Check(lambda: self.database().look())
+        self.mlflow_check = Check(lambda: look_at_mlflow(environ.get("MLFLOW_TRACKING_URI", "")))
+
+    def _place(self, variable: str, name: str) -> Path:
+        """The file a variable names, else the one in the data folder."""
+        if self.environ.get(variable):
+            return Path(self.environ[variable])
+        if self.folder is None:
+            raise NotReadyError("F1PA_DATA_DIR is not set")
+        return self.folder / name
+
+    def password(self) -> str:
+        """The password, never empty. Raises NotReadyError: without one, nothing is served."""
+        if not self._password:
+            text = self.environ.get("F1PA_PASSWORD", "")
+            try:
+                text = text or self._place("F1PA_PASSWORD_FILE", "password").read_text("utf-8").strip()
+            except (OSError, ValueError, NotReadyError) as error:
+                raise NotReadyError("no password: set F1PA_PASSWORD or F1PA_PASSWORD_FILE") from error
+            if not text:
+                raise NotReadyError("the password is empty: set F1PA_PASSWORD or F1PA_PASSWORD_FILE")
+            self._password = text
+        return self._password
+
+    def database(self) -> Database:
+        """The database behind /data. Raises QueryError."""
+        if self._database is None:
+            try:
+                address = self.environ.get("F1PA_DATABASE_URL") or f"sqlite:///{self._place('', 'f1pa.db')}"
+            except NotReadyError as error:
+                raise QueryError(str(error)) from error
+            self._database = Database(address)
+        return self._database
+
+    def need_model(self) -> Model:
+        """The model, or NotReadyError with the reason."""
+        if self.model is None:
+            raise NotReadyError(self.reason)
+        return self.model
+
+    def start(self) -> None:
+        """Look at everything from threads, so that the port answers at once."""
+        self.database_check.watch("database")
+        self.mlflow_check.watch("mlflow")
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+
+    def _load(self) -> None:
+        while self.model is None:
+            try:
+                self.password()
+                self.model = load_model(self._place("", "model"))
+            except NotReadyError as error:
+                if str(error) != self.reason:
+                    log.error("not ready: %s", error)  # noqa: TRY400 - the reason is the whole message
+                self.reason = str(error)
+                time.sleep(RETRY_SECONDS)
+        self.reason = ""
+        log.info("ready")
+
+    def allows(self, header: bytes) -> bool:
+        """Whether an Authorization header holds user and password, compared in constant time."""
+        scheme, _, given = header.partition(b" ")
+        try:
+            decoded = base64.b64decode(given.strip(), validate=True)
+        except binascii.Error:
+            decoded = b""
+        expected = f"{self.user}:{self.password()}".encode()
+        # Digests have one length, so that the length of the password does not show either.
+        same = hmac.compare_digest(hashlib.sha256(decoded).digest(), hashlib.sha256(expected).digest())
+        return same and scheme.lower() == b"basic"
+
+
+service = Service(os.environ)
+for gauge_name, text, holds in (
+    ("f1pa_model_loaded", "1 when a model is in memory.", lambda: service.model is not None),
+    ("f1pa_database_connected", "1 when the database answers.", lambda: not service.database_check.reason),
+    ("f1pa_mlflow_connected", "1 when MLflow answers.", lambda: not service.mlflow_check.reason),
+):
+    Gauge(gauge_name, text, registry=REGISTRY).set_function(holds)
+
+
+def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer in ASCII: a lone surrogate cannot break it, and NaN cannot get in."""
+    content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Response(content, status, headers=dict(headers or {}), media_type="application/json")
+
+
+def failure(status: int, error: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A Failure as a response."""
+    return answer(status, {"error": error, "detail": detail}, headers)
+
+
+async def reply(send: Send, response: Response) -> None:
+    """Send a finished response from outside the framework."""
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+class BodyLimit:
+    """Answer 413 to a body over its limit, announced or not, holding no more than the limit of it in memory."""
+
+    def __init__(self, app: Asgi) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Read the body within its limit, then hand it on as one message."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = MAX_BATCH_BODY if scope["path"] == BATCH else MAX_BODY
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        parts: list[bytes] = []
+        size, more = 0, True
+        if announced.isdigit() and int(announced) > limit:
+            size = limit + 1
+        while more and size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            more = message.get("more_body", False)
+        if size > limit:
+            await reply(send, failure(413, "too_large", f"the body is larger than {limit} bytes"))
+            return
+        body: bytes | None = b"".join(parts)
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()
+            message, body = {"type": "http.request", "body": body, "more_body": False}, None
+            return message
+
+        await self.app(scope, replay, send)
+
+
+class Guard:
+    """Let in who knows the password; everybody may read OPEN. Nothing of the body is read before."""
+
+    def __init__(self, app: Asgi) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass on, or answer 401; 503 while no password is set."""
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        try:
+            allowed = service.allows(given)
+        except NotReadyError as error:
+            await reply(send, failure(503, "not_ready", str(error)))
+            return
+        if allowed:
+            await self.app(scope, receive, send)
+            return
+        challenge = {"WWW-Authenticate": 'Basic realm="F1PA", charset="UTF-8"'}
+        await reply(send, failure(401, "unauthorized", "user and password are needed (HTTP basic)", challenge))
+
+
+def count(method: str, path: str, status: int, seconds: float) -> None:
+    """Note one answered request in the metrics. Labels come from closed sets."""
+    verb = method if method in ("GET", "POST") else "other"
+    route = path if path in ROUTES else "other"
+    HTTP.labels(verb, route, str(status if status in STATUSES else 500)).inc()
+    HTTP_SECONDS.labels(verb, route).observe(seconds)
+    if route in KINDS and verb == "POST" and status not in NOT_ASKED:
+        (PREDICTIONS if status == 200 else ERRORS).labels(KINDS[route]).inc()
+
+
+class Measured:
+    """Count and time every request, whatever becomes of it; answer 500 for what nobody caught."""
+
+    def __init__(self, app: Asgi) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass the request on and note its status and duration."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), CLIENT_GONE
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except Exception:
+            log.exception("unexpected error at %s", scope["path"])
+            if status != CLIENT_GONE:
+                raise
+            status = 500
+            await reply(send, failure(500, "internal", "unexpected error; the log of the service has the details"))
+        finally:
+            count(scope["method"], scope["path"], status, time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Begin loading when the server starts; never wait for it."""
+    service.start()
+    # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
+    await run_in_threadpool(time.monotonic)
+    yield
+
+
+app = FastAPI(
+    title="F1PA API",
+    version="1.0.0",
+    description="Predicts the time of a lap from driver, circuit, speeds and weather.",
+    lifespan=lifespan,
+    # FastAPI's own pages load scripts from a CDN; /docs below needs nothing from outside.
+    docs_url=None,
+    redoc_url=None,
+    # A redirect would be counted as a second request, and names whatever Host the client sent.
+    redirect_slashes=False,
+)
+app.add_middleware(BodyLimit)
+app.add_middleware(Guard)
+# Added last, so outermost: it also sees what the others refuse.
+app.add_middleware(Measured)
+
+EXAMPLE: Final = {
+    "driver_number": 1, "circuit_key": 7, "st_speed": 308, "i1_speed": 325, "i2_speed": 274, "temp": 21.4, "rhum": 58,
+    "pres": 972.1, "lap_number": 12, "year": 2025,
+}  # fmt: skip
+GUARDED: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Failure, "description": "User or password are missing or wrong."},
+    503: {"model": Failure, "description": "Not ready, with its reason."},
+}
+PREDICTING: Final[dict[int | str, dict[str, Any]]] = {
+    **GUARDED,
+    413: {"model": Failure, "description": "The body is too large."},
+    422: {"model": Failure, "description": "Features are missing, not numbers, or out of range."},
+}
+
+
+def body_of(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """The request body of a route, for openapi.json."""
+    schema = {"schema": model.model_json_schema(ref_template="#/components/schemas/{model}"), "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": schema}}}
+
+
+async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response | list[float]:
+    """Lap times, or the answer that says why there are none."""
+    try:
+        # Pydantic's own parser: it knows bad UTF-8, lone surrogates, NaN and deep nesting as errors, and the
+        # framework's error answer would send the input back.
+        asked = await run_in_threadpool(lambda: model.model_validate_json(body).features)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
+        sentences = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in found]
+        return failure(422, "invalid_features", "; ".join(sentences))
+    laps = asked if isinstance(asked, list) else [asked]
+    try:
+        known = service.need_model()
+        wrong = known.unknown(laps)
+        if wrong:
+            return failure(422, "invalid_features", "; ".join(wrong))
+        with PREDICTION_SECONDS.labels(KINDS[path]).time():
+            return await run_in_threadpool(known.seconds, laps)
+    except NotReadyError as error:
+        return failure(503, "not_ready", str(error))
+
+
+@app.post(LAP, response_model=LapTime, responses=PREDICTING, openapi_extra=body_of(Lap, {"features": EXAMPLE}))
+async def predict_lap(request: Request) -> Response:
+    """Predict the time of one lap, in seconds."""
+    found = await predicted(LAP, await request.body(), Lap)
+    return found if isinstance(found, Response) else answer(200, {"lap_duration": found[0]})
+
+
+@app.post(BATCH, response_model=LapTimes, responses=PREDICTING, openapi_extra=body_of(Laps, {"features": [EXAMPLE]}))
+async def predict_batch(request: Request) -> Response:
+    """Predict the times of up to 1,000 laps, in seconds and in the order of the question."""
+    found = await predicted(BATCH, await request.body(), Laps)
+    return found if isinstance(found, Response) else answer(200, {"lap_durations": found})
+
+
+async def listed(what: str, query: str) -> Response:
+    """Rows of the database as JSON, or 503 with the reason."""
+    QUERIES.labels(what).inc()
+    try:
+        # The look of the background every few seconds is not timed: it is no question of a client.
+        with QUERY_SECONDS.time():
+            rows = await run_in_threadpool(lambda: service.database().rows(query))
+    except QueryError as error:
+        return failure(503, "database", f"the database does not answer: {error}")
+    return answer(200, {what: rows, "count": len(rows)})
+
+
+@app.get("/data/drivers", responses=GUARDED)
+async def drivers() -> Response:
+    """Drivers with team, seasons, laps and best lap."""
+    columns = "driver_number, code, team, first_season, last_season, laps, best_lap"
+    return await listed("drivers", f"SELECT {columns} FROM drivers ORDER BY driver_number")  # noqa: S608 - constant
+
+
+@app.get("/data/circuits", responses=GUARDED)
+async def circuits() -> Response:
+    """Circuits with country, length, laps of a race, best and mean lap."""
+    columns = "circuit_key, name, country, length_km, race_laps, laps, best_lap, mean_lap"
+    return await listed("circuits", f"SELECT {columns} FROM circuits ORDER BY circuit_key")  # noqa: S608 - constant
+
+
+@app.get("/health", responses={503: {"description": "Starting, or not ready with its reason."}})
+async def health() -> Response:
+    """200 once predictions are possible, else 503 with the reason; database and MLflow beside it."""
+    states = {
+        name: {"connected": not check.reason, "reason": check.reason}
+        for name, check in (("database", service.database_check), ("mlflow", service.mlflow_check))
+    }
+    if service.model is None:
+        return answer(503, {"status": "not ready", "reason": service.reason, **states})
+    known = {name: service.model.described.get(name) for name in ("model", "held_out", "later", "sklearn", "sha256")}
+    status = "ok" if states["database"]["connected"] else "degraded"
+    return answer(200, {"status": status, "model": known, **states})
+
+
+@app.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """Prometheus text format: requests, predictions, states, process and Python runtime."""
+    return Response(await asyncio.to_thread(generate_latest, REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@app.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """A page about this API that needs no other server."""
+    return Response((Path(__file__).parent / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+
+def described() -> dict[str, Any]:
+    """openapi.json, with the sign-in that Guard wants."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schema["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
+        schema["components"]["schemas"]["Features"] = Features.model_json_schema()
+        for path, methods in schema["paths"].items():
+            for operation in methods.values() if path not in OPEN else ():
+                operation["security"] = [{"basic": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+app.openapi = described  # type: ignore[method-assign]
+
+
+@app.exception_handler(HTTPException)
+async def refused(_: Request, error: Exception) -> Response:
+    """404 and 405 of the router in the same shape as every other failure."""
+    assert isinstance(error, HTTPException)
+    return answer(error.status_code, {"error": "http", "detail": str(error.detail)}, error.headers)
