@@ -15,7 +15,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app import jobs
 from app.config import Settings, read_state
+from app.errors import JobError
 
 LOG = logging.getLogger("vigie.children")
 # A companion that ends at once would otherwise be started hundreds of times a minute.
@@ -146,5 +148,13 @@ class Children:
                     why = f" ({row.reason})" if row.reason else ""
                     print(f"  {name:<14} {row.state:<7} {row.url or '-'}{why}", flush=True)
             if state.services and len(said) == len(state.services):
+                await self._warm()
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _warm(self) -> None:
+        """Load Evidently and Feast once the services are up: the first comparison then takes seconds, not twenty."""
+        try:
+            await asyncio.to_thread(jobs.warm, self.settings, "drift")
+        except JobError as error:
+            LOG.info("the drift worker was not warmed: %s", error)
