@@ -2,6 +2,9 @@
 # Another interpreter: `make run PYTHON=python3.12`.
 
 PYTHON ?= python3
+# `make run SYSTEMS=all` starts all APIs at once; also `none`, or a list by comma. Only as an argument: an exported
+# variable of that name may be anybody's (VIGIE_START is ours).
+CHOSEN = $(if $(filter command,$(firstword $(origin SYSTEMS))),--systems '$(SYSTEMS)')
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -10,11 +13,11 @@ VENV := .venv/bin
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):[^#]*## /  make \1|/' | column -t -s '|'
 
-run:  ## install what is missing, start the console and the services it watches
-	@$(PYTHON) -m stack run
+run:  ## install what is missing, start the console and the services it watches (SYSTEMS=all: every API at once)
+	@$(PYTHON) -m stack run $(CHOSEN)
 
 dev:  ## the same, with pages reloaded when their files change
-	@$(PYTHON) -m stack run --watch
+	@$(PYTHON) -m stack run --watch $(CHOSEN)
 
 stop:  ## stop the console and its services
 	@$(PYTHON) -m stack down --console

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from stack import binaries, doctor, environment, launch, places, process, services, state
+from stack import apis, binaries, doctor, environment, launch, places, process, services, state, wanted
 from stack.errors import BinaryAbsent, BinaryRefused, StackError
 from stack.places import ROOT, Home
 from stack.supervisor import Supervisor
@@ -21,6 +21,13 @@ from stack.supervisor import Supervisor
 DOWN_SECONDS = 10.0
 # An owner that is stopping, or has just begun and not written its state yet, is waited for this long (seconds).
 HANDOVER_SECONDS = 10.0
+
+# Read where --systems is not given: `run` hands it to the `up` that its console starts.
+SYSTEMS_VARIABLE = "VIGIE_START"
+SYSTEMS_HELP = (
+    f"APIs to start: {apis.ALL}, {apis.NONE}, or by comma of {', '.join(apis.APIS)} (default {', '.join(apis.FIRST)}; "
+    f"the others start when they are first picked; with {apis.NONE} they do not). {SYSTEMS_VARIABLE} says the same"
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -57,12 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, help=f"port of the console (default {launch.CONSOLE_PORT}, else the next free)"
     )
     run.add_argument("--watch", action="store_true", help="reload pages when their files change (`make dev`)")
+    run.add_argument("--systems", help=SYSTEMS_HELP)
     run.set_defaults(do=_run)
 
     up = commands.add_parser("up", help="start the services without a console; Ctrl-C stops them")
     up.add_argument("--parent-pipe", action="store_true", help="end when standard input ends or the parent is gone")
     up.add_argument("--console", default="", metavar="HOST:PORT", help="where the console's /metrics can be scraped")
-    up.add_argument("--systems", default="streamflow", help=f"APIs to start, by comma, of: {', '.join(services.APIS)}")
+    up.add_argument("--systems", help=SYSTEMS_HELP)
     up.set_defaults(do=_up)
 
     status = commands.add_parser("status", help="what runs where; exit 3 when no stack runs")
@@ -99,7 +107,53 @@ def _complain(text: str) -> None:
 
 
 def _run(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    return launch.run(home, environ, _say, port=options.port, watch=options.watch)
+    named = _named(options, environ)
+    systems = _systems(named)
+    if systems is None:
+        return EXIT_USAGE
+    if named is not None:
+        environ = {**environ, SYSTEMS_VARIABLE: named}
+    code = launch.run(home, environ, _say, port=options.port, watch=options.watch)
+    # Still here: a console of this home runs already.
+    if named is not None and not places.attached_to(environ):
+        _ask(home, systems, _console(home))
+    return code
+
+
+def _console(home: Home) -> state.Owner | None:
+    """Return the console that `run` started last, running or not."""
+    noted = launch.console_of(home)
+    pid, since = noted.get("pid"), noted.get("started")
+    return state.Owner(pid, since) if isinstance(pid, int) and isinstance(since, str) else None
+
+
+def _named(options: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
+    """Return the systems as the command line or the environment names them; None when neither does."""
+    named: str | None = options.systems
+    return environ.get(SYSTEMS_VARIABLE) if named is None else named
+
+
+def _systems(named: str | None) -> Sequence[str] | None:
+    """Return the systems to start with; None, with a complaint, when one of them is unknown."""
+    if named is None:
+        return apis.FIRST
+    try:
+        return apis.chosen(named)
+    except StackError as error:
+        _complain(f"--systems (or {SYSTEMS_VARIABLE}): {error.line()}")
+        return None
+
+
+def _ask(home: Home, systems: Sequence[str], asker: state.Owner | None) -> None:
+    """Ask the stack that runs for systems; say so."""
+    if not systems:
+        return
+    try:
+        wanted.ask(home, systems, asker)
+    except OSError as error:
+        what = f"cannot write in {wanted.folder(home)}: {error.strerror}"
+        raise StackError(what, "Free some room, or look at its rights") from error
+    _say(f"asked it for {', '.join(systems)}; `python3 -m stack status` shows what runs")
 
 
 def _env(options: argparse.Namespace, _home: Home, environ: Mapping[str, str]) -> int:
@@ -112,10 +166,9 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
     if attached:
         _say("attach mode (VIGIE_PROMETHEUS_URL or PROMETHEUS_URL is set): the stack starts nothing")
         return 0
-    systems = [name for name in options.systems.split(",") if name]
-    unknown = [name for name in systems if name not in services.APIS]
-    if unknown:
-        _complain(f"--systems {unknown[0]}: no such API; there are {', '.join(services.APIS)}")
+    named = _named(options, environ)
+    systems = _systems(named)
+    if systems is None:
         return EXIT_USAGE
     _use_environment()
     if options.parent_pipe:
@@ -127,6 +180,8 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
     joined = _take_over(lock, home)
     if joined is not None:
         _say(f"joined: the stack of {home.path} belongs to pid {joined.pid}; `python3 -m stack status` shows it")
+        if named is not None:
+            _ask(home, systems, None)
         return 0
     lock.note(str(os.getpid()))
     plan = services.build(home, places.child_environment(home, environ), options.console, systems)
@@ -182,11 +237,10 @@ def _status(options: argparse.Namespace, home: Home, _environ: Mapping[str, str]
 def _down(options: argparse.Namespace, home: Home, _environ: Mapping[str, str]) -> int:
     stopped = []
     if options.console:
-        noted = launch.console_of(home)
-        pid, since = noted.get("pid"), noted.get("started")
-        if isinstance(pid, int) and isinstance(since, str) and process.is_running(pid, since):
-            _end(pid, since, "console")
-            stopped.append(f"console (pid {pid})")
+        console = _console(home)
+        if console is not None and console.runs():
+            _end(console.pid, console.started, "console")
+            stopped.append(f"console (pid {console.pid})")
     owner = state.read(home).owner
     if owner is not None and owner.runs():
         _end(owner.pid, owner.started, "stack")

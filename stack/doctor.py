@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from stack import binaries, environment, launch, places, process, services, state
+from stack import apis, binaries, environment, launch, places, process, services, state
 from stack.places import ROOT, Home
 from stack.state import State
 
@@ -25,7 +25,8 @@ def report(home: Home, environ: Mapping[str, str]) -> None:
         rows += [
             (f"{program.name}: {step.place}", step.found, step.text) for step in binaries.steps(program, home, environ)
         ]
-    wanted = {"console": launch.CONSOLE_PORT, "prometheus": services.PROMETHEUS_PORT, **services.APIS}
+    ports = {system: api.port for system, api in apis.APIS.items()}
+    wanted = {"console": launch.CONSOLE_PORT, "prometheus": services.PROMETHEUS_PORT, **ports}
     for name, port in {**wanted, "node_exporter": services.NODE_EXPORTER_PORT}.items():
         free = places.port_is_free(port)
         rows.append(

@@ -60,6 +60,19 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """A service that somebody has asked for since the start, and the tasks it needs."""
+
+    tasks: Sequence[Task]
+    service: Service
+
+
+def nothing_more(_say: Callable[[str], None]) -> Sequence[Addition]:
+    """Return (): nobody asks for anything later."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Tasks, services in start order, and what to do when an address becomes known."""
 
@@ -69,3 +82,7 @@ class Plan:
     tasks: Sequence[Task]
     services: Sequence[Service]
     publish: Callable[[Mapping[str, str]], None]
+    # Asked a few times a second: what to start besides, each addition once. It may say something in the log.
+    more: Callable[[Callable[[str], None]], Sequence[Addition]] = nothing_more
+    # Services that can be asked for: what the console offers to start by itself.
+    offers: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""The real plan: Prometheus, node exporter and the prediction APIs of the sample world."""
+"""The real plan: Prometheus, node exporter and the prediction APIs of the sample systems."""
 
 import contextlib
 import functools
@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stack import binaries, process, state
+from stack.apis import APIS, Api
 from stack.errors import BinaryRefused
 from stack.places import HOST, ROOT, Home
-from stack.plan import CannotStart, Plan, Service, Task
+from stack.plan import Addition, CannotStart, Plan, Service, Task
+from stack.wanted import Wanted
 
 PROMETHEUS_PORT = 9090
 NODE_EXPORTER_PORT = 9100
@@ -28,43 +30,66 @@ QUERY_LIMITS = ("--query.timeout=10s", "--query.max-samples=5000000", "--query.m
 # `--help` answers in 50 ms.
 HELP_SECONDS = 20.0
 
-# An API that is told to stop answers what it has begun for this long (seconds), inside the supervisor's grace.
-API_STOP_SECONDS = 1
+# The jobs beside those of the APIs.
+OWN_JOBS = ("node-exporter", "console")
+# Alerts of all systems, made from the system files (`python -m app export rules`); the same file as under compose.
+RULES = ROOT / "stack" / "prometheus" / "alerts.yml"
 
-# System id -> preferred port of the API that the stack can run for it.
-APIS = {"streamflow": 8000}
 
+def build(
+    home: Home,
+    environ: Mapping[str, str],
+    console: str,
+    systems: Sequence[str],
+    *,
+    known: Mapping[str, Api] = APIS,
+) -> Plan:
+    """Return the plan for a home: which tasks are due, which services to run, which more can be asked for.
 
-def build(home: Home, environ: Mapping[str, str], console: str, systems: Sequence[str]) -> Plan:
-    """Return the plan for a home: which tasks are due, which services to run."""
+    Without any system the console is offered none: whoever starts the stack so wants no API (one that is asked for by
+    name still starts).
+    """
     tasks = [task for program in binaries.PROGRAMS.values() for task in _fetch_tasks(program, home, environ)]
-    if systems:
-        # Without an API nobody reads it now; `python3 -m stack world` makes it all the same.
-        world = [sys.executable, "-m", "stack.world", "--home", str(home.path)]
-        tasks.append(Task("world", "making the sample world", world))
     fetched = {task.name for task in tasks}
+    tasks += [known[system].task(home) for system in systems]
     services = [_prometheus(home, environ, fetched), _node_exporter(home, environ, fetched)]
-    services += [_api(system, home) for system in systems]
-    write_prometheus_config(home)
+    services += [known[system].service(home) for system in systems]
+    jobs = [api.job for api in known.values()]
+    write_prometheus_config(home, jobs)
+    wanted = Wanted(home, list(known))
+    wanted.begin()
+
+    def more(say: Callable[[str], None]) -> list[Addition]:
+        asked = (known[system] for system in wanted.new(say) if system not in systems)
+        return [Addition([api.task(home)], api.service(home)) for api in asked]
+
     return Plan(
         home=home,
         root=ROOT,
         environ=environ,
         tasks=tasks,
         services=services,
-        publish=lambda addresses: write_targets(home, addresses, console, systems),
+        publish=lambda addresses: write_targets(home, addresses, console, known),
+        more=more,
+        offers=list(known) if systems else [],
     )
 
 
-def write_prometheus_config(home: Home) -> None:
-    """Write prometheus.yml: three jobs whose targets stand in files that Prometheus watches."""
+def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
+    """Write prometheus.yml: the rules, and a job each whose targets stand in a file that Prometheus watches.
+
+    The jobs of APIs that do not run are there from the start, without targets: nothing has to be loaded again.
+    """
     every = f"{SCRAPE_SECONDS}s"
     lines = [
         "# Written by the stack at each start; changes here are lost.",
         f"global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}",
-        "scrape_configs:",
     ]
-    for job in ("api", "node-exporter", "console"):
+    if RULES.is_file():
+        # A JSON string is a YAML string.
+        lines.append(f"rule_files: [{json.dumps(_as_pattern(RULES))}]")
+    lines.append("scrape_configs:")
+    for job in dict.fromkeys([*jobs, *OWN_JOBS]):
         lines += [
             f"  - job_name: {job}",
             "    metrics_path: /metrics",
@@ -74,17 +99,23 @@ def write_prometheus_config(home: Home) -> None:
     state.replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
 
 
-def write_targets(home: Home, addresses: Mapping[str, str], console: str, systems: Sequence[str]) -> None:
+def write_targets(home: Home, addresses: Mapping[str, str], console: str, known: Mapping[str, Api]) -> None:
     """Write the targets of each job; a job without an address has none."""
     folder = home.stack / "targets"
     folder.mkdir(mode=0o700, exist_ok=True)
-    jobs = {
-        "api": [_host_port(addresses[system]) for system in systems if system in addresses],
-        "node-exporter": [_host_port(addresses["node_exporter"])] if "node_exporter" in addresses else [],
-        "console": [console] if console else [],
-    }
+    jobs: dict[str, list[str]] = {api.job: [] for api in known.values()}
+    for system, api in known.items():
+        if system in addresses:
+            jobs[api.job].append(_host_port(addresses[system]))
+    jobs["node-exporter"] = [_host_port(addresses["node_exporter"])] if "node_exporter" in addresses else []
+    jobs["console"] = [console] if console else []
     for job, targets in jobs.items():
         state.replace(folder / f"{job}.json", json.dumps([{"targets": targets}] if targets else []) + "\n")
+
+
+def _as_pattern(path: Path) -> str:
+    """Return a path as a pattern that matches it and nothing else."""
+    return "".join(f"\\{mark}" if mark in "*?[\\" else mark for mark in str(path))
 
 
 def users_of(folder: Path) -> list[int]:
@@ -182,22 +213,6 @@ def _node_exporter(home: Home, environ: Mapping[str, str], fetched: set[str]) ->
 
     needs = [task for task in ("fetch-node_exporter",) if task in fetched]
     return Service("node_exporter", NODE_EXPORTER_PORT, "/", command, needs=needs)
-
-
-def _api(system: str, home: Home) -> Service:
-    folder = ROOT / "stack" / "api" / system
-
-    def command(port: int) -> list[str]:
-        arguments = ["-m", "uvicorn", "--app-dir", str(folder), "service:app", "--host", HOST, "--port", str(port)]
-        # One line a scrape and a request would push every error out of the log.
-        quiet = ["--no-access-log", "--timeout-graceful-shutdown", str(API_STOP_SECONDS)]
-        return [sys.executable, *arguments, *quiet]
-
-    environ = {
-        f"{system.upper()}_MODEL_DIR": str(home.path / "world" / system / "model"),
-        "FEAST_REPO": str(home.path / "feast"),
-    }
-    return Service(system, APIS[system], "/health", command, needs=("world",), environ=environ)
 
 
 @functools.cache

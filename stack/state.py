@@ -7,7 +7,7 @@ owner it names runs; anything unreadable counts as no state.
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +62,8 @@ class Snapshot:
 
     owner: Owner | None = None
     services: Mapping[str, ServiceState] = field(default_factory=dict)
+    # Services that a console may ask for (`stack.wanted`), running or not.
+    offers: Sequence[str] = ()
 
     @property
     def live(self) -> bool:
@@ -75,6 +77,7 @@ def write(home: Home, snapshot: Snapshot) -> None:
         "version": VERSION,
         "owner": asdict(snapshot.owner) if snapshot.owner else None,
         "services": {name: asdict(service) for name, service in snapshot.services.items()},
+        "offers": list(snapshot.offers),
     }
     replace(home.state_file, json.dumps(body, indent=1) + "\n")
 
@@ -100,6 +103,7 @@ def _parse(body: Any) -> Snapshot:
             str(name): ServiceState(**{**service, "state": State(service["state"])})
             for name, service in body["services"].items()
         },
+        offers=tuple(str(name) for name in body.get("offers", ())),
     )
 
 

@@ -71,6 +71,8 @@ class Unit:
     launched: float = 0.0
     log_start: int = 0
     not_before: float = 0.0
+    # Whether Prometheus is told of it: from its first launch on, so that what is still being made is no target down.
+    listed: bool = False
     ends: deque[float] = field(default_factory=deque)
 
 
@@ -96,7 +98,9 @@ class Supervisor:
         """Start everything, watch until told to stop, stop everything; return the exit code."""
         with self._signals() as wake:
             self._sweep()
-            self._reserve()
+            for service in self._plan.services:
+                self._reserve(service)
+            self._publish()
             self._write()
             self.say(f"stack {self._owner.pid} starts; logs in {self._home.logs}")
             try:
@@ -163,6 +167,7 @@ class Supervisor:
             self._stop_reason = self._stop_reason or "the console has ended"
 
     def _tick(self) -> None:
+        self._admit()
         for job in self._jobs.values():
             self._advance_job(job)
         for unit in self._units.values():
@@ -219,18 +224,32 @@ class Supervisor:
 
     # -- services ---------------------------------------------------------------------------------------------------
 
-    def _reserve(self) -> None:
-        """Give every service an address early, so that the console and Prometheus know where it will be."""
-        for service in self._plan.services:
-            taken = {unit.port for unit in self._units.values()}
-            port = places.free_port(service.port, taken)
-            shown = ServiceState(State.STARTING, "about to start", _url(port), log=str(self._home.log(service.name)))
-            self._units[service.name] = Unit(service, shown, port)
-        self._publish()
+    def _reserve(self, service: Service) -> None:
+        """Give a service its address early, so that the console knows where it will be."""
+        log = str(self._home.log(service.name))
+        try:
+            port = places.free_port(service.port, {unit.port for unit in self._units.values()})
+        except StackError as error:
+            shown = ServiceState(State.DOWN, error.line(), log=log)
+            self._units[service.name] = Unit(service, shown, service.port, phase=Phase.FAILED)
+            self.say(f"{service.name}: {State.DOWN}, {error.line()}")
+            return
+        shown = ServiceState(State.STARTING, "about to start", _url(port), log=log)
+        self._units[service.name] = Unit(service, shown, port)
+
+    def _admit(self) -> None:
+        """Take up what somebody has asked for since the start; what runs already is left as it is."""
+        for addition in self._plan.more(self.say):
+            if addition.service.name in self._units:
+                continue
+            self.say(f"{addition.service.name}: asked for")
+            for task in addition.tasks:
+                self._jobs.setdefault(task.name, Job(task))
+            self._reserve(addition.service)
 
     def _publish(self) -> None:
-        present = {name: unit for name, unit in self._units.items() if unit.shown.state is not State.ABSENT}
-        self._plan.publish({name: _url(unit.port) for name, unit in present.items()})
+        units = {name: unit for name, unit in self._units.items() if unit.listed and unit.shown.url}
+        self._plan.publish({name: _url(unit.port) for name, unit in units.items()})
 
     def _advance_unit(self, unit: Unit) -> None:
         if unit.phase is Phase.WAITING:
@@ -267,6 +286,9 @@ class Supervisor:
         try:
             if not places.port_is_free(unit.port):
                 self._move(unit)
+            if not unit.listed:
+                unit.listed = True
+                self._publish()
             unit.child, unit.log_start = self._start(service.name, service.command(unit.port), service.environ)
         except CannotStart as error:
             self._give_up(unit, error.state, error.reason)
@@ -342,7 +364,7 @@ class Supervisor:
         unit.shown = replace(unit.shown, state=how, reason=reason)
 
     def _write(self) -> None:
-        snapshot = Snapshot(self._owner, {name: unit.shown for name, unit in self._units.items()})
+        snapshot = Snapshot(self._owner, {name: unit.shown for name, unit in self._units.items()}, self._plan.offers)
         if snapshot != self._written:
             state.write(self._home, snapshot)
             self._written = snapshot

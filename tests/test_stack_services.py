@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stack import binaries, process, services, state
+from stack import apis, binaries, process, services, state
 from stack.errors import BinaryAbsent
 from stack.places import ROOT, Home, child_environment
 from stack.state import State
@@ -172,22 +173,32 @@ def test_a_wrong_path_to_prometheus_makes_it_absent_and_the_rest_runs(home: Home
     assert command.run("fetch", "prometheus").returncode == 2
 
 
-def test_the_written_configuration_is_valid_and_names_three_jobs(home: Home) -> None:
-    services.write_prometheus_config(home)
+def test_the_written_configuration_names_the_job_of_every_api_before_it_runs(home: Home) -> None:
+    services.build(home, {}, "", [])
     config = yaml.safe_load((home.stack / "prometheus.yml").read_text())
 
-    assert [job["job_name"] for job in config["scrape_configs"]] == ["api", "node-exporter", "console"]
+    jobs = [job["job_name"] for job in config["scrape_configs"]]
+    assert jobs == ["api", "fastapi", "f1pa_api", "node-exporter", "console"]
     assert config["global"]["scrape_interval"] == "2s"
+
+
+def test_the_jobs_are_those_that_the_system_files_select() -> None:
+    for system, api in apis.APIS.items():
+        with (ROOT / "app" / "systems" / f"{system}.toml").open("rb") as file:
+            selector = tomllib.load(file)["prometheus"]["selector"]
+        assert selector == f'job="{api.job}"'
 
 
 def test_targets_are_written_for_what_has_an_address_only(home: Home) -> None:
     addresses = {"prometheus": "http://127.0.0.1:9090", "streamflow": "http://127.0.0.1:8003"}
-    services.write_targets(home, addresses, "127.0.0.1:8501", ["streamflow"])
+    services.write_targets(home, addresses, "127.0.0.1:8501", apis.APIS)
     folder = home.stack / "targets"
 
     read = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     assert read == {
         "api": [{"targets": ["127.0.0.1:8003"]}],
+        "fastapi": [],
+        "f1pa_api": [],
         "node-exporter": [],
         "console": [{"targets": ["127.0.0.1:8501"]}],
     }
