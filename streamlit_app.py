@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
-from app.routes import middleware, routes
 from streamlit.starlette import App
 
 from app.children import Children
 from app.config import Settings
 from app.console_log import log_to_file
+from app.routes import middleware, routes
 
 SETTINGS = Settings.from_env()
+ROUTES = routes(SETTINGS, prefix=st.get_option("server.baseUrlPath") or "")
 
 
 @asynccontextmanager
@@ -24,7 +25,8 @@ async def lifespan(_app: App) -> AsyncIterator[None]:
     """Spawn or join the stack and the job host, wait for neither, and end both with the console."""
     log_to_file(SETTINGS)
     host = st.get_option("server.address") or "127.0.0.1"
-    children = Children(SETTINGS, host=host, port=st.get_option("server.port"))
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    children = Children(SETTINGS, host=host, port=st.get_option("server.port"), base=base)
     children.start()
     try:
         yield
@@ -32,4 +34,4 @@ async def lifespan(_app: App) -> AsyncIterator[None]:
         await children.stop()
 
 
-app = App("app/console.py", lifespan=lifespan, routes=routes(SETTINGS), middleware=middleware(SETTINGS))
+app = App("app/console.py", lifespan=lifespan, routes=ROUTES, middleware=middleware(SETTINGS))

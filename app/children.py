@@ -50,6 +50,7 @@ class Children:
     settings: Settings
     host: str
     port: int
+    base: str = ""
     _rows: list[_Child] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -130,7 +131,7 @@ class Children:
 
     async def _announce(self) -> None:
         """Print where the console answers, and each service once its state is final."""
-        address = f"http://{self.host}:{self.port}"
+        address = f"http://{self.host}:{self.port}/{self.base}".rstrip("/")
         print(f"\nVigie  {address}\n  logs  {self.settings.home / 'logs'}", flush=True)
         if self.settings.attached:
             print(f"  watching  {self.settings.prometheus_url} (nothing is started here)", flush=True)

@@ -52,8 +52,11 @@ PACK_LEVEL = 1
 MEDIA = {"html": "text/html; charset=utf-8", "json": "application/json"}
 
 
-def routes(settings: Settings) -> list[Route]:
-    """Every route of ours; Starlette answers HEAD wherever GET is answered."""
+def routes(settings: Settings, *, prefix: str = "") -> list[Route]:
+    """Every route of ours; Starlette answers HEAD wherever GET is answered.
+
+    `prefix` is the path a proxy serves the console under (`server.baseUrlPath`): each route then answers there too.
+    """
     gauges = Gauges(settings)
 
     def metrics(_request: Request) -> Response:
@@ -72,13 +75,10 @@ def routes(settings: Settings) -> list[Route]:
         run, _, kind = request.path_params["rest"].rpartition("/")
         return _guarded(lambda: _report(settings, request, run, kind, download=True))
 
-    return [
-        # `:path` also takes ids with slashes in them: their answer is ours, in words.
-        Route(VIEW + "{rest:path}", view, methods=["GET"]),
-        Route(FILE + "{rest:path}", file, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
-        Route("/healthz", healthz, methods=["GET"]),
-    ]
+    # `:path` also takes ids with slashes in them: their answer is ours, in words.
+    table = {VIEW + "{rest:path}": view, FILE + "{rest:path}": file, "/metrics": metrics, "/healthz": healthz}
+    bases = ["", f"/{prefix.strip('/')}"] if prefix.strip("/") else [""]
+    return [Route(base + path, endpoint, methods=["GET"]) for base in bases for path, endpoint in table.items()]
 
 
 def middleware(settings: Settings) -> list[Middleware]:

@@ -482,3 +482,15 @@ def test_scrapes_at_the_same_time_count_each_run_once(settings, client):
     for thread in threads:
         thread.join()
     assert value(scrape(client), "vigie_load_requests_total", outcome="ok") == 10
+
+
+def test_behind_a_path_prefix_every_route_answers_there_too(settings):
+    """A proxy that serves the console under /vigie passes the prefix on; Streamlit's pages do the same."""
+    page = Route("/{rest:path}", lambda _request: PlainTextResponse("a page"))
+    prefixed = Starlette(routes=[*routes(settings, prefix="/vigie/"), page], middleware=middleware(settings))
+    with TestClient(prefixed, base_url="http://127.0.0.1:8501") as client:
+        assert client.get("/vigie/healthz").json()["service"] == "vigie"
+        assert client.get("/healthz").json()["service"] == "vigie"
+        assert "vigie_ledger_up" in client.get("/vigie/metrics").text
+        assert "no such report" in client.get("/vigie/reports/view/nothing").text
+        assert client.get("/other/healthz").text == "a page"
