@@ -25,6 +25,8 @@ SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_FILE_BYTES = 1_000_000
 # More panels than this cannot be read on one page and each costs a query every few seconds.
 MAX_PANELS = 40
+# Grafana's grid is 24 wide; a cell narrower than 4 shows no number.
+MAX_CELLS = 6
 # Far above what one laptop sends; a typing error of three zeros is caught.
 MAX_RATE = 1000.0
 # Below this many rows a share of drifted columns says nothing (Evidently answers all the same).
@@ -227,6 +229,35 @@ class Load(_Table):
     engine: Literal["builtin", "locust"] = "builtin"
 
 
+class Cell(_Table):
+    """One place of a dashboard row: a panel by its id or a status by its title, under another title if one is given."""
+
+    panel: Identifier | None = None
+    status: Text | None = None
+    title: Text | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Cell:
+        if (self.panel is None) == (self.status is None):
+            raise ValueError("a cell needs either `panel` (an id) or `status` (a title)")
+        return self
+
+
+class Row(_Table):
+    """A titled row of a dashboard."""
+
+    title: Text
+    cells: Annotated[tuple[Cell, ...], Key(min_length=1, max_length=MAX_CELLS)]
+
+
+class Dashboard(_Table):
+    """The Grafana dashboard that `export dashboards` writes. Panels that no row names follow in rows by tab."""
+
+    title: Annotated[str, Key(min_length=1, max_length=80)] | None = None
+    refresh: Literal["5s", "10s", "30s", "1m"] = "10s"
+    rows: tuple[Row, ...] = ()
+
+
 class System(_Table):
     """One monitored service, as its file describes it; `id` is the file's stem."""
 
@@ -242,6 +273,19 @@ class System(_Table):
     drift: Drift | None = None
     quality: Quality | None = None
     load: Load = Load()
+    dashboard: Dashboard = Dashboard()
+
+    @model_validator(mode="after")
+    def _cells_exist(self) -> System:
+        panels = {panel.id for panel in self.panels}
+        statuses = {status.title for status in self.status}
+        for cell in (cell for row in self.dashboard.rows for cell in row.cells):
+            if cell.panel is not None and cell.panel not in panels:
+                raise ValueError(f"[dashboard] names the panel {cell.panel!r}; there are: {', '.join(sorted(panels))}")
+            if cell.status is not None and cell.status not in statuses:
+                known = ", ".join(sorted(statuses)) or "none"
+                raise ValueError(f"[dashboard] names the status {cell.status!r}; there are: {known}")
+        return self
 
     @model_validator(mode="after")
     def _panels_differ(self) -> System:

@@ -22,6 +22,8 @@ STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 
 # Prometheus' own default, used when no target tells its interval.
 DEFAULT_SCRAPE = 60.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "y": 31_536_000.0}
+# Grafana fills these in at each refresh: exported dashboards carry them in place of a length.
+GRAFANA_LENGTHS = ("$__rate_interval", "$__range")
 PLACEHOLDERS = ("selector", "window", "rate_interval", "range")
 
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
@@ -180,6 +182,7 @@ def fill(
 ) -> str:
     """Put values for `$selector`, `$window`, `$rate_interval`, `$range` (also `${…}`); numbers are seconds.
 
+    One of GRAFANA_LENGTHS in place of a length stays as it is.
     String literals and comments stay as they are (`=~"5..$"`). Raises QueryError for an unknown or missing placeholder,
     ConfigError for a selector that is not a list of matchers.
     """
@@ -216,6 +219,8 @@ def _checked_selector(text: str | None) -> str | None:
 def _length(value: str | float | None) -> str | None:
     if value is None:
         return None
+    if value in GRAFANA_LENGTHS:
+        return str(value)
     return duration(seconds_of(value) if isinstance(value, str) else value)
 
 
