@@ -229,25 +229,11 @@ class Load(_Table):
     engine: Literal["builtin", "locust"] = "builtin"
 
 
-class Cell(_Table):
-    """One place of a dashboard row: a panel by its id or a status by its title, under another title if one is given."""
-
-    panel: Identifier | None = None
-    status: Text | None = None
-    title: Text | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Cell:
-        if (self.panel is None) == (self.status is None):
-            raise ValueError("a cell needs either `panel` (an id) or `status` (a title)")
-        return self
-
-
 class Row(_Table):
-    """A titled row of a dashboard."""
+    """A titled row of a dashboard: panels by id, left to right."""
 
     title: Text
-    cells: Annotated[tuple[Cell, ...], Key(min_length=1, max_length=MAX_CELLS)]
+    panels: Annotated[tuple[Identifier, ...], Key(min_length=1, max_length=MAX_CELLS)]
 
 
 class Dashboard(_Table):
@@ -276,23 +262,14 @@ class System(_Table):
     dashboard: Dashboard = Dashboard()
 
     @model_validator(mode="after")
-    def _cells_exist(self) -> System:
-        panels = {panel.id for panel in self.panels}
-        statuses = {status.title for status in self.status}
-        for cell in (cell for row in self.dashboard.rows for cell in row.cells):
-            if cell.panel is not None and cell.panel not in panels:
-                raise ValueError(f"[dashboard] names the panel {cell.panel!r}; there are: {', '.join(sorted(panels))}")
-            if cell.status is not None and cell.status not in statuses:
-                known = ", ".join(sorted(statuses)) or "none"
-                raise ValueError(f"[dashboard] names the status {cell.status!r}; there are: {known}")
-        return self
-
-    @model_validator(mode="after")
     def _panels_differ(self) -> System:
         ids = [panel.id for panel in self.panels]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise ValueError(f"two panels share the id {twice[0]!r}")
+        unknown = [name for row in self.dashboard.rows for name in row.panels if name not in ids]
+        if unknown:
+            raise ValueError(f"[dashboard] names the panel {unknown[0]!r}; there are: {', '.join(ids)}")
         return self
 
 
