@@ -42,9 +42,12 @@ with st.sidebar:
 
     @st.fragment(run_every=CONNECTION_EVERY)
     def connection() -> None:
-        """One line: which Prometheus, where, and whether it answers."""
+        """One line: which Prometheus, where, and whether it answers. The picked system is asked for here."""
+        refused = cache.want(widgets.system())
         with st.container(key="connection"):
             st.markdown(cache.connection_line(widgets.system()))
+            if refused is not None:
+                widgets.problem(refused)
 
     if systems.by_id:
         connection()

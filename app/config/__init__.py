@@ -19,6 +19,7 @@ from app.config.system import (
     load_system,
     load_systems,
 )
+from app.config.wanted import want
 
 __all__ = [
     "Address",
@@ -43,4 +44,5 @@ __all__ = [
     "load_system",
     "load_systems",
     "read_state",
+    "want",
 ]

@@ -150,11 +150,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """state.json as read: `services` by name; `reason` says why there are none."""
+    """state.json as read: `services` by name; `reason` says why there are none.
+
+    `offers` are the systems whose API the stack starts when it is asked (`app.config.wanted`).
+    """
 
     services: Mapping[str, Service]
     owner: Owner | None
     reason: str
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ def read_state(settings: Settings) -> StackState:
         if owner is not None and not owner.alive:
             # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
             rows = {name: replace(row, state="down", reason=ENDED) for name, row in rows.items()}
-        return StackState(rows, owner, "")
+        return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())))
     except FileNotFoundError:
         return StackState({}, None, "the embedded stack has not been started")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -17,6 +17,7 @@ import streamlit as st
 from app import periods as data
 from app.charts import Clock, Context, Mark, ask, kpis
 from app.config import Address, Panel, Settings, StackState, System, Systems, address, load_systems, read_state
+from app.config import want as ask_stack
 from app.errors import VigieError
 from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
@@ -217,6 +218,15 @@ def stack_activity() -> str:
     return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
 
 
+def want(system: System) -> VigieError | None:
+    """Have the stack start this system's API when it can and has not yet; why it cannot be asked, if so."""
+    try:
+        ask_stack(settings(), system)
+    except VigieError as error:
+        return error
+    return None
+
+
 def start_hint(system: System) -> str:
     """The next step when this system's API is not there."""
     row = stack().services.get(system.id)
@@ -224,4 +234,6 @@ def start_hint(system: System) -> str:
         return f"The stack says: {row.state}{f', {row.reason}' if row.reason else ''}."
     if settings().attached:
         return "Add a job for it to the Prometheus you attached."
+    if system.id in stack().offers and where(system, "api").origin == "none":
+        return "The stack has been asked to start it: a moment."
     return "Start it with python -m stack up, or give its address in the system file."
