@@ -1,0 +1,48 @@
+"""The command line: targets, query, periods, runs, drift, load, systems.
+
+Standard output holds the answer alone (one JSON object with `--json`, null for unknown), standard error progress and
+errors. Exit codes: 0 done, 1 error, 2 usage, 3 RETRAINING_TRIGGERED and 4 UNDECIDED (with `--exit-code`), 5 stopped by
+a limit, 6 cancelled. Heavy rooms are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from app.cli.arguments import parser
+from app.cli.common import Exit, UsageError, error_object
+from app.cli.observe import moment
+from app.config import Settings
+from app.errors import VigieError
+from app.terminal import say_error, say_json
+
+__all__ = ["Exit", "UsageError", "main", "moment", "parser"]
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")  # a label may hold what the terminal cannot write
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    options = parser().parse_args(argv)
+    try:
+        code = int(options.command(Settings.from_env(environ), options))
+        sys.stdout.flush()
+    except VigieError as error:
+        code = Exit.USAGE if isinstance(error, UsageError) else Exit.ERROR
+        if options.json:
+            say_json({"error": error_object(error)})
+        say_error(f"error: {error.text}")
+    except KeyboardInterrupt:
+        say_error("left before the end; a run that somebody else started goes on")
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # `| head` has what it wanted; the interpreter must not try to flush into it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.DONE
+    return int(code)

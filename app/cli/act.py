@@ -1,0 +1,161 @@
+"""Data, runs and jobs: periods, runs, drift, load."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli.common import Exit, UsageError, find_system, stamp, whole
+from app.config import Settings, System
+from app.errors import ConfigError, JobFailed
+from app.terminal import plain, say_error, say_json, table
+
+if TYPE_CHECKING:
+    from app.jobs import Progress
+    from app.ledger import Run
+
+# A terminal shows this many runs at a glance; --limit asks for more.
+DEFAULT_RUNS = 20
+
+
+def periods(settings: Settings, options: argparse.Namespace) -> int:
+    """The periods of a system."""
+    from app.periods import list_periods
+
+    system = find_system(settings, options.system)
+    found = list_periods(settings, system)
+    if options.json:
+        say_json({"system": system.id, "periods": [plain(one) for one in found]})
+        return Exit.DONE
+    rows = [[one.name, one.key, whole(one.rows), whole(one.labelled), one.note] for one in found]
+    table(["name", "key", "rows", "labelled", "note"], rows)
+    if not found:
+        say_error(f"note: {system.title} has no months to compare")
+    return Exit.DONE
+
+
+def runs(settings: Settings, options: argparse.Namespace) -> int:
+    """The newest runs of the ledger."""
+    from app.ledger import Ledger
+
+    if options.limit < 1:
+        raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
+    system = find_system(settings, options.system).id if options.system else None
+    with Ledger(settings.ledger_url) as ledger:
+        found = ledger.runs(kind=options.kind, system=system, limit=options.limit)
+        total = ledger.count(kind=options.kind, system=system)
+    if options.json:
+        say_json({"runs": [plain(one) for one in found], "total": total})
+        return Exit.DONE
+    rows = [
+        [one.id, one.kind, one.system, str(one.state), one.outcome, stamp(one.created), one.reason] for one in found
+    ]
+    table(["run", "kind", "system", "state", "outcome", "created", "reason"], rows)
+    if total > len(found):
+        say_error(f"note: {len(found)} of {total} runs; --limit shows more")
+    return Exit.DONE
+
+
+def drift(settings: Settings, options: argparse.Namespace) -> int:
+    """Compare two periods; the last two lines of the output are those of the original course script."""
+    from app import reports
+    from app.drift.decide import target_line
+    from app.drift.request import job_args, job_key
+    from app.drift.result import Policy, Result, Verdict
+    from app.jobs import run_and_wait
+
+    system = find_system(settings, options.system)
+    if system.drift is None:
+        message = f"{system.id}: the system file has no [drift]: there is nothing to compare."
+        raise ConfigError(message, hint="Add [drift] to the system file.")
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold is {options.threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
+    ref, cur = _pair(settings, system, options.ref, options.cur)
+    policy = Policy.of(system.drift, options.threshold)
+    key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
+    run = run_and_wait(settings, "drift", system.id, key, args, _Stages())
+    if run.state != "done":
+        return _not_done(run, as_json=options.json)
+    result = Result.from_json(reports.read_file(Path(run.path), "result.json"))
+    if options.json:
+        say_json({**json.loads(result.to_json()), "state": str(run.state), "path": run.path})
+    else:
+        print(target_line(result.target_drift))
+        print(result.line)
+    codes = {Verdict.RETRAINING_TRIGGERED: Exit.RETRAINING, Verdict.UNDECIDED: Exit.UNDECIDED}
+    return codes.get(result.decision, Exit.DONE) if options.exit_code else Exit.DONE
+
+
+def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) -> tuple[str, str]:
+    """The keys of both periods; without names, of a source that has exactly two."""
+    from app.periods import list_periods, pick
+
+    if system.drift is not None and system.drift.source == "gauge":
+        return ref or "", cur or ""
+    found = list_periods(settings, system)
+    if ref is None and cur is None and len(found) == 2:
+        return found[0].key, found[1].key
+    if ref is None or cur is None:
+        names = ", ".join(one.name for one in found[:3])
+        raise UsageError("--ref and --cur are needed.", hint=f"{system.id} has {len(found)} periods: {names} …")
+    return pick(found, ref).key, pick(found, cur).key
+
+
+def load(settings: Settings, options: argparse.Namespace) -> int:
+    """Send traffic and say what both sides counted."""
+    from app.jobs import run_and_wait
+    from app.load import result
+    from app.load.plan import Plan
+
+    if options.rate is not None and options.duration is None:
+        raise UsageError("--rate needs --duration.", hint="For example --rate 20 --duration 60.")
+    if options.pause is not None and (options.count is None or options.duration is not None):
+        raise UsageError("--pause goes with --count alone.", hint="For example --count 100 --pause 0.1.")
+    if options.shape is not None and options.rate is None:
+        raise UsageError("--shape goes with --rate.", hint="For example --shape ramp --rate 20 --duration 60.")
+    system = find_system(settings, options.system)
+    names = ("count", "rate", "duration", "pause", "shape", "errors", "seed")
+    args = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.period is not None:
+        from app.periods import list_periods, pick
+
+        args["period"] = pick(list_periods(settings, system), options.period).key
+    plan = Plan.from_args(args, system)
+    run = run_and_wait(settings, "load", system.id, plan.key, args, _Stages())
+    if run.state not in ("done", "cancelled") or not run.path:
+        return _not_done(run, as_json=options.json)
+    found = result.read(Path(run.path))
+    if found.plan.get("words") != plan.words:
+        say_error(f"note: a run was already going and was joined: {found.plan.get('words')}")
+    if options.json:
+        say_json({**found.to_dict(), "state": str(run.state), "path": run.path})
+    else:
+        print(found.sentence)
+    if run.state == "cancelled":
+        return Exit.CANCELLED
+    return Exit.LIMIT if found.stopped_by else Exit.DONE
+
+
+def _not_done(run: Run, *, as_json: bool) -> int:
+    """A run without a result: cancelled is an outcome, everything else an error."""
+    if run.state != "cancelled":
+        reason = (run.reason or "no reason is known").rstrip(".")
+        raise JobFailed(f"run {run.id} {run.state}: {reason}.")
+    if as_json:
+        say_json({"run": run.id, "state": "cancelled", "reason": run.reason})
+    say_error(f"run {run.id} was cancelled")
+    return Exit.CANCELLED
+
+
+class _Stages:
+    """Progress on standard error: a line for each new stage."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage and progress.stage != self.seen and not progress.final:
+            self.seen = progress.stage
+            say_error(f"{progress.run} {progress.stage}")

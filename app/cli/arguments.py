@@ -1,0 +1,69 @@
+"""The arguments of every command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
+from app.cli.files import systems_check
+from app.cli.observe import query, targets
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = argparse.ArgumentParser(prog="python -m app", description="Vigie on the command line.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, call: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        one.set_defaults(command=call)
+        return one
+
+    one = command("targets", targets, "What Prometheus scrapes, down first, with each error in words.")
+    one.add_argument("--system", help="only the targets of this system")
+
+    one = command("query", query, "Ask a PromQL expression, now or over a range.")
+    one.add_argument("expr", metavar="EXPR", help="PromQL; $selector, $window … are filled when --system is given")
+    one.add_argument("--system", help="whose Prometheus and selector")
+    one.add_argument("--start", help="epoch seconds, 2026-01-31T14:00:00Z, or 30m for half an hour ago")
+    one.add_argument("--end", help="as --start; now when not given")
+    one.add_argument("--step", help="seconds or 15s; chosen to suit the range when not given")
+    one.add_argument("--window", default="1m", help="the value of $window (default: 1m)")
+
+    one = command("periods", periods, "The months or windows of data a system has.")
+    one.add_argument("--system", required=True)
+
+    one = command("runs", runs, "Earlier comparisons and load runs, newest first.")
+    one.add_argument("--system")
+    one.add_argument("--kind", choices=["drift", "load", "quality", "monitoring", "imported"])
+    one.add_argument("--limit", type=int, default=DEFAULT_RUNS)
+
+    one = command("drift", drift, "Compare two months and decide whether retraining is due.")
+    one.add_argument("--system", required=True)
+    one.add_argument("--ref", help="reference: a date, a month name (month_000) or a period key")
+    one.add_argument("--cur", help="current: as --ref")
+    one.add_argument("--threshold", type=float, help="share of drifted columns from which retraining is due")
+    one.add_argument("--exit-code", action="store_true", help="0 NO_ACTION, 3 RETRAINING_TRIGGERED, 4 UNDECIDED")
+
+    one = command("load", load, "Send traffic to a system's prediction service and count what arrives.")
+    one.add_argument("--system", required=True)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--count", type=int, help="this many requests")
+    what.add_argument("--rate", type=float, help="requests a second, for --duration seconds")
+    one.add_argument("--duration", type=float, help="seconds; with --count the requests are spread over them")
+    one.add_argument("--pause", type=float, help="with --count: seconds between an answer and the next request")
+    one.add_argument("--shape", choices=["steady", "ramp", "spike"], help="with --rate")
+    one.add_argument("--errors", type=float, help="share of requests that must fail, 0 to 1")
+    one.add_argument("--period", help="draw the requests from this month")
+    one.add_argument("--seed", type=int, help="equal seeds send equal requests")
+
+    systems = commands.add_parser("systems", help="System files.", description="System files.")
+    below = systems.add_subparsers(required=True, metavar="COMMAND")
+    one = below.add_parser("check", help="read system files and say what is wrong with them")
+    one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: every known system file")
+    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    one.set_defaults(command=systems_check)
+    return top
