@@ -1,4 +1,4 @@
-"""Credentials: named in the system file, read from the environment or secrets.toml, never shown."""
+"""Credentials: named in the system file, read from the environment, secrets.toml or a file, never shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ import requests
 from requests.auth import AuthBase
 
 from app.errors import ConfigError
+
+# Begins the place of a file in `secret`, as in "F1PA_PASSWORD, file:/run/secrets/f1pa".
+FILE = "file:"
+# Longest secret file read; a token of a few kilobytes is long, a larger file was named by mistake.
+MAX_SECRET_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +56,60 @@ class SignIn(Protocol):
 
     @property
     def secret(self) -> str | None:
-        """Name of a variable or key, never the value."""
+        """Name of a variable or key, `file:PATH`, or both with a comma between; never the value."""
 
 
 def credentials(source: SignIn, environ: Mapping[str, str], root: Path, *, where: str) -> Credentials | None:
     """The credentials a system file names, or None for `auth = "none"`.
 
-    `source.secret` names an environment variable or, when that is not set, a key of `<root>/.streamlit/secrets.toml`.
-    Raises ConfigError naming `where` (file and table) and the variable when the secret is missing or unusable.
+    `source.secret` says where to look: `NAME` is an environment variable or, when that is not set, a key of
+    `<root>/.streamlit/secrets.toml`; `file:PATH` is a file that holds nothing else, as a generated password or a
+    container's secret; `NAME, file:PATH` tries one after the other. Raises ConfigError naming `where` (file and
+    table) and the places when the secret is missing or unusable.
     """
     if source.auth == "none":
         return None
     if not source.secret or (source.auth == "basic" and not source.user):
         message = f'{where}: auth = "{source.auth}" needs `secret`' + (" and `user`" if source.auth == "basic" else "")
         raise ConfigError(message + ".", hint="`secret` is the name of an environment variable, never the value.")
-    value = environ.get(source.secret) or _stored_secret(root / ".streamlit" / "secrets.toml", source.secret)
+    named, mark, path = source.secret.partition(FILE)
+    name = named.strip().removesuffix(",").strip()
+    value = (environ.get(name) or _stored_secret(root / ".streamlit" / "secrets.toml", name)) if name else None
+    if not value and mark:
+        value = _secret_in(Path(path.strip()), where)
     if not value:
-        message = f"{where}: the secret {source.secret} is not set."
-        hint = f"Set the environment variable {source.secret}, or that key in .streamlit/secrets.toml."
-        raise ConfigError(message, hint=hint)
+        raise _not_set(where, name, path.strip())
     if not value.isprintable():
-        message = f"{where}: the secret {source.secret} holds a line break or another control character."
+        message = f"{where}: the secret {name or path.strip()} holds a line break or another control character."
         raise ConfigError(message, hint="Store it without the line break at its end.")
-    return Credentials(source.auth, source.secret, value, source.user or "")
+    return Credentials(source.auth, name or path.strip(), value, source.user or "")
+
+
+def _not_set(where: str, name: str, path: str) -> ConfigError:
+    """What was looked for, and what to do."""
+    places = [f"the secret {name} is not set"] if name else []
+    places += [f"there is no password in {path}"] if path else []
+    ways = [f"set the environment variable {name}, or that key in .streamlit/secrets.toml"] if name else []
+    ways += [f"start the service that writes {path}"] if path else []
+    hint = "; or ".join(ways) + "."
+    return ConfigError(f"{where}: {' and '.join(places)}.", hint=hint[0].upper() + hint[1:])
+
+
+def _secret_in(path: Path, where: str) -> str | None:
+    """The text of a secret file without its last line break; None when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        message = f"{where}: the secret in {path} cannot be read ({type(error).__name__})."
+        raise ConfigError(message, hint="It must be a text file that this user may read.") from error
+    if len(content) > MAX_SECRET_BYTES:
+        message = f"{where}: {path} has more than {MAX_SECRET_BYTES:,} bytes."
+        raise ConfigError(message, hint="A secret file holds the secret and nothing else.")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _stored_secret(path: Path, key: str) -> str | None:

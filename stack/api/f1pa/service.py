@@ -97,7 +97,7 @@ NOT_ASKED: Final = (401, 405, CLIENT_GONE)
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 # The moments at which series came to be would double the page, and Prometheus 2 does not use them.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry()
 for collector in (GCCollector, PlatformCollector, ProcessCollector):
     collector(registry=REGISTRY)
