@@ -99,6 +99,10 @@ def _behaviour(system: System, now: Now) -> str:
         return widgets.plain(f"Prometheus does not scrape {system.title}. {cache.start_hint(system)}")
     down = [target for target in own if target.health == "down"]
     if down:
+        row = cache.stack().services.get(system.id)
+        if row is not None and row.state == "starting":
+            # Prometheus is told of a service when it is launched, and finds nobody for the seconds until it answers.
+            return widgets.plain(f"{system.title} is starting: {row.reason}.")
         meaning = down[0].meaning
         return widgets.plain(f"{system.title} is down: {meaning.text}. {meaning.hint}")
     if all(target.waiting for target in own):
