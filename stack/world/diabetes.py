@@ -113,10 +113,10 @@ def mixed(name: str, **weights: float) -> Floats:
 def population() -> dict[str, Floats]:
     """The nine columns, row by row; whole numbers are whole."""
     scores = {
-        "Glucose": mixed("glucose", age=0.27, weight=0.22, sugar=0.65),
+        "Glucose": mixed("glucose", age=0.27, weight=0.22, sugar=0.75),
         "BloodPressure": mixed("pressure", age=0.33, weight=0.29),
         "SkinThickness": mixed("skin", weight=0.65),
-        "Insulin": mixed("insulin", sugar=0.7, weight=0.22),
+        "Insulin": mixed("insulin", sugar=0.85, weight=0.22),
         "BMI": mixed("bmi", weight=0.95),
         "DiabetesPedigreeFunction": mixed("pedigree", weight=0.14, sugar=0.12),
         "Age": mixed("years", age=0.95),
@@ -129,12 +129,12 @@ def population() -> dict[str, Floats]:
     for name, score in scores.items():
         columns[name] = np.round(np.interp(ranks(score), *QUANTILES[name]), DIGITS.get(name, 0))
     risk = (
-        0.04 * (columns["Glucose"] - 121.0)
+        0.035 * (columns["Glucose"] - 121.0)
         + 0.09 * (columns["BMI"] - 32.0)
-        + 1.2 * (columns["DiabetesPedigreeFunction"] - 0.47)
-        + 0.045 * (columns["Age"] - 33.0)
+        + 1.4 * (columns["DiabetesPedigreeFunction"] - 0.47)
+        + 0.065 * (columns["Age"] - 33.0)
         + 0.08 * (columns["Pregnancies"] - 3.8)
-        + 2.0 * bells("chance")
+        + 2.1 * bells("chance")
     )
     columns["Outcome"] = highest(risk, POSITIVE).astype(np.float64)
     # Skin fold and insulin go unmeasured together; the other three on their own.
