@@ -29,6 +29,7 @@ _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(,
 _END = re.compile(r"[ \t]*\}")
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI]nf(?:inity)?|[nN]a[nN])")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_DESCRIBED = re.compile(r"^#[ \t]+(TYPE|HELP)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*([^\n]*)", re.MULTILINE)
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -95,6 +96,28 @@ def parse(text: str | bytes) -> list[Sample]:
         message = f"the metrics page is {what}."
         raise BadAnswer(message, hint="Check that the service exposes /metrics at this address.")
     return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an exposition says about a metric: `type` counter, gauge, histogram, summary …, and its help line."""
+
+    type: str = ""
+    help: str = ""
+
+
+def described(text: str | bytes) -> dict[str, Described]:
+    """Type and help by metric name, also of one without a sample (a labelled counter before its first use)."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    found: dict[str, Described] = {}
+    for hit in _DESCRIBED.finditer(text[:MAX_BYTES]):
+        if len(found) >= MAX_SAMPLES:
+            break
+        known = found.get(hit[2], Described())
+        words = hit[3].strip()[:MAX_LINE_CHARS]
+        found[hit[2]] = Described(words, known.help) if hit[1] == "TYPE" else Described(known.type, words)
+    return found
 
 
 def _lines(text: str) -> Iterator[str]:

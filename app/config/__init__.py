@@ -18,6 +18,7 @@ from app.config.system import (
     Systems,
     load_system,
     load_systems,
+    parse_system,
 )
 from app.config.wanted import want
 
@@ -43,6 +44,7 @@ __all__ = [
     "address",
     "load_system",
     "load_systems",
+    "parse_system",
     "read_state",
     "want",
 ]

@@ -305,17 +305,25 @@ def load_systems(settings: Settings) -> Systems:
 
 def load_system(path: Path, settings: Settings) -> System:
     """One system file. Raises ConfigError that names file, key, value and what is accepted."""
-    if not SYSTEM_ID.fullmatch(path.stem):
-        message = f"{path}: the file's name is the system's id; accepted: {SYSTEM_ID.pattern}.toml"
-        raise ConfigError(message, hint="Rename the file.")
+    _check_name(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            message = f"{path}: larger than {MAX_FILE_BYTES} bytes."
-            raise ConfigError(message, hint="A system file holds a few hundred lines at most.")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        text = "" if size > MAX_FILE_BYTES else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path}: cannot be read ({error})."
         raise ConfigError(message, hint="Save the file as UTF-8 text and check its rights.") from error
+    if size > MAX_FILE_BYTES:
+        raise _too_large(path)
+    return parse_system(text, path, settings)
+
+
+def parse_system(text: str, path: Path, settings: Settings) -> System:
+    """The system that `text` describes, were it the file `path`; nothing is read. Raises ConfigError."""
+    _check_name(path)
+    if len(text) > MAX_FILE_BYTES:
+        raise _too_large(path)
+    try:
+        raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         message = f"{path}: not valid TOML: {error}."
         raise ConfigError(message, hint="Correct the line named above.") from error
@@ -326,6 +334,17 @@ def load_system(path: Path, settings: Settings) -> System:
         raise ConfigError(
             _sentence(path, error), hint="Correct the file; the console reads it again by itself."
         ) from error
+
+
+def _check_name(path: Path) -> None:
+    if not SYSTEM_ID.fullmatch(path.stem):
+        message = f"{path}: the file's name is the system's id; accepted: {SYSTEM_ID.pattern}.toml"
+        raise ConfigError(message, hint="Rename the file.")
+
+
+def _too_large(path: Path) -> ConfigError:
+    message = f"{path}: larger than {MAX_FILE_BYTES} bytes."
+    return ConfigError(message, hint="A system file holds a few hundred lines at most.")
 
 
 def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
