@@ -13,7 +13,7 @@ from streamlit.starlette import App
 
 from app.children import Children
 from app.config import Settings
-from app.console_log import log_to_file
+from app.console_log import log_script_error, log_to_file
 from app.routes import middleware, routes
 
 SETTINGS = Settings.from_env()
@@ -34,4 +34,10 @@ async def lifespan(_app: App) -> AsyncIterator[None]:
         await children.stop()
 
 
-app = App("app/console.py", lifespan=lifespan, routes=ROUTES, middleware=middleware(SETTINGS))
+app = App(
+    "app/console.py",
+    lifespan=lifespan,
+    routes=ROUTES,
+    middleware=middleware(SETTINGS),
+    on_script_error=log_script_error,
+)

@@ -12,6 +12,11 @@ MAX_BYTES = 2_000_000
 KEPT_FILES = 3
 
 
+def log_script_error(error: Exception) -> None:
+    """Write what ended a page's script to the log file too; the visitor sees no trace."""
+    logging.getLogger("vigie.console").error("a page's script failed", exc_info=error)
+
+
 def log_to_file(settings: Settings) -> None:
     """Send warnings of every library and the console's own notes to the log file. A read-only home leaves stderr."""
     folder = settings.home / "logs"
