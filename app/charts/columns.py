@@ -43,7 +43,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
                 "color": colours["bad"] if drifted else colours["cur"],
                 "symbol": "diamond" if drifted else "circle",
             },
-            text=[number(column.score) for column, _ in part],
+            text=[number(column.score) + (" →" if near > WIDEST else "") for column, near in part],
             # left of a dot just below the line, so that the number does not stand on it
             textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, near in part],
             textfont={"color": colours["text"], "size": 12},

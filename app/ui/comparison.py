@@ -220,7 +220,9 @@ def _why(result: Result) -> None:
         st.plotly_chart(
             dot_plot(ordered, theme=palette.theme()), key=f"dots-{result.run}", config={"displayModeBar": False}
         )
-        st.caption("Score divided by its threshold: at 1 and beyond a column counts as drifted.")
+        st.caption(
+            "Score divided by its threshold: at 1 and beyond a column counts as drifted; → means further than drawn."
+        )
     with right:
         names = [column.name for column in ordered]
         picked = st.selectbox("Distribution of", names, key=f"column-{result.run}")
