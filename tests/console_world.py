@@ -300,7 +300,7 @@ def open_tab(browser: Any) -> Any:
     """A page in a context of its own: no cookies, no storage, nothing from an earlier test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(PATIENCE * 1000)
-    context.tracing.start(screenshots=True, snapshots=True)
+    context.tracing.start(snapshots=True)
     return context.new_page()
 
 
@@ -319,8 +319,8 @@ def keep(page: Any, name: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests go last: while playwright runs, its event loop is in the way of tests with one of their own."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """Tests of the shared browser go last: while it runs, its event loop is in the way of those with one of their own."""
+    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""Every page by a cold bookmark, for every system: the frame is there, the system of the address is kept, no trace shows."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.console_world import frame_is_there, main_text, no_trace, ready, wait_text
+
+pytestmark = pytest.mark.browser
+PAGES = {"overview": "/", "targets": "/targets", "charts": "/charts", "traffic": "/traffic", "drift": "/drift"}
+TITLES = {"streamflow": "StreamFlow churn", "diabetes": "Diabetes", "f1pa": "F1PA lap times"}
+# What a page says of a system that does not run: a state in words, never an empty space.
+STATES = {
+    ("overview", "diabetes"): "Prometheus does not scrape Diabetes",
+    ("overview", "f1pa"): "Prometheus does not scrape F1PA lap times",
+    ("targets", "diabetes"): "NOT SCRAPED",
+    ("targets", "f1pa"): "NOT SCRAPED",
+    ("charts", "diabetes"): "Nothing to draw: ",
+    ("charts", "f1pa"): "Nothing to draw: ",
+    ("traffic", "diabetes"): "No address for Diabetes",
+    ("traffic", "f1pa"): "No address for F1PA lap times",
+    ("drift", "diabetes"): "its gauge has no value",
+    ("drift", "f1pa"): "laps.parquet",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opened_by_a_cold_bookmark_shows_the_frame_for_every_system(console, tabs, name):
+    for system in ("", "diabetes", "f1pa"):
+        page = tabs()
+        page.goto(f"{console.url}{PAGES[name]}" + (f"?system={system}" if system else ""))
+        ready(page, name)
+        frame_is_there(page)
+        picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
+        assert TITLES[system or "streamflow"] in picked.inner_text() + picked.locator("input").input_value()
+        assert parse_qs(urlsplit(page.url).query)["system"] == [system or "streamflow"]
+        if (name, system) in STATES:
+            wait_text(page, STATES[name, system])
+        no_trace(page)
+
+
+def test_the_picked_system_stays_through_navigation_and_the_back_button(console, page):
+    page.goto(f"{console.url}/?system=diabetes")
+    ready(page, "overview")
+    for title, name in (("Targets", "targets"), ("Compare months", "drift")):
+        page.locator("[data-testid=stSidebar]").get_by_role("link", name=title).click()
+        ready(page, name)
+        assert parse_qs(urlsplit(page.url).query)["system"] == ["diabetes"]
+    picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
+    picked.locator("input").click()
+    page.get_by_role("option").filter(has_text="StreamFlow").click()
+    page.wait_for_url("**system=streamflow**")
+    page.locator(".st-key-form").wait_for(state="visible")
+    page.go_back()
+    page.wait_for_url("**system=diabetes**")
+    wait_text(page, "its gauge has no value")
+    no_trace(page)
+
+
+def test_a_system_nobody_knows_falls_back_to_the_first_and_the_address_says_so(console, page):
+    page.goto(f"{console.url}/targets?system=../../etc/passwd")
+    ready(page, "targets")
+    page.wait_for_url("**system=streamflow**")
+    assert "targets up" in main_text(page)
+
+
+def test_a_run_nobody_knows_is_said_in_words(console, page):
+    for path, name in (("/drift", "drift"), ("/traffic", "traffic")):
+        page.goto(f"{console.url}{path}?run=20240101T000000Z-000000")
+        ready(page, name)
+        wait_text(page, "That run is not known for this system")
+        no_trace(page)

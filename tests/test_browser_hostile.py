@@ -1,0 +1,182 @@
+"""Hostile data, hosts, paths and frames against the running console."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.console_world import ROOT, Console, get, ready, wait_until
+from tests.hostile_system import MONTHS, SCRIPT, SYSTEM
+
+pytestmark = pytest.mark.browser
+PAGES = ("/", "/targets", "/charts", "/traffic", "/drift")
+ROUTES = ("/metrics", "/healthz", "/reports/view/20240101T000000Z-000000")
+
+
+@pytest.fixture(scope="module")
+def hostile_run(console) -> str:
+    """The id of a comparison whose data holds a script as a category, made by the command line."""
+    command = [
+        sys.executable,
+        "-m",
+        "app",
+        "drift",
+        "--system",
+        SYSTEM,
+        "--ref",
+        MONTHS[0],
+        "--cur",
+        MONTHS[1],
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=console.environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["run"])
+
+
+def exchange(console: Console, request: bytes) -> tuple[int, bytes]:
+    """(status, whole answer) of a request sent byte for byte, so that no client tidies its path."""
+    with socket.create_connection(("127.0.0.1", console.port), timeout=15) as client:
+        client.sendall(request)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+def plain(path: str, host: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+
+
+def upgrade(console: Console, host: str, origin: str) -> bytes:
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = ["GET /_stcore/stream HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", f"Origin: {origin}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def test_a_category_that_is_a_script_runs_nothing_and_the_report_draws(console, page, hostile_run):
+    dialogs: list[Any] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    status, _, body = get(f"{console.url}/reports/view/{hostile_run}")
+    assert status == 200
+    assert SCRIPT.encode() not in body
+    assert b"document.title=" in body  # it is in the report, harmless
+
+    page.goto(f"{console.url}/reports/view/{hostile_run}")
+    page.get_by_text("plan").first.wait_for(state="visible")
+    page.locator("table, .js-plotly-plot").first.wait_for(state="visible")
+    assert page.title() != "x"
+
+    page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
+    ready(page, "drift")
+    page.locator("[data-testid=stMain]").get_by_text("Evidently report", exact=True).click()
+    frame = page.locator("[data-testid=stMain] iframe").first.content_frame
+    frame.locator("table, .js-plotly-plot").first.wait_for(state="visible")
+    assert page.title() != "x"
+    assert [inner.title() for inner in page.frames[1:]] != ["x"]
+    assert dialogs == []
+
+
+def test_the_names_of_hostile_data_are_text_on_the_page_too(console, page, hostile_run):
+    page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
+    ready(page, "drift")
+    page.locator("[class*=st-key-verdict-]").first.wait_for(state="visible")
+    assert page.title() != "x"
+    assert page.locator("[data-testid=stMain] script").count() == 0
+
+
+def test_a_report_reaches_neither_the_page_round_it_nor_its_storage(console, page, hostile_run):
+    page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
+    ready(page, "drift")
+    page.locator("[data-testid=stMain]").get_by_text("Evidently report", exact=True).click()
+    page.locator("[data-testid=stMain] iframe").first.content_frame.locator("table, .js-plotly-plot").first.wait_for()
+    report = next(frame for frame in page.frames if "/reports/view/" in frame.url)
+    attempts = {
+        "the page": "parent.document.title",
+        "its cookies": "document.cookie",
+        "its storage": "localStorage.getItem('x')",
+        "another site": "new XMLHttpRequest().open('GET', 'http://127.0.0.1:1/') || fetch('/healthz').then(a => a.status)",
+    }
+    said = {
+        name: report.evaluate(
+            f"async () => {{ try {{ return 'reached: ' + await ({code}) }} catch (e) {{ return e.name }} }}"
+        )
+        for name, code in attempts.items()
+    }
+    assert said == {
+        "the page": "SecurityError",
+        "its cookies": "SecurityError",
+        "its storage": "SecurityError",
+        "another site": "TypeError",
+    }
+
+
+@pytest.mark.parametrize("path", [*PAGES, *ROUTES, "/_stcore/health"])
+def test_a_foreign_host_name_is_refused_everywhere(console, path):
+    assert exchange(console, plain(path, "evil.example"))[0] == 400
+    assert exchange(console, plain(path, f"evil.example:{console.port}"))[0] == 400
+    assert exchange(console, plain(path, f"127.0.0.1:{console.port}"))[0] in (200, 404)
+
+
+def test_a_foreign_host_name_gets_no_websocket(console):
+    own = f"127.0.0.1:{console.port}"
+    assert exchange(console, upgrade(console, "evil.example", "http://evil.example"))[0] in (400, 403)
+    assert exchange(console, upgrade(console, own, "http://evil.example"))[0] == 403
+    with socket.create_connection(("127.0.0.1", console.port), timeout=15) as client:
+        client.sendall(upgrade(console, own, f"http://{own}"))
+        assert client.recv(1000).startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/reports/view/../../etc/passwd",
+        "/reports/view/..%2f..%2fetc%2fpasswd",
+        "/reports/view/%2e%2e/%2e%2e/etc/passwd",
+        "/reports/view/....//....//etc/passwd",
+        "/reports/view/%00",
+        "/reports/view/%5c..%5c..%5cetc%5cpasswd",
+        "/reports/file/../../etc/passwd/html",
+        "/reports/file/..%2f..%2f..%2fetc%2fpasswd/json",
+        "/reports/file//etc/passwd/html",
+        "/reports/view/20240101T000000Z-000000",
+    ],
+)
+def test_a_report_address_that_is_no_run_is_not_found(console, path):
+    status, body = exchange(console, plain(path, f"127.0.0.1:{console.port}"))
+    assert status == 404
+    assert b"root:" not in body
+
+
+@pytest.mark.parametrize("path", PAGES + ROUTES)
+def test_pages_and_routes_carry_the_security_headers(console, path):
+    _, headers, _ = get(f"{console.url}{path}")
+    policy = headers["content-security-policy"]
+    if path.startswith("/reports/"):
+        assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+    else:
+        assert "frame-ancestors 'none'" in policy
+        assert "frame-src 'self'" in policy
+        assert "object-src 'none'" in policy
+        assert "base-uri 'self'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] in ("same-origin", "no-referrer")
+
+
+def test_no_page_asks_any_other_host_for_anything(console, page):
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    for path, name in zip(PAGES, ("overview", "targets", "charts", "traffic", "drift"), strict=True):
+        page.goto(f"{console.url}{path}")
+        ready(page, name)
+    wait_until("something was asked", lambda: asked, page=page)
+    assert asked - {""} == {f"127.0.0.1:{console.port}"}

@@ -1,0 +1,166 @@
+"""Runs and browsers: a run is found again after a reload and in a second tab, joined, stopped, and survives its page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.console_world import Console, main_text, no_trace, processes_of, ready, wait_text, wait_until
+from tests.test_browser_main_path import counted, run_in_address
+
+pytestmark = pytest.mark.browser
+
+
+@contextlib.contextmanager
+def workers_asleep(console: Console) -> Iterator[None]:
+    """Every worker of the job host is stopped for the block: a run that starts now stays in its middle."""
+    workers = [pid for pid, words in processes_of(console.home).items() if "-m app.jobs.worker" in words]
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def warm(console: Console, page: Any) -> None:
+    """Open Compare months and wait until the worker of comparisons has loaded its libraries."""
+    page.goto(f"{console.url}/drift")
+    ready(page, "drift")
+    other = page.context.new_page()
+    other.goto(console.url)
+    ready(other, "overview")
+    wait_text(other, "drift worker warm", seconds=90)
+    other.close()
+
+
+def press_compare(page: Any) -> str:
+    before = run_in_address(page)
+    page.locator(".st-key-form").get_by_role("button", name="Compare months").click()
+    wait_until("a new run stands in the address", lambda: run_in_address(page) not in ("", before), page=page)
+    return run_in_address(page)
+
+
+def test_a_comparison_is_found_again_after_a_reload_joined_by_a_second_click_and_seen_in_two_tabs(console, tabs):
+    first, second = tabs(), tabs()
+    warm(console, first)
+    for page in (first, second):
+        page.goto(f"{console.url}/drift?ref=2024-03-31&cur=2024-04-30")
+        ready(page, "drift")
+    known = len(console.runs("drift"))
+    with workers_asleep(console):
+        run = press_compare(first)
+        first.locator(".st-key-running").wait_for(state="visible")
+        assert press_compare(second) == run
+        second.locator(".st-key-running").wait_for(state="visible")
+        first.reload()
+        ready(first, "drift")
+        assert run_in_address(first) == run
+        first.locator(".st-key-running").wait_for(state="visible")
+        assert len(console.runs("drift")) == known + 1
+    for page in (first, second):
+        page.locator("[class*=st-key-verdict-]").wait_for(state="visible")
+        assert "2024-03-31 (7,043 rows) → 2024-04-30" in main_text(page)
+        no_trace(page)
+
+
+def test_a_comparison_is_cancelled_and_says_so(console, page):
+    warm(console, page)
+    page.goto(f"{console.url}/drift?ref=2024-05-31&cur=2024-06-30")
+    ready(page, "drift")
+    with workers_asleep(console):
+        press_compare(page)
+        page.locator(".st-key-running").get_by_role("button", name="Cancel").click()
+        page.wait_for_timeout(500)
+    wait_text(page, "The comparison was cancelled")
+    no_trace(page)
+
+
+def test_a_load_run_is_found_again_and_stop_keeps_what_was_counted(console, tabs):
+    first, second = tabs(), tabs()
+    before = counted(console)
+    first.goto(f"{console.url}/traffic")
+    ready(first, "traffic")
+    first.get_by_role("button", name="1 minute steady").click()
+    first.locator(".st-key-live").wait_for(state="visible")
+    run = run_in_address(first)
+    first.reload()
+    ready(first, "traffic")
+    assert run_in_address(first) == run
+    first.locator(".st-key-live").wait_for(state="visible")
+
+    # Without an address of the run: the page finds the one that is going.
+    second.goto(f"{console.url}/traffic")
+    ready(second, "traffic")
+    second.locator(".st-key-live").wait_for(state="visible")
+    assert second.get_by_role("button", name="100 requests over 10 s").is_disabled()
+    wait_until("requests were sent", lambda: counted(console) - before >= 10, page=second)
+    second.locator(".st-key-live").get_by_role("button", name="Stop").click()
+
+    for page in (second, first):
+        page.locator(".st-key-load-result").wait_for(state="visible")
+        said = wait_text(page, r"stopped[\s\S]*?(\d[\d,]*) sent, (\d[\d,]*) answered")
+        sent = int(said[1].replace(",", ""))
+        assert 10 <= sent == int(said[2].replace(",", ""))
+        assert counted(console) - before == sent
+        assert re.search(rf"counter \+{said[1]}\b", main_text(page))
+        no_trace(page)
+
+
+def test_a_run_goes_on_when_its_page_is_closed(console, tabs):
+    page = tabs()
+    page.goto(f"{console.url}/traffic")
+    ready(page, "traffic")
+    page.get_by_role("button", name="100 requests over 10 s").click()
+    page.locator(".st-key-live").wait_for(state="visible")
+    run = run_in_address(page)
+    page.goto("about:blank")
+    again = tabs()
+    again.goto(f"{console.url}/traffic?run={run}")
+    ready(again, "traffic")
+    wait_text(again, r"100 sent, 100 answered, counter \+100")
+
+
+def test_background_traffic_is_switched_on_in_one_tab_and_off_in_another(console, tabs):
+    first, second = tabs(), tabs()
+    first.goto(f"{console.url}/traffic")
+    ready(first, "traffic")
+    first.get_by_text("Background traffic, 1 request a second").click()
+    wait_until(
+        "background traffic runs",
+        lambda: any(r["state"] == "running" and r["key"].endswith(":background") for r in console.runs("load")),
+        page=first,
+    )
+    second.goto(f"{console.url}/traffic")
+    ready(second, "traffic")
+    switch = second.locator("[data-testid=stCheckbox] input, [data-testid=stCheckbox] [role=switch]").first
+    wait_until("the switch shows on", switch.is_checked, page=second)
+    assert second.get_by_role("button", name="100 requests over 10 s").is_enabled()
+    second.get_by_text("Background traffic, 1 request a second").click()
+    wait_until(
+        "background traffic ended", lambda: not any(r["state"] == "running" for r in console.runs("load")), page=second
+    )
+    no_trace(second)
+
+
+def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page):
+    for path, name in (("/", "overview"), ("/targets", "targets"), ("/charts", "charts"), ("/traffic", "traffic")):
+        page.goto(f"{console.url}{path}")
+        ready(page, name)
+    page.goto(f"{console.url}/drift")
+    ready(page, "drift")
+    assert console.process is not None
+    with open(f"/proc/{console.process.pid}/maps") as maps:
+        mapped = maps.read()
+    # evidently brings scipy and scikit-learn, feast brings mmh3; DuckDB is a shared object of its own.
+    assert "/numpy/" in mapped
+    assert [name for name in ("/scipy/", "/sklearn/", "/mmh3", "/duckdb", "/_duckdb") if name in mapped] == []
