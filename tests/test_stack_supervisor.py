@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stack import process, state
+from stack import process, state, wanted
 from stack.places import Home, free_port
 from stack.state import State
 
@@ -50,10 +50,11 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 FAKE_STACK = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from stack import process, state
+from stack import process, state, wanted
 from stack.places import Home
-from stack.plan import CannotStart, Plan, Service, Task
+from stack.plan import Addition, CannotStart, Plan, Service, Task
 from stack.supervisor import Supervisor
+from stack.wanted import Wanted
 
 spec = json.loads(Path(sys.argv[1]).read_text())
 home = Home(Path(spec["home"]))
@@ -71,18 +72,29 @@ def command(mode):
 def blocked(text):
     return lambda: text
 
-services = [
-    Service(s["name"], s["port"], "/", command(s["mode"]), needs=s.get("needs", ()), after=s.get("after", ()),
-            start_seconds=s.get("start_seconds", 20.0), in_the_way=blocked(s.get("blocked", "")))
-    for s in spec["services"]
-]
-tasks = [Task(t["name"], t["about"], [sys.executable, "-c", t["code"]], failure=state.State(t.get("failure", "down")))
-         for t in spec.get("tasks", ())]
+def service_of(s):
+    return Service(
+        s["name"], s["port"], "/", command(s["mode"]), needs=s.get("needs", ()), after=s.get("after", ()),
+        start_seconds=s.get("start_seconds", 20.0), in_the_way=blocked(s.get("blocked", "")))
+
+def task_of(t):
+    return Task(t["name"], t["about"], [sys.executable, "-c", t["code"]], failure=state.State(t.get("failure", "down")))
+
+services = [service_of(s) for s in spec["services"]]
+tasks = [task_of(t) for t in spec.get("tasks", ())]
+known = {s["name"]: s for s in spec.get("offers", ())}
+wanted = Wanted(home, list(known))
+wanted.begin()
+def more(say):
+    return [
+        Addition([task_of(t) for t in known[name].get("tasks", ())], service_of(known[name]))
+        for name in wanted.new(say)
+    ]
 def publish(addresses):
     state.replace(home.stack / "published.json", json.dumps(dict(addresses)))
 if spec.get("no_setpriv"):
     process._setpriv = lambda: None
-plan = Plan(home, Path.cwd(), {**os.environ, "PYTHONUNBUFFERED": "1"}, tasks, services, publish)
+plan = Plan(home, Path.cwd(), {**os.environ, "PYTHONUNBUFFERED": "1"}, tasks, services, publish, more, list(known))
 sys.exit(Supervisor(plan, parent_pipe="--parent-pipe" in sys.argv).run())
 """
 
@@ -156,6 +168,13 @@ class Stack:
 
     def starts_of(self, mode: str) -> list[str]:
         return [line for line in self.notes.read_text().splitlines() if line.split()[1] == mode]
+
+    def published(self) -> dict[str, str]:
+        read: dict[str, str] = json.loads((self.home.stack / "published.json").read_text())
+        return read
+
+    def log(self) -> str:
+        return self.home.log("stack").read_text()
 
     def pids(self) -> list[tuple[int, str]]:
         snapshot = state.read(self.home)
@@ -421,3 +440,135 @@ def test_nothing_is_written_while_nothing_changes_and_the_last_line_says_that_it
     supervisor.terminate()
     output, _ = supervisor.communicate(timeout=PATIENCE)
     assert output.splitlines()[-1].endswith("has stopped")
+
+
+# -- what is asked for later --------------------------------------------------------------------------------------
+
+
+def offer(port: int, **more: Any) -> list[dict[str, Any]]:
+    """A service that can be asked for, whose data take a moment to make."""
+    code = "import time; print('row 3 of 7', flush=True); time.sleep(1.0)"
+    task = {"name": "data", "about": "making the sample data", "code": code}
+    return [{"name": "later", "mode": "parent", "port": port, "needs": ["data"], "tasks": [task], **more}]
+
+
+def test_a_service_that_is_asked_for_gets_its_data_made_and_starts_beside_the_others(stack: Stack, port: int) -> None:
+    stack.start(two(port)[:1], offers=offer(port))
+    before = stack.wait_for("first", State.UP)
+    assert stack.shows("later") is None
+    assert list(state.read(stack.home).offers) == ["later"]
+
+    wanted.ask(stack.home, ["later"], None)
+
+    stack.wait_for("later", State.STARTING, "making the sample data: row 3 of 7")
+    # Nobody listens yet: Prometheus would call it down.
+    assert list(stack.published()) == ["first"]
+    shown = stack.wait_for("later", State.UP)
+    assert stack.published() == {"first": before.url, "later": shown.url}
+    assert stack.shows("first") == before
+
+
+def test_asking_twice_starts_one(stack: Stack, port: int) -> None:
+    stack.start(two(port)[:1], offers=offer(port, tasks=(), needs=()))
+    stack.wait_for("first", State.UP)
+    for _ in range(2):
+        wanted.ask(stack.home, ["later", "later"], None)
+        stack.wait_for("later", State.UP)
+    time.sleep(0.7)
+
+    assert len(stack.starts_of("parent")) == 1
+    assert stack.log().count("later: asked for") == 1
+
+
+def test_a_name_that_is_not_known_is_ignored_and_said_once_in_the_log(stack: Stack, port: int) -> None:
+    stack.start(two(port)[:1], offers=offer(port, tasks=(), needs=()))
+    stack.wait_for("first", State.UP)
+    folder = wanted.folder(stack.home)
+    for name in ("netflix", "later.json", "LATER", "x; touch y", "caf\u00e9\n" + 200 * "z"):
+        (folder / name).write_text('{"pid": 1, "command": "touch /tmp/owned"}')
+    (folder / ".later.draft").touch()
+    (folder / "later").symlink_to(stack.notes)
+    os.mkfifo(folder / "pipe")
+    wait_until(lambda: stack.log().count("is no system of this stack") == 5, stack.log)
+    time.sleep(0.7)
+
+    assert stack.log().count("'netflix' is no system of this stack (later); ignored") == 1
+    assert stack.log().count("is no system of this stack") == 5
+    assert stack.shows("later") is None, "a link is no request"
+    (folder / "later").unlink()
+    wanted.ask(stack.home, ["later"], None)
+    stack.wait_for("later", State.UP)
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_and_keeps_nothing_from_running(stack: Stack, port: int) -> None:
+    stack.home.make()
+    wanted.folder(stack.home).write_text("")
+    stack.start(two(port)[:1], offers=offer(port))
+
+    stack.wait_for("first", State.UP)
+    wait_until(lambda: "no system is started when picked" in stack.log(), stack.log)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_process_is_left_of_what_was_asked_for(stack: Stack, port: int, number: signal.Signals) -> None:
+    code = f"import os, time; open({str(stack.folder / 'making')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    slow = {"name": "slow", "about": "making the sample data", "code": code}
+    also = {"name": "slower", "mode": "good", "port": port, "needs": ["slow"], "tasks": [slow]}
+    supervisor = stack.start(two(port)[:1], offers=[*offer(port, tasks=(), needs=(), mode="stubborn"), also])
+    wait_until(lambda: wanted.folder(stack.home).exists(), lambda: "no folder")
+    wanted.ask(stack.home, ["later", "slower"], None)
+    stack.wait_for("later", State.UP)
+    making = stack.folder / "making"
+    wait_until(lambda: making.exists() and making.read_text() != "", lambda: "the task has not begun")
+    maker = int(making.read_text())
+    pids = [*stack.pids(), (maker, process.started(maker) or "")]
+    assert len(pids) == 4
+
+    supervisor.send_signal(number)
+    supervisor.wait(PATIENCE)
+
+    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+
+
+def test_a_request_holds_as_long_as_the_console_that_made_it(stack: Stack, port: int) -> None:
+    stack.home.make()
+    me = state.Owner(os.getpid(), process.started(os.getpid()) or "")
+    gone = state.Owner(os.getpid(), "12")
+    offers = [
+        {"name": name, "mode": "good", "port": port}
+        for name in ("of_the_living", "of_the_dead", "of_nobody", "of_a_stranger")
+    ]
+    wanted.ask(stack.home, ["of_the_living"], me)
+    wanted.ask(stack.home, ["of_the_dead"], gone)
+    wanted.ask(stack.home, ["of_nobody"], None)
+    (wanted.folder(stack.home) / "of_a_stranger").write_bytes(b"[3, \xff")
+
+    stack.start([{"name": "first", "mode": "good", "port": port}], offers=offers)
+
+    stack.wait_for("of_the_living", State.UP)
+    assert set(state.read(stack.home).services) == {"first", "of_the_living"}
+    assert [file.name for file in wanted.folder(stack.home).iterdir()] == ["of_the_living"]
+
+
+def test_the_taken_port_of_a_service_that_is_asked_for_is_left_to_its_owner(stack: Stack, port: int) -> None:
+    stack.start(two(port)[:1], offers=offer(port + 1, tasks=(), needs=()))
+    stack.wait_for("first", State.UP)
+    with socket.create_server(("127.0.0.1", port + 1)):
+        wanted.ask(stack.home, ["later"], None)
+        shown = stack.wait_for("later", State.UP)
+
+    assert shown.url not in {f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"}
+    assert stack.published()["later"] == shown.url
+
+
+def test_without_any_free_port_the_one_is_down_in_words_and_the_others_run(stack: Stack, port: int) -> None:
+    last = 65535
+    with socket.create_server(("127.0.0.1", last)):
+        stack.start(two(port)[:1], offers=offer(last, tasks=(), needs=()))
+        stack.wait_for("first", State.UP)
+        wanted.ask(stack.home, ["later"], None)
+        shown = stack.wait_for("later", State.DOWN, "no free port from 65535")
+
+    assert shown.url is None
+    assert list(stack.published()) == ["first"]
+    assert stack.wait_for("first", State.UP)
