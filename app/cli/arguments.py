@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from app.cli import export
 from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check
 from app.cli.observe import query, targets
@@ -66,4 +67,6 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: every known system file")
     one.add_argument("--json", action="store_true", help="one JSON object on standard output")
     one.set_defaults(command=systems_check)
+
+    export.register(commands)
     return top

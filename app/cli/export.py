@@ -1,0 +1,79 @@
+"""`python -m app export rules|dashboards DIR`: the files that Prometheus and Grafana read."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli.common import Exit, error_object, find_system
+from app.config import Settings, System, load_systems
+from app.errors import StorageFull
+from app.export.dashboards import dashboard_json
+from app.export.rules import rules_file
+from app.terminal import say_error, say_json
+
+if TYPE_CHECKING:
+    # argparse has no public name for what add_subparsers() gives.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+RULES_FILE = "alerts.yml"
+
+
+def register(commands: Commands) -> None:
+    """Add `export` to the command line."""
+    text = "Write Prometheus rules or Grafana dashboards made from the system files."
+    export = commands.add_parser("export", help=text, description=text)
+    below = export.add_subparsers(required=True, metavar="COMMAND")
+    for name, files, text in (
+        ("rules", _rules, f"alerting rules of all systems, as DIR/{RULES_FILE}"),
+        ("dashboards", _dashboards, "one Grafana dashboard a system, as DIR/<system>.json"),
+    ):
+        one = below.add_parser(name, help=text, description=text)
+        one.add_argument("folder", type=Path, metavar="DIR", help="is made when missing")
+        one.add_argument("--system", action="append", help="only this system; may be given again (default: all)")
+        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        one.set_defaults(command=export_files, files=files)
+
+
+def export_files(settings: Settings, options: argparse.Namespace) -> int:
+    """Write the files; exit 1 when a system file cannot be read, the others are written all the same."""
+    if options.system:
+        chosen, broken = [find_system(settings, name) for name in dict.fromkeys(options.system)], []
+    else:
+        found = load_systems(settings)
+        chosen, broken = list(found.by_id.values()), list(found.broken)
+    make: Callable[[list[System]], dict[str, str]] = options.files
+    written = [_write(options.folder / name, text) for name, text in make(chosen).items()]
+    if options.json:
+        say_json({"written": written, "broken": [error_object(error) for error in broken]})
+    else:
+        print("\n".join(map(str, written)))
+    for error in broken:
+        say_error(f"error: {error.text}")
+    return Exit.ERROR if broken else Exit.DONE
+
+
+def _rules(systems: list[System]) -> dict[str, str]:
+    return {RULES_FILE: rules_file(systems)}
+
+
+def _dashboards(systems: list[System]) -> dict[str, str]:
+    return {f"{system.id}.json": dashboard_json(system) for system in systems}
+
+
+def _write(path: Path, text: str) -> Path:
+    """Whole or not at all: Prometheus and Grafana may read at any moment. Raises StorageFull."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)  # noqa: PTH105 - the name says that it replaces
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise StorageFull(f"{path} cannot be written: {error.strerror}.", hint="Name another folder.") from error
+    return path
