@@ -63,13 +63,15 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     from app import reports
     from app.drift.decide import target_line
     from app.drift.request import job_args, job_key
-    from app.drift.result import Policy, Result, Verdict
+    from app.drift.result import Policy, Result
     from app.jobs import run_and_wait
 
     system = find_system(settings, options.system)
     if system.drift is None:
         message = f"{system.id}: the system file has no [drift]: there is nothing to compare."
         raise ConfigError(message, hint="Add [drift] to the system file.")
+    if system.drift.source == "gauge":
+        return _gauge(settings, system, options)
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold is {options.threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
     ref, cur = _pair(settings, system, options.ref, options.cur)
@@ -84,16 +86,35 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     else:
         print(target_line(result.target_drift))
         print(result.line)
-    codes = {Verdict.RETRAINING_TRIGGERED: Exit.RETRAINING, Verdict.UNDECIDED: Exit.UNDECIDED}
-    return codes.get(result.decision, Exit.DONE) if options.exit_code else Exit.DONE
+    return _code(result.decision, options)
+
+
+def _code(decision: str, options: argparse.Namespace) -> int:
+    codes = {"RETRAINING_TRIGGERED": Exit.RETRAINING, "UNDECIDED": Exit.UNDECIDED}
+    return codes.get(decision, Exit.DONE) if options.exit_code else Exit.DONE
+
+
+def _gauge(settings: Settings, system: System, options: argparse.Namespace) -> int:
+    """A system that measures its own drift: the same two lines, without reports."""
+    from app.drift.gauge import look
+    from app.prometheus import connect
+
+    if options.ref or options.cur:
+        message = f"{system.id} measures its drift itself, as a gauge: there are no months to compare."
+        raise UsageError(message, hint="Leave --ref and --cur out.")
+    found = look(connect(settings, system), system, options.threshold)
+    if options.json:
+        say_json(found.to_dict())
+    else:
+        print(f"[Target drift] not measured: {system.id} decides on a gauge and has no labels")
+        print(found.line)
+    return _code(found.decision, options)
 
 
 def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) -> tuple[str, str]:
     """The keys of both periods; without names, of a source that has exactly two."""
     from app.periods import list_periods, pick
 
-    if system.drift is not None and system.drift.source == "gauge":
-        return ref or "", cur or ""
     found = list_periods(settings, system)
     if ref is None and cur is None and len(found) == 2:
         return found[0].key, found[1].key

@@ -12,20 +12,27 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs, reports
+from app.charts import Context
 from app.charts.columns import dot_plot, two_histograms
 from app.config import Drift, System
 from app.drift import decide
+from app.drift.gauge import look
 from app.drift.result import Result, Verdict
 from app.errors import JobError, VigieError
 from app.ledger import Run
 from app.periods import Period
+from app.prometheus import TimeRange
 from app.ui import cache, palette, widgets
+from app.ui import panels as charts
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # How often a running comparison is looked at, in seconds: a stage lasts about a second.
 LOOK_EVERY = 0.5
 # Earlier runs on this page; the library has them all.
 EARLIER = 20
+# The gauge of a system that measures its own drift: the last half hour, as the charts show it.
+GAUGE_RANGE = 1800.0
+GAUGE_WINDOW = 60.0
 # High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
 REPORT_HEIGHT = 900
 TONE_OF: dict[str, Tone] = {
@@ -289,21 +296,20 @@ def _months(run: Run) -> str:
 
 
 def gauge(system: System, drift: Drift) -> None:
-    """A system that measures its own drift: its gauge against the threshold, decided on without Evidently."""
-    client = cache.prometheus(system)
-    from app.prometheus.promql import fill
-
-    answer = client.query(fill(drift.expr or "", selector=system.prometheus.selector))
-    value = answer.value
-    if value is None:
-        why = f"{answer.reason[:1].upper()}{answer.reason[1:]}." if answer.reason else "It has more than one value now."
-        st.markdown(f"### :gray[{SHAPES['unknown']} {Verdict.UNDECIDED}] · drift gauge unknown")
-        widgets.empty("This system measures its own drift and its gauge has no value.", f"{why} {answer.hint}")
-        return
-    triggered = value >= drift.threshold
-    decision = Verdict.RETRAINING_TRIGGERED if triggered else Verdict.NO_ACTION
-    tone = TONE_OF[decision]
-    with st.container(border=True, key=f"verdict-{FRAME_OF[decision]}"):
-        sign = "≥" if triggered else "<"
-        st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {decision}] · {value:.3g} {sign} {drift.threshold:g}")
-        st.markdown("The service computes this score itself; nothing is compared here and no report exists.")
+    """A system that measures its own drift: the banner on its gauge, and the gauge over time."""
+    found = look(cache.prometheus(system), system)
+    tone = TONE_OF[found.decision]
+    with st.container(border=True, key=f"verdict-{FRAME_OF[found.decision]}"):
+        sign = "≥" if found.decision is Verdict.RETRAINING_TRIGGERED else "<"
+        shown = "gauge unknown" if found.value is None else f"{found.value:.3g} {sign} {drift.threshold:g}"
+        simulated = " (SIMULÉ)" if found.decision is Verdict.RETRAINING_TRIGGERED else ""
+        st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {found.decision}]{simulated} · {shown}")
+        st.markdown(widgets.plain(f"{found.reason[:1].upper()}{found.reason[1:]}"))
+        st.markdown("The service measures this itself: no months are compared, and there is no report.")
+        st.code(found.line, language=None, wrap_lines=True)
+    span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
+    own = [panel for panel in system.panels if panel.tab == "drift"]
+    found_answers = cache.answers(system, own, span, GAUGE_WINDOW, str(widgets.zone()))
+    context = Context.of(system, GAUGE_WINDOW, span)
+    for panel, answer in zip(own, found_answers, strict=True):
+        charts.chart(system, panel, answer, cache.marks(system.id, span.start, span.end), context)

@@ -1,0 +1,64 @@
+"""A system that measures its own drift: its gauge against the threshold, decided on without Evidently.
+
+Nothing is stored: the gauge's history lives in Prometheus, and every look asks for its value now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from app.config import System
+from app.drift.decide import number, one_line
+from app.drift.result import Verdict
+from app.errors import DataError
+from app.prometheus import Answer, Prometheus, State
+from app.prometheus.promql import fill
+
+# A gauge has no window of its own; expressions that name one get the one minute of the charts.
+WINDOW: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The gauge at one moment: `value` None is unknown and `reason` says why; `line` as contracts.md prints it."""
+
+    system: str
+    value: float | None
+    threshold: float
+    decision: Verdict
+    reason: str
+    line: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`; null for unknown."""
+        return asdict(self)
+
+
+def look(prometheus: Prometheus, system: System, threshold: float | None = None) -> Look:
+    """Ask for the gauge and decide. Raises DataError for a system without one; a failed query is a reason."""
+    drift = system.drift
+    if drift is None or drift.source != "gauge" or drift.expr is None:
+        message = f"{system.title} has no drift gauge."
+        raise DataError(message, hint='Set source = "gauge" and expr under [drift] in its system file.')
+    limit = drift.threshold if threshold is None else threshold
+    answer = prometheus.query(fill(drift.expr, selector=system.prometheus.selector, window=WINDOW))
+    return judge(system.id, answer, limit)
+
+
+def judge(system_id: str, answer: Answer, threshold: float) -> Look:
+    """The decision on an answer: `>=` triggers; no single number leaves it open."""
+    value = answer.value if answer.state in (State.OK, State.PARTIAL) else None
+    if value is None:
+        many = len(answer.series) > 1
+        why = f"the expression has {len(answer.series)} series, one is needed" if many else answer.reason
+        reason = one_line(f"the drift gauge has no value: {why or 'nothing was answered'}. {answer.hint}").rstrip()
+        line = f"[Evidently] report_html=- report_json=- drift_share=NaN -> {Verdict.UNDECIDED} {reason}"
+        return Look(system_id, None, threshold, Verdict.UNDECIDED, reason, line)
+    triggered = value >= threshold
+    verdict = Verdict.RETRAINING_TRIGGERED if triggered else Verdict.NO_ACTION
+    simulated, sign = (" (SIMULÉ)", ">=") if triggered else ("", "<")
+    words = f"{verdict}{simulated} drift_share={value:.2f} {sign} {threshold:.2f} (target_drift=NaN)"
+    line = f"[Evidently] report_html=- report_json=- drift_share={value:.2f} -> {words}"
+    reason = f"the drift gauge is {number(value)}, {'at or above' if triggered else 'below'} {number(threshold)}."
+    return Look(system_id, value, threshold, verdict, reason, line)

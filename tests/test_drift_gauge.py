@@ -1,0 +1,68 @@
+"""A drift gauge decided on without Evidently: value, threshold, the lines, and every way of not knowing."""
+
+from urllib.parse import unquote_plus
+
+import numpy as np
+import pytest
+
+from app.config import Settings, load_systems
+from app.drift.gauge import judge, look
+from app.errors import DataError, Unreachable
+from app.prometheus import Answer, Prometheus, Series, State
+from tests.http_fakes import answer, serve
+
+
+def one(value):
+    series = Series({}, np.array([1.0]), np.array([value]))
+    return Answer(State.OK, (series,), total_series=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "decision", "line"),
+    [
+        (0.05, "NO_ACTION", "drift_share=0.05 -> NO_ACTION drift_share=0.05 < 0.20 (target_drift=NaN)"),
+        (0.2, "RETRAINING_TRIGGERED", "drift_share=0.20 -> RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.20 >= 0.20"),
+        (0.1999999, "NO_ACTION", "drift_share=0.20 -> NO_ACTION drift_share=0.20 < 0.20"),
+        (7.0, "RETRAINING_TRIGGERED", "drift_share=7.00 ->"),
+    ],
+)
+def test_the_gauge_triggers_at_its_threshold_and_prints_the_contracts_line(value, decision, line):
+    found = judge("diabetes", one(value), 0.2)
+    assert found.decision == decision
+    assert found.line.startswith("[Evidently] report_html=- report_json=- ")
+    assert line in found.line
+    assert found.value == value
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        Answer(State.EMPTY, reason="no series matches", hint="Check metric name."),
+        Answer.failed(Unreachable("nothing listens", hint="Start it.")),
+        one(float("nan")),
+        Answer(State.OK, (one(1.0).series[0], one(2.0).series[0]), total_series=2),
+    ],
+)
+def test_a_gauge_without_one_number_is_undecided_with_a_reason_and_never_zero(unknown):
+    found = judge("diabetes", unknown, 0.2)
+    assert (found.decision, found.value) == ("UNDECIDED", None)
+    assert "no value" in found.reason
+    assert "drift_share=NaN -> UNDECIDED" in found.line
+    assert "\n" not in found.line
+
+
+def test_a_look_asks_prometheus_with_the_systems_selector(tmp_path):
+    system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["diabetes"]
+    body = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.31"]}]}}'
+    with serve(answer(body)) as fake:
+        found = look(Prometheus(fake.url), system)
+    asked = unquote_plus(fake.requests[0].decode())
+    assert f"data_drift_score{{{system.prometheus.selector}}}" in asked
+    assert found.decision == "RETRAINING_TRIGGERED"
+    assert found.value == 0.31
+
+
+def test_a_system_without_a_gauge_says_so(tmp_path):
+    system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["streamflow"]
+    with pytest.raises(DataError, match="no drift gauge"):
+        look(Prometheus("http://127.0.0.1:9"), system)
