@@ -55,6 +55,8 @@ class Service:
     after: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     start_seconds: float = START_SECONDS
+    # Where it runs; None for the checkout.
+    folder: Path | None = None
     # Asked before each start: who else uses what it needs, "" for nobody.
     in_the_way: Callable[[], str] = never_in_the_way
 

@@ -78,7 +78,8 @@ def build(
 def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
     """Write prometheus.yml: the rules, and a job each whose targets stand in a file that Prometheus watches.
 
-    The jobs of APIs that do not run are there from the start, without targets: nothing has to be loaded again.
+    The jobs of APIs that do not run are there from the start, without targets: nothing has to be loaded again. Paths
+    are patterns to Prometheus; relative ones, read where the file lies, are safe whatever the folders above are called.
     """
     every = f"{SCRAPE_SECONDS}s"
     lines = [
@@ -86,14 +87,13 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
         f"global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}",
     ]
     if RULES.is_file():
-        # A JSON string is a YAML string.
-        lines.append(f"rule_files: [{json.dumps(_as_pattern(RULES))}]")
+        state.replace(home.stack / RULES.name, RULES.read_text(encoding="utf-8"))
+        lines.append(f"rule_files: [{RULES.name}]")
     lines.append("scrape_configs:")
     for job in dict.fromkeys([*jobs, *OWN_JOBS]):
         lines += [
             f"  - job_name: {job}",
             "    metrics_path: /metrics",
-            # A path relative to this file: the home's own path may hold characters that a pattern would take.
             f"    file_sd_configs: [{{files: [targets/{job}.json], refresh_interval: 5s}}]",
         ]
     state.replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
@@ -111,11 +111,6 @@ def write_targets(home: Home, addresses: Mapping[str, str], console: str, known:
     jobs["console"] = [console] if console else []
     for job, targets in jobs.items():
         state.replace(folder / f"{job}.json", json.dumps([{"targets": targets}] if targets else []) + "\n")
-
-
-def _as_pattern(path: Path) -> str:
-    """Return a path as a pattern that matches it and nothing else."""
-    return "".join(f"\\{mark}" if mark in "*?[\\" else mark for mark in str(path))
 
 
 def users_of(folder: Path) -> list[int]:
@@ -171,10 +166,10 @@ def _located(program: binaries.Program, home: Home, environ: Mapping[str, str]) 
 
 def _prometheus(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Service:
     def command(port: int) -> list[str]:
-        path = _located(binaries.PROMETHEUS, home, environ).path
+        path = _located(binaries.PROMETHEUS, home, environ).path.absolute()
         flags = [
             str(path),
-            f"--config.file={home.stack / 'prometheus.yml'}",
+            "--config.file=prometheus.yml",
             f"--storage.tsdb.path={home.prometheus}",
             f"--storage.tsdb.retention.time={RETENTION_TIME}",
             f"--storage.tsdb.retention.size={RETENTION_SIZE}",
@@ -203,7 +198,9 @@ def _prometheus(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Se
         )
 
     needs = [task for task in ("fetch-prometheus",) if task in fetched]
-    return Service("prometheus", PROMETHEUS_PORT, "/-/ready", command, needs=needs, in_the_way=in_the_way)
+    return Service(
+        "prometheus", PROMETHEUS_PORT, "/-/ready", command, needs=needs, in_the_way=in_the_way, folder=home.stack
+    )
 
 
 def _node_exporter(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Service:

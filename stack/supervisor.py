@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 
 from stack import logs, places, process, state
 from stack.errors import StackError
@@ -289,7 +290,8 @@ class Supervisor:
             if not unit.listed:
                 unit.listed = True
                 self._publish()
-            unit.child, unit.log_start = self._start(service.name, service.command(unit.port), service.environ)
+            command = service.command(unit.port)
+            unit.child, unit.log_start = self._start(service.name, command, service.environ, service.folder)
         except CannotStart as error:
             self._give_up(unit, error.state, error.reason)
             return
@@ -370,14 +372,14 @@ class Supervisor:
             self._written = snapshot
 
     def _start(
-        self, name: str, command: Sequence[str], environ: Mapping[str, str]
+        self, name: str, command: Sequence[str], environ: Mapping[str, str], folder: Path | None = None
     ) -> "tuple[subprocess.Popen[bytes], int]":
         """Start a child that writes to its own log; return it and the size the log had."""
         log = self._home.log(name)
         with logs.append_to(log) as output:
             before = log.stat().st_size
             env = {**self._plan.environ, **environ}
-            return process.start(command, env=env, cwd=self._plan.root, output=output), before
+            return process.start(command, env=env, cwd=folder or self._plan.root, output=output), before
 
     def _sweep(self) -> None:
         """End what an earlier owner left behind (killed where there is no parent-death signal)."""

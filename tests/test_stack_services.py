@@ -17,7 +17,7 @@ import yaml
 
 from stack import apis, binaries, process, services, state
 from stack.errors import BinaryAbsent
-from stack.places import ROOT, Home, child_environment
+from stack.places import ROOT, Home, child_environment, free_port
 from stack.state import State
 
 PATIENCE = 45.0
@@ -182,6 +182,63 @@ def test_the_written_configuration_names_the_job_of_every_api_before_it_runs(hom
     assert config["global"]["scrape_interval"] == "2s"
 
 
+def promtool(programs: dict[str, str], *arguments: "str | Path") -> str:
+    """What promtool says about a good file; fails on a bad one."""
+    program = Path(programs["VIGIE_PROMETHEUS_BIN"]).with_name("promtool")
+    if not program.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{program} is missing")
+        pytest.skip("this Prometheus comes without promtool")
+    answer = subprocess.run([program, *arguments], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout + answer.stderr
+
+
+RULE = "groups: [{name: test, rules: [{alert: Always, expr: vector(1), for: 0s}]}]"
+
+
+def test_the_written_configuration_is_valid_with_the_rules_of_the_checkout(
+    home: Home, programs: dict[str, str]
+) -> None:
+    services.build(home, {}, "127.0.0.1:9", ["streamflow"])
+    config = home.stack / "prometheus.yml"
+
+    promtool(programs, "check", "config", config)
+    assert ("rule_files" in yaml.safe_load(config.read_text())) == services.RULES.is_file()
+
+
+def test_rules_and_targets_are_found_in_a_home_whose_name_reads_like_a_pattern(
+    tmp_path: Path, programs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / 'a [b] *?"\\ home')
+    home.make()
+    rules = tmp_path / "it's [one] *" / "alerts.yml"
+    rules.parent.mkdir()
+    rules.write_text(RULE)
+    monkeypatch.setattr(services, "RULES", rules)
+    plan = services.build(home, child_environment(home, programs), "127.0.0.1:9", [])
+    plan.publish({})
+    server = plan.services[0]
+    port = free_port(22000 + os.getpid() % 10000)
+    with subprocess.Popen(server.command(port), cwd=server.folder, stderr=subprocess.DEVNULL) as child:
+        try:
+            url = f"http://127.0.0.1:{port}/api/v1"
+            wait_until(lambda: bool(quiet(f"{url}/targets", "activeTargets")), lambda: "no target")
+            groups = quiet(f"{url}/rules", "groups")
+        finally:
+            child.terminate()
+
+    assert [rule["name"] for group in groups for rule in group["rules"]] == ["Always"]
+
+
+def quiet(url: str, key: str) -> list[Any]:
+    """A list of an answer; empty while nobody listens."""
+    try:
+        return list(ask(url)[key])
+    except OSError:
+        return []
+
+
 def test_the_jobs_are_those_that_the_system_files_select() -> None:
     for system, api in apis.APIS.items():
         with (ROOT / "app" / "systems" / f"{system}.toml").open("rb") as file:
@@ -215,10 +272,7 @@ def test_the_compose_configuration_is_the_one_of_the_course(programs: dict[str, 
         "/metrics",
         [{"targets": ["api:8000"]}],
     )
-    promtool = Path(programs["VIGIE_PROMETHEUS_BIN"]).with_name("promtool")
-    if promtool.exists():
-        answer = subprocess.run([promtool, "check", "config", file], capture_output=True, text=True)
-        assert answer.returncode == 0, answer.stderr
+    promtool(programs, "check", "config", file)
 
 
 def test_the_api_gets_its_model_and_features_from_the_home(home: Home) -> None:
