@@ -83,7 +83,7 @@ MODEL_VERSION: Final = 1
 # What is not there yet may come; a look costs milliseconds.
 RETRY_SECONDS: Final = 2.0
 # How often database and MLflow are looked at, and how long one look may take.
-CHECK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 2
 # A look that hangs says nothing good: after this long without an answer the gauge falls.
 STALE_SECONDS: Final = 8.0
