@@ -210,9 +210,7 @@ def read_report(name: str, text: str, folder: Path, cpu: float) -> dict | None:
 
 def measure(name: str, rate: float, seconds: float, stall_at: int, folder: Path) -> dict | None:
     """One run of one sender against a fresh server."""
-    server = subprocess.Popen(
-        [sys.executable, __file__, "--serve", str(stall_at)], stdout=subprocess.PIPE, text=True
-    )
+    server = subprocess.Popen([sys.executable, __file__, "--serve", str(stall_at)], stdout=subprocess.PIPE, text=True)
     try:
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         if name in TOOLS:

@@ -18,7 +18,9 @@ def registry():
     counter.labels("/predict", "200").inc(7)
     counter.labels("/predict", "404").inc(2)
     counter.labels("/health", "200").inc(50)
-    Gauge("odd", "labels that need escapes", ["a"], registry=made).labels('back\\slash "quote" new\nline {x} # y,').set(math.nan)
+    Gauge("odd", "labels that need escapes", ["a"], registry=made).labels('back\\slash "quote" new\nline {x} # y,').set(
+        math.nan
+    )
     histogram = Histogram("latency_seconds", "latency", ["endpoint"], registry=made)
     for value in (0.004, 0.03, 0.03, 0.2):
         histogram.labels("/predict").observe(value)
@@ -63,7 +65,10 @@ def test_a_counter_that_is_not_exposed_is_unknown_and_not_zero():
         ('a { b = "c" , d="e", } 1e3', [Sample("a", (("b", "c"), ("d", "e")), 1000.0)]),
         ('a{b="}"} 2', [Sample("a", (("b", "}"),), 2.0)]),
         ('a{b="x\u2028y"} 2', [Sample("a", (("b", "x\u2028y"),), 2.0)]),
-        ('good 1\na{b="c} 2\na{b 3\na b c d\n{} 1\na 1_000\na 0x10\na\nab"1\na{b="c" d="e"} 1', [Sample("good", (), 1.0)]),
+        (
+            'good 1\na{b="c} 2\na{b 3\na b c d\n{} 1\na 1_000\na 0x10\na\nab"1\na{b="c" d="e"} 1',
+            [Sample("good", (), 1.0)],
+        ),
         ('good 1\na{b="torn', [Sample("good", (), 1.0)]),
         ("# HELP a b\n# TYPE a counter\n\r\n", []),
         ("", []),
@@ -73,7 +78,9 @@ def test_lines_are_read_or_left_out(line, expected):
     assert parse(line) == expected
 
 
-@pytest.mark.parametrize("text", [b"<html><body>login</body></html>", b"\xff\xfe\x00", '{"json": 1}', "not a metric at all"])
+@pytest.mark.parametrize(
+    "text", [b"<html><body>login</body></html>", b"\xff\xfe\x00", '{"json": 1}', "not a metric at all"]
+)
 def test_a_text_without_one_valid_line_is_an_error_in_words(text):
     with pytest.raises(BadAnswer) as caught:
         parse(text)
@@ -102,7 +109,13 @@ def test_no_text_brings_anything_but_samples_or_our_errors(text):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.dictionaries(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True).filter(lambda n: not n.startswith("__")), st.text(alphabet=st.characters(codec="utf-8"), max_size=20), max_size=4))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True).filter(lambda n: not n.startswith("__")),
+        st.text(alphabet=st.characters(codec="utf-8"), max_size=20),
+        max_size=4,
+    )
+)
 def test_any_label_values_survive_being_written_and_read(labels):
     made = CollectorRegistry()
     gauge = Gauge("g", "h", list(labels), registry=made)
@@ -139,7 +152,10 @@ def test_a_restart_of_the_service_makes_the_difference_unknown(before, after):
 
 def test_a_histogram_moves_by_the_observations_in_between():
     before = 'l_bucket{e="a",le="0.1"} 1\nl_bucket{e="a",le="+Inf"} 2\n'
-    after = before.replace(" 1\n", " 5\n").replace(" 2\n", " 9\n") + 'l_bucket{e="b",le="0.1"} 1\nl_bucket{e="b",le="+Inf"} 1\nl_bucket{e="/health",le="+Inf"} 99\n'
+    after = (
+        before.replace(" 1\n", " 5\n").replace(" 2\n", " 9\n")
+        + 'l_bucket{e="b",le="0.1"} 1\nl_bucket{e="b",le="+Inf"} 1\nl_bucket{e="/health",le="+Inf"} 99\n'
+    )
     moved = histogram_difference(parse(before), parse(after), "l", {"e": ["/health"]})
     assert moved == [Bucket(0.1, 5), Bucket(math.inf, 8)]
 

@@ -18,8 +18,8 @@ from app import jobs
 from app.config import Settings
 from app.errors import HostUnavailable, JobError, LedgerError
 from app.jobs import place
-from app.processes import Owner, myself, start_of
 from app.ledger import Ledger, State
+from app.processes import Owner, myself, start_of
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

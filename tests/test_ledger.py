@@ -16,8 +16,8 @@ from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress
-from app.processes import Owner, myself
 from app.ledger import GONE, LATEST, Ledger, Run, State
+from app.processes import Owner, myself
 
 ROOT = Path(__file__).parent.parent
 

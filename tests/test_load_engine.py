@@ -45,7 +45,11 @@ def consistent(tally):
     assert tally.answered == sum(tally.by_status.values())
     assert tally.answered <= tally.reached <= tally.sent <= tally.planned
     rows = tally.timeline.rows()
-    assert [sum(getattr(row, name) for row in rows) for name in ("sent", "ok", "failed")] == [tally.sent, tally.ok, tally.failed]
+    assert [sum(getattr(row, name) for row in rows) for name in ("sent", "ok", "failed")] == [
+        tally.sent,
+        tally.ok,
+        tally.failed,
+    ]
 
 
 def test_every_request_of_a_plan_arrives_once_over_kept_connections():
@@ -170,14 +174,18 @@ async def closes_silently_afterwards(call):
     call.close = True
 
 
-@pytest.mark.parametrize("behaviour", [good, chunked, until_close, http_1_0, closes_after_each, goes_on_first, byte_by_byte, no_content])
+@pytest.mark.parametrize(
+    "behaviour", [good, chunked, until_close, http_1_0, closes_after_each, goes_on_first, byte_by_byte, no_content]
+)
 def test_every_way_to_end_an_answer_is_an_answer(behaviour):
     with Service(behaviour) as service:
         tally = drive(service.url, count=20, pause=0.0)
         assert (tally.ok, tally.errors, service.calls) == (20, {}, 20)
 
 
-@pytest.mark.parametrize(("behaviour", "cause", "status"), [(five_hundred, "HTTP 500", 500), (redirects, "HTTP 302", 302)])
+@pytest.mark.parametrize(
+    ("behaviour", "cause", "status"), [(five_hundred, "HTTP 500", 500), (redirects, "HTTP 302", 302)]
+)
 def test_another_status_is_answered_and_failed_and_no_redirect_is_followed(behaviour, cause, status):
     with Service(behaviour) as service:
         tally = drive(service.url, count=20, duration=0.2)
@@ -196,7 +204,9 @@ async def html_only(call):
 
 
 async def resets(call):
-    call.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    call.writer.transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0"
+    )
     call.writer.transport.abort()
     call.close = True
 
@@ -426,7 +436,14 @@ def test_credentials_go_with_every_request(credentials, header):
     with Service(notes) as service:
         tally = drive(service.url, credentials=credentials, count=3, pause=0)
         assert (tally.ok, seen) == (3, [header] * 3)
-    assert "secret" not in repr(engine.target(check_address(service.url), SYSTEM, payload.make(Plan.from_args({"count": 1}, SYSTEM), None, SYSTEM), credentials))
+    assert "secret" not in repr(
+        engine.target(
+            check_address(service.url),
+            SYSTEM,
+            payload.make(Plan.from_args({"count": 1}, SYSTEM), None, SYSTEM),
+            credentials,
+        )
+    )
 
 
 def test_a_get_request_has_no_body_and_keeps_the_base_path():
@@ -441,8 +458,26 @@ def test_a_get_request_has_no_body_and_keeps_the_base_path():
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-               "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1,DNS:localhost",
+    ]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
@@ -466,7 +501,13 @@ def test_the_address_that_answers_is_used_of_several():
     with Service() as service:
         plan = Plan.from_args({"count": 5, "pause": 0}, SYSTEM)
         payloads = payload.make(plan, None, SYSTEM)
-        where = engine.Target(("127.0.0.2", "127.0.0.1"), service.port, "localhost", None, engine.target(check_address(service.url), SYSTEM, payloads, None).requests)
+        where = engine.Target(
+            ("127.0.0.2", "127.0.0.1"),
+            service.port,
+            "localhost",
+            None,
+            engine.target(check_address(service.url), SYSTEM, payloads, None).requests,
+        )
         tally = engine.drive(plan, payloads, where, stop=threading.Event())
         assert tally.ok == 5
 

@@ -30,7 +30,11 @@ def bodies(of, settings=None, **args):
 def test_a_placeholder_is_replaced_by_a_value_of_its_own_type():
     of = system(
         {"a": "$word", "deep": [{"b": "$number"}, "$flag"], "c": "plain", "d": 3, "price": "$$word", "cost": "5 $"},
-        {"word": field(from_="list", values=["x"]), "number": field(from_="list", values=[7]), "flag": field(from_="list", values=[True])},
+        {
+            "word": field(from_="list", values=["x"]),
+            "number": field(from_="list", values=[7]),
+            "flag": field(from_="list", values=[True]),
+        },
     )
     assert bodies(of)[0] == {"a": "x", "deep": [{"b": 7}, True], "c": "plain", "d": 3, "price": "$word", "cost": "5 $"}
 
@@ -160,7 +164,14 @@ def months(tmp_path):
         made.execute("create table entities (user_id text, as_of text)")
         rows = [(f"{month}-{i}", month) for month in ("2024-01-31", "2024-02-29") for i in range(5)]
         made.executemany("insert into entities values (?, ?)", rows)
-    return Drift(source="feast", repo="r", database=f"sqlite:///{path}", entities="entities", features=("f:x",), identifier="user_id")
+    return Drift(
+        source="feast",
+        repo="r",
+        database=f"sqlite:///{path}",
+        entities="entities",
+        features=("f:x",),
+        identifier="user_id",
+    )
 
 
 def test_identifiers_come_from_the_period_of_the_plan_or_the_newest(months, settings):

@@ -67,7 +67,11 @@ def test_a_spike_is_ten_times_its_base_in_the_middle():
 
 
 def test_the_preview_adds_up_to_the_plan():
-    for args in ({"count": 77, "duration": 3}, {"shape": "ramp", "rate": 30, "duration": 7}, {"shape": "spike", "rate": 30, "duration": 7}):
+    for args in (
+        {"count": 77, "duration": 3},
+        {"shape": "ramp", "rate": 30, "duration": 7},
+        {"shape": "spike", "rate": 30, "duration": 7},
+    ):
         found = made(**args)
         shown = preview(found, 40)
         assert len(shown.seconds) == 40
@@ -144,7 +148,14 @@ def test_every_preset_is_allowed_by_its_system(top):
         assert Plan.from_args(preset.args, slow).requests > 0
 
 
-numbers = st.one_of(st.none(), st.booleans(), st.integers(-10, 10**7), st.floats(), st.text(max_size=3), st.lists(st.integers(), max_size=1))
+numbers = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-10, 10**7),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.integers(), max_size=1),
+)
 
 
 @settings(max_examples=300, deadline=None)

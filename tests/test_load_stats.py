@@ -44,7 +44,14 @@ def test_the_middle_of_a_bucket_is_within_half_a_percent_of_any_value_in_it(micr
 
 def test_count_mean_smallest_and_largest_are_exact():
     made = filled([0.001, 0.002, 0.009])
-    assert made.summary() == {"count": 3, "mean": 0.004, "p50": pytest.approx(0.002, rel=0.01), "p95": 0.009, "p99": 0.009, "max": 0.009}
+    assert made.summary() == {
+        "count": 3,
+        "mean": 0.004,
+        "p50": pytest.approx(0.002, rel=0.01),
+        "p95": 0.009,
+        "p99": 0.009,
+        "max": 0.009,
+    }
 
 
 def test_nothing_recorded_is_unknown_and_not_zero():
@@ -71,7 +78,15 @@ def test_a_histogram_survives_json():
     assert Histogram.from_dict(Histogram().to_dict()).summary() == Histogram().summary()
 
 
-@pytest.mark.parametrize("raw", [{}, {"sub_bits": 3}, Histogram().to_dict() | {"buckets": [[9_999_999, 1]]}, Histogram().to_dict() | {"buckets": 4}])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"sub_bits": 3},
+        Histogram().to_dict() | {"buckets": [[9_999_999, 1]]},
+        Histogram().to_dict() | {"buckets": 4},
+    ],
+)
 def test_a_damaged_histogram_is_refused(raw):
     with pytest.raises(ValueError):
         Histogram.from_dict(raw)
@@ -93,7 +108,12 @@ def test_the_timeline_has_a_row_for_every_second_and_gaps_are_zeros():
     line.ended(0.2, ok=True, response=0.1)
     line.sent(3.5)
     line.ended(3.9, ok=False, response=None)
-    assert [(row.t, row.sent, row.ok, row.failed) for row in line.rows()] == [(0, 1, 1, 0), (1, 0, 0, 0), (2, 0, 0, 0), (3, 1, 0, 1)]
+    assert [(row.t, row.sent, row.ok, row.failed) for row in line.rows()] == [
+        (0, 1, 1, 0),
+        (1, 0, 0, 0),
+        (2, 0, 0, 0),
+        (3, 1, 0, 1),
+    ]
     assert [row.p95 for row in line.rows()] == [0.1, None, None, None]
     assert [row.t for row in line.rows(2)] == [2, 3]
 

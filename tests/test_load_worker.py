@@ -76,7 +76,13 @@ def prometheus(service, *, every=0.3, broken=False):
             if broken:
                 body = b"<html>login</html>"
             elif parts.path == "/api/v1/targets":
-                row = {"labels": {"job": "api"}, "health": "up", "scrapeUrl": service.url, "scrapeInterval": "500ms", "scrapeTimeout": "1s"}
+                row = {
+                    "labels": {"job": "api"},
+                    "health": "up",
+                    "scrapeUrl": service.url,
+                    "scrapeInterval": "500ms",
+                    "scrapeTimeout": "1s",
+                }
                 body = json.dumps({"status": "success", "data": {"activeTargets": [row]}}).encode()
             else:
                 query = parse_qs(parts.query)["query"][0]
@@ -176,13 +182,22 @@ def test_progress_goes_from_preparing_over_sending_to_settling(home, monkeypatch
     with Service(api.predict, metrics=api.metrics) as service:
         todo = job(home, service.url, {"count": 50, "duration": 1})
         real = Job.progress
-        monkeypatch.setattr(Job, "progress", lambda self, stage, *args, **detail: (stages.append((stage, args, detail)), real(self, stage, *args, **detail))[1])
+        monkeypatch.setattr(
+            Job,
+            "progress",
+            lambda self, stage, *args, **detail: (
+                stages.append((stage, args, detail)),
+                real(self, stage, *args, **detail),
+            )[1],
+        )
         worker.run(todo)
     assert [stage for stage, _, _ in stages][:2] == ["preparing", "sending"]
     assert stages[-1][0] == "settling"
     assert stages[-1][1] == (50, 50)
     sending = [detail for stage, _, detail in stages if stage == "sending"][-1]
-    assert {"asked_rate", "achieved_rate", "sent", "ok", "failed", "in_flight", "p95", "timeline", "plan"} <= set(sending)
+    assert {"asked_rate", "achieved_rate", "sent", "ok", "failed", "in_flight", "p95", "timeline", "plan"} <= set(
+        sending
+    )
     on_disk = json.loads((todo.directory / "progress.json").read_text())
     assert on_disk["detail"]["ok"] == 50
 
@@ -284,7 +299,9 @@ def test_a_counter_that_moves_too_far_is_explained_by_others(home):
         worker.run(todo)
     found = result.read(todo.directory)
     assert found.counted.delta == 20
-    assert found.remark == "the service counted 10 more than reached it from this run: another client sends requests too"
+    assert (
+        found.remark == "the service counted 10 more than reached it from this run: another client sends requests too"
+    )
     assert "The service counted 10 more" in found.sentence
 
 
@@ -295,7 +312,16 @@ def test_background_traffic_is_named_as_the_reason(home):
     with Service(api.predict, metrics=api.metrics) as service:
         todo = job(home, service.url, {"count": 10, "duration": 0.2})
         with Ledger(todo.settings.ledger_url) as ledger:
-            ledger.add(Run(id="20240229T140000Z-aaaaaa", kind="load", system="fake", key="load:fake:background", state=State.RUNNING, created=time.time()))
+            ledger.add(
+                Run(
+                    id="20240229T140000Z-aaaaaa",
+                    kind="load",
+                    system="fake",
+                    key="load:fake:background",
+                    state=State.RUNNING,
+                    created=time.time(),
+                )
+            )
         worker.run(todo)
     assert "background traffic went on as well" in result.read(todo.directory).remark
 
@@ -307,7 +333,10 @@ def test_a_restart_of_the_service_makes_both_counts_unknown(home):
     async def restarts(call):
         await (first if call.number < 5 else second).predict(call)
 
-    with Service(restarts, metrics=lambda service: (first if service.calls < 5 else second).metrics(service)) as service, prometheus(service) as (url, _):
+    with (
+        Service(restarts, metrics=lambda service: (first if service.calls < 5 else second).metrics(service)) as service,
+        prometheus(service) as (url, _),
+    ):
         todo = job(home, service.url, {"count": 10, "duration": 0.2}, prometheus=url)
         worker.run(todo)
     found = result.read(todo.directory)
@@ -351,7 +380,12 @@ print(json.dumps([outcome.state, outcome.reason]))
     root = Path(__file__).resolve().parents[1]
     with Service(api.predict, metrics=api.metrics) as service:
         todo = job(home, service.url, {})
-        process = subprocess.Popen([sys.executable, "-c", code, str(root), RUN], env=dict(todo.settings.environ), stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(root), RUN],
+            env=dict(todo.settings.environ),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             until = time.monotonic() + 20
             while service.calls < 20 and time.monotonic() < until:
@@ -373,8 +407,16 @@ print(json.dumps([outcome.state, outcome.reason]))
         ({"system": "other"}, ConfigError, "no system called 'other'"),
         ({"args": {"rate": 9999, "duration": 5}}, PlanError, "allows 500"),
         ({"toml": TOML.replace('url = "{url}"', "# {url}")}, Unreachable, "has no address"),
-        ({"toml": TOML.replace('url = "{url}"', 'url = "http://203.0.113.5:80" # {url}')}, AddressRefused, "not an address that configuration allows"),
-        ({"toml": TOML.replace("[prometheus]", 'auth = "bearer"\nsecret = "NO_SUCH_TOKEN"\n[prometheus]')}, ConfigError, "NO_SUCH_TOKEN is not set"),
+        (
+            {"toml": TOML.replace('url = "{url}"', 'url = "http://203.0.113.5:80" # {url}')},
+            AddressRefused,
+            "not an address that configuration allows",
+        ),
+        (
+            {"toml": TOML.replace("[prometheus]", 'auth = "bearer"\nsecret = "NO_SUCH_TOKEN"\n[prometheus]')},
+            ConfigError,
+            "NO_SUCH_TOKEN is not set",
+        ),
         ({"toml": TOML + 'engine = "locust"\n'}, PlanError, "locust"),
         ({"toml": TOML + "colour = 1\n"}, ConfigError, "unknown key load.colour"),
     ],
@@ -427,28 +469,66 @@ def test_a_missing_or_damaged_result_is_said(home, tmp_path):
 
 def sample(**changes):
     tally = Tally(Timeline(1), planned=3000)
-    base = Result(run=RUN, system="fake", plan={}, started=0, finished=0, asked_rate=1, achieved_rate=1, **result.measured(tally))
+    base = Result(
+        run=RUN, system="fake", plan={}, started=0, finished=0, asked_rate=1, achieved_rate=1, **result.measured(tally)
+    )
     from dataclasses import replace
 
     return replace(base, **changes)
 
 
-FULL = {"sent": 3000, "answered": 3000, "ok": 3000, "not_sent": 0, "counted": Counted("c", 0, 3000, 3000), "prometheus": Seen(3000), "response": {"p95": 0.031}, "server_p95": ServerP95(0.025, 0.05)}
+FULL = {
+    "sent": 3000,
+    "answered": 3000,
+    "ok": 3000,
+    "not_sent": 0,
+    "counted": Counted("c", 0, 3000, 3000),
+    "prometheus": Seen(3000),
+    "response": {"p95": 0.031},
+    "server_p95": ServerP95(0.025, 0.05),
+}
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 between 25 and 50 ms."),
-        ({"server_p95": ServerP95(0.75, 1.0)}, "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 between 750 ms and 1 s."),
-        ({"server_p95": ServerP95(10.0, None)}, "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 above 10 s."),
-        ({"server_p95": ServerP95(0.0, 0.005)}, "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 at most 5 ms."),
         (
-            {"failed": 3, "answered": 2998, "errors": {"HTTP 500": 1, "connection reset": 2}, "prometheus": Seen(None, "nobody asked")},
+            {},
+            "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 between 25 and 50 ms.",
+        ),
+        (
+            {"server_p95": ServerP95(0.75, 1.0)},
+            "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 between 750 ms and 1 s.",
+        ),
+        (
+            {"server_p95": ServerP95(10.0, None)},
+            "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 above 10 s.",
+        ),
+        (
+            {"server_p95": ServerP95(0.0, 0.005)},
+            "3,000 sent, 3,000 answered, counter +3,000, Prometheus +3,000. Client p95 31 ms; server p95 at most 5 ms.",
+        ),
+        (
+            {
+                "failed": 3,
+                "answered": 2998,
+                "errors": {"HTTP 500": 1, "connection reset": 2},
+                "prometheus": Seen(None, "nobody asked"),
+            },
             "3,000 sent, 2,998 answered, counter +3,000, Prometheus unknown (nobody asked). 3 failed: 2 × connection reset, 1 × HTTP 500. Client p95 31 ms; server p95 between 25 and 50 ms.",
         ),
         (
-            {"sent": 0, "answered": 0, "not_sent": 3000, "cancelled": True, "seconds": 1.5, "counted": Counted("c", 5, 5, 0), "prometheus": Seen(0), "response": {"p95": None}, "server_p95": ServerP95(reason="no histogram")},
+            {
+                "sent": 0,
+                "answered": 0,
+                "not_sent": 3000,
+                "cancelled": True,
+                "seconds": 1.5,
+                "counted": Counted("c", 5, 5, 0),
+                "prometheus": Seen(0),
+                "response": {"p95": None},
+                "server_p95": ServerP95(reason="no histogram"),
+            },
             "0 sent, 0 answered, counter +0, Prometheus +0. 3,000 of the plan were not sent. Stopped on request after 1.5 s. Client p95 unknown (no answer); server p95 unknown (no histogram).",
         ),
     ],
@@ -467,7 +547,13 @@ def test_a_counter_of_successes_only_is_recognised():
 
 def test_a_request_that_timed_out_may_or_may_not_have_been_counted():
     tally = Tally(Timeline(1), planned=10, sent=10, reached=9, answered=6, ok=6)
-    assert [counting.remark(tally, Counted("c", 0, delta, delta), []) == "" for delta in (5, 6, 8, 9, 10)] == [False, True, True, True, False]
+    assert [counting.remark(tally, Counted("c", 0, delta, delta), []) == "" for delta in (5, 6, 8, 9, 10)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_metrics_and_health_are_left_out_on_both_sides(home):

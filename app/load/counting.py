@@ -246,5 +246,3 @@ def remark(tally: Tally, counted: Counted, others: Sequence[str]) -> str:
 def _clause(error: VigieError) -> str:
     """An error as part of a sentence."""
     return str(error).rstrip(".")
-
-

@@ -225,5 +225,3 @@ def _usable(values: Sequence[Any], where: str) -> list[Any]:
         message = f"{where} gave no value to send."
         raise SourceUnavailable(message, hint="Choose another period, or check the data.")
     return good
-
-
