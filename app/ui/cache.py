@@ -7,9 +7,9 @@ answer; nothing here is older than its lifetime, and what failed is not kept lon
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -18,7 +18,7 @@ from app import periods as data
 from app.charts import Clock, Context, Mark, ask, kpis
 from app.config import Address, Panel, Settings, StackState, System, Systems, address, load_systems, read_state
 from app.config import want as ask_stack
-from app.errors import VigieError
+from app.errors import DeadlineExceeded, VigieError
 from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
 from app.prometheus.targets import of_system
@@ -44,6 +44,10 @@ MAX_MARKS: Final = 60
 LONGEST_RUN: Final = 1000.0
 # Panels are asked for at the same time, so that a slow one does not hold up the rest; Prometheus runs four at once.
 ASK_AT_ONCE: Final = 4
+# A server that let a cheap question wait for its whole deadline is left alone for this long: a page of many
+# questions then waits once, not once for each.
+SILENT_SECONDS: Final = 8.0
+Found = TypeVar("Found")
 
 
 @st.cache_resource
@@ -68,9 +72,28 @@ def where(system: System | None, service: str) -> Address:
     return address(settings(), system, service)
 
 
+@st.cache_resource
+def _silent() -> dict[str, tuple[float, DeadlineExceeded]]:
+    """The servers that hang, by address: when that was found (monotonic seconds), and how."""
+    return {}
+
+
 def prometheus(system: System) -> Prometheus:
-    """A client for this system's Prometheus. Raises EgressError when its address is not known."""
+    """A client for this system's Prometheus. Raises EgressError when its address is not known, or it hangs."""
+    found = _silent().get(where(system, "prometheus").url or "")
+    if found is not None and time.monotonic() - found[0] < SILENT_SECONDS:
+        raise found[1].with_traceback(None)
     return connect(settings(), system)
+
+
+def _cheaply(system: System, question: Callable[[Prometheus], Found]) -> Found:
+    """Ask what any server answers at once; one that does not is remembered as hanging."""
+    client = prometheus(system)
+    try:
+        return question(client)
+    except DeadlineExceeded as error:
+        _silent()[where(system, "prometheus").url or ""] = (time.monotonic(), error)
+        raise
 
 
 @st.cache_data(ttl=VERSION_TTL, show_spinner=False)
@@ -79,7 +102,7 @@ def _version(system_id: str) -> tuple[str, str, float, VigieError | None]:
     system = systems().by_id[system_id]
     url = where(system, "prometheus").url or ""
     try:
-        return prometheus(system).build(), url, time.time(), None
+        return _cheaply(system, Prometheus.build), url, time.time(), None
     except VigieError as error:
         return "", url, time.time(), error
 
@@ -104,7 +127,7 @@ def connection_line(system: System) -> str:
 def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
     """Every target the Prometheus of this system knows, or why it cannot say."""
     try:
-        return prometheus(systems().by_id[system_id]).targets(), None
+        return _cheaply(systems().by_id[system_id], Prometheus.targets), None
     except VigieError as error:
         return [], error
 

@@ -263,13 +263,13 @@ def services(system: System, now: Now) -> None:
     rows: list[tuple[str, str, str, str, str]] = []
     for label, service in (("API", "api"), ("Prometheus", "prometheus")):
         found = cache.where(system, service)
-        error = now.targets_error if service == "prometheus" else None
-        state = "does not answer" if error is not None and found.url else found.state
-        if found.origin in ("environment", "system file"):
-            reached = (
-                cache.probe(found.url + (system.api.health if service == "api" else "/-/healthy")) if found.url else ""
-            )
-            state = "up" if reached is None else "down"
+        state = found.state
+        if service == "prometheus" and now.targets_error is not None and found.url:
+            # Whatever answers at this address, it is not the Prometheus we need.
+            state = "does not answer"
+        elif found.origin in ("environment", "system file") and found.url:
+            healthy = system.api.health if service == "api" else "/-/healthy"
+            state = "up" if cache.probe(found.url + healthy) is None else "down"
         rows.append((label, state, found.url or "", found.reason, found.origin))
     known = {system.id, "prometheus"}
     for name, row in cache.stack().services.items():
