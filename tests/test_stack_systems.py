@@ -1,0 +1,158 @@
+"""All three systems under the real command line: asked for while it runs, scraped by a real Prometheus, gone with it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.config import Settings, load_systems, want
+from stack import apis, process, state
+from stack.places import ROOT, Home
+from stack.state import State
+
+# Three sample worlds are made and two models trained on a machine that may be busy; nothing is asserted about speed.
+PATIENCE = 170.0
+SYSTEMS = ("streamflow", "diabetes", "f1pa")
+
+
+def wait_until(there: Callable[[], bool], words: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not there():
+        assert time.monotonic() < deadline, words()
+        time.sleep(0.05)
+
+
+class Running:
+    """One `python -m stack up` on a home of its own, and what it shows."""
+
+    def __init__(self, home: Home, programs: dict[str, str]) -> None:
+        self.home = home
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("VIGIE_", "PROMETHEUS_URL"))}
+        self.environ = {**clean, **programs, "VIGIE_HOME": str(home.path), "HOME": str(home.path)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "stack", "up", "--systems", "diabetes"], cwd=ROOT, env=self.environ
+        )
+        # Reasons of each service in the order in which they were seen.
+        self.seen: dict[str, list[str]] = {}
+
+    def state_of(self, name: str) -> State | None:
+        snapshot = state.read(self.home)
+        shown = snapshot.services.get(name) if snapshot.live else None
+        if shown is not None and shown.reason not in self.seen.setdefault(name, []):
+            self.seen[name].append(shown.reason)
+        return shown.state if shown else None
+
+    def url(self, name: str) -> str:
+        url = state.read(self.home).services[name].url
+        assert url is not None
+        return url
+
+    def wait_up(self, *names: str) -> None:
+        wait_until(lambda: {self.state_of(name) for name in names} == {State.UP}, self.words)
+
+    def words(self) -> str:
+        logs = "".join(
+            f"\n--- {log.name}\n{log.read_text(errors='replace')[-800:]}" for log in self.home.logs.glob("*")
+        )
+        return f"{state.read(self.home).services}{logs}"
+
+    def processes(self) -> set[int]:
+        return {self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))}
+
+    def health(self) -> dict[str, str]:
+        targets = ask(f"{self.url('prometheus')}/api/v1/targets")["data"]["activeTargets"]
+        return {target["labels"]["job"]: target["health"] for target in targets}
+
+
+def ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def running(tmp_path: Path, stack_binaries: dict[str, str]) -> Iterator[Running]:
+    home = Home(tmp_path / "home")
+    home.make()
+    it = Running(home, stack_binaries)
+    yield it
+    it.process.kill()
+    it.process.wait()
+
+
+def test_systems_are_started_when_they_are_picked_and_all_are_scraped(running: Running) -> None:
+    settings = Settings.from_env({**running.environ})
+    systems = load_systems(settings).by_id
+    running.wait_up("prometheus", "diabetes")
+    assert set(state.read(running.home).services) == {"prometheus", "node_exporter", "diabetes"}
+
+    # As the console does when a reader picks them, one after the other and one of them twice.
+    assert want(settings, systems["f1pa"])
+    assert not want(settings, systems["f1pa"])
+    assert not want(settings, systems["diabetes"])
+    wait_until(lambda: running.state_of("f1pa") is State.STARTING, running.words)
+    assert want(settings, systems["streamflow"])
+    running.wait_up(*SYSTEMS)
+
+    making = [reason for reason in running.seen["f1pa"] if reason.startswith("making the sample data")]
+    assert making, running.seen
+    jobs = {apis.APIS[system].job for system in SYSTEMS}
+    wait_until(lambda: {running.health().get(job) for job in jobs} == {"up"}, running.health)
+    with (running.home.log("stack")).open() as log:
+        assert sum("f1pa: asked for" in line for line in log) == 1
+    # An answer of the real service, behind its generated password.
+    assert (running.home.path / "f1pa" / "password").stat().st_mode & 0o077 == 0
+    assert ask(f"{running.url('diabetes')}/health")
+
+    pids = running.processes()
+    assert len(pids) == 6
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(PATIENCE) == 4
+    wait_until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_of_an_api_that_was_being_made(running: Running, number: signal.Signals) -> None:
+    wait_until(lambda: running.state_of("diabetes") is State.STARTING, running.words)
+    wait_until((running.home.path / ".world.lock").exists, running.words)
+    pids = running.processes()
+
+    running.process.send_signal(number)
+    running.process.wait(PATIENCE)
+
+    wait_until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+
+
+def test_an_api_whose_port_is_taken_moves_and_is_scraped_where_it_is(
+    tmp_path: Path, stack_binaries: dict[str, str]
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    with socket.socket() as squatter:
+        try:
+            squatter.bind(("127.0.0.1", apis.APIS["diabetes"].port))
+            squatter.listen()
+        except OSError:
+            # Somebody else has it already: as good.
+            pass
+        it = Running(home, stack_binaries)
+        try:
+            it.wait_up("prometheus", "diabetes")
+            port = int(re.findall(r"\d+$", it.url("diabetes"))[0])
+            assert port != apis.APIS["diabetes"].port
+            wait_until(lambda: it.health().get("fastapi") == "up", it.health)
+            targets = json.loads((home.stack / "targets" / "fastapi.json").read_text())
+            assert targets == [{"targets": [f"127.0.0.1:{port}"]}]
+        finally:
+            it.process.terminate()
+            it.process.wait(PATIENCE)
