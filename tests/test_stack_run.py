@@ -13,14 +13,15 @@ import sys
 import threading
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stack import apt, environment, launch, places, process, state
+from stack import apis, apt, environment, launch, places, process, state, wanted
 from stack.__main__ import objection
-from stack.errors import EnvironmentFailed, PortTaken
+from stack.errors import EnvironmentFailed, PortTaken, StackError
 from stack.places import ROOT, Home
 
 PATIENCE = 60.0
@@ -320,11 +321,12 @@ assert sys.argv[1:5] == ["-m", "streamlit", "run", "streamlit_app.py"], sys.argv
 port = int(sys.argv[sys.argv.index("--server.port") + 1])
 assert sys.argv[sys.argv.index("--server.address") + 1] == "127.0.0.1"
 home = hashlib.sha256(os.environ["VIGIE_HOME"].encode()).hexdigest()[:16]
+said = {"service": "vigie", "home": home, "pid": os.getpid(), "start": os.environ.get("VIGIE_START")}
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps({"service": "vigie", "home": home, "pid": os.getpid()}).encode())
+        self.wfile.write(json.dumps(said).encode())
     def log_message(self, *_):
         pass
 time.sleep(1.0)
@@ -380,6 +382,35 @@ def test_of_two_runs_at_once_one_becomes_the_console_and_the_other_prints_its_ad
             run.wait()
 
 
+def test_the_systems_of_run_reach_the_console_and_a_second_run_asks_for_its_own(whole_checkout: Path) -> None:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("VIGIE_")}
+    command = [sys.executable, "-u", "-m", "stack", "run"]
+    console = subprocess.Popen(
+        [*command, "--systems", "none"], cwd=whole_checkout, env=environ, stdout=subprocess.PIPE, text=True
+    )
+    home = Home(whole_checkout / "var")
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while (port := launch.find_ours(home)) is None:
+            assert console.poll() is None
+            assert time.monotonic() < deadline, "the console does not answer"
+            time.sleep(0.05)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert json.load(answer)["start"] == "none"
+
+        plain = subprocess.run(command, cwd=whole_checkout, env=environ, check=True, capture_output=True, text=True)
+        assert "asked" not in plain.stdout
+        asking = [*command, "--systems", "f1pa,diabetes"]
+        second = subprocess.run(asking, cwd=whole_checkout, env=environ, check=True, capture_output=True, text=True)
+        assert second.stdout.splitlines()[-1].startswith("asked it for diabetes, f1pa;")
+        asked = {file.name: json.loads(file.read_text()) for file in wanted.folder(home).iterdir()}
+        who = {"pid": console.pid, "started": process.started(console.pid)}
+        assert asked == {"diabetes": who, "f1pa": who}
+    finally:
+        console.kill()
+        console.communicate()
+
+
 def test_a_home_is_readable_by_its_owner_alone_and_has_the_id_of_the_contract(tmp_path: Path) -> None:
     home = Home.from_environ({"VIGIE_HOME": str(tmp_path / "new")})
     home.make()
@@ -432,10 +463,50 @@ def test_a_home_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> No
     assert "VIGIE_HOME" in answer.stderr
 
 
-def test_an_api_that_does_not_exist_is_a_usage_error(home: Home) -> None:
-    answer = stack(home, "up", "--systems", "netflix")
-    assert answer.returncode == 2
-    assert "streamflow" in answer.stderr
+@pytest.mark.parametrize("command", ["up", "run"])
+def test_an_api_that_does_not_exist_is_a_usage_error_wherever_it_is_named(home: Home, command: str) -> None:
+    for answer in (stack(home, command, "--systems", "netflix"), stack(home, command, VIGIE_START="f1pa, netflix")):
+        assert answer.returncode == 2
+        assert answer.stderr.count("\n") == 1
+        assert "'netflix'" in answer.stderr
+        assert "streamflow, diabetes, f1pa" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "systems"),
+    [
+        ("all", ("streamflow", "diabetes", "f1pa")),
+        ("none", ()),
+        ("", ()),
+        ("f1pa", ("f1pa",)),
+        (" diabetes , streamflow,diabetes,", ("streamflow", "diabetes")),
+    ],
+)
+def test_systems_are_named_by_all_none_or_a_list(text: str, systems: tuple[str, ...]) -> None:
+    assert apis.chosen(text) == systems
+
+
+@pytest.mark.parametrize("text", ["all,f1pa", "none,f1pa", "../x", "STREAMFLOW", "streamflow f1pa"])
+def test_what_names_no_system_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match="no such API"):
+        apis.chosen(text)
+
+
+def make(*arguments: str, **environ: str) -> str:
+    """What `make` would run."""
+    answer = subprocess.run(
+        ["make", "-n", *arguments], cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=True
+    )
+    return answer.stdout.strip()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+def test_make_passes_the_systems_on_that_are_given_as_its_argument() -> None:
+    assert make("run") == "python3 -m stack run"
+    assert make("run", "SYSTEMS=all") == "python3 -m stack run --systems 'all'"
+    assert make("run", "SYSTEMS=") == "python3 -m stack run --systems ''"
+    assert make("dev", "SYSTEMS=none") == "python3 -m stack run --watch --systems 'none'"
+    assert make("run", SYSTEMS="of another program") == "python3 -m stack run"
 
 
 def test_status_and_down_without_a_stack_say_so(home: Home) -> None:
