@@ -8,10 +8,10 @@ CHOSEN = $(if $(filter command,$(firstword $(origin SYSTEMS))),--systems '$(SYST
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev stop test check bench clean lock environment
+.PHONY: help run dev stop test check bench clean lock environment env test-compose
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):[^#]*## /  make \1|/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
 
 run:  ## install what is missing, start the console and the services it watches (SYSTEMS=all: every API at once)
 	@$(PYTHON) -m stack run $(CHOSEN)
@@ -34,6 +34,13 @@ check: environment  ## style, types and the import rule
 	$(VENV)/python -m ruff format --check .
 	$(VENV)/python -m mypy
 	$(VENV)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+env:  ## write .env with generated passwords for `docker compose up`; what is there stays
+	@$(PYTHON) -m stack.compose
+
+# Needs Docker with Compose 2.20. Ends what it started; the volumes of its own project go with it.
+test-compose: environment  ## bring the full stack up in containers and look at every service
+	$(VENV)/python -m pytest tests/compose_up.py
 
 bench: environment  ## each claim of speed, both sides measured in one run
 	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python "$$script" || exit 1; done
