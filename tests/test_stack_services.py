@@ -118,6 +118,14 @@ def test_a_real_stack_scrapes_its_jobs_joins_a_second_start_and_stops_when_asked
     assert flags["web.enable-lifecycle"] == "false"
     assert flags["storage.tsdb.path"] == str(home.prometheus)
 
+    def rules() -> dict[str, str]:
+        groups = ask(f"{url}/api/v1/rules")["groups"]
+        return {f"{group['name']} {rule['name']}": rule["health"] for group in groups for rule in group["rules"]}
+
+    committed = yaml.safe_load(services.RULES.read_text())["groups"]
+    wanted = {f"{group['name']} {rule['alert']}" for group in committed for rule in group["rules"]}
+    wait_until(lambda: rules() == dict.fromkeys(wanted, "ok"), rules)
+
     table = command.run("status").stdout
     assert str(url) in table
     assert "prometheus.log" in table
