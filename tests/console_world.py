@@ -263,11 +263,12 @@ def main_text(page: Any) -> str:
     return str(page.locator("[data-testid=stMain]").inner_text())
 
 
-def wait_text(page: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
-    """Wait until the main part of the page holds a match of `pattern`; the match."""
+def wait_text(place: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
+    """Wait until a place (the main part of a page, or any locator) holds a match of `pattern`; the match."""
+    page = getattr(place, "page", place)
     until = time.monotonic() + seconds
     while True:
-        text = main_text(page)
+        text = main_text(page) if place is page else str(place.inner_text())
         match = re.search(pattern, text)
         if match:
             return match
