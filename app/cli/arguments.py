@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.cli import export
 from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
-from app.cli.files import systems_check
+from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
 
 
@@ -63,10 +63,17 @@ def parser() -> argparse.ArgumentParser:
 
     systems = commands.add_parser("systems", help="System files.", description="System files.")
     below = systems.add_subparsers(required=True, metavar="COMMAND")
-    one = below.add_parser("check", help="read system files and say what is wrong with them")
-    one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: every known system file")
+    one = below.add_parser("check", help="read system files, try those named live, and say what is wrong with them")
+    one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="tried live; default: read every known file")
+    one.add_argument("--send", action="store_true", help="send one real prediction to the service of each FILE")
     one.add_argument("--json", action="store_true", help="one JSON object on standard output")
     one.set_defaults(command=systems_check)
+    one = below.add_parser("propose", help="propose a system file from a service's /openapi.json and /metrics")
+    one.add_argument("--url", required=True, help="http://HOST:PORT; beyond this machine named in VIGIE_PROPOSE_HOSTS")
+    one.add_argument("--id", help="the system's id, the name of its file; chosen from the title when not given")
+    one.add_argument("--save", action="store_true", help="keep the file when nothing in it fails")
+    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    one.set_defaults(command=systems_propose)
 
     export.register(commands)
     return top

@@ -1,21 +1,27 @@
-"""System files: what is wrong with them."""
+"""System files: read, tried live, proposed from what a service says about itself."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from typing import TYPE_CHECKING
 
-from app.cli.common import Exit, error_object
+from app.cli.common import Exit, UsageError, error_object
 from app.config import Settings, System, load_system, load_systems
-from app.errors import ConfigError, QueryError, VigieError
-from app.terminal import say_error, say_json
+from app.errors import ConfigError, VigieError
+from app.terminal import plain, say_error, say_json, table
 
-# Placeholder values with which a system file's expressions are tried; any will do.
-TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
+if TYPE_CHECKING:
+    from app.check import Report
+    from app.propose import Proposal
 
 
 def systems_check(settings: Settings, options: argparse.Namespace) -> int:
-    """Read system files; every expression's placeholders and every selector are tried as well."""
+    """Read every system file; those named are also tried live."""
+    from app.check import check, expression_problems
+
+    if options.send and not options.files:
+        raise UsageError("--send needs a FILE.", hint="One real prediction is sent to the service of each file.")
     good: list[System] = []
     broken: list[VigieError] = []
     if options.files:
@@ -32,40 +38,62 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
         broken += problems
         if problems:
             good.remove(system)
+    reports = [check(settings, one, send=options.send) for one in good] if options.files else []
     if options.json:
-        say_json(
-            {
-                "systems": [{"id": one.id, "title": one.title} for one in good],
-                "broken": [error_object(one) for one in broken],
-            }
-        )
+        objects = [{"id": one.id, "title": one.title} for one in good]
+        live = {"checks": [plain(one) | {"failed": one.failed} for one in reports]} if options.files else {}
+        say_json({"systems": objects, "broken": [error_object(one) for one in broken]} | live)
     else:
         for system in good:
             print(f"ok {system.id}: {system.title}, {len(system.panels)} panels, {len(system.alerts)} alerts")
+        for report in reports:
+            _print_report(report)
         for problem in broken:
             say_error(f"error: {problem.text}")
-    return Exit.ERROR if broken else Exit.DONE
+    return Exit.ERROR if broken or any(one.failed for one in reports) else Exit.DONE
 
 
-def expression_problems(system: System) -> list[VigieError]:
-    """What is wrong with the placeholders of a system's expressions and with its selector."""
-    from app.prometheus.promql import fill
-
-    expressions = [(f"panels.{one.id}", text) for one in system.panels for text in _texts(one.expr)]
-    expressions += [(f"alerts.{one.name}", one.expr) for one in system.alerts]
-    expressions += [(f"status.{one.title}", one.expr) for one in system.status]
-    if system.drift is not None and system.drift.expr:
-        expressions.append(("drift", system.drift.expr))
-    found: list[VigieError] = []
-    for place, expr in expressions:
-        try:
-            fill(expr, selector=system.prometheus.selector, **TRIED)
-        except QueryError as error:
-            found.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
-        except ConfigError as error:
-            return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
-    return found
+def _print_report(report: Report) -> None:
+    """The rows as a table, then one sentence."""
+    rows = [[row.outcome.value, row.part, row.name, row.words] for row in report.rows]
+    table(["state", "part", "name", "what was seen"], rows, last_whole=True)
+    print(f"{report.system}: {report.sentence}")
 
 
-def _texts(expr: str | Mapping[str, str]) -> list[str]:
-    return [expr] if isinstance(expr, str) else list(expr.values())
+def systems_propose(settings: Settings, options: argparse.Namespace) -> int:
+    """Propose a system file for the service at an address; with --save try it, then keep it."""
+    from app.check import check
+    from app.propose import propose, read, save
+
+    proposal = propose(settings, options.url, options.id)
+    report = check(settings, read(settings, proposal.id, proposal.toml))
+    # Without a Prometheus, or before it scrapes the service, a file still works in part.
+    wrong = [row for row in report.rows if row.outcome == "ERROR" and row.part != "targets"]
+    saved = save(settings, proposal.id, proposal.toml) if options.save and not wrong else None
+    if options.json:
+        paths = {"path": saved.path, "targets": saved.targets} if saved else {"path": None, "targets": None}
+        say_json({**plain(proposal), "check": plain(report), **paths})
+    else:
+        _print_proposal(proposal, report)
+    if saved:
+        say_error(f"saved {saved.path}")
+        if saved.targets:
+            say_error(f"the embedded Prometheus will scrape it in a few seconds ({saved.targets})")
+    elif options.save:
+        say_error(f"error: not saved: {wrong[0].part} {wrong[0].name}: {wrong[0].words}")
+    return Exit.ERROR if wrong else Exit.DONE
+
+
+def _print_proposal(proposal: Proposal, report: Report) -> None:
+    """The file on standard output, so that `> mine.toml` keeps it; everything else on standard error."""
+    sys.stdout.write(proposal.toml)
+    for one in proposal.findings:
+        hint = f". {one.hint}" if one.hint else ""
+        say_error(f"{one.confidence.value}: {one.part}: {one.text.rstrip('.')}{hint}")
+    for row in report.rows:
+        if row.outcome in ("ERROR", "EMPTY"):
+            say_error(f"{row.outcome.value}: {row.part} {row.name}: {row.words}")
+    say_error(f"{proposal.id}: {report.sentence}")
+    say_error("The job for Prometheus (prometheus.yml):")
+    for line in proposal.job.splitlines():
+        say_error(line)

@@ -1,0 +1,26 @@
+"""A system file proposed from what a service says about itself: `/openapi.json` and `/metrics` of a typed address.
+
+`look` reads the two (and nothing else), `draft` writes the file, `save` keeps it once it has been tried.
+"""
+
+from app.propose.draft import Confidence, Finding, Proposal, Seen, draft, renamed
+from app.propose.look import look, propose, tidy_url
+from app.propose.save import Saved, announce, foreign_addresses, read, save, target_folder
+
+__all__ = [
+    "Confidence",
+    "Finding",
+    "Proposal",
+    "Saved",
+    "Seen",
+    "announce",
+    "draft",
+    "foreign_addresses",
+    "look",
+    "propose",
+    "read",
+    "renamed",
+    "save",
+    "target_folder",
+    "tidy_url",
+]

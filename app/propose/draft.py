@@ -1,0 +1,420 @@
+"""A system file as text, from what was found: each part with its reason, and in words what was not found. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.config.system import SYSTEM_ID
+from app.egress import is_loopback_name
+from app.propose import body as bodies
+from app.propose.measures import Measures, Metric
+from app.propose.writer import assign, comment, key, value
+
+# A service nobody has measured yet: begin low. The file's reader raises it.
+FIRST_MAX_RATE = 50.0
+# p95 from which the proposed alert fires, in seconds: a person waits that long without asking why.
+SLOW = 1.0
+# Share of failures from which the proposed alert fires.
+FAILING = 0.05
+
+
+class Confidence(StrEnum):
+    """How sure a finding is: `sure` by name, type and labels; `likely` by name; `missing`: not found."""
+
+    SURE = "sure"
+    LIKELY = "likely"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part of the file in words: what was found, or what to do where nothing was."""
+
+    part: str
+    text: str
+    confidence: Confidence
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a service says about itself. None: not read, and `reasons` say why by address."""
+
+    url: str
+    document: Mapping[str, Any] | None
+    measures: Measures | None
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A system file as text, its parts in words, and the Prometheus job that scrapes the service."""
+
+    id: str
+    title: str
+    url: str
+    toml: str
+    findings: tuple[Finding, ...]
+    job: str
+    selector: str
+
+
+def system_id(title: str, url: str, taken: Sequence[str] = ()) -> str:
+    """An id from the service's title, or from its port: letters, digits, _ and -; none that is taken."""
+    base = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    base = re.sub(r"_(?:api|service|app)$", "", base)
+    base = base if base and base[0].isalpha() and base != "fastapi" else f"service_{urlsplit(url).port or 'own'}"
+    base = base[:28].rstrip("_-")
+    found = next(name for name in (base, *(f"{base}_{n}" for n in range(2, 1000))) if name not in taken)
+    return found if SYSTEM_ID.fullmatch(found) else "service"
+
+
+def draft(seen: Seen, taken: Sequence[str] = (), scraped_as: str | None = None, name: str | None = None) -> Proposal:
+    """The proposal. `taken` are ids in use, `scraped_as` is the selector of a Prometheus that knows the address."""
+    known = bodies.routes(seen.document) if seen.document is not None else None
+    title = (known.title if known else "") or f"Service on {urlsplit(seen.url).netloc}"
+    chosen = name or system_id(known.title if known else "", seen.url, taken)
+    selector = scraped_as if scraped_as is not None else f'job="{chosen}"'
+    parts = _Parts(seen, known, selector)
+    lines = [
+        comment(f"Proposed from {seen.url}/openapi.json and {seen.url}/metrics. Check each part."),
+        assign("title", title[:80]),
+        "",
+        *parts.api(),
+        *parts.prometheus(scraped_as is not None, chosen),
+        *parts.metrics(),
+        *parts.panels(),
+        *parts.states(),
+        *parts.alerts(),
+        *parts.request(),
+        *parts.drift(),
+        *parts.load(),
+    ]
+    text = "\n".join(lines).rstrip() + "\n"
+    return Proposal(chosen, title, seen.url, text, tuple(parts.findings), scrape_job(chosen, seen.url), selector)
+
+
+def scrape_job(name: str, url: str) -> str:
+    """The job to paste under `scrape_configs:` of a Prometheus configuration."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    lines = [
+        "scrape_configs:",
+        f"  - job_name: {name}",
+        f"    metrics_path: {_yaml(parts.path.rstrip('/') + '/metrics')}",
+    ]
+    if parts.scheme == "https":
+        lines.append("    scheme: https")
+    lines += ["    scrape_interval: 5s", "    static_configs:", f"      - targets: [{_yaml(f'{host}:{port}')}]"]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(text: str) -> str:
+    """A YAML string in single quotes: nothing in it is interpreted."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def renamed(proposal: Proposal, name: str) -> Proposal:
+    """The same under another id, also in its selector and job where they carry the old one."""
+    old = f'job="{proposal.id}"'
+    selector = f'job="{name}"' if proposal.selector == old else proposal.selector
+    toml = proposal.toml.replace(assign("selector", old), assign("selector", selector))
+    toml = toml.replace(f"job_name: {proposal.id})", f"job_name: {name})")
+    return replace(proposal, id=name, toml=toml, selector=selector, job=scrape_job(name, proposal.url))
+
+
+class _Parts:
+    """The tables of the file, one method each; what is found is noted on the way."""
+
+    def __init__(self, seen: Seen, known: bodies.Routes | None, selector: str) -> None:
+        self.seen, self.known, self.selector = seen, known, selector
+        self.found = seen.measures
+        self.findings: list[Finding] = []
+
+    def note(self, part: str, text: str, confidence: Confidence, hint: str = "") -> None:
+        self.findings.append(Finding(part, text, confidence, hint))
+
+    def missing(self, part: str, text: str, hint: str) -> list[str]:
+        self.note(part, text, Confidence.MISSING, hint)
+        return [comment(f"{part.capitalize()}: {text}. {hint}"), ""]
+
+    def api(self) -> list[str]:
+        lines = ["[api]", assign("url", self.seen.url)]
+        health = self.known.health if self.known else None
+        if health:
+            lines.append(assign("health", health))
+            self.note("health", f"GET {health}", Confidence.SURE)
+        else:
+            lines += [
+                comment("No route called like a health check: an answer of /metrics counts."),
+                assign("health", "/metrics"),
+            ]
+            self.note("health", "no route called like a health check; /metrics is asked", Confidence.LIKELY)
+        secured = self.known.chosen.secured if self.known and self.known.chosen else ""
+        if secured:
+            lines.append(
+                comment(f"The request asks for a sign-in ({secured}). The secret's name stands here, never its value:")
+            )
+            kind = secured if secured in ("basic", "bearer") else "bearer"
+            user = ['user = "…"'] if kind == "basic" else []
+            lines += [
+                comment(text) for text in (f'auth = "{kind}"', *user, 'secret = "NAME_OF_AN_ENVIRONMENT_VARIABLE"')
+            ]
+            hint = "Remove the # before auth, user and secret under [api] and name the variable."
+            self.note("sign-in", f"the request asks for one ({secured})", Confidence.SURE, hint)
+        return [*lines, ""]
+
+    def prometheus(self, scraped: bool, name: str) -> list[str]:
+        if scraped:
+            self.note("Prometheus job", f"already scraped: {self.selector}", Confidence.SURE)
+            why = "Prometheus scrapes this address already, under these labels."
+        else:
+            unasked = self.seen.reasons.get("prometheus")
+            told = f"not known: {unasked}" if unasked else "Prometheus does not scrape this address yet"
+            hint = "Give Prometheus the job below. Until then charts are empty; traffic is counted from raw /metrics."
+            self.note("Prometheus job", told, Confidence.MISSING, hint)
+            why = f"Give Prometheus a job of this name (scrape_configs, job_name: {name})."
+        return ["[prometheus]", comment(why), assign("selector", self.selector), ""]
+
+    def metrics(self) -> list[str]:
+        found = self.found
+        if found is None:
+            why = self.seen.reasons.get("/metrics", "not read")
+            hint = "Expose metrics there (prometheus-client, prometheus-fastapi-instrumentator), then propose again."
+            return self.missing("metrics", f"/metrics gave nothing to read: {why.rstrip('.')}", hint)
+        keys, comments = [], [comment(text) for text in found.notes]
+        if found.counter is not None:
+            label = f" (label {found.status_label})" if found.status_label else ""
+            sure = Confidence.SURE if found.counter.type == "counter" and found.counter.samples else Confidence.LIKELY
+            self.note("counter", f"{found.counter.name}{label}", sure, "" if found.counter.samples else found.notes[0])
+            keys.append(assign("requests", found.counter.name))
+        else:
+            comments += self.missing(
+                "counter", "no counter of requests", "Count requests, for example http_requests_total{status}."
+            )[:1]
+        if found.latency is not None:
+            sure = Confidence.SURE if found.latency.name.endswith("_seconds") else Confidence.LIKELY
+            self.note("latency", f"{found.latency.name} (histogram, seconds)", sure)
+            keys.append(assign("latency", found.latency.name))
+        else:
+            comments += self.missing(
+                "latency", "no histogram of seconds", "Add one, for example http_request_duration_seconds."
+            )[:1]
+        if found.failures is not None:
+            by = "" if found.failures.label else " (a counter of its own)"
+            sure = Confidence.SURE if found.failures.label else Confidence.LIKELY
+            self.note("failures", f"{found.failures.errors}{by}", sure)
+            keys.append(assign("errors", found.failures.errors))
+        elif found.counter is not None:
+            hint = "Give the counter a label such as status, or count failures apart; then set `errors`."
+            comments += self.missing("failures", "nothing tells a failed request from a good one", hint)[:1]
+        return [*comments, "[metrics]", *keys, ""]
+
+    def no_scrapes(self) -> str:
+        """The matcher that leaves out scrapes and health checks, of a counter that names its routes; else empty."""
+        found, health = self.found, self.known.health if self.known else None
+        if found is None or not found.route_label:
+            return ""
+        # A health route is left out before its first call too, when nothing in its name means more than itself.
+        routes = {*found.own_routes} | ({health} if health and re.fullmatch(r"/[a-z/]+", health) else set())
+        return f'{found.route_label}!~"{"|".join(sorted(routes))}"'
+
+    def inside(self, more: str = "") -> str:
+        """The matchers of the counter: the system's, without scrapes and health checks."""
+        return "{" + ", ".join(part for part in ("$selector", self.no_scrapes(), more) if part) + "}"
+
+    def latency_inside(self) -> str:
+        """The same for the histogram, when it has the route label too."""
+        found = self.found
+        has = found is not None and found.latency is not None and found.route_label in found.latency.labels
+        return self.inside() if has else "{$selector}"
+
+    def rate_of_failures(self, window: str) -> str | None:
+        found = self.found
+        if found is None or found.counter is None or found.failures is None:
+            return None
+        name, failures = found.counter.name, found.failures
+        total = f"sum(rate({name}{self.inside()}[{window}]))"
+        if failures.label:
+            failed = f"sum(rate({name}{self.inside(failures.errors)}[{window}]))"
+            # No failing series yet is no failure, as long as the counter itself is there.
+            return f"({failed} or 0 * {total}) / {total}"
+        return f"(sum(rate({failures.errors}{{$selector}}[{window}])) or 0 * {total}) / {total}"
+
+    def quantile(self, share: str, window: str) -> str:
+        assert self.found is not None
+        assert self.found.latency is not None
+        buckets = f"rate({self.found.latency.name}_bucket{self.latency_inside()}[{window}])"
+        return f"histogram_quantile({share}, sum by (le) ({buckets}))"
+
+    def panels(self) -> list[str]:
+        found, lines = self.found, list[str]()
+        if found is None:
+            return lines
+        if found.counter is not None:
+            rate = f"sum(rate({found.counter.name}{self.inside()}[$window]))"
+            lines += panel("rps", "Requests a second, $window window", rate, "1/s", legend="requests")
+        if found.latency is not None:
+            name, inside = found.latency.name, self.latency_inside()
+            mean = f"sum(rate({name}_sum{inside}[$window])) / sum(rate({name}_count{inside}[$window]))"
+            lines += panel("latency_mean", "Mean latency, $window window", mean, "s", legend="mean")
+            quantiles = {f"p{share[2:]}": self.quantile(share, "$window") for share in ("0.50", "0.95", "0.99")}
+            lines += panel("latency_p95", "p95 latency, $window window", quantiles, "s", bad=SLOW)
+        failed = self.rate_of_failures("$window")
+        if failed is not None:
+            lines += panel("errors", "Error rate, $window window", failed, "ratio", legend="errors", bad=FAILING)
+        if found.counter is not None and found.status_label:
+            by = f"sum by ({found.status_label}) (rate({found.counter.name}{self.inside()}[$window])) > 0"
+            legend = f"{{{{{found.status_label}}}}}"
+            lines += panel("statuses", "Requests a second by status, $window window", by, "1/s", legend=legend)
+        lines += self.resources(found)
+        ids = [line.split('"')[1] for line in lines if line.startswith("id = ")]
+        if ids:
+            self.note("charts", ", ".join(ids), Confidence.SURE)
+        return lines
+
+    def resources(self, found: Measures) -> list[str]:
+        lines = []
+        if found.memory:
+            expr = "process_resident_memory_bytes{$selector}"
+            lines += panel("memory", "Memory of the service", expr, "bytes", legend="resident", tab="resources")
+        if found.cpu:
+            expr = "rate(process_cpu_seconds_total{$selector}[$window])"
+            lines += panel(
+                "cpu", "CPU of the service, $window window", expr, "ratio", legend="one core = 100 %", tab="resources"
+            )
+        for one in found.drift[:1]:
+            lines += panel(
+                "drift", f"{words(one.name)}", drift_expr(one), "1", legend=one.name, tab="drift", help=one.help[:300]
+            )
+        return lines
+
+    def states(self) -> list[str]:
+        lines = []
+        for one in self.found.states if self.found else ():
+            lines += ["[[status]]", assign("title", words(one.name)), assign("expr", f"{one.name}{{$selector}}"), ""]
+        if lines and self.found:
+            self.note("status", ", ".join(one.name for one in self.found.states), Confidence.LIKELY)
+        return lines
+
+    def alerts(self) -> list[str]:
+        lines = alert(
+            ("ApiDown", "up{$selector} == 0", "1m", "critical"),
+            "Prometheus cannot scrape the service for 1 minute",
+            "Predictions are probably not answered, and nothing is measured.",
+            "Open Targets: the scrape error says what failed.",
+        )
+        names = ["ApiDown"]
+        if self.found is not None and self.found.latency is not None:
+            names.append("HighLatency")
+            lines += alert(
+                ("HighLatency", f"{self.quantile('0.95', '5m')} > {SLOW:g}", "5m", "warning"),
+                f"p95 latency above {SLOW:g} s for 5 minutes",
+                f"One request in twenty takes longer than {SLOW:g} s.",
+                "Look at the load and at the service's log.",
+            )
+        failed = self.rate_of_failures("5m")
+        if failed is not None:
+            names.append("HighErrorRate")
+            lines += alert(
+                ("HighErrorRate", f"{failed} > {FAILING:g}", "5m", "warning"),
+                f"More than {FAILING:.0%} of requests fail for 5 minutes",
+                "Callers get errors in place of predictions.",
+                "Read the service's log; look at which status is returned.",
+            )
+        self.note("alerts", ", ".join(names), Confidence.SURE)
+        return lines
+
+    def request(self) -> list[str]:
+        known = self.known
+        if known is None:
+            why = self.seen.reasons.get("/openapi.json", "not read").rstrip(".")
+            hint = "Write [request] with path and body by hand; without it no traffic can be generated."
+            return self.missing("request", f"/openapi.json gave nothing to read: {why}", hint)
+        if known.chosen is None or self.seen.document is None:
+            others = ", ".join(known.others[:5]) or "none takes JSON"
+            hint = f"Write [request] by hand. POST routes: {others}; which of them is safe to call, only you know."
+            return self.missing("request", "no POST route is called like a prediction", hint)
+        route = known.chosen
+        try:
+            made = bodies.template(self.seen.document, route)
+            lines = request_lines(route, made)
+        except (bodies.NoBodyError, ValueError) as error:
+            hint = "Write [request] by hand."
+            return self.missing("request", f"POST {route.path} was found, but no body can be made: {error}", hint)
+        likely = Confidence.SURE if route.sure and not made.guesses else Confidence.LIKELY
+        fields = ", ".join(made.fields) or "no fields"
+        hint = f"Guessed, correct them: {'; '.join(made.guesses[:5])}." if made.guesses else ""
+        self.note("request", f"POST {route.path} ({route.why}); {fields}", likely, hint)
+        return lines
+
+    def drift(self) -> list[str]:
+        gauges = self.found.drift if self.found else ()
+        if gauges:
+            hint = "Remove the # before [drift] and set the threshold of the method that the service uses."
+            self.note("drift", f"{gauges[0].name} (gauge)", Confidence.LIKELY, hint)
+            lines = [
+                f"{gauges[0].name} looks like a drift score. To decide on it, remove the # of the next four lines and",
+                "set the threshold of the method that the service uses (0.2 is usual for a PSI).",
+                "[drift]",
+                'source = "gauge"',
+                assign("expr", drift_expr(gauges[0])),
+                "threshold = 0.2",
+            ]
+            return [*(comment(line) for line in lines), ""]
+        hint = 'Add [drift] with source = "files" or "sql" when you have the data of two periods.'
+        return self.missing("drift", "the service exposes no drift score", hint)
+
+    def load(self) -> list[str]:
+        host = urlsplit(self.seen.url).hostname or ""
+        lines = ["[load]", comment("Requests a second at most; raise it when you know what the service bears.")]
+        lines.append(assign("max_rate", FIRST_MAX_RATE))
+        if not is_loopback_name(host):
+            lines += [comment("Beyond this machine, traffic goes only to hosts named here."), assign("hosts", [host])]
+        return lines
+
+
+def words(name: str) -> str:
+    """`model_loaded` as `Model loaded`."""
+    return name.replace(":", "_").replace("_", " ").strip().capitalize()[:80] or "Gauge"
+
+
+def drift_expr(one: Metric) -> str:
+    """The gauge, or its largest series."""
+    return f"max({one.name}{{$selector}})" if one.labels else f"{one.name}{{$selector}}"
+
+
+def panel(name: str, title: str, expr: str | Mapping[str, str], unit: str, **more: Any) -> list[str]:
+    """One `[[panels]]` table."""
+    lines = ["[[panels]]", assign("id", name), assign("title", title), assign("unit", unit)]
+    if isinstance(expr, str):
+        lines.append(assign("expr", expr))
+    else:
+        lines += [f"expr.{key(part)} = {value(text)}" for part, text in expr.items()]
+    return [*lines, *(assign(one, told) for one, told in more.items() if told != ""), ""]
+
+
+def alert(rule: tuple[str, str, str, str], condition: str, impact: str, action: str) -> list[str]:
+    """One `[[alerts]]` table; `rule` is name, expression, how long it must hold, severity."""
+    pairs = dict(zip(("name", "expr", "for", "severity"), rule, strict=True))
+    pairs |= {"condition": condition, "impact": impact, "action": action}
+    return ["[[alerts]]", *(assign(one, told) for one, told in pairs.items()), ""]
+
+
+def request_lines(route: bodies.Route, made: bodies.Template) -> list[str]:
+    """`[request]`, its body and its fields. Raises ValueError for a body that TOML cannot hold."""
+    lines = ["[request]", comment(f"Chosen because {route.why}."), assign("method", "POST"), assign("path", route.path)]
+    if isinstance(made.body, Mapping) and made.body:
+        lines += ["", "[request.body]", *(assign(str(name), told) for name, told in made.body.items())]
+    else:
+        lines.append(assign("body", made.body))
+    if made.fields:
+        lines += ["", *(comment(f"Guessed: {text}. Put values that mean something.") for text in made.guesses)]
+        lines += ["[request.fields]", *(assign(name, source) for name, source in made.fields.items())]
+    return [*lines, ""]

@@ -1,0 +1,143 @@
+"""Reads two fixed paths of a typed address, `/openapi.json` and `/metrics`: loopback only unless allowed by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from app import egress
+from app.config import Settings, load_systems
+from app.errors import AddressRefused, BadAnswer, ConfigError, EgressError, Unreachable, VigieError
+from app.exposition import described, parse
+from app.prometheus import Target, connect
+from app.prometheus.promql import matcher
+from app.propose.draft import Proposal, Seen, draft, system_id
+from app.propose.measures import find, metrics
+
+OPENAPI = "/openapi.json"
+METRICS = "/metrics"
+# A document of a thousand routes has about 2 MB; more is not read.
+MAX_DOCUMENT_BYTES = 8_000_000
+# A person waits for both answers together: a service that needs longer for its own description is asked by hand.
+DEADLINE = 6.0
+# How much of a wrong address is repeated in the message about it.
+SHOWN = 120
+# Where people copy an address from.
+_PAGES = re.compile(r"/(?:docs|redoc|openapi\.json|metrics|health)?/*$")
+
+
+def tidy_url(text: str) -> str:
+    """The address meant by `127.0.0.1:8000/docs`: `http://127.0.0.1:8000`. Raises ConfigError for what is none."""
+    words = text.strip()
+    if words and "://" not in words:
+        words = f"http://{words}"
+    try:
+        parts = urlsplit(words)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and words.isprintable()
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\"'<>\\]", words):
+        message = f"{text.strip()[:SHOWN]!r} is not an address; accepted: http://HOST:PORT."
+        raise ConfigError(message, hint="For example http://127.0.0.1:8000.")
+    if "@" in parts.netloc:
+        message = f"{egress.shown(words)} carries a user or password in the address."
+        raise ConfigError(message, hint="Give credentials through `auth`, `user` and `secret` in the system file.")
+    return f"{parts.scheme}://{parts.netloc}{_PAGES.sub('', parts.path)}"
+
+
+def look(settings: Settings, url: str) -> Seen:
+    """What the service at `url` says about itself. Raises EgressError when neither address gives anything."""
+    try:
+        egress.check_address(url, settings.propose_hosts)
+    except AddressRefused as error:
+        host = urlsplit(url).hostname
+        hint = f"Name the host in VIGIE_PROPOSE_HOSTS (for example VIGIE_PROPOSE_HOSTS={host}) and start again."
+        raise AddressRefused(str(error), hint=hint) from error
+    reasons: dict[str, str] = {}
+    with egress.Session(DEADLINE, hosts=settings.propose_hosts) as session:
+        document = _document(session, url, reasons)
+        measures = None
+        try:
+            answer = session.fetch(url + METRICS).check()
+            measures = find(metrics(parse(answer.body), described(answer.body)))
+        except EgressError as error:
+            reasons[METRICS] = str(error)
+    if document is None and measures is None:
+        message = f"nothing could be read: {reasons[OPENAPI]} {reasons[METRICS]}"
+        raise BadAnswer(message, hint="Is this the address of the prediction service itself?")
+    return Seen(url, document, measures, reasons)
+
+
+def _document(session: egress.Session, url: str, reasons: dict[str, str]) -> Mapping[str, Any] | None:
+    try:
+        document = session.fetch(url + OPENAPI, max_bytes=MAX_DOCUMENT_BYTES).check().json()
+    except Unreachable:
+        raise  # nothing listens: there is nothing more to ask
+    except EgressError as error:
+        reasons[OPENAPI] = str(error)
+        return None
+    if isinstance(document, Mapping) and isinstance(document.get("paths"), Mapping):
+        return document
+    reasons[OPENAPI] = f"{egress.shown(url + OPENAPI)} is JSON, but no OpenAPI document"
+    return None
+
+
+def propose(settings: Settings, url: str, name: str | None = None) -> Proposal:
+    """A system file for the service at `url`, under an id that is free. Raises ConfigError and EgressError."""
+    seen = look(settings, tidy_url(url))
+    known = taken(settings)
+    if name is not None:
+        check_free(name, known)
+    selector, why = scraped_as(settings, seen.url)
+    if why:
+        seen = Seen(seen.url, seen.document, seen.measures, {**seen.reasons, "prometheus": why})
+    return draft(seen, tuple(known), selector, name)
+
+
+def taken(settings: Settings) -> dict[str, Path | None]:
+    """Ids in use, with the file where it is known: of readable systems and of broken files."""
+    found: dict[str, Path | None] = dict.fromkeys(load_systems(settings).by_id)
+    for folder in settings.systems_dirs:
+        found |= {path.stem: path for path in (folder.glob("*.toml") if folder.is_dir() else ())}
+    return found
+
+
+def check_free(name: str, known: Mapping[str, Path | None]) -> None:
+    """ConfigError when a system of that id exists, with one that is free."""
+    if name in known:
+        where = f" ({known[name]})" if known[name] else ""
+        free = system_id(name, "", tuple(known))
+        message = f"a system called {name!r} exists already{where}; nothing is overwritten."
+        raise ConfigError(message, hint=f"Choose another id, for example {free}.")
+
+
+def scraped_as(settings: Settings, url: str) -> tuple[str | None, str]:
+    """(selector, "") when the console's Prometheus scrapes this address; (None, why it could not be asked) else."""
+    try:
+        known = connect(settings, None).targets()
+    except VigieError as error:
+        return None, error.text
+    mine = next((one for one in known if _place(one.url) == _place(url + METRICS)), None)
+    if mine is None:
+        return None, ""
+    return _selector(mine, known), ""
+
+
+def _selector(mine: Target, known: list[Target]) -> str:
+    others = [one for one in known if one.job == mine.job and one is not mine]
+    parts = [matcher("job", mine.job)] + ([matcher("instance", mine.instance)] if others else [])
+    return ", ".join(parts)
+
+
+def _place(url: str) -> tuple[str, int, str]:
+    """Host, port and path of an address; every spelling of this machine is one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return ("", 0, url)
+    host = parts.hostname or ""
+    return ("loopback" if egress.is_loopback_name(host) else host.lower(), port, parts.path)

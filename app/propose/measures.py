@@ -1,0 +1,237 @@
+"""From a service's `/metrics`: its request counter, latency histogram, failures, drift and status gauges. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.exposition import Described, Sample
+
+# Gauges of one sort that are taken over; a service with more of them wants a person's choice.
+MAX_GAUGES = 8
+# Values of a label that are looked at.
+MAX_LABEL_VALUES = 200
+
+# Labels that tell whether a request failed, the usual ones first.
+STATUS_LABELS = (
+    "status",
+    "status_code",
+    "code",
+    "http_status",
+    "http_status_code",
+    "response_code",
+    "http_response_status_code",
+    "statuscode",
+    "status_class",
+    "outcome",
+    "result",
+    "state",
+)
+# Labels that name the route, so that scrapes and health checks can be left out.
+ROUTE_LABELS = ("handler", "endpoint", "path", "route", "url", "uri", "http_route")
+GOOD_WORDS = ("success", "successful", "succeeded", "ok", "true", "pass", "passed")
+BAD_WORDS = ("error", "failure", "failed", "fail", "exception", "false", "rejected")
+
+_FOREIGN = re.compile(r"^(?:process|python|go|jvm|node|promhttp|scrape|prometheus|nodejs|dotnet|up$)(?:_|$)?")
+_FAILS = re.compile(r"error|fail|exception|reject|timeout", re.IGNORECASE)
+_NOT_REQUESTS = re.compile(r"bytes|size|in_?progress|exception|error|fail|retry|cache|query|queries|db_", re.IGNORECASE)
+_STATUS_GAUGE = re.compile(r"_(?:loaded|connected|ready|healthy|available|alive|online|reachable|up)$")
+# Routes that are asked by Prometheus, by health checks and by us, not by traffic; and no letter that means something
+# in a regular expression.
+_OWN_ROUTE = re.compile(r"/?(?:metrics|health[a-z/]*|livez?|readyz?|ping|docs)/?")
+_CLASS = re.compile(r"[1-5](?:[0-9]{2}|xx|XX)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of the exposition: its type ("" when not told), help, samples, and the values of each label."""
+
+    name: str
+    type: str
+    help: str
+    samples: tuple[Sample, ...]
+    labels: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How failures are told: `errors` for `[metrics]`, `label` on the counter or "" for a counter of its own."""
+
+    errors: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What was found; None or empty where nothing was, and `notes` say what was seen in its place."""
+
+    counter: Metric | None
+    route_label: str
+    own_routes: tuple[str, ...]
+    latency: Metric | None
+    failures: Failures | None
+    status_label: str
+    drift: tuple[Metric, ...]
+    states: tuple[Metric, ...]
+    memory: bool
+    cpu: bool
+    notes: tuple[str, ...]
+
+
+def metrics(samples: Sequence[Sample], told: Mapping[str, Described]) -> dict[str, Metric]:
+    """The metrics of an exposition by name; a histogram's parts are under its base name."""
+    bases = {name for name, one in told.items() if one.type in ("histogram", "gaugehistogram", "summary")}
+    rows: dict[str, list[Sample]] = {name: [] for name in told if not name.endswith("_created")}
+    histograms = set[str]()
+    for sample in samples:
+        base, _, part = sample.name.rpartition("_")
+        name = sample.name
+        if part == "bucket" and base not in told and any(key == "le" for key, _ in sample.labels):
+            histograms.add(base)
+        if (part in ("bucket", "sum", "count") and base in bases) or base in histograms:
+            name = base
+        elif name not in told and part == "total" and base in told:
+            # OpenMetrics declares a counter without its suffix.
+            rows.pop(base, None)
+        if not name.endswith("_created"):
+            rows.setdefault(name, []).append(sample)
+    return {name: _metric(name, found, told, name in histograms) for name, found in rows.items()}
+
+
+def _metric(name: str, found: list[Sample], told: Mapping[str, Described], histogram: bool) -> Metric:
+    one = told.get(name) or told.get(name.removesuffix("_total")) or Described()
+    labels: dict[str, dict[str, None]] = {}
+    for sample in found:
+        for key, value in sample.labels:
+            values = labels.setdefault(key, {})
+            if len(values) < MAX_LABEL_VALUES:
+                values[value] = None
+    kind = "histogram" if histogram else one.type
+    return Metric(name, kind, one.help, tuple(found), {key: tuple(values) for key, values in labels.items()})
+
+
+def find(known: Mapping[str, Metric]) -> Measures:
+    """The parts of a system file in these metrics."""
+    own = {name: one for name, one in known.items() if not _FOREIGN.match(name)}
+    notes: list[str] = []
+    counter = _counter(own.values())
+    if counter is not None and not counter.samples:
+        notes.append(f"{counter.name} has no series yet, so its labels are not known: send a request, then read again.")
+    latency = _latency(own.values(), notes)
+    failures = _failures(counter, own)
+    if counter is not None and counter.samples and failures is None:
+        notes.append(f"{counter.name} has no label that tells failures apart ({_names(counter.labels)}).")
+    route = next((name for name in ROUTE_LABELS if counter and name in counter.labels), "")
+    gauges = [one for one in own.values() if one.type in ("gauge", "untyped", "unknown", "")]
+    drift = [
+        one for one in gauges if "drift" in one.name and not re.search(r"time|count|total|threshold|window", one.name)
+    ]
+    drift.sort(key=lambda one: (bool(one.labels), len(one.name), one.name))
+    states = [one for one in gauges if _STATUS_GAUGE.search(one.name) and _is_state(one)]
+    return Measures(
+        counter=counter,
+        route_label=route,
+        own_routes=_own_routes(counter.labels[route]) if counter and route else (),
+        latency=latency,
+        failures=failures,
+        status_label=next((name for name in STATUS_LABELS if counter and name in counter.labels), ""),
+        drift=tuple(drift[:MAX_GAUGES]),
+        states=tuple(states[:MAX_GAUGES]),
+        memory="process_resident_memory_bytes" in known,
+        cpu="process_cpu_seconds_total" in known,
+        notes=tuple(notes),
+    )
+
+
+def _own_routes(values: Sequence[str]) -> tuple[str, ...]:
+    """Routes of a label that are no traffic: those seen, and the one that Prometheus is about to ask."""
+    slash = "/" if not values or any(value.startswith("/") for value in values) else ""
+    seen = [value for value in values if _OWN_ROUTE.fullmatch(value)]
+    return tuple(sorted({f"{slash}metrics", *seen}))
+
+
+def _counter(known: Iterable[Metric]) -> Metric | None:
+    rated = []
+    for one in known:
+        if one.type not in ("counter", "", "unknown", "untyped"):
+            continue
+        points = 10 * one.name.endswith(("requests_total", "request_total", "requests")) + 4 * ("request" in one.name)
+        points += 6 * bool(re.search(r"predictions?(?:_total)?$|inferences?(?:_total)?$", one.name))
+        points += 3 * ("request" in one.help.lower())
+        points -= 30 * bool(_NOT_REQUESTS.search(one.name))
+        if points <= 0 or not (one.type == "counter" or one.name.endswith("_total")):
+            continue
+        points += 5 * any(name in one.labels for name in STATUS_LABELS[:9])
+        points += 2 * any(name in one.labels for name in ROUTE_LABELS)
+        rated.append((points, -len(one.name), one.name, one))
+    return max(rated, key=lambda row: row[:3])[3] if rated else None
+
+
+def _latency(known: Iterable[Metric], notes: list[str]) -> Metric | None:
+    rated = []
+    other: list[str] = []
+    for one in known:
+        words = f"{one.name} {one.help}".lower()
+        timed = re.search(r"duration|latency|response_time|request_time|seconds|elapsed", one.name)
+        if one.type not in ("histogram", "summary") or not timed:
+            continue
+        if one.type == "summary":
+            other.append(
+                f"{one.name} is a summary: its quantiles cannot be added up over processes, so no p95 is proposed."
+            )
+        elif not one.name.endswith("_seconds") and re.search(
+            r"_(?:ms|millis|milliseconds|us|microseconds|minutes)$", one.name
+        ):
+            other.append(f"{one.name} is not in seconds: divide in a panel of your own, `latency` must be in seconds.")
+        else:
+            points = 6 * one.name.endswith("_seconds") + 5 * ("request" in words) + 4 * ("http" in words)
+            points += 3 * ("predict" in words or "inference" in words)
+            points -= 20 * bool(re.search(r"db|query|sql|train|startup|load_|feature|gc_", one.name))
+            rated.append((points, -len(one.name), one.name, one))
+    best = max(rated, key=lambda row: row[:3]) if rated else None
+    if best is None or best[0] <= 0:
+        notes.extend(other)
+        return None
+    return best[3]
+
+
+def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures | None:
+    """A matcher on the counter from the values its status label has, or a counter of failures."""
+    if counter is not None:
+        for label in STATUS_LABELS:
+            values = [value for value in counter.labels.get(label, ()) if value]
+            if not values:
+                continue
+            if all(_CLASS.fullmatch(value) for value in values):
+                pattern = "[45].*" if any(len(value) == 1 for value in values) else "[45].."
+                return Failures(f'{label}=~"{pattern}"', label)
+            bad = [value for value in values if value.lower() in BAD_WORDS]
+            if bad:
+                return Failures(_matcher(label, "=", bad), label)
+            good = [value for value in values if value.lower() in GOOD_WORDS]
+            if good:
+                return Failures(_matcher(label, "!", good), label)
+    candidates = [
+        one for one in known.values() if one.name.endswith("_total") and _FAILS.search(one.name) and one is not counter
+    ]
+    stem = counter.name.split("_")[0] if counter is not None else ""
+    near = [one for one in candidates if re.search(r"request|predict|infer|http", one.name)]
+    near.sort(key=lambda one: (not one.name.startswith(stem), len(one.name), one.name))
+    return Failures(near[0].name, "") if near else None
+
+
+def _matcher(label: str, sign: str, words: list[str]) -> str:
+    """`outcome="error"` or, of several words, `outcome=~"error|failure"`. The words are letters only."""
+    pattern = "|".join(sorted(words))
+    if len(words) == 1:
+        return f'{label}{"!=" if sign == "!" else "="}"{pattern}"'
+    return f'{label}{"!~" if sign == "!" else "=~"}"{pattern}"'
+
+
+def _is_state(one: Metric) -> bool:
+    return bool(one.samples) and not one.labels and all(sample.value in (0.0, 1.0) for sample in one.samples)
+
+
+def _names(labels: Mapping[str, object]) -> str:
+    return "labels: " + ", ".join(sorted(labels)) if labels else "it has no labels"

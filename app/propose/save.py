@@ -1,0 +1,160 @@
+"""Keeps a system file that was typed or proposed: validated first, written in one step, never over another."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app import egress
+from app.check import expression_problems
+from app.config import Settings, System, parse_system
+from app.errors import ConfigError, StorageFull
+from app.propose.look import check_free, taken
+
+# What the embedded Prometheus reads targets of one's own services from, beside its configuration.
+OWN_TARGETS = "targets/own-*.json"
+# What file systems without links say.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+# A Prometheus configuration has some hundred lines.
+MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where a system file was written, and the file that tells the embedded Prometheus of it, if there is one."""
+
+    system: System
+    path: Path
+    targets: Path | None
+
+
+def target_folder(settings: Settings) -> Path:
+    """The first folder of VIGIE_SYSTEMS, or the user's own; never the folder of the shipped files."""
+    own = settings.systems_dirs[1:]
+    return own[1] if len(own) > 1 else own[0]
+
+
+def read(settings: Settings, name: str, text: str) -> System:
+    """The system that a text describes. Raises ConfigError with file, key, value and what is accepted."""
+    system = parse_system(text, Path(f"{name}.toml"), settings)
+    problems = expression_problems(system)
+    if problems:
+        raise problems[0]
+    return system
+
+
+def foreign_addresses(settings: Settings, system: System) -> list[str]:
+    """Keys of a typed file that name a host beyond this machine which nobody allowed by name.
+
+    What is typed into a page is no configuration: whoever reaches the page could otherwise make the console ask any
+    machine it can reach.
+    """
+    allowed = [settings.prometheus_url] if settings.prometheus_url else []
+    found = []
+    for name, url in (("api.url", system.api.url), ("prometheus.url", system.prometheus.url)):
+        if url and url not in allowed and not _allowed(settings, url):
+            found.append(name)
+    found += [f"load.hosts {host}" for host in system.load.hosts if not _allowed(settings, f"http://{host}")]
+    database = system.drift.database if system.drift else None
+    if database and urlsplit(database).hostname and not _allowed(settings, database):
+        found.append("drift.database")
+    return found
+
+
+def _allowed(settings: Settings, url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    return egress.is_loopback_name(host) or bool({host, f"{host}:{port}"} & set(settings.propose_hosts))
+
+
+def save(settings: Settings, name: str, text: str) -> Saved:
+    """Write `<folder>/<name>.toml`. Raises ConfigError (invalid, exists, foreign address) and StorageFull."""
+    system = read(settings, name, text)
+    foreign = foreign_addresses(settings, system)
+    if foreign:
+        message = f"{name}.toml: {', '.join(foreign)} names a host beyond this machine that is not allowed."
+        raise ConfigError(message, hint="Name the host in VIGIE_PROPOSE_HOSTS, or write the file by hand.")
+    check_free(name, taken(settings))
+    folder = target_folder(settings)
+    path = folder / f"{name}.toml"
+    _write_new(path, text)
+    return Saved(system, path, announce(settings, system))
+
+
+def _write_new(path: Path, text: str) -> None:
+    """All of it or nothing, and only where there is no file of that name."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            _publish(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except FileExistsError as error:
+        message = f"{path} exists already; nothing is overwritten."
+        raise ConfigError(message, hint="Choose another id.") from error
+    except OSError as error:
+        message = f"{path} cannot be written ({error.strerror})."
+        raise StorageFull(
+            message, hint="Set VIGIE_SYSTEMS to a folder that can be written, and start again."
+        ) from error
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give the finished file its name. Raises FileExistsError: unlike a rename, a link replaces nothing."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(path) from error
+        draft.rename(path)
+
+
+def announces(settings: Settings) -> bool:
+    """True when the embedded Prometheus looks for targets of one's own services."""
+    if settings.attached:
+        return False
+    try:
+        with (settings.home / "stack" / "prometheus.yml").open(encoding="utf-8", errors="replace") as file:
+            return OWN_TARGETS in file.read(MAX_CONFIG_BYTES)
+    except OSError:
+        return False  # no stack has run for this home: there is nobody to tell
+
+
+def announce(settings: Settings, system: System) -> Path | None:
+    """Tell the embedded Prometheus to scrape this system's API; None when it would not look, or has the target."""
+    wanted = f'job="{system.id}"'
+    if system.api.url is None or system.prometheus.url or system.prometheus.selector != wanted:
+        return None
+    if not announces(settings):
+        return None
+    parts = urlsplit(system.api.url)
+    labels = {"job": system.id, "__scheme__": parts.scheme, "__metrics_path__": parts.path.rstrip("/") + "/metrics"}
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    path = settings.home / "stack" / OWN_TARGETS.replace("*", system.id)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps([{"targets": [f"{host}:{port}"], "labels": labels}]) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        message = f"the system file is saved, but {path} cannot be written ({error.strerror})."
+        raise StorageFull(message, hint="Give Prometheus the job by hand.") from error
+    return path
