@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 import requests
 
@@ -26,6 +27,7 @@ from app.load.counting import excluded
 from app.load.payload import make
 from app.load.plan import Plan
 from stack.world import f1pa
+from tests.conftest import absent
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "stack" / "api" / "f1pa"
@@ -479,6 +481,12 @@ def test_a_body_at_the_limit_is_read_and_one_byte_more_is_413(server):
     assert server.post(b" " * (MAX_BATCH_BODY + 1), "/predict/batch").status_code == 413
 
 
+def test_the_schema_names_the_circuits_the_model_knows(server):
+    schemas = server.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["Features"]["properties"]["circuit_key"]["enum"] == sorted(f1pa.CIRCUITS)
+    assert set(schemas["Features"]["required"]) == set(f1pa.FEATURES)
+
+
 def test_a_large_body_without_the_password_is_refused_unread(server):
     head = b"POST /predict/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -633,24 +641,83 @@ def test_variables_come_before_the_files_of_the_folder(own, tmp_path):
     copy = tmp_path / "other.db"
     own_password = "für Spa & Monza"
     (tmp_path / "secret").write_text(own_password + "\n")
-    shutil.copyfile(FOLDER.parent / "f1pa" / "tables.py", tmp_path / "tables.py")
     running = own(F1PA_PASSWORD_FILE=str(tmp_path / "secret"), F1PA_DATABASE_URL=f"sqlite:///{copy}", F1PA_USER="me")
     running.auth = ("me", own_password.encode())
     running.wait(lambda answer: answer.status_code == 200)
     assert running.get("/data/drivers").status_code == 503
     assert not copy.exists()
-    done = subprocess.run(
-        [sys.executable, "tables.py", "--from", str(running.folder / "f1pa.db")],
-        cwd=tmp_path,
-        env={**os.environ, "F1PA_DATABASE_URL": f"sqlite:///{copy}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = copy_tables(running.folder / "f1pa.db", f"sqlite:///{copy}")
     assert (done.returncode, done.stdout) == (0, "23 drivers, 24 circuits copied\n"), done.stderr
     running.settled("f1pa_database_connected", 1)
     assert running.get("/data/drivers").json()["count"] == 23
     assert running.get("/data/drivers", auth=("f1pa", (running.folder / "password").read_text())).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A real PostgreSQL; skipped with the reason where there is none."""
+    servers = pytest.importorskip("tests.postgres_server", reason="no helper that starts a PostgreSQL")
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.running())
+        except servers.NoServer as error:
+            absent(str(error))
+        yield server
+
+
+def copy_tables(file, url):
+    return subprocess.run(
+        [sys.executable, str(FOLDER / "tables.py"), "--from", str(file)],
+        env={**os.environ, "F1PA_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def processes(server):
+    main = psutil.Process(server.process.pid)
+    return [main, *main.children(recursive=True)]
+
+
+def test_with_postgres_the_same_rows_are_served_and_the_gauge_follows_the_server(own, postgres, server):
+    url = postgres.url()
+    running = own(F1PA_DATABASE_URL=url)
+    running.wait(lambda answer: answer.status_code == 200)
+    running.wait(lambda answer: '"drivers" does not exist' in answer.json()["database"]["reason"])
+    for _ in range(2):
+        done = copy_tables(running.folder / "f1pa.db", url)
+        assert (done.returncode, done.stdout) == (0, "23 drivers, 24 circuits copied\n"), done.stderr
+    running.settled("f1pa_database_connected", 1)
+    for path in ("/data/drivers", "/data/circuits"):
+        assert running.get(path).json() == server.get(path).json()
+    # Every connection of the pool is ended, as by a restart: the next question makes a new one.
+    postgres.kick()
+    assert running.get("/data/drivers").status_code == 200
+    # A server that hangs answers nobody; what waits for it is bounded, and predictions go on.
+    frozen = processes(postgres)
+    for process in frozen:
+        process.suspend()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: running.get("/data/drivers"), range(8)))
+        assert {answer.status_code for answer in answers} == {503}
+        assert "no answer within" in answers[0].json()["detail"]
+        assert running.post({"features": LAP}).status_code == 200
+        running.settled("f1pa_database_connected", 0)
+    finally:
+        for process in frozen:
+            process.resume()
+    running.settled("f1pa_database_connected", 1)
+    assert running.get("/data/circuits").json()["count"] == 24
+    postgres.stop()
+    running.settled("f1pa_database_connected", 0)
+    answer = running.get("/data/drivers")
+    assert (answer.status_code, answer.json()["error"]) == (503, "database")
+    postgres.start()
+    running.settled("f1pa_database_connected", 1)
+    assert running.get("/data/drivers").json()["count"] == 23
+    assert postgres.password not in running.log.read_text() + running.health().text + answer.text
 
 
 @pytest.mark.parametrize(

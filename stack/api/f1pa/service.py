@@ -27,7 +27,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -85,6 +86,8 @@ RETRY_SECONDS: Final = 2.0
 # How often database and MLflow are looked at, and how long one look may take.
 CHECK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 2
+# Questions to the database at once. One that hangs keeps its place, and only its own kind waits behind it.
+MAX_QUERIES: Final = 4
 # A look that hangs says nothing good: after this long without an answer the gauge falls.
 STALE_SECONDS: Final = 8.0
 # Statuses that are counted by their own number; anything else would be a new series and is counted as 500.
@@ -273,9 +276,13 @@ class Database:
                 limits: dict[str, Any] = {"poolclass": sa.NullPool, "connect_args": {"timeout": ANSWER_SECONDS}}
             else:
                 options = {
-                    "connect_timeout": ANSWER_SECONDS, "options": f"-c statement_timeout={ANSWER_SECONDS * 1000}",
-                }  # fmt: skip
-                limits = {"pool_pre_ping": True, "pool_timeout": ANSWER_SECONDS, "connect_args": options}
+                    "connect_timeout": ANSWER_SECONDS,
+                    "options": f"-c statement_timeout={ANSWER_SECONDS * 1000}",
+                    "tcp_user_timeout": ANSWER_SECONDS * 1000,
+                }
+                # One more for the look of the background.
+                pool = {"pool_size": MAX_QUERIES + 1, "max_overflow": 0, "pool_timeout": ANSWER_SECONDS}
+                limits = {"pool_pre_ping": True, "connect_args": options, **pool}
             self.engine = sa.create_engine(url, **limits)
         except (sa.exc.ArgumentError, ImportError) as error:
             # The address may hold a password: its text is not repeated.
@@ -351,7 +358,7 @@ class Check:
                     log.exception("looking at %s failed", name)
                     reason = f"{type(error).__name__}"
                 if reason != self._reason:
-                    log.warning("%s: %s", name, reason or "connected")
+                    log.log(logging.WARNING if reason else logging.INFO, "%s: %s", name, reason or "connected")
                 self._reason, self._at = reason, time.monotonic()
                 time.sleep(CHECK_SECONDS)
 
@@ -613,8 +620,10 @@ PREDICTING: Final[dict[int | str, dict[str, Any]]] = {
 
 def body_of(model: type[BaseModel], example: Any) -> dict[str, Any]:
     """The request body of a route, for openapi.json."""
-    schema = {"schema": model.model_json_schema(ref_template="#/components/schemas/{model}"), "example": example}
-    return {"requestBody": {"required": True, "content": {"application/json": schema}}}
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    # Stands once among the components: see described().
+    schema.pop("$defs", None)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
 async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response | list[float]:
@@ -653,13 +662,39 @@ async def predict_batch(request: Request) -> Response:
     return found if isinstance(found, Response) else answer(200, {"lap_durations": found})
 
 
+places = asyncio.Semaphore(MAX_QUERIES)
+
+
+async def rows_of(query: str) -> list[dict[str, Any]]:
+    """The rows of a query, from a thread that a hanging database can keep. Raises QueryError after a while."""
+    loop, found = asyncio.get_running_loop(), Future[list[dict[str, Any]]]()
+
+    def work() -> None:
+        try:
+            found.set_result(service.database().rows(query))
+        except Exception as error:  # noqa: BLE001 - handed on to the one who asked
+            found.set_exception(error)
+        # The server may have stopped meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(places.release)
+
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS + 1):
+            await places.acquire()
+            found.set_running_or_notify_cancel()
+            threading.Thread(target=work, name="query", daemon=True).start()
+            return await asyncio.wrap_future(found)
+    except TimeoutError as error:
+        raise QueryError(f"no answer within {ANSWER_SECONDS + 1} s") from error
+
+
 async def listed(what: str, query: str) -> Response:
     """Rows of the database as JSON, or 503 with the reason."""
     QUERIES.labels(what).inc()
     try:
-        # The look of the background every few seconds is not timed: it is no question of a client.
+        # The look of the background every second is not timed: it is no question of a client.
         with QUERY_SECONDS.time():
-            rows = await run_in_threadpool(lambda: service.database().rows(query))
+            rows = await rows_of(query)
     except QueryError as error:
         return failure(503, "database", f"the database does not answer: {error}")
     return answer(200, {what: rows, "count": len(rows)})
@@ -706,16 +741,17 @@ async def docs() -> Response:
 
 
 def described() -> dict[str, Any]:
-    """openapi.json, with the sign-in that Guard wants."""
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schema["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
-        schema["components"]["schemas"]["Features"] = Features.model_json_schema()
-        for path, methods in schema["paths"].items():
-            for operation in methods.values() if path not in OPEN else ():
-                operation["security"] = [{"basic": []}]
-        app.openapi_schema = schema
-    return app.openapi_schema
+    """openapi.json, with the sign-in that Guard wants and, once a model is there, the circuits it knows."""
+    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schema["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
+    features = Features.model_json_schema()
+    if service.model is not None:
+        features["properties"]["circuit_key"]["enum"] = service.model.described["circuits"]
+    schema["components"]["schemas"]["Features"] = features
+    for path, methods in schema["paths"].items():
+        for operation in methods.values() if path not in OPEN else ():
+            operation["security"] = [{"basic": []}]
+    return schema
 
 
 app.openapi = described  # type: ignore[method-assign]
