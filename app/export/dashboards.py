@@ -42,7 +42,6 @@ def dashboard_json(system: System) -> str:
 def dashboard(system: System) -> dict[str, Any]:
     """The dashboard as plain values."""
     return {
-        "id": None,
         "uid": f"vigie-{system.id}",
         "title": system.dashboard.title or system.title,
         "description": ABOUT,
@@ -145,7 +144,7 @@ def _drift(system: System) -> list[dict[str, Any]]:
         )
     found.append(grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
     found.append(grafana.bars(system, "Drift score by column", f"vigie_drift_column_score{{{own}}}", "{{column}}"))
-    if system.drift.label:
+    if system.drift.label and not (system.quality and system.quality.kind == "regression"):
         target = Panel(
             id="target-drift",
             title="Target drift",
@@ -179,14 +178,17 @@ def _numbered(rows: Iterator[_Row]) -> Iterator[dict[str, Any]]:
         }
         top += TITLE_HEIGHT
         inside: list[dict[str, Any]] = []
+        below = top
         for line in lines:
             height = STAT_HEIGHT if all(panel["type"] == "stat" for panel in line) else HEIGHT
             width = GRID // len(line)
             for place, panel in enumerate(line):
                 number += 1
-                at = {"x": place * width, "y": top, "w": width, "h": height}
+                at = {"x": place * width, "y": below, "w": width, "h": height}
                 inside.append({**panel, "id": number, "gridPos": at})
-            top += height
+            below += height
+        # What is closed takes no room: the next row follows at once.
+        top = top if closed else below
         row["panels"] = inside if closed else []
         yield row
         yield from () if closed else inside
