@@ -28,12 +28,15 @@ ACT = [
     st.Page("../pages/traffic.py", title="Generate traffic", icon=":material/bolt:", url_path="traffic"),
     st.Page("../pages/drift.py", title="Compare months", icon=":material/compare_arrows:", url_path="drift"),
 ]
-page = st.navigation({"Observe": OBSERVE, "Act": ACT}, position="hidden")
+KEEP = [
+    st.Page("../pages/add_service.py", title="Add a service", icon=":material/add_circle:", url_path="add_service"),
+]
+page = st.navigation({"Observe": OBSERVE, "Act": ACT, "Keep": KEEP}, position="hidden")
 
 systems = cache.systems()
 with st.sidebar:
     widgets.system_picker(systems)
-    for heading, pages in (("Observe", OBSERVE), ("Act", ACT)):
+    for heading, pages in (("Observe", OBSERVE), ("Act", ACT), ("Keep", KEEP)):
         st.caption(heading)
         for entry in pages:
             st.page_link(entry, query_params=widgets.link_params(), width="stretch")

@@ -5,7 +5,7 @@
 
 from app.propose.draft import Confidence, Finding, Proposal, Seen, draft, renamed
 from app.propose.look import look, propose, tidy_url
-from app.propose.save import Saved, announce, foreign_addresses, read, save, target_folder
+from app.propose.save import Saved, announces, foreign_addresses, read, save, target_folder
 
 __all__ = [
     "Confidence",
@@ -13,7 +13,7 @@ __all__ = [
     "Proposal",
     "Saved",
     "Seen",
-    "announce",
+    "announces",
     "draft",
     "foreign_addresses",
     "look",

@@ -1,0 +1,226 @@
+"""The parts of the Add a service page: an address, what was found there, the file, what came of trying it, Save."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from app.check import Outcome, Report, check
+from app.config import Settings, System
+from app.errors import ConfigError, VigieError
+from app.propose import (
+    Confidence,
+    Proposal,
+    announces,
+    foreign_addresses,
+    propose,
+    read,
+    renamed,
+    save,
+    target_folder,
+)
+from app.ui import cache, widgets
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+# Session keys, hidden from the page.
+PROPOSAL: Final = "own_proposal"
+TEXT: Final = "own_text"
+NAME: Final = "own_name"
+TRIED: Final = "own_tried"
+SAVED: Final = "own_saved"
+# A system file has a few hundred lines.
+MAX_CHARS = 100_000
+# About 25 lines: a screen of the file without a scroll bar inside a scroll bar.
+EDITOR_HEIGHT = 520
+# A table of rows as high as it is long, up to a screen.
+ROW_PIXELS, MOST_PIXELS = 35, 620
+TABS: Final = ("What was found", "The file", "Tried", "Prometheus job")
+TONES: Final[dict[Confidence, Tone]] = {
+    Confidence.SURE: "good",
+    Confidence.LIKELY: "warning",
+    Confidence.MISSING: "unknown",
+}
+MARKS: Final = {Outcome.OK: "✓ OK", Outcome.EMPTY: "○ empty", Outcome.ERROR: "✕ fails", Outcome.SKIPPED: "– not tried"}
+
+
+def address_form() -> None:
+    """An address and Read; what was found is kept for this visit."""
+    with st.form("own-address", border=False), st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        url = st.text_input("Address of the service", key="own_url", placeholder="http://127.0.0.1:8000", width=420)
+        pressed = st.form_submit_button("Read", type="primary", icon=":material/search:")
+    if not pressed:
+        return
+    for key in (PROPOSAL, TRIED, SAVED):
+        st.session_state.pop(key, None)
+    if not url.strip():
+        widgets.problem(ConfigError("No address was typed.", hint="For example http://127.0.0.1:8000."))
+        return
+    try:
+        with st.spinner("Reading /openapi.json and /metrics …"):
+            found = propose(cache.settings(), url)
+    except VigieError as error:
+        widgets.problem(error, title="Nothing can be proposed.")
+        return
+    st.session_state[PROPOSAL] = found
+    st.session_state[TEXT], st.session_state[NAME] = found.toml, found.id
+
+
+def proposal() -> Proposal | None:
+    """What was found last on this visit."""
+    found = st.session_state.get(PROPOSAL)
+    # After a hot reload an object of the earlier class may lie here: it is read again.
+    if not isinstance(found, Proposal):
+        return None
+    # Streamlit forgets what a widget held once it is not drawn: on another page, or after Save.
+    found = replace(found, toml=st.session_state.setdefault(TEXT, found.toml))
+    st.session_state.setdefault(NAME, found.id)
+    st.session_state[PROPOSAL] = found
+    return found
+
+
+def validated(settings: Settings) -> tuple[System | None, VigieError | None]:
+    """The system that the text on the page describes, or what is wrong with it."""
+    try:
+        system = read(settings, st.session_state.get(NAME, "").strip(), st.session_state.get(TEXT, ""))
+    except VigieError as error:
+        return None, error
+    foreign = foreign_addresses(settings, system)
+    if foreign:
+        message = f"{system.id}.toml: {', '.join(foreign)} names a host beyond this machine that is not allowed."
+        return None, ConfigError(message, hint="Name the host in VIGIE_PROPOSE_HOSTS, or write the file by hand.")
+    return system, None
+
+
+def tried(settings: Settings, system: System) -> Report:
+    """Each part of the file, tried once for each text; the button tries again."""
+    text = f"{system.id}\n{st.session_state.get(TEXT, '')}"
+    kept = st.session_state.get(TRIED)
+    if not kept or kept[0] != text or not isinstance(kept[1], Report):
+        with st.spinner("Trying each part of the file …"):
+            kept = st.session_state[TRIED] = (text, check(settings, system))
+    return kept[1]
+
+
+def verdict(found: Proposal, error: VigieError | None, report: Report | None) -> None:
+    """The answer in words, the id, and Save."""
+    settings = cache.settings()
+    frame = "trigger" if error else "undecided" if report is None or report.failed else "none"
+    with st.container(border=True, key=f"verdict-{frame}"):
+        st.subheader(widgets.plain(found.title), anchor=False)
+        missing = [one.part for one in found.findings if one.confidence is Confidence.MISSING]
+        told = f"{len(found.findings) - len(missing)} of {len(found.findings)} parts were found"
+        told += f"; not found: {', '.join(missing)}." if missing else "."
+        st.markdown(f"{told} Tried: {widgets.plain(report.sentence)}" if report else told)
+        if error is not None:
+            widgets.problem(error)
+        if st.session_state.get(SAVED):
+            _open_saved(st.session_state[SAVED])
+            return
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            st.text_input("Name of the file", key=NAME, width=220, on_change=_rename, help="The id of the new system.")
+            pressed = st.button("Save", type="primary", icon=":material/save:", disabled=error is not None)
+            if st.button("Try again", icon=":material/refresh:", disabled=error is not None):
+                st.session_state.pop(TRIED, None)
+                st.rerun()
+        st.caption(f"Saved in {widgets.plain(str(target_folder(settings)))}; no file is overwritten.")
+        if pressed:
+            _save(settings)
+
+
+def _rename() -> None:
+    """A new name goes through the file, where the old one stands as its job."""
+    found, name = proposal(), st.session_state[NAME].strip()
+    if found is not None and name:
+        changed = renamed(replace(found, toml=st.session_state[TEXT]), name)
+        st.session_state[PROPOSAL], st.session_state[TEXT] = changed, changed.toml
+
+
+def _save(settings: Settings) -> None:
+    try:
+        kept = save(settings, st.session_state[NAME].strip(), st.session_state[TEXT])
+    except VigieError as error:
+        widgets.problem(error, title="Not saved.")
+        return
+    # The picker of every open page knows the new system at once.
+    cache.systems.clear()
+    st.session_state[SAVED] = (kept.system.id, str(kept.path), kept.targets is not None)
+    st.rerun()
+
+
+def _open_saved(kept: tuple[str, str, bool]) -> None:
+    """Where it was saved, and the pages of the new system."""
+    name, path, told = kept
+    st.markdown(f":green[{SHAPES['good']}] Saved as {widgets.plain(path)}.")
+    if told:
+        st.markdown("The embedded Prometheus was told: the first values come in about 10 seconds.")
+    with st.container(horizontal=True, gap="small"):
+        for page, label, icon in (
+            ("overview", "Open the new system", ":material/space_dashboard:"),
+            ("charts", "Charts", ":material/show_chart:"),
+            ("traffic", "Generate traffic", ":material/bolt:"),
+        ):
+            st.page_link(f"../pages/{page}.py", label=label, icon=icon, query_params={widgets.SYSTEM_KEY: name})
+
+
+def parts(found: Proposal) -> None:
+    """Every part in words, with how sure it is, and what to do about those that are missing."""
+    with st.container(key="own-parts"):
+        for one in found.findings:
+            tone = TONES[one.confidence]
+            head = f":{MARKDOWN[tone]}[{SHAPES[tone]} {one.confidence.value}] **{widgets.plain(one.part)}**"
+            hint = f"  \n:small[{widgets.plain(one.hint)}]" if one.hint else ""
+            st.markdown(f"{head}: {widgets.plain(one.text)}{hint}")
+
+
+def editor(error: VigieError | None) -> None:
+    """The file as text; whether it is valid is said under it."""
+    st.text_area("System file (TOML)", key=TEXT, height=EDITOR_HEIGHT, max_chars=MAX_CHARS)
+    if error is None:
+        st.markdown(f":green[{SHAPES['good']}] Valid: every key and every placeholder is known.")
+    else:
+        widgets.problem(error)
+
+
+def table(report: Report | None) -> None:
+    """What each part answered."""
+    if report is None:
+        widgets.empty("Nothing was tried.", "The file has to be valid first.")
+        return
+    rows = [
+        {"state": MARKS[row.outcome], "part": row.part, "name": row.name, "what was seen": row.words}
+        for row in report.rows
+    ]
+    columns = {
+        "state": st.column_config.TextColumn(width=90),
+        "part": st.column_config.TextColumn(width=80),
+        "name": st.column_config.TextColumn(width=150),
+        "what was seen": st.column_config.TextColumn(width="large"),
+    }
+    height = min(MOST_PIXELS, ROW_PIXELS * (len(rows) + 1) + 3)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, height=height, key="own-table")
+    st.caption("Nothing was sent but GETs. One real prediction: `python -m app systems check FILE --send`.")
+
+
+def job(found: Proposal) -> None:
+    """The scrape job to paste, and who needs it."""
+    settings = cache.settings()
+    if settings.attached:
+        st.markdown(
+            "Add this job to the configuration of your Prometheus and reload it. If it runs elsewhere or in a "
+            "container, replace the address by one that it can reach."
+        )
+    elif announces(settings):
+        st.markdown("The embedded Prometheus is told when you save: nothing to paste. For another Prometheus:")
+    else:
+        st.markdown(
+            "The embedded Prometheus scrapes the services of its own stack only. Give this job to a Prometheus of "
+            "yours, and name that one as `url` under `[prometheus]` in the file."
+        )
+    st.code(found.job, language="yaml")
+    st.caption(
+        "Without a Prometheus the service still works in part: traffic can be generated and is counted from its raw "
+        "/metrics; charts and alerts stay empty."
+    )
