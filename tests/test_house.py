@@ -26,7 +26,9 @@ STREAMLIT_LIVES_IN = ("pages/", "app/ui/", "app/console.py", "streamlit_app.py")
 RESERVED = ("_stcore", "media", "component", "static", "app")
 MAX_FUNCTION_LINES = 60
 # path:function -> why it is longer than that.
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS = {
+    "app/cli/arguments.py:parser": "one table of arguments, read from top to bottom; no branch in it",
+}
 # Files that name one system: path -> why, and where in the file (the function, or "" for the module's top level).
 NAMES_A_SYSTEM = {
     "app/config/system.py": (
@@ -144,6 +146,30 @@ def test_the_stack_starts_with_the_standard_library_alone():
     assert done.returncode == 0, done.stderr[-1000:]
 
 
+# Imported, and installed by a package that is declared: module -> which one, and why it is not declared beside it.
+COMES_WITH = {
+    "joblib": "scikit-learn: its documented way to save a model",
+    "urllib3": "requests: the adapter and the exceptions of its sessions",
+}
+
+
+def test_every_imported_package_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in project["dependencies"]}
+    owners = importlib.metadata.packages_distributions()
+    # Services under stack/api are deployable alone and import the modules beside them.
+    beside = {path.stem for path in (ROOT / "stack" / "api").rglob("*.py")}
+    # What runs in an image of its own has a lock of its own.
+    images = ("stack/prefect/", "stack/mlflow/")
+    for path in (path for path in sources(*OURS) if not name_of(path).startswith(images)):
+        for name, line in imports(path):
+            top = name.split(".")[0]
+            if top in sys.stdlib_module_names or top in OURS or top in COMES_WITH or top in beside:
+                continue
+            found = {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners.get(top, [top])}
+            assert found & declared, f"{name_of(path)}:{line} imports {name}, which pyproject.toml does not declare"
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +211,8 @@ def test_no_page_has_the_address_of_a_route_or_of_streamlit():
 def test_no_pages_folder_lies_beside_a_script_that_streamlit_could_discover():
     # Streamlit runs a bookmarked file of a `pages` folder beside its script without the frame.
     assert not (ROOT / "app" / "pages").exists()
-    assert 'App("app/console.py"' in (ROOT / "streamlit_app.py").read_text(encoding="utf-8")
+    calls = [node for node in ast.walk(tree(ROOT / "streamlit_app.py")) if isinstance(node, ast.Call) and node.args]
+    assert "App('app/console.py'" in {f"{ast.unparse(node.func)}({ast.unparse(node.args[0])}" for node in calls}
 
 
 def comparisons_with_a_system(path: Path) -> list[tuple[str, int]]:
