@@ -60,6 +60,6 @@ def test_a_stack_that_was_told_to_start_no_api_starts_none_when_one_is_picked(tm
     with running(Console(tmp_path / "home", free_port(), environ)) as console:
         wait_up(console, "prometheus", "node_exporter")
         page.goto(f"{console.url}/?system=f1pa")
-        wait_text(page, "Prometheus does not scrape F1PA lap times. Start it with python -m stack up")
+        wait_text(page, "Prometheus does not scrape F1PA lap times. Start it with python -m stack up --systems f1pa")
         assert set(console.services()) == {"prometheus", "node_exporter"}
         assert not list((console.home / "stack" / "wanted").iterdir())

@@ -259,4 +259,4 @@ def start_hint(system: System) -> str:
         return "Add a job for it to the Prometheus you attached."
     if system.id in stack().offers and where(system, "api").origin == "none":
         return "The stack has been asked to start it: a moment."
-    return "Start it with python -m stack up, or give its address in the system file."
+    return f"Start it with python -m stack up --systems {system.id}, or give its address in the system file."
