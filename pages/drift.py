@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import jobs
-from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.ui import cache, comparison, widgets
 from app.words import COVARIATE_AND_TARGET, SIMULATED
@@ -45,15 +43,9 @@ with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap=
     clicked = st.button("Compare months", type="primary", icon=":material/compare_arrows:")
 
 if clicked:
-    policy = Policy.of(drift, threshold)
-    started = jobs.start(
-        cache.settings(), "drift", system.id, job_key(system, ref, cur, policy), job_args(ref, cur, policy)
-    )
-    st.query_params["run"] = started.run
-    if started.joined:
-        st.toast("The same comparison is already running: this page follows it.")
+    comparison.start(system, ref, cur, Policy.of(drift, threshold))
 else:
-    jobs.warm(cache.settings(), "drift")
+    comparison.warm()
 
 comparison.follow(system, st.query_params.get("run"))
 

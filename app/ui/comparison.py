@@ -17,7 +17,8 @@ from app.charts.columns import dot_plot, two_histograms
 from app.config import Drift, System
 from app.drift import decide
 from app.drift.gauge import look
-from app.drift.result import Result, Verdict
+from app.drift.request import job_args, job_key
+from app.drift.result import Policy, Result, Verdict
 from app.errors import JobError, VigieError
 from app.ledger import Run
 from app.periods import Period
@@ -63,6 +64,28 @@ def defaults(keys: Sequence[str]) -> None:
 def swap() -> None:
     """Exchange reference and current."""
     st.session_state["ref"], st.session_state["cur"] = st.session_state["cur"], st.session_state["ref"]
+
+
+def start(system: System, ref: str, cur: str, policy: Policy) -> None:
+    """Start the comparison, or join the one that runs, and follow it, here and after a reload."""
+    try:
+        key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
+        started = jobs.start(cache.settings(), "drift", system.id, key, args)
+    except JobError as error:
+        # What was compared earlier is still worth reading.
+        widgets.problem(error, title="Nothing was started.")
+        return
+    st.query_params["run"] = started.run
+    if started.joined:
+        st.toast("The same comparison is already running: this page follows it.")
+
+
+def warm() -> None:
+    """Have the worker load its libraries while the reader picks; without a job host, say so."""
+    try:
+        jobs.warm(cache.settings(), "drift")
+    except JobError as error:
+        widgets.problem(error, title="Months cannot be compared now.")
 
 
 def follow(system: System, run_id: str | None) -> None:

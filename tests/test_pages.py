@@ -1,0 +1,182 @@
+"""Every page as a script, without a browser: what it says with nothing there, with a Prometheus that lies, with months.
+
+Streamlit's AppTest runs `app/console.py`; charts and frames come back as unknown elements, so what they show is tested in
+the browser files.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.conftest import ROOT
+from tests.hostile_system import SYSTEM, write_system
+from tests.http_fakes import answer, serve
+
+PAGES = {
+    "Overview": None,
+    "Targets": "../pages/targets.py",
+    "Charts": "../pages/charts.py",
+    "Generate traffic": "../pages/traffic.py",
+    "Compare months": "../pages/drift.py",
+}
+SYSTEMS = ("streamflow", "diabetes", "f1pa")
+# A page asks several questions of a server that may answer slowly.
+RUN_SECONDS = 60
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty home: no stack, no job host, no runs."""
+    for name in (
+        "VIGIE_PROMETHEUS_URL",
+        "PROMETHEUS_URL",
+        "REPORT_DIR",
+        "FEAST_REPO",
+        "VIGIE_SYSTEMS",
+        "VIGIE_LEDGER_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "home").mkdir()
+    forget()
+    yield tmp_path / "home"
+    forget()
+
+
+def forget() -> None:
+    """What an earlier test's environment left in the caches."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def run(page: str, system: str = "streamflow") -> AppTest:
+    """The page as it is drawn for one system."""
+    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
+    app.query_params["system"] = system
+    if PAGES[page] is not None:
+        # The first run tells AppTest which pages there are.
+        app.run()
+        app.switch_page(str(PAGES[page]))
+        app.query_params["system"] = system
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    """Everything the page says in words."""
+    kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "code")
+    found = [element.value for kind in kinds for element in app.main.get(kind)]
+    return "\n".join(str(value) for value in found).replace("\\", "")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("page", PAGES)
+def test_with_nothing_running_a_page_says_what_is_missing_and_what_to_do(home, page, system):
+    app = run(page, system)
+    assert not app.exception
+    said = words(app)
+    assert "Vigie itself failed" not in said
+    title = {"streamflow": "StreamFlow churn", "diabetes": "Diabetes", "f1pa": "F1PA lap times"}[system]
+    assert [element.value for element in app.title] == [title if page == "Overview" else page]
+    assert app.sidebar.selectbox[0].value == system
+    expected = {
+        "Overview": ("stack has not been started", "Services"),
+        "Targets": ("Prometheus does not answer", "the console looks for itself"),
+        "Charts": ("Prometheus does not answer", "python -m stack up"),
+        "Generate traffic": (f"No address for {title}", "python -m stack up"),
+        "Compare months": {
+            "streamflow": ("streamflow.db", "world"),
+            "diabetes": ("has not been started", "python -m stack up"),
+            "f1pa": ("laps.parquet", ""),
+        }.get(system, ()),
+    }[page]
+    for part in expected:
+        assert part in said, said
+
+
+@pytest.mark.parametrize(
+    ("lie", "words_for_it"),
+    [
+        (answer(b"<html><title>Log in</title></html>", kind="text/html"), "answered"),
+        (answer(b'{"status":"success","data":{"resu'), "answered"),
+        (
+            answer(
+                b'{"status":"error","errorType":"internal","error":"<b>boom</b>"}', status="500 Internal Server Error"
+            ),
+            "HTTP 500",
+        ),
+        (answer(b"", status="503 Service Unavailable"), "503"),
+        (answer(b"", status="302 Found", extra="Location: http://127.0.0.1:1/\r\n"), "redirects"),
+        (answer(b'{"status":"success","data":null}'), "answered"),
+        (answer(b'{"status":"success","data":{"activeTargets":"none","result":7}}'), "answered"),
+        (answer(b"[]"), "answered"),
+    ],
+)
+def test_a_prometheus_that_answers_nonsense_is_said_on_every_page(home, monkeypatch, lie, words_for_it):
+    with serve(lie) as prometheus:
+        monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus.url)
+        forget()
+        for page in ("Overview", "Targets", "Charts"):
+            app = run(page)
+            assert not app.exception
+            assert "Vigie itself failed" not in words(app)
+            assert words_for_it in words(app), words(app)
+
+
+def test_months_are_offered_without_any_service_and_the_first_two_are_picked(home, monkeypatch):
+    write_system(home / "systems")
+    monkeypatch.setenv("VIGIE_SYSTEMS", str(home / "systems"))
+    forget()
+    app = run("Compare months", SYSTEM)
+    assert not app.exception
+    # Nobody is there to compare them: that is an error with its next step, beside the pickers.
+    assert [box.value for box in app.main.selectbox] == ["2024-01-31", "2024-02-29"]
+    assert "Months cannot be compared now. No job host answers" in words(app).replace("**", "")
+    assert "Nothing compared yet." in words(app)
+    next(button for button in app.main.button if button.label == "Compare months").click().run()
+    assert not app.exception
+    assert "Nothing was started. No job host answers" in words(app).replace("**", "")
+    assert "Nothing compared yet." in words(app)
+
+
+def test_without_any_readable_system_the_frame_says_why(home, monkeypatch, tmp_path):
+    folder = tmp_path / "systems"
+    folder.mkdir()
+    (folder / "mine.toml").write_text("title = 1")
+    monkeypatch.setenv("VIGIE_SYSTEMS", str(folder))
+    forget()
+    app = run("Overview")
+    assert not app.exception
+    assert "mine.toml: key title is 1" in "".join(e.value for e in app.sidebar.error).replace("\\", "")
+    assert len(app.sidebar.selectbox[0].options) == len(SYSTEMS)
+
+
+def test_pages_and_routes_import_none_of_the_workers_libraries(home):
+    script = f"""
+import json, sys
+from streamlit.testing.v1 import AppTest
+import streamlit_app
+for page in {list(PAGES.values())!r}:
+    for system in {SYSTEMS!r}:
+        app = AppTest.from_file({str(ROOT / "app" / "console.py")!r}, default_timeout={RUN_SECONDS})
+        app.query_params["system"] = system
+        app.run()
+        if page:
+            app.switch_page(page)
+            app.query_params["system"] = system
+            app.run()
+        assert not app.exception and len(app.main.title) == 1
+heavy = ("evidently", "feast", "duckdb", "sklearn", "scipy", "mlflow")
+print(json.dumps(sorted(name for name in heavy if name in sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
