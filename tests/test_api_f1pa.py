@@ -1,23 +1,16 @@
-"""The F1PA API through a real uvicorn, SQLite and model: sign-in, lap times, gauges that follow the truth, bad input."""
+"""The F1PA API through a real uvicorn, SQLite and model: sign-in, lap times, counters, bad input."""
 
 import concurrent.futures
-import contextlib
 import importlib.util
 import json
-import os
 import pickle
 import re
 import shutil
 import socket
-import sqlite3
-import subprocess
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-import psutil
 import pytest
 import requests
 
@@ -27,10 +20,8 @@ from app.load.counting import excluded
 from app.load.payload import make
 from app.load.plan import Plan
 from stack.world import f1pa
-from tests.conftest import absent
+from tests.f1pa_service import FOLDER, LAP, ROOT, Server
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "stack" / "api" / "f1pa"
 CORPORA = ROOT.parent / "shared" / "corpora"
 STATUSES = {"200", "401", "404", "405", "413", "422", "499", "500", "503"}
 ENDPOINTS = {
@@ -38,10 +29,6 @@ ENDPOINTS = {
     "/openapi.json",
 }  # fmt: skip
 MAX_BODY, MAX_BATCH_BODY = 64 * 1024, 512 * 1024
-LAP = {
-    "driver_number": 1, "circuit_key": 7, "st_speed": 308, "i1_speed": 325, "i2_speed": 274, "temp": 21.4, "rhum": 58,
-    "pres": 972.1, "lap_number": 12, "year": 2025,
-}  # fmt: skip
 ALL = json.dumps(LAP).encode()
 HOSTILE = {
     "nothing": b"",
@@ -78,87 +65,6 @@ def system(home):
     return load_systems(Settings.from_env({"VIGIE_HOME": str(home), "HOME": str(home)})).by_id["f1pa"]
 
 
-class Server:
-    """A uvicorn of our own on a free port, started as the stack starts it."""
-
-    def __init__(self, folder, log, **environment):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        self.folder = folder
-        known = {name: value for name, value in os.environ.items() if not name.startswith(("F1PA_", "MLFLOW_"))}
-        env = {**known, "OMP_NUM_THREADS": "1", **environment}
-        if folder is not None:
-            env["F1PA_DATA_DIR"] = str(folder)
-        self.auth = ("f1pa", environment.get("F1PA_PASSWORD") or self._generated())
-        address = ["--host", "127.0.0.1", "--port", str(self.port)]
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "--app-dir", str(FOLDER), "service:app", *address],
-                env=env,
-                # Nothing of the repository is importable from here: the service must run alone.
-                cwd=log.parent,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-
-    def _generated(self):
-        path = self.folder / "password" if self.folder else None
-        return path.read_text() if path and path.exists() else "none"
-
-    def health(self):
-        for _ in range(300):
-            assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(requests.ConnectionError):
-                return requests.get(f"{self.url}/health", timeout=10)
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def wait(self, accept):
-        for _ in range(600):
-            answer = self.health()
-            if accept(answer):
-                return answer
-            time.sleep(0.1)
-        raise AssertionError(answer.text + self.log.read_text())
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=20)
-
-    def get(self, path, **kwargs):
-        return requests.get(self.url + path, **{"auth": self.auth, "timeout": 20} | kwargs)
-
-    def post(self, body, path="/predict/lap", **kwargs):
-        data = json.dumps(body) if isinstance(body, dict) else body
-        return requests.post(self.url + path, data=data, **{"auth": self.auth, "timeout": 20} | kwargs)
-
-    def metrics(self):
-        return requests.get(f"{self.url}/metrics", timeout=10).text
-
-    def value(self, name, labels=""):
-        text = self.metrics()
-        found = re.search(rf"^{re.escape(name + labels)} (\S+)$", text, re.MULTILINE)
-        assert found, f"{name}{labels} is not in /metrics"
-        return float(found[1])
-
-    def counted(self):
-        """(method, endpoint, status) -> requests so far."""
-        pattern = r'^http_requests_total\{endpoint="([^"]*)",method="([^"]*)",status="([^"]*)"\} (\S+)$'
-        found = re.findall(pattern, self.metrics(), re.MULTILINE)
-        return {(method, endpoint, status): float(value) for endpoint, method, status, value in found}
-
-    def settled(self, name, wanted):
-        """Wait until a gauge has a value; the background looks every second."""
-        for _ in range(200):
-            if self.value(name) == wanted:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{name} did not become {wanted}: {self.health().text}")
-
-
 @pytest.fixture(scope="module")
 def server(home, tmp_path_factory):
     running = Server(home / "f1pa", tmp_path_factory.mktemp("log") / "api.log")
@@ -167,22 +73,6 @@ def server(home, tmp_path_factory):
         running.fresh = running.metrics()
         yield running
     finally:
-        running.stop()
-
-
-@pytest.fixture
-def own(home, tmp_path):
-    """A service on a copy of the data, to be broken; started with the environment given."""
-    started = []
-
-    def start(**environment):
-        if not (tmp_path / "f1pa").exists():
-            shutil.copytree(home / "f1pa", tmp_path / "f1pa")
-        started.append(Server(tmp_path / "f1pa", tmp_path / "api.log", **environment))
-        return started[-1]
-
-    yield start
-    for running in started:
         running.stop()
 
 
@@ -510,230 +400,6 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted_and_harmless(
     assert server.post({"features": LAP}).status_code == 200
 
 
-# --- gauges follow the truth -----------------------------------------------------------------------------------------
-
-
-def test_a_database_that_goes_away_and_comes_back_moves_the_gauge_and_predictions_go_on(own):
-    running = own()
-    running.wait(lambda answer: answer.status_code == 200)
-    running.settled("f1pa_database_connected", 1)
-    file = running.folder / "f1pa.db"
-    file.rename(running.folder / "away.db")
-    running.settled("f1pa_database_connected", 0)
-    health = running.health()
-    assert (health.status_code, health.json()["status"]) == (200, "degraded")
-    assert health.json()["database"] == {"connected": False, "reason": "there is no file f1pa.db"}
-    answer = running.get("/data/drivers")
-    assert (answer.status_code, answer.json()["error"]) == (503, "database")
-    assert running.post({"features": LAP}).status_code == 200
-    assert not file.exists()
-    file.write_bytes(b"no database at all" * 100)
-    answer = running.get("/data/circuits")
-    assert answer.status_code == 503
-    assert "not a database" in answer.json()["detail"]
-    file.unlink()
-    (running.folder / "away.db").rename(file)
-    running.settled("f1pa_database_connected", 1)
-    assert running.get("/data/drivers").json()["count"] == 23
-    assert running.health().json()["status"] == "ok"
-
-
-def test_tables_that_are_empty_or_locked_are_no_connection(own):
-    running = own()
-    running.wait(lambda answer: answer.json()["database"]["connected"])
-    holder = sqlite3.connect(running.folder / "f1pa.db", isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    running.settled("f1pa_database_connected", 0)
-    assert "locked" in running.health().json()["database"]["reason"]
-    holder.execute("DELETE FROM drivers")
-    holder.execute("DELETE FROM circuits")
-    holder.execute("COMMIT")
-    holder.close()
-    running.wait(lambda answer: "are empty" in answer.json()["database"]["reason"])
-
-
-class Mlflow:
-    """A stand-in for MLflow's server: /health, as long as it is there."""
-
-    def __init__(self):
-        outer = self
-        self.mode = "ok"
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                if outer.mode == "slow":
-                    time.sleep(30)
-                status = {"ok": 200, "error": 500, "elsewhere": 302}.get(outer.mode, 200)
-                self.send_response(status)
-                if outer.mode == "elsewhere":
-                    self.send_header("Location", "/ok")
-                self.end_headers()
-                self.wfile.write(b"OK")
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def test_the_mlflow_gauge_follows_the_server(own):
-    mlflow = Mlflow()
-    try:
-        running = own(MLFLOW_TRACKING_URI=mlflow.url + "/")
-        running.wait(lambda answer: answer.status_code == 200)
-        running.settled("f1pa_mlflow_connected", 1)
-        for mode, word in (("error", "Internal Server Error"), ("elsewhere", "Found"), ("slow", "timed out")):
-            mlflow.mode = mode
-            running.wait(lambda answer, word=word: word in answer.json()["mlflow"]["reason"])
-            assert running.value("f1pa_mlflow_connected") == 0
-            assert running.post({"features": LAP}).status_code == 200
-        mlflow.mode = "ok"
-        running.settled("f1pa_mlflow_connected", 1)
-    finally:
-        mlflow.stop()
-    running.settled("f1pa_mlflow_connected", 0)
-    assert running.health().json()["status"] == "ok"
-
-
-def test_the_model_gauge_is_0_until_a_model_with_the_right_hash_is_there(own, home, tmp_path):
-    shutil.copytree(home / "f1pa", tmp_path / "f1pa")
-    path = tmp_path / "f1pa" / "model" / "model.joblib"
-    right = path.read_bytes()
-    path.write_bytes(right + b"\0")
-    running = own()
-    answer = running.wait(lambda answer: "is being loaded" not in answer.json()["reason"])
-    assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
-    assert "is not the file model.json describes" in answer.json()["reason"]
-    assert running.value("f1pa_model_loaded") == 0
-    refused = running.post({"features": LAP})
-    assert (refused.status_code, refused.json()["error"]) == (503, "not_ready")
-    assert running.value("f1pa_prediction_errors_total", '{endpoint_type="single"}') == 1
-    assert running.post({"features": {}}).status_code == 422
-    path.write_bytes(right)
-    running.wait(lambda answer: answer.status_code == 200)
-    assert running.value("f1pa_model_loaded") == 1
-    assert running.post({"features": LAP}).status_code == 200
-
-
-def test_without_any_setting_it_runs_serves_nothing_and_says_what_is_missing(tmp_path):
-    running = Server(None, tmp_path / "api.log")
-    try:
-        answer = running.wait(lambda answer: "is being loaded" not in answer.json()["reason"])
-        assert (answer.status_code, answer.json()["reason"]) == (
-            503, "no password: set F1PA_PASSWORD or F1PA_PASSWORD_FILE",
-        )  # fmt: skip
-        assert answer.json()["database"]["reason"] == "F1PA_DATA_DIR is not set"
-        for auth in (None, ("f1pa", ""), ("f1pa", "f1pa")):
-            assert running.get("/data/drivers", auth=auth).status_code == 503
-        assert running.value("f1pa_database_connected") == 0
-    finally:
-        running.stop()
-
-
-def test_variables_come_before_the_files_of_the_folder(own, tmp_path):
-    copy = tmp_path / "other.db"
-    own_password = "für Spa & Monza"
-    (tmp_path / "secret").write_text(own_password + "\n")
-    running = own(F1PA_PASSWORD_FILE=str(tmp_path / "secret"), F1PA_DATABASE_URL=f"sqlite:///{copy}", F1PA_USER="me")
-    running.auth = ("me", own_password.encode())
-    running.wait(lambda answer: answer.status_code == 200)
-    assert running.get("/data/drivers").status_code == 503
-    assert not copy.exists()
-    done = copy_tables(running.folder / "f1pa.db", f"sqlite:///{copy}")
-    assert (done.returncode, done.stdout) == (0, "23 drivers, 24 circuits copied\n"), done.stderr
-    running.settled("f1pa_database_connected", 1)
-    assert running.get("/data/drivers").json()["count"] == 23
-    assert running.get("/data/drivers", auth=("f1pa", (running.folder / "password").read_text())).status_code == 401
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A real PostgreSQL; skipped with the reason where there is none."""
-    servers = pytest.importorskip("tests.postgres_server", reason="no helper that starts a PostgreSQL")
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(servers.running())
-        except servers.NoServer as error:
-            absent(str(error))
-        yield server
-
-
-def copy_tables(file, url):
-    return subprocess.run(
-        [sys.executable, str(FOLDER / "tables.py"), "--from", str(file)],
-        env={**os.environ, "F1PA_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def processes(server):
-    main = psutil.Process(server.process.pid)
-    return [main, *main.children(recursive=True)]
-
-
-def test_with_postgres_the_same_rows_are_served_and_the_gauge_follows_the_server(own, postgres, server):
-    url = postgres.url()
-    running = own(F1PA_DATABASE_URL=url)
-    running.wait(lambda answer: answer.status_code == 200)
-    running.wait(lambda answer: '"drivers" does not exist' in answer.json()["database"]["reason"])
-    for _ in range(2):
-        done = copy_tables(running.folder / "f1pa.db", url)
-        assert (done.returncode, done.stdout) == (0, "23 drivers, 24 circuits copied\n"), done.stderr
-    running.settled("f1pa_database_connected", 1)
-    for path in ("/data/drivers", "/data/circuits"):
-        assert running.get(path).json() == server.get(path).json()
-    # Every connection of the pool is ended, as by a restart: the next question makes a new one.
-    postgres.kick()
-    assert running.get("/data/drivers").status_code == 200
-    # A server that hangs answers nobody; what waits for it is bounded, and predictions go on.
-    frozen = processes(postgres)
-    for process in frozen:
-        process.suspend()
-    try:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: running.get("/data/drivers"), range(8)))
-        assert {answer.status_code for answer in answers} == {503}
-        assert "no answer within" in answers[0].json()["detail"]
-        assert running.post({"features": LAP}).status_code == 200
-        running.settled("f1pa_database_connected", 0)
-    finally:
-        for process in frozen:
-            process.resume()
-    running.settled("f1pa_database_connected", 1)
-    assert running.get("/data/circuits").json()["count"] == 24
-    postgres.stop()
-    running.settled("f1pa_database_connected", 0)
-    answer = running.get("/data/drivers")
-    assert (answer.status_code, answer.json()["error"]) == (503, "database")
-    postgres.start()
-    running.settled("f1pa_database_connected", 1)
-    assert running.get("/data/drivers").json()["count"] == 23
-    assert postgres.password not in running.log.read_text() + running.health().text + answer.text
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("nonsense", "F1PA_DATABASE_URL cannot be used"),
-        ("oracle9://x:geheim@y/z", "F1PA_DATABASE_URL cannot be used"),
-        ("postgresql://me:geheim@127.0.0.1:1/laps", "refused"),
-    ],
-)
-def test_a_database_address_that_does_not_work_is_said_without_its_password(service, url, words):
-    with pytest.raises(service.QueryError, match=words) as caught:
-        service.Database(url).look()
-    assert "geheim" not in str(caught.value)
-
-
 # --- without a server ------------------------------------------------------------------------------------------------
 
 
@@ -787,6 +453,20 @@ def test_a_model_file_is_not_unpickled_before_its_hash_is_right(service, home, t
     with pytest.raises(service.NotReadyError, match=r"is not the file model\.json describes"):
         service.load_model(tmp_path / "model")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "F1PA_DATABASE_URL cannot be used"),
+        ("oracle9://x:geheim@y/z", "F1PA_DATABASE_URL cannot be used"),
+        ("postgresql://me:geheim@127.0.0.1:1/laps", "refused"),
+    ],
+)
+def test_a_database_address_that_does_not_work_is_said_without_its_password(service, url, words):
+    with pytest.raises(service.QueryError, match=words) as caught:
+        service.Database(url).look()
+    assert "geheim" not in str(caught.value)
 
 
 def test_a_look_that_hangs_is_no_connection_after_a_while(service, monkeypatch):
