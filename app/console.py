@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import streamlit as st
 
-from app.errors import VigieError
 from app.ui import cache, palette, widgets
 
 HERE = Path(__file__).parent
@@ -44,6 +42,7 @@ with st.sidebar:
         widgets.problem(error, title="A system file is not used")
 
     @st.fragment(run_every=CONNECTION_EVERY)
+    @widgets.guarded
     def connection() -> None:
         """One line: which Prometheus, where, and whether it answers. The picked system is asked for here."""
         refused = cache.want(widgets.system())
@@ -55,15 +54,9 @@ with st.sidebar:
     if systems.by_id:
         connection()
 
-try:
-    if systems.by_id:
-        page.run()
-    else:
-        widgets.empty("No system file can be read.", "The sidebar says what is wrong with each.")
-except VigieError as error:
-    widgets.problem(error)
-    widgets.ready(page.url_path or "overview")
-except Exception:
-    logging.getLogger("vigie.console").exception("page %s failed", page.url_path or "overview")
-    widgets.problem(VigieError("Vigie itself failed on this page.", hint="The trace is in logs/console.log."))
-    widgets.ready(page.url_path or "overview")
+if systems.by_id:
+    drawn = widgets.guarded(page.run)()
+    if not drawn:
+        widgets.ready(page.url_path or "overview")
+else:
+    widgets.empty("No system file can be read.", "The sidebar says what is wrong with each.")

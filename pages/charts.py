@@ -16,6 +16,7 @@ tab = st.segmented_control("Tab", names, key="tab", default=names[0], required=T
 
 
 @st.fragment(run_every=view.refresh)
+@widgets.guarded
 def draw() -> None:
     """All panels of the tab, again at every refresh."""
     panels.grid(system, panels.of_tab(system, str(tab)), view)

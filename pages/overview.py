@@ -13,6 +13,7 @@ system = widgets.system()
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
+@widgets.guarded
 def draw() -> None:
     """The whole page, again every five seconds."""
     now = home.look(system)

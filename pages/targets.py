@@ -17,6 +17,7 @@ system = widgets.system()
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
+@widgets.guarded
 def draw() -> None:
     """Cards, again every two seconds."""
     targets, error = cache.targets(system.id)

@@ -112,6 +112,7 @@ def follow(system: System, run_id: str | None) -> None:
 
 def _progress(run: Run) -> None:
     @st.fragment(run_every=LOOK_EVERY)
+    @widgets.guarded
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
         if progress is None or progress.final or progress.state == "interrupted":

@@ -137,8 +137,13 @@ def _months(system: System) -> dict[str | None, str]:
 
 def start(system: System, args: Mapping[str, Any]) -> None:
     """Start the plan and follow it, here and after a reload."""
-    plan = plans.Plan.from_args(args, system)
-    started = jobs.start(cache.settings(), "load", system.id, plan.key, dict(args))
+    try:
+        plan = plans.Plan.from_args(args, system)
+        started = jobs.start(cache.settings(), "load", system.id, plan.key, dict(args))
+    except VigieError as error:
+        # What was sent earlier is still worth reading.
+        widgets.problem(error, title="No traffic was started.")
+        return
     cache.forget_runs()
     if not plan.background:
         st.query_params["run"] = started.run
@@ -195,6 +200,7 @@ def follow(system: System, run_id: str | None) -> None:
 
 def _live(run: Run) -> None:
     @st.fragment(run_every=LOOK_EVERY)
+    @widgets.guarded
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
         if progress is None or progress.final:

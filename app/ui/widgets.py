@@ -5,7 +5,9 @@ A widget hides its session keys: `name(...) -> value` or `name(...) -> None`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -16,6 +18,7 @@ from app.drift.result import Side
 from app.errors import VigieError
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
+LOG = logging.getLogger("vigie.console")
 SYSTEM_KEY = "system"
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
@@ -125,6 +128,28 @@ def problem(error: VigieError, *, title: str | None = None) -> None:
     text = f"**{plain(title)}** " if title else ""
     hint = f"\n\n{plain(error.hint)}" if error.hint else ""
     st.error(f"{text}{plain(str(error))}{hint}", icon=":material/error:")
+
+
+def guarded(draw: Callable[[], None]) -> Callable[[], bool]:
+    """`draw` with the error boundary: what fails is said in its place, and the rest goes on; True without failure.
+
+    Every fragment needs one of its own, because it runs again outside the frame.
+    """
+
+    @functools.wraps(draw)
+    def drawn() -> bool:
+        try:
+            draw()
+        except VigieError as error:
+            problem(error)
+        except Exception:
+            LOG.exception("a page failed")
+            problem(VigieError("Vigie itself failed on this page.", hint="The trace is in logs/console.log."))
+        else:
+            return True
+        return False
+
+    return drawn
 
 
 def empty(what: str, why: str, *, key: str | None = None) -> None:
