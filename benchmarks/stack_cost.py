@@ -233,9 +233,8 @@ def main() -> None:
         print(json.dumps(raw))
         return
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(
-        f"{os.cpu_count()} cores, load {load}, {psutil.virtual_memory().total / 1e9:.1f} GB, Python {sys.version.split()[0]}"
-    )
+    room = psutil.virtual_memory().total / 1e9
+    print(f"{os.cpu_count()} cores, load {load}, {room:.1f} GB, Python {sys.version.split()[0]}")
     show(first, later)
 
 
