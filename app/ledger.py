@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
+from app import postgres
 from app.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 # A writer holds the file for milliseconds; five seconds of waiting means that something is wrong, and saying so helps.
 BUSY_SECONDS = 5.0
+# Statements take milliseconds, after the wait for another writer; a page does not wait longer for a sick server.
+STATEMENT_MS = 2000
+# On PostgreSQL every writer takes this advisory lock first, so that two first starts, or two scans, queue as they do on
+# a SQLite file. Any number will do; it is the word "vigie" in ASCII.
+WRITER_LOCK = 0x7669676965
 # A page never lists more runs than this at once; the next page has an offset.
 MAX_LIMIT = 1000
 # A note is a remark, not a document.
@@ -127,6 +133,10 @@ sa.Index("runs_by_state", RUNS.c.state, RUNS.c.created)
 
 
 def _first_tables(connection: Connection) -> None:
+    if sa.inspect(connection).has_table(RUNS.name):
+        # MLflow, for one, has a table of this name: writing into it would spoil both.
+        message = f"The database {_shown(connection.engine)} has a table {RUNS.name} that is not the index of runs."
+        raise LedgerError(message, hint="Give Vigie a database of its own (VIGIE_LEDGER_URL).")
     METADATA.create_all(connection)
 
 
@@ -304,6 +314,8 @@ class Ledger:
     def _write(self) -> Iterator[Connection]:
         self._follow_file()
         with self._mapped(), self._writer.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER_LOCK)))
             yield connection
 
     @contextmanager
@@ -345,6 +357,9 @@ def _engine(url: str) -> Engine:
         options: dict[str, Any] = {"pool_pre_ping": True}
         if parsed.get_backend_name() == "sqlite":
             options = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+        if parsed.get_backend_name() == "postgresql":
+            busy = int(BUSY_SECONDS * 1000)
+            return postgres.engine(parsed, statement_ms=busy + STATEMENT_MS, lock_ms=busy, **options)
         engine = sa.create_engine(parsed, **options)
     except ImportError as error:
         message = f"VIGIE_LEDGER_URL names a database whose driver is not installed ({error.name})."
@@ -425,6 +440,9 @@ def _explained(engine: Engine, error: SQLAlchemyError | OSError) -> LedgerError:
         kept = f"it was kept as {aside}" if aside else "it stays where it is"
         message = f"The index of runs {where} is damaged; {kept}."
         return LedgerError(message, hint="Try again: a new index is made from the run directories.")
+    if engine.dialect.name == "postgresql":
+        clause, hint = postgres.why(error)
+        return LedgerError(f"The index of runs, {postgres.place(engine.url)}, {clause}.", hint=hint)
     cause = str(original or error).splitlines()[0]
     message = f"The index of runs {where} cannot be used: {cause}."
     hint = "Wait a moment and try again: another process holds it." if "locked" in cause else ""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from app import postgres
 from app.config import Settings, System
 from app.errors import DataError, SourceUnavailable
 
-# A page waits for this; a database on the same machine answers in milliseconds, one across a network within a second.
-CONNECT_SECONDS: Final = 3
 # A statement that runs longer holds a page; months are listed in milliseconds, loaded in a second.
 STATEMENT_MS: Final = 20_000
 # How long SQLite waits for a writer to finish its transaction.
@@ -35,10 +35,10 @@ def url_of(settings: Settings, system: System) -> str:
 @contextmanager
 def connected(settings: Settings, system: System) -> Iterator[sa.Connection]:
     """One read-only connection, closed afterwards. SourceUnavailable in words when it, or a statement, fails."""
-    place = "the database"
+    place, backend = "the database", ""
     try:
         parsed = sa.make_url(url_of(settings, system))
-        place = _place(parsed)
+        place, backend = _place(parsed), parsed.get_backend_name()
         engine = _engine(parsed)
     except exc.ArgumentError as error:
         raise SourceUnavailable(
@@ -55,17 +55,14 @@ def connected(settings: Settings, system: System) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
             yield connection
     except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise _unavailable(place, error) from error
+        raise _unavailable(place, backend, error) from error
     finally:
         engine.dispose()
 
 
 def _place(url: sa.URL) -> str:
     """The database in words, without its password."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database or "the database")
-    port = f":{url.port}" if url.port else ""
-    return f"database {url.database} at {url.host}{port}"
+    return str(url.database or "the database") if url.get_backend_name() == "sqlite" else postgres.place(url)
 
 
 def _engine(url: sa.URL) -> sa.Engine:
@@ -79,21 +76,22 @@ def _engine(url: sa.URL) -> sa.Engine:
             creator=lambda: sqlite3.connect(source, uri=True, timeout=LOCK_SECONDS),
             poolclass=sa.pool.NullPool,
         )
-    options: dict[str, Any] = {}
-    if backend == "postgresql":
-        options = {
-            "connect_timeout": CONNECT_SECONDS,
-            "options": f"-c statement_timeout={STATEMENT_MS} -c default_transaction_read_only=on",
-            # A server that goes silent in mid-answer is given up after this, in milliseconds.
-            "tcp_user_timeout": STATEMENT_MS,
-        }
-    return sa.create_engine(url, connect_args=options, poolclass=sa.pool.NullPool)
+    if backend != "postgresql":
+        return sa.create_engine(url, poolclass=sa.pool.NullPool)
+    return postgres.engine(
+        url, statement_ms=STATEMENT_MS, read_only=True, any_encoding=True, poolclass=sa.pool.NullPool
+    )
 
 
-def _unavailable(place: str, error: Exception) -> SourceUnavailable:
+def _unavailable(place: str, backend: str, error: Exception) -> SourceUnavailable:
     cause = getattr(error, "orig", None) or error
     said = " ".join(str(cause).split())[:300] or type(cause).__name__
     lower = said.lower()
+    if "no such table" in lower or re.search(r"(relation|column|table) .* does not exist", lower):
+        return SourceUnavailable(f"{place}: {said}.", hint="Compare the names in [drift] with the database.")
+    if backend != "sqlite":
+        clause, hint = postgres.why(error)
+        return SourceUnavailable(f"{place[:1].upper()}{place[1:]} {clause}.", hint=hint)
     if "unable to open database file" in lower:
         return SourceUnavailable(
             f"There is no database file {place}, or it may not be read.",
@@ -103,13 +101,7 @@ def _unavailable(place: str, error: Exception) -> SourceUnavailable:
         return SourceUnavailable(f"{place} is locked by another program.", hint="Try again when its writer is done.")
     if "not a database" in lower or "malformed" in lower:
         return SourceUnavailable(f"{place} is not a SQLite database, or damaged.", hint="Restore it, or make it again.")
-    if "no such table" in lower or "does not exist" in lower:
-        return SourceUnavailable(f"{place}: {said}.", hint="Compare the names in [drift] with the database.")
-    if "timeout" in lower or "timed out" in lower:
-        return SourceUnavailable(
-            f"{place} did not answer in time ({said}).", hint="Is the server up and not overloaded?"
-        )
-    return SourceUnavailable(f"{place} cannot be read: {said}.", hint="Check address, user and password.")
+    return SourceUnavailable(f"{place} cannot be read: {said}.", hint="Check the file and its rights.")
 
 
 def table(name: str, *columns: str) -> sa.TableClause:
