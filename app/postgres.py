@@ -22,6 +22,10 @@ CONNECT_SECONDS: Final = 3
 # The server ends a statement at its own deadline; silence for so much longer (seconds) means that it is not there.
 SILENCE_SECONDS: Final = 3.0
 UTF8: Final = "UTF8"
+_LOST: Final = (
+    "terminating connection|closed the connection|connection (is |was |has been )?(closed|lost|reset)"
+    "|consuming input|broken pipe|could not receive data"
+)
 # What the server, libpq and psycopg say, and what it means: pattern, clause after the database's name, next step.
 _CAUSES: Final = (
     (
@@ -56,7 +60,7 @@ _CAUSES: Final = (
         "Is the server up and not overloaded?",
     ),
     (
-        r"terminating connection|(closed|lost) the connection|connection (is|was|has been)? ?(closed|lost|reset)|consuming input|broken pipe|could not receive data",
+        _LOST,
         "was lost in the middle (the server was stopped or restarted)",
         "Try again when it is up.",
     ),
