@@ -103,7 +103,7 @@ class Watched:
     prometheus: Prometheus | None
     reason: str
     context: Context | None
-    targets: tuple[Target, ...]
+    scraped: bool
     known: frozenset[str]
     raw: frozenset[str]
 
@@ -258,13 +258,13 @@ def _watch(
         mine = of_system(targets, system.prometheus.selector)
         context = Context.of(system, WINDOW_SECONDS, TimeRange.last(RANGE_SECONDS), targets)
     except VigieError as error:
-        return Watched(None, str(error), None, (), frozenset(), raw), [_failed("targets", "Prometheus", error)]
+        return Watched(None, str(error), None, False, frozenset(), raw), [_failed("targets", "Prometheus", error)]
     rows = [_target(one) for one in mine]
     if not mine:
         text = f"{prometheus.shown} has no target with {system.prometheus.selector}"
         hint = "Give Prometheus the job. Until then charts are empty; traffic is still counted from raw /metrics."
         rows = [Row("targets", system.prometheus.selector, Outcome.EMPTY, text, hint)]
-    return Watched(prometheus, "", context, targets, known, raw), rows
+    return Watched(prometheus, "", context, bool(mine), known, raw), rows
 
 
 def _target(one: Target) -> Row:
@@ -313,9 +313,11 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
         return Row(part, name, Outcome.ERROR, answer.reason, answer.hint)
     if answer.state == "EMPTY":
         unknown = _unknown(texts, watched)
+        if not watched.scraped and all(_exposed(one, watched.raw) for one in unknown):
+            return Row(part, name, Outcome.EMPTY, "Prometheus does not scrape the service yet")
         if unknown and all(_exposed(one, watched.raw) for one in unknown):
-            reason = f"the service exposes {', '.join(unknown)}, Prometheus has not scraped it yet"
-            return Row(part, name, Outcome.EMPTY, reason, "Give Prometheus the job, or wait for the next scrape.")
+            reason = f"Prometheus has not scraped {', '.join(unknown)} yet"
+            return Row(part, name, Outcome.EMPTY, reason, "A labelled metric appears with its first request.")
         if unknown:
             reason = f"nobody has a metric called {', '.join(unknown)}"
             return Row(part, name, Outcome.ERROR, reason, "Correct the name in the expression.")

@@ -177,7 +177,9 @@ class _Parts:
         else:
             unasked = self.seen.reasons.get("prometheus")
             told = f"not known: {unasked}" if unasked else "Prometheus does not scrape this address yet"
-            hint = "Give Prometheus the job below. Until then charts are empty; traffic is counted from raw /metrics."
+            hint = (
+                "Give Prometheus the proposed job. Until then charts are empty; traffic is counted from raw /metrics."
+            )
             self.note("Prometheus job", told, Confidence.MISSING, hint)
             why = f"Give Prometheus a job of this name (scrape_configs, job_name: {name})."
         return ["[prometheus]", comment(why), assign("selector", self.selector), ""]
