@@ -1,32 +1,38 @@
-"""The three numbers everybody asks for first, as panels made from a system's `[metrics]`. Pure."""
+"""The three numbers everybody asks for first, as panels made from a system's `[metrics]`. Pure.
+
+Scrapes and health checks are no traffic: a service that counts them too would never be idle.
+"""
 
 from __future__ import annotations
 
 from app.config import Panel, System
+from app.load.counting import traffic_matchers
 
 
 def panels(system: System) -> tuple[Panel, ...]:
     """`kpi-rps`, `kpi-p95` and `kpi-errors`, as far as the system names its metrics."""
-    metrics, found = system.metrics, []
+    metrics, found, own = system.metrics, [], traffic_matchers(system)
     if metrics.requests:
-        expr = f"sum(rate({metrics.requests}{{$selector}}[$window]))"
+        expr = f"sum(rate({metrics.requests}{{{own}}}[$window]))"
         found.append(Panel(id="kpi-rps", title="Requests a second", expr=expr, unit="1/s", legend="requests"))
     if metrics.latency:
-        buckets = f"sum by (le) (rate({metrics.latency}_bucket{{$selector}}[$window]))"
+        buckets = f"sum by (le) (rate({metrics.latency}_bucket{{{own}}}[$window]))"
         expr = f"histogram_quantile(0.95, {buckets})"
         found.append(Panel(id="kpi-p95", title="p95 latency", expr=expr, unit="s", legend="p95"))
     if metrics.requests and metrics.errors:
-        found.append(Panel(id="kpi-errors", title="Error rate", expr=_errors(system), unit="ratio", legend="errors"))
+        found.append(
+            Panel(id="kpi-errors", title="Error rate", expr=_errors(system, own), unit="ratio", legend="errors")
+        )
     return tuple(found)
 
 
-def _errors(system: System) -> str:
+def _errors(system: System, own: str) -> str:
     """Failed requests as a share of all; 0 where there is traffic and no failing series yet."""
     requests, errors = system.metrics.requests, system.metrics.errors or ""
-    total = f"sum(rate({requests}{{$selector}}[$window]))"
+    total = f"sum(rate({requests}{{{own}}}[$window]))"
     if any(sign in errors for sign in "=~"):
-        failed = f"sum(rate({requests}{{$selector, {errors}}}[$window]))"
+        failed = f"sum(rate({requests}{{{own}, {errors}}}[$window]))"
     else:
-        failed = f"sum(rate({errors}{{$selector}}[$window]))"
+        failed = f"sum(rate({errors}{{{own}}}[$window]))"
     # No failing series at all is no failure, as long as the counter itself exists.
     return f"({failed} or 0 * {total}) / {total}"

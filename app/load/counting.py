@@ -132,13 +132,21 @@ def excluded(system: System) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(ROUTE_LABELS, values)
 
 
-def expression(system: System, name: str) -> str:
-    """The selector of the request counter in Prometheus, without the routes that are not traffic."""
+def traffic_matchers(system: System) -> str:
+    """PromQL matchers of this system's traffic: its selector, without the routes that are not traffic.
+
+    A series without such a label passes: an absent label is empty, and no pattern matches that.
+    """
     matchers = [system.prometheus.selector.strip().strip(",")] if system.prometheus.selector.strip() else []
     for label, values in excluded(system).items():
         pattern = "|".join(re.escape(value).replace("\\-", "-") for value in values)
         matchers.append(f"{label}!~{quote(pattern)}")
-    return f"{name}{{{', '.join(matchers)}}}"
+    return ", ".join(matchers)
+
+
+def expression(system: System, name: str) -> str:
+    """The selector of the request counter in Prometheus, without the routes that are not traffic."""
+    return f"{name}{{{traffic_matchers(system)}}}"
 
 
 @dataclass(frozen=True, slots=True)
