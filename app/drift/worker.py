@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # One comparison takes one core: more threads only take time from the services on the same machine.
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULT: Final = "result.json"
+# Two loadings, the gate, the comparison, the writing: what a progress bar counts.
+STEPS: Final = 5
 
 
 def preload() -> None:
@@ -58,6 +60,17 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """Columns with their scores, and Evidently's own files; `refusal` says why nothing was compared."""
+
+    columns: tuple[Column, ...]
+    refusal: str
+    notes: tuple[str, ...]
+    html: str | None = None
+    json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdicts:
     """What the middle of a run brings: the decision, its columns, and Evidently's files when there are any."""
 
@@ -72,23 +85,18 @@ class Verdicts:
 def run(job: Job) -> Outcome:
     """Compare, decide, save. Failures are VigieErrors whose text is the reason of the failed run."""
     begun = time.monotonic()
-    pair = _pair(job.settings, job.system, job.args)
-    job.progress("loading reference", 0, 5)
-    reference = _load(job.settings, pair, pair.ref)
-    job.progress("loading current", 1, 5)
-    current = _load(job.settings, pair, pair.cur)
-    job.progress("checking what can be compared", 2, 5)
+    pair = pair_of(job.settings, job.system, job.args)
+    job.progress("loading reference", 0, STEPS)
+    reference = load_period(job.settings, pair, pair.ref)
+    job.progress("loading current", 1, STEPS)
+    current = load_period(job.settings, pair, pair.cur)
     verdicts = judge(job, pair, reference, current)
-    job.progress("writing the report", 4, 5)
-    months = (
-        Months(pair.ref.key, reference.rows, reference.labelled),
-        Months(pair.cur.key, current.rows, current.labelled),
-    )
-    result, path = _save(job, pair, months, verdicts, begun)
+    result, path = save(job, pair, (reference, current), verdicts, begun)
     return Outcome("done", result.decision.value, result.reason, path)
 
 
-def _pair(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
+def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
+    """The pair that `ref`, `cur` and `threshold` in `args` mean. Raises DataError in words."""
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
     if system is None:
@@ -111,7 +119,8 @@ def _pair(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
     return Pair(system, drift, policy, pick(periods, str(ref)), pick(periods, str(cur)))
 
 
-def _load(settings: Settings, pair: Pair, period: Period) -> Frame:
+def load_period(settings: Settings, pair: Pair, period: Period) -> Frame:
+    """The rows of one of the pair's periods."""
     from app.periods.loading import load
 
     return load(settings, pair.system, period)
@@ -119,22 +128,32 @@ def _load(settings: Settings, pair: Pair, period: Period) -> Frame:
 
 def judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
     """Gate, compare, decide: everything between loading and saving."""
+    return conclude(pair, examine(job, pair, reference, current), measure(reference, current, pair.drift.label))
+
+
+def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
+    """Say what may be compared, and compare it."""
     from app.drift.compare import compare
 
+    job.progress("checking what can be compared", 2, STEPS)
     gate = _gate(pair, reference, current)
-    target = measure(reference, current, pair.drift.label)
     notes = (*reference.notes, *current.notes, *gate.notes)
-    decision = decide(pair.policy, gate.columns, gate.refusal)
+    counted = decide(pair.policy, gate.columns, gate.refusal).counted
     # What cannot be decided for want of columns needs no Evidently to say so.
-    if gate.refusal or decision.counted.comparable < pair.policy.comparable * decision.counted.n:
-        return Verdicts(decision, gate.columns, target, notes, None, None)
-    job.progress("comparing", 3, 5, columns=decision.counted.comparable)
+    if gate.refusal or counted.comparable < pair.policy.comparable * counted.n:
+        return Evidence(gate.columns, gate.refusal, notes)
+    job.progress("comparing", 3, STEPS, columns=counted.comparable)
     compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
-    decision = decide(pair.policy, compared.columns)
+    return Evidence(compared.columns, "", notes, compared.html, compared.json)
+
+
+def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
+    """Decide on what was found."""
+    decision = decide(pair.policy, evidence.columns, evidence.refusal)
     if decision.verdict is Verdict.UNDECIDED:
         # An undecided run embeds no report: the report beside it would decide.
-        return Verdicts(decision, compared.columns, target, notes, None, None)
-    return Verdicts(decision, compared.columns, target, notes, compared.html, compared.json)
+        return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
+    return Verdicts(decision, evidence.columns, target, evidence.notes, evidence.html, evidence.json)
 
 
 def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
@@ -151,8 +170,14 @@ def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
     )
 
 
-def _save(job: Job, pair: Pair, months: tuple[Months, Months], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
+def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
+    """Write the run's directory; its result and path. `begun` is the moment of time.monotonic() at the start."""
+    job.progress("writing the report", 4, STEPS)
     decision = verdicts.decision
+    ref, cur = (
+        Months(period.key, frame.rows, frame.labelled)
+        for period, frame in zip((pair.ref, pair.cur), frames, strict=True)
+    )
     files: dict[str, bytes] = {}
     shown: dict[str, str] = {}
     if verdicts.html is not None and verdicts.json is not None:
@@ -165,8 +190,8 @@ def _save(job: Job, pair: Pair, months: tuple[Months, Months], verdicts: Verdict
     result = Result(
         run=job.run,
         system=pair.system.id,
-        ref=months[0],
-        cur=months[1],
+        ref=ref,
+        cur=cur,
         policy=pair.policy,
         share=decision.share,
         k=None if decision.share is None else counted.k,
