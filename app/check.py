@@ -250,7 +250,7 @@ def _watch(
     from app.prometheus import connect
     from app.prometheus.targets import of_system
 
-    raw = frozenset(told) | {sample.name for sample in samples}
+    raw = _exposed(samples, told)
     try:
         prometheus = connect(settings, system, deadline=DEADLINE)
         targets = tuple(prometheus.targets())
@@ -313,9 +313,10 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
         return Row(part, name, Outcome.ERROR, answer.reason, answer.hint)
     if answer.state == "EMPTY":
         unknown = _unknown(texts, watched)
-        if not watched.scraped and all(_exposed(one, watched.raw) for one in unknown):
+        here = watched.raw.issuperset(unknown)
+        if here and not watched.scraped:
             return Row(part, name, Outcome.EMPTY, "Prometheus does not scrape the service yet")
-        if unknown and all(_exposed(one, watched.raw) for one in unknown):
+        if unknown and here:
             reason = f"Prometheus has not scraped {', '.join(unknown)} yet"
             return Row(part, name, Outcome.EMPTY, reason, "A labelled metric appears with its first request.")
         if unknown:
@@ -332,9 +333,11 @@ def _unknown(texts: Sequence[str], watched: Watched) -> list[str]:
     return [name for name in names if name not in watched.known]
 
 
-def _exposed(name: str, raw: frozenset[str]) -> bool:
-    """True for a metric the service has, a part of its histogram included, and for the one that every target has."""
-    return name in raw or name == "up" or re.sub(r"_(?:bucket|sum|count|total)$", "", name) in raw
+def _exposed(samples: Sequence[Sample], told: Mapping[str, Described]) -> frozenset[str]:
+    """Names of series the service has or will have with its first request, and the one that every target has."""
+    parts = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count"), "counter": ("", "_total")}
+    declared = {name + part for name, one in told.items() for part in parts.get(one.type, ("",))}
+    return frozenset({"up"} | declared | {sample.name for sample in samples})
 
 
 # --- the request -----------------------------------------------------------------------------------------------------

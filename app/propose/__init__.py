@@ -3,9 +3,9 @@
 `look` reads the two (and nothing else), `draft` writes the file, `save` keeps it once it has been tried.
 """
 
-from app.propose.draft import Confidence, Finding, Proposal, Seen, draft, renamed
-from app.propose.look import look, propose, tidy_url
-from app.propose.save import Saved, announces, foreign_addresses, read, save, target_folder
+from app.propose.drafting import Confidence, Finding, Proposal, Seen, draft, renamed
+from app.propose.reading import look, propose, tidy_url
+from app.propose.saving import Saved, announces, foreign_addresses, read, save, target_folder
 
 __all__ = [
     "Confidence",

@@ -14,7 +14,7 @@ from app.errors import AddressRefused, BadAnswer, ConfigError, EgressError, Unre
 from app.exposition import described, parse
 from app.prometheus import Target, connect
 from app.prometheus.promql import matcher
-from app.propose.draft import Proposal, Seen, draft, system_id
+from app.propose.drafting import Proposal, Seen, draft, system_id
 from app.propose.measures import find, metrics
 
 OPENAPI = "/openapi.json"
@@ -48,8 +48,11 @@ def tidy_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{_PAGES.sub('', parts.path)}"
 
 
-def look(settings: Settings, url: str) -> Seen:
-    """What the service at `url` says about itself. Raises EgressError when neither address gives anything."""
+def look(settings: Settings, url: str, deadline: float = DEADLINE) -> Seen:
+    """What the service at `url` says about itself, each within `deadline` seconds.
+
+    Raises EgressError when neither address gives anything.
+    """
     try:
         egress.check_address(url, settings.propose_hosts)
     except AddressRefused as error:
@@ -57,7 +60,7 @@ def look(settings: Settings, url: str) -> Seen:
         hint = f"Name the host in VIGIE_PROPOSE_HOSTS (for example VIGIE_PROPOSE_HOSTS={host}) and start again."
         raise AddressRefused(str(error), hint=hint) from error
     reasons: dict[str, str] = {}
-    with egress.Session(DEADLINE, hosts=settings.propose_hosts) as session:
+    with egress.Session(deadline, hosts=settings.propose_hosts) as session:
         document = _document(session, url, reasons)
         measures = None
         try:

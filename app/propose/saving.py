@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from app import egress
 from app.check import expression_problems
 from app.config import Settings, System, parse_system
+from app.config.system import SYSTEM_ID
 from app.errors import ConfigError, StorageFull
-from app.propose.look import check_free, taken
+from app.propose.reading import check_free, taken
 
 # What the embedded Prometheus reads targets of one's own services from, beside its configuration.
 OWN_TARGETS = "targets/own-*.json"
@@ -41,6 +42,10 @@ def target_folder(settings: Settings) -> Path:
 
 def read(settings: Settings, name: str, text: str) -> System:
     """The system that a text describes. Raises ConfigError with file, key, value and what is accepted."""
+    if not SYSTEM_ID.fullmatch(name):
+        # Before it becomes a path: `../x` would be written elsewhere.
+        message = f"{name!r} is no id of a system; accepted: {SYSTEM_ID.pattern}."
+        raise ConfigError(message, hint="Use small letters, digits, _ and -, and begin with a letter.")
     system = parse_system(text, Path(f"{name}.toml"), settings)
     problems = expression_problems(system)
     if problems:
@@ -102,9 +107,6 @@ def _write_new(path: Path, text: str) -> None:
             _publish(draft, path)
         finally:
             draft.unlink(missing_ok=True)
-    except FileExistsError as error:
-        message = f"{path} exists already; nothing is overwritten."
-        raise ConfigError(message, hint="Choose another id.") from error
     except OSError as error:
         message = f"{path} cannot be written ({error.strerror})."
         raise StorageFull(
@@ -113,16 +115,15 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give the finished file its name. Raises FileExistsError: unlike a rename, a link replaces nothing."""
+    """Give the finished file its name. Raises ConfigError: unlike a rename, a link replaces nothing."""
     try:
         os.link(draft, path)
-    except FileExistsError:
-        raise
     except OSError as error:
+        if isinstance(error, FileExistsError) or path.exists():
+            message = f"{path} exists already; nothing is overwritten."
+            raise ConfigError(message, hint="Choose another id.") from error
         if error.errno not in NO_LINKS:
             raise
-        if path.exists():
-            raise FileExistsError(path) from error
         draft.rename(path)
 
 
