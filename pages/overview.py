@@ -21,6 +21,7 @@ def draw() -> None:
     with st.container(key="answer"):
         st.markdown(home.answer(system, now))
     home.tiles(system, now)
+    home.status_tiles(system, now)
     home.first_steps(system, now)
     home.services(system, now)
 

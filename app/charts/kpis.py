@@ -26,6 +26,14 @@ def panels(system: System) -> tuple[Panel, ...]:
     return tuple(found)
 
 
+def status_panels(system: System) -> tuple[Panel, ...]:
+    """One panel per `[[status]]` of the system: a gauge that is 1 while something holds."""
+    return tuple(
+        Panel(id=f"status-{number}", title=status.title, expr=status.expr, kind="state")
+        for number, status in enumerate(system.status)
+    )
+
+
 def _errors(system: System, own: str) -> str:
     """Failed requests as a share of all; 0 where there is traffic and no failing series yet."""
     requests, errors = system.metrics.requests, system.metrics.errors or ""

@@ -135,7 +135,7 @@ def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
 @st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
 def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float, zone: str) -> list[Answer]:
     system = systems().by_id[system_id]
-    by_id = {panel.id: panel for panel in (*system.panels, *kpis.panels(system))}
+    by_id = {panel.id: panel for panel in (*system.panels, *kpis.panels(system), *kpis.status_panels(system))}
     known, _ = targets(system_id)
     context = Context.of(system, window, span, known)
     reader = Clock(ZoneInfo(zone))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import streamlit as st
 
 from app.charts import kpis
-from app.charts.units import format_duration, format_value
+from app.charts.units import format_time, format_value
 from app.config import System
 from app.drift.result import Result
 from app.errors import VigieError
@@ -30,6 +28,8 @@ ERRORS_WARN, ERRORS_BAD = 0.01, 0.05
 RECENT_DRIFT = 20
 # Tiles of one row are equally high, with a sparkline or without.
 TILE_HEIGHT = 150
+# How far back "since when" looks: an hour at steps of ten seconds.
+STATUS_RANGE = 3600.0
 TONE_OF_STATE: dict[str, Tone] = {
     "up": "good",
     "starting": "warning",
@@ -239,6 +239,33 @@ def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     )
 
 
+def status_tiles(system: System, now: Now) -> None:
+    """What the service says of itself: each status gauge as a tile, with since when it holds."""
+    wanted = kpis.status_panels(system)
+    if not wanted or now.targets_error is not None:
+        return
+    span = TimeRange.last(STATUS_RANGE, scrape=cache.scrape_interval(system))
+    answers = cache.answers(system, wanted, span, WINDOW, str(widgets.zone()))
+    for cell, panel, found in zip(st.columns(len(wanted)), wanted, answers, strict=True):
+        with cell.container(border=True, key=panel.id):
+            tone, words = _status(found)
+            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(panel.title)}**")
+            st.caption(widgets.plain(words))
+
+
+def _status(found: Answer) -> tuple[Tone, str]:
+    """(tone, words) of a gauge that is 1 or 0: `yes, since 14:02:11`, or why it is not known."""
+    if len(found.series) != 1 or not found.series[0].values.size or not math.isfinite(found.series[0].values[-1]):
+        return "unknown", f"unknown: {found.reason or 'the gauge has no value now'}"
+    times, values = found.series[0].times, found.series[0].values
+    now = values[-1]
+    changes = [place for place in range(1, len(values)) if values[place] != values[place - 1]]
+    clock = widgets.clock()
+    since = f"since {format_time(float(times[changes[-1]]), clock)}" if changes else "all through the last hour"
+    word = "yes" if now == 1 else "no" if now == 0 else format_value(float(now))
+    return ("good" if now == 1 else "bad"), f"{word}, {since}"
+
+
 def first_steps(system: System, now: Now) -> None:
     """For somebody who has just arrived: three clicks that show what this is."""
     if now.load is not None and now.drift is not None:
@@ -297,11 +324,3 @@ def _job_host() -> tuple[str, str, str]:
         return "down", "", error.text
     warm = "drift worker warm" if "drift" in status.warm else "drift worker loads on the first visit of Compare months"
     return "up", "", f"{warm}; {len(status.running)} running"
-
-
-def ago(at: float) -> str:
-    """`3 min ago`, or the time of day for anything older than an hour."""
-    age = time.time() - at
-    if age > 3600:
-        return f"{datetime.fromtimestamp(at, tz=widgets.zone()):%Y-%m-%d %H:%M}"
-    return f"{format_duration(max(1, age))} ago"

@@ -44,7 +44,7 @@ def card(target: Target, number: int, history: Answer | None) -> None:
         st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{word}**] &nbsp; **{job}** &nbsp; {address}")
         strokes, since = _history(target, history)
         facts = [part for part in (_scraped(target), since, strokes) if part]
-        st.caption(" · ".join(facts))
+        st.caption(" · ".join([*facts, f"[raw metrics]({target.url})"] if _linkable(target.url) else facts))
         if target.health == "up":
             return
         meaning = target.meaning
@@ -54,6 +54,11 @@ def card(target: Target, number: int, history: Answer | None) -> None:
         if target.health == "down":
             _own_look(target)
             _log(target)
+
+
+def _linkable(url: str) -> bool:
+    """A plain http address without what would end a Markdown link."""
+    return url.startswith(("http://", "https://")) and not set(url) & set(" ()<>[]\\")
 
 
 def _scraped(target: Target) -> str:
