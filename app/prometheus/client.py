@@ -34,6 +34,8 @@ MIN_SERVER_TIMEOUT = 0.5
 MAX_QUERY_IN_URL = 2000
 # Nobody writes this by hand, and the server parses it while others wait.
 MAX_EXPRESSION = 20_000
+# What engines behind the same API answer to a path they do not have (VictoriaMetrics 400, Thanos and Mimir 404).
+NO_SUCH_PATH = (400, 404, 405, 501)
 
 T = TypeVar("T")
 
@@ -90,20 +92,24 @@ class Prometheus:
         return self._ask(lambda: _texts(self._library.get_label_values(name, params)), "label values")
 
     def build(self) -> str:
-        """The version, for example `2.42.0`."""
+        """The version, for example `2.42.0`. Raises BadAnswer where the server does not tell, as VictoriaMetrics."""
         data = self._api("/api/v1/status/buildinfo")
-        return self._shape(lambda: str(data["version"]).partition("+")[0], "build facts")
+        version = self._shape(lambda: str(data.get("version") or "").partition("+")[0], "build facts")
+        if not version:
+            hint = "It answers as Prometheus does, and is perhaps another engine."
+            raise BadAnswer(f"{self.shown} does not tell its version.", hint=hint)
+        return version
 
     def rules(self) -> list[Rule]:
-        """Every rule the server evaluates, with its alerts."""
-        data = self._api("/api/v1/rules")
+        """Every rule the server evaluates, with its alerts; none where it evaluates none."""
+        data = self._api("/api/v1/rules", "rules")
         return self._shape(
             lambda: [_rule(group["name"], rule) for group in data["groups"] for rule in group["rules"]], "rules"
         )
 
     def alerts(self) -> list[AlertNow]:
-        """Every pending or firing alert, firing first."""
-        data = self._api("/api/v1/alerts")
+        """Every pending or firing alert, firing first; none where the server evaluates no rules."""
+        data = self._api("/api/v1/alerts", "alerts")
         found = self._shape(lambda: [_alert(row) for row in data["alerts"]], "alerts")
         return sorted(found, key=lambda one: (one.state != "firing", one.name, sorted(one.labels.items())))
 
@@ -169,8 +175,16 @@ class Prometheus:
             answer.check().json()  # raises with the words that fit: HTML, empty, HTTP status
         return answer
 
-    def _api(self, path: str) -> Any:
-        answer = self._send(path)
+    def _api(self, path: str, evaluated: str = "") -> Any:
+        """The `data` of an answer. `evaluated` names what only a server that evaluates rules has."""
+        try:
+            answer = self._send(path)
+        except BadAnswer as error:
+            if not evaluated or error.status not in NO_SUCH_PATH:
+                raise
+            message = f"{self.shown} has no {evaluated} (HTTP {error.status}): it does not evaluate rules."
+            hint = "Prometheus evaluates them, or a ruler such as vmalert. If queries fail too, check the address."
+            raise BadAnswer(message, hint=hint, status=error.status) from error
         return envelope(answer.body, where=self.shown, status=answer.status)[0]
 
     def _ask(self, call: Callable[[], T], what: str) -> T:

@@ -7,8 +7,10 @@ looks different in any byte (histograms, another field order, another server) ta
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +102,8 @@ def _slow(body: bytes, where: str, status: int) -> Parsed:
 def _read(data: Mapping[str, Any], rest: Mapping[str, Any]) -> Parsed:
     kind, result = data["resultType"], data["result"]
     notes = _texts(rest, "warnings"), _texts(rest, "infos")
+    if rest.get("isPartial") is True:
+        notes = (*notes[0], "a part of the cluster did not answer"), notes[1]
     if kind == "string":
         return Parsed(kind, (), *notes, text=str(result[1]))
     if kind == "scalar":
@@ -143,11 +147,14 @@ def envelope(body: bytes, *, where: str, status: int) -> tuple[Any, Mapping[str,
 
 
 def api_error(kind: str, text: str, *, where: str, status: int) -> VigieError:
-    """The error Prometheus describes. `text` is its own sentence; the position is taken out of it."""
-    if kind == "timeout":
+    """The error Prometheus describes. `text` is its own sentence; the position is taken out of it.
+
+    VictoriaMetrics gives the HTTP status as kind.
+    """
+    if kind == "timeout" or "timeout exceeded" in text:
         hint = "Ask for a shorter range or fewer series."
         return DeadlineExceeded(f"{where} gave up on the expression: {text}.", hint=hint)
-    if kind in ("bad_data", "execution"):
+    if kind in ("bad_data", "execution", "400", "422"):
         return query_error(text)
     hint = "The server is starting, stopping or overloaded: try again."
     return BadAnswer(f"{where} answered {kind or 'an error'}: {text}.", hint=hint, status=status)
@@ -155,7 +162,11 @@ def api_error(kind: str, text: str, *, where: str, status: int) -> VigieError:
 
 def query_error(text: str) -> QueryError:
     """`1:3: parse error: unexpected end of input` as sentence, hint and position."""
-    position, said = _position(text.removeprefix('invalid parameter "query": '))
+    metrics_ql = _METRICS_QL.search(text)
+    if metrics_ql:
+        position, said = _unparsed(metrics_ql["expr"], metrics_ql["said"])
+    else:
+        position, said = _position(text.removeprefix('invalid parameter "query": '))
     hint = "Correct the expression at the place named." if position else ""
     for mark, advice in ADVICE:
         if mark in text:
@@ -176,8 +187,18 @@ ADVICE = (
         "invalid expression type",
         "A graph needs numbers over time: wrap a range like x[5m] in rate(…) or a similar function.",
     ),
-    ("unknown function", "The function is misspelt, or newer than this Prometheus."),
+    ("unknown func", "The function is misspelt, or newer than this Prometheus."),
+    ("too many points", "Shorten the range, or take a larger step."),
+    ("exceed", "Shorten the range, or select fewer series."),
 )
+# VictoriaMetrics: error when executing query="1 +" for (time=…, step=…): …; unparsed data: ""
+_GO_STRING = r'"(?P<{}>(?:\\.|[^"\\])*)"'
+_METRICS_QL = re.compile(
+    rf"error when executing query={_GO_STRING.format('expr')} (?:for|on the time range) \([^)]*\): "
+    r"(?:cannot execute query: )?(?P<said>.*)",
+    re.DOTALL,
+)
+_UNPARSED = re.compile(rf"; unparsed data: {_GO_STRING.format('rest')}$")
 
 
 def _position(text: str) -> tuple[tuple[int, int] | None, str]:
@@ -186,6 +207,24 @@ def _position(text: str) -> tuple[tuple[int, int] | None, str]:
     if line.strip().isascii() and line.strip().isdigit() and column.isascii() and column.isdigit():
         return (int(line), int(column)), f"line {int(line)}, column {int(column)}: {said.strip()}"
     return None, text
+
+
+def _unparsed(expr: str, said: str) -> tuple[tuple[int, int] | None, str]:
+    """The place where VictoriaMetrics stopped reading: the expression without what it calls unparsed."""
+    found = _UNPARSED.search(said)
+    if found is None:
+        return None, said
+    said = said[: found.start()]
+    try:
+        # Go and Python write these strings alike.
+        whole, rest = (str(ast.literal_eval(f'"{text}"')) for text in (expr, found["rest"]))
+    except (ValueError, SyntaxError):
+        return None, said
+    if not whole.endswith(rest):
+        return None, said
+    read = whole[: len(whole) - len(rest)]
+    position = read.count("\n") + 1, len(read) - read.rfind("\n")
+    return position, f"line {position[0]}, column {position[1]}: {said}"
 
 
 def number(text: Any) -> float | None:

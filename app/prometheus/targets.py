@@ -32,7 +32,10 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One scrape target. Times in epoch seconds, lengths in seconds; None is unknown. `last_error` is verbatim."""
+    """One scrape target. Times in epoch seconds, lengths in seconds; None is unknown. `last_error` is verbatim.
+
+    `samples` is how many the newest scrape brought; Prometheus does not tell, VictoriaMetrics does.
+    """
 
     job: str
     instance: str
@@ -45,6 +48,7 @@ class Target:
     timeout: float | None
     labels: Mapping[str, str]
     pool: str = ""
+    samples: int | None = None
 
     @property
     def waiting(self) -> bool:
@@ -62,6 +66,9 @@ class Target:
         """What the state means in plain words."""
         if self.waiting:
             return Meaning("waiting for the first scrape", "Prometheus scrapes a new target within about 10 seconds.")
+        if self.health is Health.UP and self.samples == 0:
+            hint = "Open the scrape address: perhaps an HTML or JSON page answers, or the service counts nothing yet."
+            return Meaning("answers, but its page holds no sample", hint)
         if self.health is Health.UP:
             return Meaning("answers", "")
         if not self.last_error:
@@ -88,29 +95,33 @@ def scrape_interval(targets: Iterable[Target], selector: str) -> float | None:
 
 def _target(row: Mapping[str, Any]) -> Target:
     labels = {str(name): str(value) for name, value in (row.get("labels") or {}).items()}
-    health = str(row.get("health", "unknown"))
-    duration = row.get("lastScrapeDuration")
+    # VictoriaMetrics tells lengths among the labels before relabelling, and calls what it never scraped down, in 1970.
+    found = row.get("discoveredLabels") or {}
+    last_scrape, last_error = moment(row.get("lastScrape")), str(row.get("lastError") or "")
+    health = "unknown" if last_scrape is None and not last_error else str(row.get("health", "unknown"))
+    duration, samples = row.get("lastScrapeDuration"), row.get("lastSamplesScraped")
     return Target(
         job=labels.get("job", str(row.get("scrapePool", ""))),
         instance=labels.get("instance", ""),
         url=str(row.get("scrapeUrl", "")),
         health=Health(health) if health in set(Health) else Health.UNKNOWN,
-        last_error=str(row.get("lastError") or ""),
-        last_scrape=moment(row.get("lastScrape")),
+        last_error=last_error,
+        last_scrape=last_scrape,
         duration=float(duration) if isinstance(duration, int | float) else None,
-        interval=_seconds(row.get("scrapeInterval")),
-        timeout=_seconds(row.get("scrapeTimeout")),
+        interval=_seconds(row.get("scrapeInterval") or found.get("__scrape_interval__")),
+        timeout=_seconds(row.get("scrapeTimeout") or found.get("__scrape_timeout__")),
         labels=labels,
         pool=str(row.get("scrapePool", "")),
+        samples=samples if isinstance(samples, int) else None,
     )
 
 
 def moment(text: Any) -> float | None:
-    """RFC 3339 with nanoseconds as epoch seconds; None for Go's zero time and anything else."""
+    """RFC 3339 with nanoseconds as epoch seconds; None for "never" (Go's zero time, 1970) and anything else."""
     if not isinstance(text, str) or text.startswith("0001-"):
         return None
     try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp()
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).timestamp() or None
     except (ValueError, OverflowError):
         return None
 
@@ -134,6 +145,8 @@ _NOT_METRICS = (
     r"invalid metric type",
     r"text format parsing",
 )
+# How VictoriaMetrics reports a status; the body it quotes after it may hold the words of any other error.
+_STATUS = re.compile(r'unexpected status code returned when scraping "[^"]*": (\d{3}).*', re.DOTALL)
 # Tried in order, the first pattern found decides; {port}, {host} and {timeout} are the target's, others are groups.
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
@@ -147,7 +160,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Check the spelling. Names like api:8000 exist only inside the compose network; on the host it is 127.0.0.1.",
     ),
     (
-        r"context deadline exceeded|Client\.Timeout|i/o timeout",
+        r"context deadline exceeded|Client\.Timeout|i/o timeout|with timeout \S+: timeout",
         "no complete answer within the scrape timeout of {timeout}",
         "The service hangs, is overloaded, or a firewall drops the packets: open its /metrics yourself and time it.",
     ),
@@ -177,7 +190,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Open the scrape address yourself and look at what comes.",
     ),
     (
-        r"stopped after \d+ redirects",
+        r"stopped after \d+ redirects|too many redirects",
         "the address redirects in a circle",
         "Scrape the final address; look at the trailing slash of metrics_path.",
     ),
@@ -187,7 +200,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Set scheme: http under this job.",
     ),
     (
-        r"malformed HTTP (?:response|status)|\\x15\\x03",
+        r"malformed HTTP (?:response|status)|\\x15\\x03|cannot find whitespace in the first line of response",
         "the service does not speak plain http; probably it expects https",
         "Set scheme: https under this job, or correct the port.",
     ),
@@ -222,9 +235,14 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Open the scrape address: correct metrics_path, or the line that the error quotes.",
     ),
     (
-        r"sample limit|body size limit|label.*limit|label name limit",
+        r"sample limit|body size limit|label.*limit|label name limit|exceeds (?:sample_limit|-promscrape)",
         "the page holds more than Prometheus is allowed to take from one target",
         "Raise the limit of this job, or remove a label with many values (an identifier is no label).",
+    ),
+    (
+        r"ungzip|gzip: invalid",
+        "the service calls its answer gzip, and it is something else",
+        "Correct the service, or the proxy in front of it, that sets Content-Encoding.",
     ),
     (
         r"connection reset|broken pipe|unexpected EOF|: EOF|server closed",
@@ -250,8 +268,9 @@ def explain(last_error: str, target: Target | None = None) -> Meaning:
         except ValueError:
             pass  # an address that is no URL: the general words stay
         facts["timeout"] = f"{target.timeout:g} s" if target.timeout else "the job"
+    told = _STATUS.sub(r"HTTP status \1", last_error)
     for pattern, text, hint in _CAUSES:
-        found = re.search(pattern, last_error, re.IGNORECASE)
+        found = re.search(pattern, told, re.IGNORECASE)
         if found:
             known = facts | {name: value for name, value in found.groupdict().items() if value}
             return Meaning(text.format_map(known), hint)
