@@ -202,7 +202,8 @@ def test_the_pages_of_the_readme_are_those_of_the_frame():
 # --- environment ------------------------------------------------------------------------------------------------------
 
 
-def variables_in_code() -> set[str]:
+@cache
+def variables_in_code() -> frozenset[str]:
     """Every name of a variable of ours that stands as a string in app or stack."""
     found = set()
     for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "stack").glob("*.py")]:
@@ -211,7 +212,7 @@ def variables_in_code() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and ENVIRONMENT.fullmatch(node.value):
                 found.add(node.value)
-    return found - NO_VARIABLES
+    return frozenset(found - NO_VARIABLES)
 
 
 def variables_in_readme() -> set[str]:

@@ -92,6 +92,9 @@ def test_streamlit_stays_in_pages_ui_and_the_two_entry_files():
 
 def test_app_and_stack_do_not_import_each_other_even_inside_functions():
     for path in sources("app", "stack"):
+        # The scheduled comparison is the console's own, run by Prefect: the one place in stack that imports app.
+        if name_of(path).startswith("stack/prefect/"):
+            continue
         other = {"app": "stack", "stack": "app"}.get(name_of(path).split("/")[0])
         assert [(name, line) for name, line in imports(path) if name.split(".")[0] == other] == [], name_of(path)
 
