@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, address, load_system, load_systems, read_state
+from app.config import Settings, address, load_system, load_systems, public_url, read_state
 from app.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,3 +193,9 @@ def test_a_torn_state_file_is_a_reason_and_not_a_crash(tmp_path, content):
 
 def test_the_home_id_does_not_show_the_path(tmp_path):
     assert re.fullmatch(r"[0-9a-f]{16}", settings(tmp_path).home_id)
+
+
+def test_links_show_the_address_a_browser_reaches(tmp_path):
+    made = settings(tmp_path, VIGIE_PROMETHEUS_PUBLIC_URL="http://127.0.0.1:9999/")
+    assert public_url(made, None, "prometheus") == "http://127.0.0.1:9999"
+    assert public_url(made, None, "grafana") is None

@@ -1,6 +1,6 @@
 """Settings (environment) and System files (TOML): every default and bound, with its reason."""
 
-from app.config.settings import Address, Service, Settings, StackState, address, read_state
+from app.config.settings import Address, Service, Settings, StackState, address, public_url, read_state
 from app.config.system import (
     Alert,
     Api,
@@ -45,6 +45,7 @@ __all__ = [
     "load_system",
     "load_systems",
     "parse_system",
+    "public_url",
     "read_state",
     "want",
 ]

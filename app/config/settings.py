@@ -202,14 +202,24 @@ def _service(name: str, row: Mapping[str, Any]) -> Service:
     )
 
 
+def _key(system: System | None, service: str) -> str:
+    return (system.id if service == "api" and system is not None else service).upper().replace("-", "_")
+
+
+def public_url(settings: Settings, system: System | None, service: str) -> str | None:
+    """Where a browser reaches a service that the console reaches under another name (a compose network)."""
+    return _url(settings.environ, f"VIGIE_{_key(system, service)}_PUBLIC_URL")
+
+
 def address(settings: Settings, system: System | None, service: str) -> Address:
     """Where `service` ("prometheus", "api" for the system's own API, "node_exporter", …) answers.
 
     Precedence: environment, system file, state.json. With an attached Prometheus the stack is not consulted.
     """
     key = system.id if service == "api" and system is not None else service
-    variable = f"VIGIE_{key.upper().replace('-', '_')}_URL"
-    named = settings.prometheus_url if service == "prometheus" else _url(settings.environ, variable)
+    named = settings.prometheus_url
+    if service != "prometheus":
+        named = _url(settings.environ, f"VIGIE_{_key(system, service)}_URL")
     if named:
         return Address(named, "environment")
     if system is not None:

@@ -16,7 +16,18 @@ import streamlit as st
 
 from app import periods as data
 from app.charts import Clock, Context, Mark, ask, kpis
-from app.config import Address, Panel, Settings, StackState, System, Systems, address, load_systems, read_state
+from app.config import (
+    Address,
+    Panel,
+    Settings,
+    StackState,
+    System,
+    Systems,
+    address,
+    load_systems,
+    public_url,
+    read_state,
+)
 from app.config import want as ask_stack
 from app.errors import DeadlineExceeded, VigieError
 from app.ledger import Ledger, Run
@@ -76,6 +87,11 @@ def where(system: System | None, service: str) -> Address:
 def _silent() -> dict[str, tuple[float, DeadlineExceeded]]:
     """The servers that hang, by address: when that was found (monotonic seconds), and how."""
     return {}
+
+
+def shown_address(system: System, service: str) -> str | None:
+    """Where a reader's browser finds a service: `VIGIE_<SERVICE>_PUBLIC_URL`, else where the console itself does."""
+    return public_url(settings(), system, service) or where(system, service).url
 
 
 def prometheus(system: System) -> Prometheus:

@@ -288,23 +288,24 @@ def services(system: System, now: Now) -> None:
     """What runs, in which state, and where it answers."""
     st.subheader("Services", anchor=False)
     rows: list[tuple[str, str, str, str, str]] = []
-    for label, service in (("API", "api"), ("Prometheus", "prometheus")):
+    for label, service in (("API", "api"), ("Prometheus", "prometheus"), ("Grafana", "grafana")):
         found = cache.where(system, service)
+        if service == "grafana" and found.url is None:
+            rows.append((label, "not configured", "", "runs in the full stack (docker compose)", ""))
+            continue
         state = found.state
         if service == "prometheus" and now.targets_error is not None and found.url:
             # Whatever answers at this address, it is not the Prometheus we need.
             state = "does not answer"
         elif found.origin in ("environment", "system file") and found.url:
-            healthy = system.api.health if service == "api" else "/-/healthy"
+            healthy = {"api": system.api.health, "prometheus": "/-/healthy", "grafana": "/api/health"}[service]
             state = "up" if cache.probe(found.url + healthy) is None else "down"
-        rows.append((label, state, found.url or "", found.reason, found.origin))
-    known = {system.id, "prometheus"}
+        rows.append((label, state, cache.shown_address(system, service) or "", found.reason, found.origin))
+    known = {system.id, "prometheus", "grafana"}
     for name, row in cache.stack().services.items():
         if name not in known:
             rows.append((name.replace("_", " "), row.state, row.url or "", row.reason, "stack"))
     rows.append(("Job host", *_job_host(), "console"))
-    if "grafana" not in cache.stack().services:
-        rows.append(("Grafana", "not configured", "", "runs in the full stack (docker compose)", ""))
     lines = ["| state | service | address | |", "|---|---|---|---|"]
     for label, state, url, reason, origin in rows:
         tone = TONE_OF_STATE.get(state, "bad")
