@@ -20,7 +20,7 @@ from pathlib import Path
 READY_SECONDS = 60.0
 USER = "streamflow"
 # What a YAML file, a URL and a connection string each treat as special.
-PASSWORD = 'p@ss: w/rd#%41"é'
+PASSWORD = "p@ss: w/rd#%41'é"
 SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",

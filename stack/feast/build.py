@@ -12,6 +12,7 @@ import os
 import runpy
 import shutil
 import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -91,26 +92,52 @@ def ensure_repository(home: Path, *, force: bool = False) -> bool:
 
 
 def _apply(folder: Path, newest: str) -> list[str]:
+    (folder / "feature_store.yaml").write_text(CONFIGURATION, "utf-8")
+    store, names = apply(folder)
+    materialise(store, newest)
+    return names
+
+
+def apply(folder: Path) -> tuple[Any, list[str]]:
+    """Apply the definitions to the store that the folder's feature_store.yaml names; (store, names of its views)."""
     os.environ["FEAST_USAGE"] = "False"
     say("feast: loading Feast")
-    from feast import FeatureStore, FeatureView
+    with said(folder):
+        from feast import FeatureStore, FeatureView
 
-    shutil.copyfile(DEFINITIONS, folder / "features.py")
-    (folder / "feature_store.yaml").write_text(CONFIGURATION, "utf-8")
-    try:
-        # The copy is what is applied: its paths follow from where it stands.
+        shutil.copyfile(DEFINITIONS, folder / "features.py")
+        # The copy is what is applied: what it reads follows from where it stands.
         definitions = runpy.run_path(str(folder / "features.py"))
         views = [value for value in definitions.values() if isinstance(value, FeatureView)]
         store = FeatureStore(repo_path=str(folder))
         say(f"feast: applying {len(views)} feature views")
-        end = datetime.combine(date.fromisoformat(newest), datetime.min.time(), UTC)
-        # Feast prints coloured lines and progress bars of its own.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             store.apply([definitions["user"], *views])
-        say(f"feast: materialising {newest} into the online store")
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            store.materialize(start_date=end - timedelta(days=1), end_date=end + timedelta(days=1))
+    return store, [view.name for view in views]
+
+
+def materialise(store: Any, newest: str) -> None:
+    """Put one month into the online store."""
+    say(f"feast: materialising {newest} into the online store")
+    end = datetime.combine(date.fromisoformat(newest), datetime.min.time(), UTC)
+    with said(Path(store.repo_path)), quiet():
+        store.materialize(start_date=end - timedelta(days=1), end_date=end + timedelta(days=1))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the coloured lines and progress bars that Feast prints."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def said(folder: Path) -> Iterator[None]:
+    """Whatever Feast raises as a WorldError: its own errors, pandas', pyarrow's and the databases'."""
+    try:
+        yield
+    except WorldError:
+        raise
     except Exception as error:
-        # Feast raises its own, pandas', pyarrow's and sqlite's errors here; all mean the same to the reader.
-        raise WorldError(f"Feast could not build {folder.name}: {type(error).__name__}: {error}") from error
-    return [view.name for view in views]
+        text = " ".join(str(error).split())[:500]
+        raise WorldError(f"Feast could not build {folder.name}: {type(error).__name__}: {text}") from error

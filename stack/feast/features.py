@@ -1,17 +1,22 @@
 """Entity and feature views of StreamFlow. This file is the source of names; a home's repository gets a copy of it.
 
-The Parquet files lie beside the repository the copy stands in; their paths are absolute, because Feast's duckdb engine
-takes a relative path from the working directory.
+Where the values lie is said by the feature_store.yaml beside the copy: in tables, with the offline store of PostgreSQL,
+else in Parquet files beside the repository. The files' paths are absolute, because Feast's duckdb engine takes a
+relative path from the working directory.
 """
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 # Feast loads this file by its own command too, so it is importable alone and imports Feast at the top.
 from feast import Entity, FeatureView, Field, FileSource, ValueType  # noqa: TID253
 from feast.types import Bool, Float64, Int64, String  # noqa: TID253
 
-FEATURES = Path(__file__).resolve().parents[1] / "world" / "streamflow" / "features"
+HERE = Path(__file__).resolve().parent
+STORE = HERE / "feature_store.yaml"
+IN_TABLES = STORE.is_file() and "offline_store:\n  type: postgres\n" in STORE.read_text("utf-8")
+FEATURES = HERE.parent / "world" / "streamflow" / "features"
 # No time to live: production reads the newest value however old the sample is. A month that has no row is found
 # by the entity query before, never filled from an older month in silence.
 FOREVER = timedelta(0)
@@ -21,13 +26,20 @@ user = Entity(
 )
 
 
-def _source(stem: str) -> FileSource:
-    return FileSource(
-        name=stem,
-        path=str(FEATURES / f"{stem}.parquet"),
-        timestamp_field="event_timestamp",
-        created_timestamp_column="created",
-    )
+def _source(stem: str, table: str) -> Any:
+    """Where a view's values come from: rows of user_id, a moment and its features."""
+    if not IN_TABLES:
+        return FileSource(
+            name=stem,
+            path=str(FEATURES / f"{stem}.parquet"),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created",
+        )
+    from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
+
+    # A date compared with a moment would become midnight in the server's zone.
+    query = f"SELECT *, (as_of::timestamp AT TIME ZONE 'UTC') AS event_timestamp FROM {table}"  # noqa: S608 - a name below
+    return PostgreSQLSource(name=stem, query=query, timestamp_field="event_timestamp")
 
 
 subs_profile_fv = FeatureView(
@@ -42,7 +54,7 @@ subs_profile_fv = FeatureView(
         Field(name="plan_stream_movies", dtype=Bool),
         Field(name="net_service", dtype=String),
     ],
-    source=_source("subs_profile"),
+    source=_source("subs_profile", "subscriptions_profile_snapshots"),
     online=True,
 )
 usage_agg_30d_fv = FeatureView(
@@ -56,7 +68,7 @@ usage_agg_30d_fv = FeatureView(
         Field(name="skips_7d", dtype=Int64),
         Field(name="rebuffer_events_7d", dtype=Int64),
     ],
-    source=_source("usage_agg_30d"),
+    source=_source("usage_agg_30d", "usage_agg_30d_snapshots"),
     online=True,
 )
 payments_agg_90d_fv = FeatureView(
@@ -64,7 +76,7 @@ payments_agg_90d_fv = FeatureView(
     entities=[user],
     ttl=FOREVER,
     schema=[Field(name="failed_payments_90d", dtype=Int64)],
-    source=_source("payments_agg_90d"),
+    source=_source("payments_agg_90d", "payments_agg_90d_snapshots"),
     online=True,
 )
 support_agg_90d_fv = FeatureView(
@@ -75,6 +87,6 @@ support_agg_90d_fv = FeatureView(
         Field(name="support_tickets_90d", dtype=Int64),
         Field(name="ticket_avg_resolution_hrs_90d", dtype=Float64),
     ],
-    source=_source("support_agg_90d"),
+    source=_source("support_agg_90d", "support_agg_90d_snapshots"),
     online=True,
 )

@@ -21,6 +21,9 @@ TRAIN: Final = Path(__file__).parents[1] / "api" / "streamflow" / "train.py"
 # What makes StreamFlow's bytes; the other systems' data have makers of their own.
 MAKERS: Final = ("build.py", "population.py", "store.py", "story.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
+# Months that `python -m stack ingest` keeps, one folder a month; this file in it is written last.
+INGESTED: Final = "ingested"
+MONTH_FILE: Final = "month.json"
 # Training takes two seconds; a machine that needs two minutes is stuck.
 TRAIN_SECONDS: Final = 120
 
@@ -48,12 +51,24 @@ def read_manifest(home: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) else None
 
 
+def ingested(home: Path) -> list[dict[str, Any]]:
+    """What is known of each ingested month, by date. Raises WorldError on one that cannot be read: it is the truth."""
+    months = []
+    for path in sorted((home / INGESTED).glob(f"[!.]*/{MONTH_FILE}")):
+        try:
+            month = json.loads(path.read_text("utf-8"))
+            months.append({name: month[name] for name in ("as_of", "rows", "labelled", "sha256")})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorldError(f"{path} cannot be read ({type(error).__name__}): ingest that month again.") from error
+    return months
+
+
 def is_current(home: Path) -> bool:
     """Whether the world there was made by this generator and its files have their sizes (no hashing)."""
     manifest = read_manifest(home)
     if manifest is None or manifest.get("version") != story.VERSION or manifest.get("seed") != story.SEED:
         return False
-    if manifest.get("generator") != generator():
+    if manifest.get("generator") != generator() or manifest.get("ingested", []) != ingested(home):
         return False
     try:
         return all((home / "world" / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
@@ -73,13 +88,13 @@ def ensure_world(home: Path, *, force: bool = False) -> bool:
             return False
         started = time.monotonic()
         with replaced(home / "world") as folder:
-            _make(folder)
+            _make(folder, home)
         size = sum(path.stat().st_size for path in (home / "world").rglob("*") if path.is_file())
         say(f"world: {home / 'world'} made, {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s")
     return True
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, home: Path) -> None:
     from stack.world import population, store
 
     say(f"world: drawing {story.USERS:,} accounts and {len(story.MONTHS)} months")
@@ -93,22 +108,25 @@ def _make(folder: Path) -> None:
     store.write_features(data / "features", people, months)
     say("world: training the churn model on month_000")
     _train(data)
+    kept = ingested(home)
+    if kept:
+        from stack.ingest.embedded import lay_over
+
+        say(f"world: laying {len(kept)} ingested months over the sample")
+        lay_over(data, home)
+    (folder / "world.json").write_text(json.dumps(_manifest(folder, kept), indent=1) + "\n", "utf-8")
+
+
+def _manifest(folder: Path, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``world.json`` says."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {
+    return {
         "version": story.VERSION,
         "seed": story.SEED,
         "generator": generator(),
         "libraries": libraries(),
-        "months": [
-            {
-                "name": month.name,
-                "as_of": month.as_of,
-                "rows": story.USERS,
-                "labelled": 0 if month.churned is None else story.USERS,
-                "churned": month.churned,
-            }
-            for month in story.MONTHS
-        ],
+        "months": _months(kept),
+        "ingested": kept,
         "planted": {
             "ref": story.PLANTED_REF,
             "cur": story.PLANTED_CUR,
@@ -121,7 +139,23 @@ def _make(folder: Path) -> None:
             for path in files
         },
     }
-    (folder / "world.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+
+
+def _months(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All months by date, named as the console names them; an ingested one has taken the place of the sample's."""
+    months = {
+        month.as_of: {
+            "rows": story.USERS,
+            "labelled": 0 if month.churned is None else story.USERS,
+            "churned": month.churned,
+        }
+        for month in story.MONTHS
+    }
+    for month in kept:
+        months[month["as_of"]] = {"rows": month["rows"], "labelled": month["labelled"], "churned": None}
+    return [
+        {"name": f"month_{number:03d}", "as_of": as_of, **months[as_of]} for number, as_of in enumerate(sorted(months))
+    ]
 
 
 def _train(data: Path) -> None:

@@ -26,7 +26,7 @@ CREATE TABLE users (
 CREATE TABLE subscriptions_profile_snapshots (
     as_of TEXT NOT NULL, user_id TEXT NOT NULL, months_active INTEGER NOT NULL, monthly_fee REAL NOT NULL,
     paperless_billing BOOLEAN NOT NULL, plan_stream_tv BOOLEAN NOT NULL, plan_stream_movies BOOLEAN NOT NULL,
-    net_service TEXT NOT NULL, contract_type TEXT NOT NULL, total_paid REAL NOT NULL,
+    net_service TEXT NOT NULL, contract_type TEXT NOT NULL, total_paid REAL,
     PRIMARY KEY (as_of, user_id)
 ) WITHOUT ROWID;
 CREATE TABLE labels (
