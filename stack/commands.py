@@ -1,4 +1,4 @@
-"""The command line of the stack: run, up, status, down, fetch, doctor, world and env."""
+"""The command line of the stack: run, up, status, down, fetch, doctor, world, ingest and env."""
 
 import argparse
 import contextlib
@@ -91,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     world = commands.add_parser("world", help="make the sample world if it is missing or outdated")
     world.add_argument("--force", action="store_true", help="make it again")
     world.set_defaults(do=_world)
+
+    ingest = commands.add_parser("ingest", help="take in one month of CSV files, whole or not at all")
+    ingest.add_argument(
+        "--from", dest="folder", metavar="DIR", help="the folder of one month (users.csv and the others)"
+    )
+    ingest.add_argument("--as-of", metavar="DATE", help="the day the month was taken, for example 2024-01-31")
+    ingest.add_argument("--sample", action="store_true", help="every month of the sample world, into PostgreSQL")
+    ingest.add_argument("--to", choices=("sqlite", "postgres"), help="default: postgres when POSTGRES_* is set")
+    ingest.add_argument("--labels-of", metavar="DATE", help="month of the rows in a labels table without months")
+    ingest.set_defaults(do=_ingest)
 
     env = commands.add_parser("env", help="make the Python environment and nothing else")
     env.add_argument("--dev", action="store_true", help="with the packages that the tests need")
@@ -287,6 +297,17 @@ def _world(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) 
     _use_environment()
     home.make()
     command = [sys.executable, "-m", "stack.world", "--home", str(home.path), *(["--force"] if options.force else [])]
+    return subprocess.run(command, cwd=ROOT, env=places.child_environment(home, environ), check=False).returncode
+
+
+def _ingest(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    _use_environment()
+    home.make()
+    folder = os.path.abspath(options.folder) if options.folder else None  # noqa: PTH100 - the child runs elsewhere
+    given = {"--from": folder, "--as-of": options.as_of, "--to": options.to, "--labels-of": options.labels_of}
+    command = [sys.executable, "-m", "stack.ingest", "--home", str(home.path)]
+    command += [f"{name}={value}" for name, value in given.items() if value is not None]
+    command += ["--sample"] if options.sample else []
     return subprocess.run(command, cwd=ROOT, env=places.child_environment(home, environ), check=False).returncode
 
 
