@@ -119,6 +119,7 @@ def test_one_wrong_expression_of_several_is_an_error(attached):
         ("up{$selector} == 1", Outcome.OK, "its condition holds now"),
         ("sum(api_requsts_total{$selector}) > 5", Outcome.ERROR, "nobody has a metric called api_requsts_total"),
         ("up{$selector} ==", Outcome.ERROR, "column"),
+        ("up{$selectr} == 0", Outcome.ERROR, "$selectr is unknown"),
     ],
 )
 def test_an_alert_that_could_never_fire_is_told_from_one_that_does_not(attached, expr, outcome, words):

@@ -1,0 +1,169 @@
+"""What Prometheus knows of a system: its targets, and what each of its expressions answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.check.rows import Outcome, Row, failed
+from app.config import Panel, Settings, System
+from app.errors import ConfigError, QueryError, VigieError
+from app.exposition import Described, Sample
+from app.prometheus.promql import TimeRange, fill
+
+if TYPE_CHECKING:
+    from app.charts.panel import Context
+    from app.prometheus import Answer, Prometheus, Target
+
+# Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
+TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
+# The range expressions are asked over, and their window: what the Charts page begins with.
+RANGE_SECONDS = 300.0
+WINDOW_SECONDS = 60.0
+# A person waits for some twenty answers, one after the other: a slow one is an answer, too.
+DEADLINE = 5.0
+# Prometheus runs four queries at once.
+ASK_AT_ONCE = 4
+
+_STRINGS = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`|#[^\n]*')
+_NAMES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What Prometheus and the raw metrics know, read once for all rows."""
+
+    prometheus: Prometheus | None
+    reason: str
+    context: Context | None
+    scraped: bool
+    known: frozenset[str]
+    raw: frozenset[str]
+
+
+def expression_problems(system: System) -> list[VigieError]:
+    """What is wrong with the placeholders of a system's expressions and with its selector; nothing is asked."""
+    found: list[VigieError] = []
+    for place, expr in _all_expressions(system):
+        try:
+            fill(expr, selector=system.prometheus.selector, **TRIED)
+        except QueryError as error:
+            found.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
+        except ConfigError as error:
+            return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
+    return found
+
+
+def _all_expressions(system: System) -> Iterator[tuple[str, str]]:
+    for panel in system.panels:
+        yield from ((f"panels.{panel.id}", text) for text in _texts(panel.expr))
+    yield from ((f"alerts.{one.name}", one.expr) for one in system.alerts)
+    yield from ((f"status.{one.title}", one.expr) for one in system.status)
+    if system.drift is not None and system.drift.expr:
+        yield "drift", system.drift.expr
+
+
+def _texts(expr: str | Mapping[str, str]) -> list[str]:
+    return [expr] if isinstance(expr, str) else list(expr.values())
+
+
+def watch(
+    settings: Settings, system: System, samples: Sequence[Sample], told: Mapping[str, Described]
+) -> tuple[Watched, list[Row]]:
+    """What Prometheus and the raw metrics know, and a row for each target of the system."""
+    from app.charts.panel import Context
+    from app.prometheus import connect
+    from app.prometheus.targets import of_system
+
+    raw = _exposed(samples, told)
+    try:
+        prometheus = connect(settings, system, deadline=DEADLINE)
+        targets = tuple(prometheus.targets())
+        known = frozenset(prometheus.label_values("__name__"))
+        mine = of_system(targets, system.prometheus.selector)
+        context = Context.of(system, WINDOW_SECONDS, TimeRange.last(RANGE_SECONDS), targets)
+    except VigieError as error:
+        return Watched(None, str(error), None, False, frozenset(), raw), [failed("targets", "Prometheus", error)]
+    rows = [_target(one) for one in mine]
+    if not mine:
+        text = f"{prometheus.shown} has no target with {system.prometheus.selector}"
+        hint = "Give Prometheus the job. Until then charts are empty; traffic is still counted from raw /metrics."
+        rows = [Row("targets", system.prometheus.selector, Outcome.EMPTY, text, hint)]
+    return Watched(prometheus, "", context, bool(mine), known, raw), rows
+
+
+def _target(one: Target) -> Row:
+    name = f"{one.job} {one.address}"
+    if one.health == "up":
+        return Row("targets", name, Outcome.OK, "up")
+    outcome = Outcome.EMPTY if one.waiting else Outcome.ERROR
+    return Row("targets", name, outcome, one.meaning.text, one.meaning.hint)
+
+
+def expressions(system: System, watched: Watched) -> list[Row]:
+    """A row for each panel, status and alert, asked a few at a time."""
+    tasks: list[tuple[str, str, Panel | str]] = [("panel", one.id, one) for one in system.panels]
+    tasks += [("status", one.title, one.expr) for one in system.status]
+    tasks += [("alert", one.name, one.expr) for one in system.alerts]
+    with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
+        return list(pool.map(lambda task: expression(watched, *task), tasks))
+
+
+def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Row:
+    """One panel over the last minutes, or one expression as it is now."""
+    prometheus, context = watched.prometheus, watched.context
+    if prometheus is None or context is None:
+        return Row(part, name, Outcome.SKIPPED, f"not asked: {watched.reason.rstrip('.')}")
+    if isinstance(asked, Panel):
+        from app.charts.panel import ask
+
+        answer = ask(prometheus, asked, context)
+        if answer.state == "PARTIAL" and isinstance(asked.expr, dict):
+            wrong = [note for note in answer.warnings if note.partition(": ")[0] in asked.expr]
+            if wrong:
+                # One of several expressions that fails is a mistake in the file, whatever the others answer.
+                return Row(part, name, Outcome.ERROR, "; ".join(wrong), answer.hint)
+        return _judged(watched, part, name, _texts(asked.expr), answer)
+    try:
+        answer = prometheus.query(context.fill(asked))
+    except VigieError as error:
+        return failed(part, name, error)
+    if part == "alert" and answer.state in ("OK", "EMPTY") and not _unknown([asked], watched):
+        holds = "its condition holds now" if answer.state == "OK" else "it does not fire now"
+        return Row(part, name, Outcome.OK, f"answers; {holds}")
+    return _judged(watched, part, name, [asked], answer)
+
+
+def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer: Answer) -> Row:
+    if answer.state == "ERROR":
+        return Row(part, name, Outcome.ERROR, answer.reason, answer.hint)
+    if answer.state == "EMPTY":
+        unknown = _unknown(texts, watched)
+        here = watched.raw.issuperset(unknown)
+        if here and not watched.scraped:
+            return Row(part, name, Outcome.EMPTY, "Prometheus does not scrape the service yet")
+        if unknown and here:
+            reason = f"Prometheus has not scraped {', '.join(unknown)} yet"
+            return Row(part, name, Outcome.EMPTY, reason, "A labelled metric appears with its first request.")
+        if unknown:
+            reason = f"nobody has a metric called {', '.join(unknown)}"
+            return Row(part, name, Outcome.ERROR, reason, "Correct the name in the expression.")
+        return Row(part, name, Outcome.EMPTY, answer.reason, answer.hint)
+    told = f"{answer.total_series} series" if answer.total_series != 1 else "1 series"
+    return Row(part, name, Outcome.OK, told)
+
+
+def _unknown(texts: Sequence[str], watched: Watched) -> list[str]:
+    """Metric names in expressions of which Prometheus has no series."""
+    names = dict.fromkeys(name for text in texts for name in _NAMES.findall(_STRINGS.sub('""', text)))
+    return [name for name in names if name not in watched.known]
+
+
+def _exposed(samples: Sequence[Sample], told: Mapping[str, Described]) -> frozenset[str]:
+    """Names of series the service has or will have with its first request, and the one that every target has."""
+    parts = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count"), "counter": ("", "_total")}
+    declared = {name + part for name, one in told.items() for part in parts.get(one.type, ("",))}
+    return frozenset({"up"} | declared | {sample.name for sample in samples})

@@ -1,0 +1,66 @@
+"""What a check says: a row for each part, and all of them as one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import VigieError
+
+
+class Outcome(StrEnum):
+    """How one part fared."""
+
+    OK = "OK"
+    EMPTY = "EMPTY"
+    ERROR = "ERROR"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One part of a system file: what was tried, how it fared, and the next step."""
+
+    part: str
+    name: str
+    outcome: Outcome
+    text: str
+    hint: str = ""
+
+    @property
+    def words(self) -> str:
+        """What was seen and the next step, as sentences."""
+        return f"{self.text.rstrip('.')}. {self.hint}" if self.hint else self.text.rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All rows of a check, in the order of the file."""
+
+    system: str
+    rows: tuple[Row, ...]
+
+    @property
+    def failed(self) -> bool:
+        """True when something is wrong; what is only empty or was not tried is not."""
+        return any(row.outcome is Outcome.ERROR for row in self.rows)
+
+    def counts(self) -> dict[Outcome, int]:
+        """How many rows of each outcome."""
+        return {one: sum(row.outcome is one for row in self.rows) for one in Outcome}
+
+    @property
+    def sentence(self) -> str:
+        """All in one line: `9 of 14 parts answer, 4 have nothing yet, 1 fails.`, for example."""
+        counts = self.counts()
+        told = [f"{counts[Outcome.OK]} of {len(self.rows)} parts answer"]
+        told += [f"{counts[Outcome.EMPTY]} have nothing yet"] if counts[Outcome.EMPTY] else []
+        told += [f"{counts[Outcome.SKIPPED]} not tried"] if counts[Outcome.SKIPPED] else []
+        failing = counts[Outcome.ERROR]
+        told += [f"{failing} {'fails' if failing == 1 else 'fail'}"] if failing else ["nothing fails"]
+        return ", ".join(told) + "."
+
+
+def failed(part: str, name: str, error: VigieError) -> Row:
+    """The row of a part that raised."""
+    return Row(part, name, Outcome.ERROR, str(error), error.hint)
