@@ -198,7 +198,7 @@ _METRICS_QL = re.compile(
     r"(?:cannot execute query: )?(?P<said>.*)",
     re.DOTALL,
 )
-_UNPARSED = re.compile(rf"; unparsed data: {_GO_STRING.format('rest')}$")
+_UNPARSED = re.compile(rf"(?:cannot recognize|; unparsed data:) {_GO_STRING.format('rest')}")
 
 
 def _position(text: str) -> tuple[tuple[int, int] | None, str]:
@@ -210,11 +210,11 @@ def _position(text: str) -> tuple[tuple[int, int] | None, str]:
 
 
 def _unparsed(expr: str, said: str) -> tuple[tuple[int, int] | None, str]:
-    """The place where VictoriaMetrics stopped reading: the expression without what it calls unparsed."""
+    """The place where VictoriaMetrics stopped reading: the expression without what it quotes as unread."""
     found = _UNPARSED.search(said)
     if found is None:
         return None, said
-    said = said[: found.start()]
+    said = said.partition("; unparsed data: ")[0]
     try:
         # Go and Python write these strings alike.
         whole, rest = (str(ast.literal_eval(f'"{text}"')) for text in (expr, found["rest"]))
