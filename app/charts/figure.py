@@ -6,6 +6,7 @@ steps are null so that gaps stay gaps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ FOOTROOM = 0.02
 THRESHOLD_REACH = 3.0
 # More marks than this cover the chart; the newest are kept.
 MAX_MARKS = 20
+# A label such as RETRAINING_TRIGGERED takes about this part of a chart of half a laptop's width.
+LABEL_WIDTH = 0.2
 # A mark narrower than this share of the range cannot be seen: it is drawn as a line.
 THIN = 0.002
 
@@ -279,6 +282,7 @@ def _marks(
         "restart": colours.muted,
     }
     shapes, notes = [], []
+    labelled = -math.inf
     seen = [one for one in marks if one.start <= span.end and _until(one, span) >= span.start]
     for mark in sorted(seen, key=lambda one: one.start)[-MAX_MARKS:]:
         start, end = max(mark.start, span.start), min(_until(mark, span), span.end)
@@ -289,6 +293,9 @@ def _marks(
         if not thin:
             shape["fillcolor"] = _see_through(tint[mark.kind], 0.12)
         shapes.append(place | shape)
+        if start - labelled < span.seconds * LABEL_WIDTH:
+            continue  # two labels on one place cannot be read; the band itself is drawn
+        labelled = start
         notes.append(
             {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark, tint[mark.kind]), "showarrow": False}
             | {"xanchor": "left", "yanchor": "top", "font": {"size": 10, "color": tint[mark.kind]}}

@@ -177,7 +177,7 @@ def tiles(system: System, now: Now) -> None:
         why = _why_unknown(found, now)
         cell.metric(
             f"{title}, 1 min",
-            _shown(value, unit, why),
+            _shown(value, unit, why, idle=_last(now, "kpi-rps") == 0),
             border=True,
             height=TILE_HEIGHT,
             chart_data=_spark(now, name),
@@ -196,10 +196,11 @@ def _why_unknown(found: Answer | None, now: Now) -> str:
     return ""
 
 
-def _shown(value: float | None, unit: str, why: str) -> str:
+def _shown(value: float | None, unit: str, why: str, *, idle: bool) -> str:
     if value is not None:
         return format_value(value, unit)
-    return "no traffic" if "no request" in why or "older than" in why or "0 divided" in why else "unknown"
+    told = "no request" in why or "older than" in why or "0 divided" in why
+    return "no traffic" if idle or told else "unknown"
 
 
 def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
