@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from app.egress import status_hint
 from app.errors import BadAnswer, DeadlineExceeded, QueryError, VigieError
 from app.prometheus.model import Column, Series
 
@@ -139,6 +140,8 @@ def envelope(body: bytes, *, where: str, status: int) -> tuple[Any, Mapping[str,
         message = f"{where} answered something that is not JSON (HTTP {status})."
         raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status) from error
     if not isinstance(whole, dict) or whole.get("status") not in ("success", "error"):
+        if status >= 400:  # a gateway's refusal: its status says more than its JSON
+            raise BadAnswer(f"{where} answered HTTP {status}.", hint=status_hint(status), status=status)
         message = f"{where} answered JSON without a Prometheus envelope (HTTP {status})."
         raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status)
     if whole["status"] == "error":
