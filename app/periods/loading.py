@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 import sqlalchemy as sa
 
+from app import postgres
 from app.config import Drift, Settings, System
 from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
 from app.periods import database, files
@@ -115,7 +116,10 @@ def _from_feast(settings: Settings, system: System, drift: Drift, period: Period
         entities = _entities(connection, drift, period, identifier, notes)
         labels, reason = _labels(connection, drift, period, identifier, notes)
     repo = settings.feast_repo or Path(str(drift.repo))
-    data = _features(repo, entities, list(drift.features))
+    data, store = _features(repo, entities, list(drift.features))
+    if settings.postgres_url and store != "postgres":
+        # Not an error (features may live in files on purpose), but two sources that drift apart would be one.
+        notes.append(f"Entities and labels are read from PostgreSQL, features from {repo}, which is not over it.")
     # Feast gives rows in no fixed order, and comparing identifiers depends on it.
     data = data.drop(columns=[EVENT_TIMESTAMP]).sort_values(identifier, kind="stable", ignore_index=True)
     if labels is None:
@@ -185,8 +189,8 @@ def _labels(
     return single, ""
 
 
-def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Point-in-time features for these entity rows, one row each."""
+def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Point-in-time features for these entity rows, one row each; and the kind of store they come from."""
     store = _store(repo, features)
     try:
         with warnings.catch_warnings():
@@ -204,12 +208,14 @@ def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> pd
             f"Feast gives {len(found):,} rows for {len(entities):,} entities of this month.",
             hint="Look for duplicate rows in the feature views' sources.",
         )
-    return found
+    return found, str(getattr(store.config.offline_store, "type", ""))
 
 
 def _store(repo: Path, features: Sequence[str]) -> Any:
     """The feature store; a missing, empty or damaged registry is an error, never a store without features."""
     os.environ.setdefault("FEAST_USAGE", "False")
+    # Feast gives its PostgreSQL connections no deadline; libpq takes one from here.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(postgres.CONNECT_SECONDS))
     from feast import FeatureStore
 
     if not (repo / "feature_store.yaml").is_file():
@@ -249,5 +255,14 @@ def _check_registry(repo: Path, registry: Any) -> None:
         raise SourceUnavailable(f"The registry {place} is empty.", hint=APPLY_HINT)
 
 
+# Their messages quote the configuration, in which Feast has put the password by then.
+_QUOTING: Final = ("yaml", "pydantic", "pydantic_core", "feast")
+
+
 def _said(error: Exception) -> str:
+    library = type(error).__module__.partition(".")[0]
+    if library == "psycopg":
+        return f"its database {postgres.why(error)[0]}"
+    if library in _QUOTING and os.environ.get("POSTGRES_PASSWORD"):
+        return f"{type(error).__name__} (details are left out: they may hold the password)"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
