@@ -25,6 +25,8 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 
+from stack import process
+
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "test-artifacts"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -67,12 +69,12 @@ def wait_until(
 def processes_of(home: Path) -> dict[int, str]:
     """Every running process that was given this home, by pid: the console, all it started, and all they started."""
     found = {}
-    for process in psutil.process_iter(["pid", "status"]):
+    for one in psutil.process_iter(["pid", "status"]):
         with contextlib.suppress(psutil.Error, OSError):
-            if process.info["status"] == psutil.STATUS_ZOMBIE:
+            if one.info["status"] == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get("VIGIE_HOME") == str(home):
-                found[process.pid] = " ".join(process.cmdline())[:200]
+            if one.environ().get("VIGIE_HOME") == str(home):
+                found[one.pid] = " ".join(one.cmdline())[:200]
     return found
 
 
@@ -128,6 +130,10 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+# The consoles that run now: what they wrote is kept when a browser test fails.
+LIVE: list[Console] = []
+
+
 class Console:
     """One console on its own home: start it, ask it, end it."""
 
@@ -147,7 +153,8 @@ class Console:
         command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                # With this test run, however it ends, the console ends too, and with the console all it started.
+                process.dying_with_parent(command),
                 cwd=root,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -155,6 +162,7 @@ class Console:
                 stderr=log,
                 start_new_session=True,
             )
+        LIVE.append(self)
         wait_until("the console answers on /healthz", self._answers, START_SECONDS)
         return self
 
@@ -216,17 +224,18 @@ class Console:
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Send the console alone a signal; nothing it started may be left."""
-        process = self.process
-        if process is None:
+        console = self.process
+        if console is None:
             return
         self.process = None
-        if process.poll() is None:
-            process.send_signal(number)
+        LIVE.remove(self)
+        if console.poll() is None:
+            console.send_signal(number)
         try:
-            process.wait(10)
+            console.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            console.kill()
+            console.wait()
             nothing_left(self.home)
             pytest.fail(f"the console did not end within 10 s of signal {number}: {self.text()}")
         nothing_left(self.home)
@@ -235,8 +244,9 @@ class Console:
 def world_copy(source: Path, home: Path) -> Path:
     """A home with the sample world and feature repository of another one: nothing to make at the start."""
     home.mkdir(parents=True, exist_ok=True)
-    for name in ("world", "feast"):
-        shutil.copytree(source / name, home / name)
+    shutil.copytree(source / "feast", home / "feast")
+    # Other systems' data is made when somebody picks them.
+    shutil.copytree(source / "world", home / "world", ignore=shutil.ignore_patterns("f1pa", "diabetes"))
     return home
 
 
@@ -292,7 +302,7 @@ def frame_is_there(page: Any) -> None:
         state="visible"
     )
     sidebar.locator("[data-testid=stSelectbox]").first.wait_for(state="visible")
-    for title in ("Overview", "Targets", "Charts", "Generate traffic", "Compare months"):
+    for title in ("Overview", "Targets", "Charts", "Generate traffic", "Compare months", "Add a service"):
         sidebar.get_by_role("link", name=title).first.wait_for(state="visible")
     sidebar.locator(".st-key-connection").get_by_text("Prometheus").first.wait_for(state="visible")
 
@@ -306,7 +316,7 @@ def open_tab(browser: Any) -> Any:
 
 
 def keep(page: Any, name: str) -> None:
-    """Picture and trace of a page under test-artifacts/."""
+    """Picture and trace of a page, and the logs of the consoles, under test-artifacts/."""
     ARTIFACTS.mkdir(exist_ok=True)
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100]
     # The failure itself must not be hidden by one of the camera.
@@ -314,6 +324,8 @@ def keep(page: Any, name: str) -> None:
         page.screenshot(path=ARTIFACTS / f"{safe}.png", full_page=True)
     with contextlib.suppress(Exception):
         page.context.tracing.stop(path=ARTIFACTS / f"{safe}.zip")
+    for console in LIVE:
+        (ARTIFACTS / f"{safe}-{console.port}.log").write_text(console.text())
 
 
 # -- fixtures, imported by conftest.py -----------------------------------------------------------------------------------
