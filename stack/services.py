@@ -30,6 +30,8 @@ QUERY_LIMITS = ("--query.timeout=10s", "--query.max-samples=5000000", "--query.m
 # `--help` answers in 50 ms.
 HELP_SECONDS = 20.0
 
+# Files of targets that the console writes, one per system of one's own.
+OWN_TARGETS = "own-*.json"
 # The jobs beside those of the APIs.
 OWN_JOBS = ("node-exporter", "console")
 # Alerts of all systems, made from the system files (`python -m app export rules`); the same file as under compose.
@@ -56,6 +58,7 @@ def build(
     services += [known[system].service(home) for system in systems]
     jobs = [api.job for api in known.values()]
     write_prometheus_config(home, jobs)
+    forget_own_targets(home)
     wanted = Wanted(home, list(known))
     wanted.begin()
 
@@ -96,7 +99,24 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
             "    metrics_path: /metrics",
             f"    file_sd_configs: [{{files: [targets/{job}.json], refresh_interval: 5s}}]",
         ]
+    lines += [
+        "  # Services of one's own: the console writes a file for each when it saves its system file.",
+        "  - job_name: own",
+        f"    file_sd_configs: [{{files: [targets/{OWN_TARGETS}], refresh_interval: 5s}}]",
+    ]
     state.replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
+
+
+def forget_own_targets(home: Home) -> None:
+    """Remove the target files of one's own services whose system file is gone."""
+    for path in (home.stack / "targets").glob(OWN_TARGETS):
+        try:
+            groups = json.loads(path.read_bytes())
+            files = [group["labels"]["__meta_vigie_system_file"] for group in groups]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not one the console wrote: whoever did keeps it
+        if files and not any(Path(file).is_file() for file in files):
+            path.unlink(missing_ok=True)
 
 
 def write_targets(home: Home, addresses: Mapping[str, str], console: str, known: Mapping[str, Api]) -> None:

@@ -337,7 +337,8 @@ class Supervisor:
             # Nothing it started may outlive it and keep its port.
             process.stop([unit.child])
         last = logs.last_line(self._home.log(unit.service.name), unit.log_start)
-        what = f"ended with {process.ending(code)}" + (f": {last}" if last else "")
+        # A signal came from outside: the last line of the log would only mislead.
+        what = f"ended with {process.ending(code)}" + (f": {last}" if last and code >= 0 else "")
         now = time.monotonic()
         unit.ends.append(now)
         while unit.ends and now - unit.ends[0] > RESTART_WINDOW_SECONDS:

@@ -186,7 +186,7 @@ def test_the_written_configuration_names_the_job_of_every_api_before_it_runs(hom
     config = yaml.safe_load((home.stack / "prometheus.yml").read_text())
 
     jobs = [job["job_name"] for job in config["scrape_configs"]]
-    assert jobs == ["api", "fastapi", "f1pa_api", "node-exporter", "console"]
+    assert jobs == ["api", "fastapi", "f1pa_api", "node-exporter", "console", "own"]
     assert config["global"]["scrape_interval"] == "2s"
 
 
@@ -292,3 +292,19 @@ def test_the_api_gets_its_model_and_features_from_the_home(home: Home) -> None:
     assert plan.environ["DO_NOT_TRACK"] == "1"
     assert api.needs == ("world",)
     assert "127.0.0.1" in api.command(8123)
+
+
+def test_services_of_ones_own_are_scraped_and_forgotten_with_their_system_file(home: Home, tmp_path: Path) -> None:
+    services.write_prometheus_config(home, ["api"])
+    assert "targets/own-*.json" in (home.stack / "prometheus.yml").read_text()
+    folder = home.stack / "targets"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, gone = tmp_path / "kept.toml", tmp_path / "gone.toml"
+    kept.write_text("title = 'Kept'")
+    for file in (kept, gone):
+        group = {"targets": ["127.0.0.1:1"], "labels": {"job": file.stem, "__meta_vigie_system_file": str(file)}}
+        (folder / f"own-{file.stem}.json").write_text(json.dumps([group]))
+    (folder / "own-byhand.json").write_text('[{"targets": ["127.0.0.1:2"]}]')
+    (folder / "own-torn.json").write_text("[{")
+    services.forget_own_targets(home)
+    assert sorted(path.name for path in folder.glob("own-*")) == ["own-byhand.json", "own-kept.json", "own-torn.json"]

@@ -91,7 +91,7 @@ def save(settings: Settings, name: str, text: str) -> Saved:
     folder = target_folder(settings)
     path = folder / f"{name}.toml"
     _write_new(path, text)
-    return Saved(system, path, announce(settings, system))
+    return Saved(system, path, announce(settings, system, path))
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -138,7 +138,7 @@ def announces(settings: Settings) -> bool:
         return False  # no stack has run for this home: there is nobody to tell
 
 
-def announce(settings: Settings, system: System) -> Path | None:
+def announce(settings: Settings, system: System, file: Path) -> Path | None:
     """Tell the embedded Prometheus to scrape this system's API; None when it would not look, or has the target."""
     wanted = f'job="{system.id}"'
     if system.api.url is None or system.prometheus.url or system.prometheus.selector != wanted:
@@ -146,7 +146,13 @@ def announce(settings: Settings, system: System) -> Path | None:
     if not announces(settings):
         return None
     parts = urlsplit(system.api.url)
-    labels = {"job": system.id, "__scheme__": parts.scheme, "__metrics_path__": parts.path.rstrip("/") + "/metrics"}
+    labels = {
+        "job": system.id,
+        "__scheme__": parts.scheme,
+        "__metrics_path__": parts.path.rstrip("/") + "/metrics",
+        # The stack forgets the target at its next start when this file is gone; Prometheus drops labels of this kind.
+        "__meta_vigie_system_file": str(file),
+    }
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     path = settings.home / "stack" / OWN_TARGETS.replace("*", system.id)

@@ -275,4 +275,6 @@ def start_hint(system: System) -> str:
         return "Add a job for it to the Prometheus you attached."
     if system.id in stack().offers and where(system, "api").origin == "none":
         return "The stack has been asked to start it: a moment."
+    if system.api.url:
+        return "Prometheus needs a job for it: Add a service shows the lines to paste."
     return f"Start it with python -m stack up --systems {system.id}, or give its address in the system file."
