@@ -233,7 +233,7 @@ def _validate(path: Path, frame: pd.DataFrame, lines: list[int], layout: Layout,
         first = cases.iloc[0]
         place, name = int(first["index"]), str(first["column"])
         value = frame.iloc[place][name]
-        shown = repr(value[:SHOWN] if isinstance(value, str) else value)
+        shown = repr(value[:SHOWN]) if isinstance(value, str) else str(value)
         if str(first["check"]) == "field_uniqueness":
             before = lines[int((frame[name] == value).to_numpy().argmax())]
             said = f"{name} {shown} was on line {before} already; each account has one row"
