@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +36,7 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import flow, get_run_logger, serve, task
 from prefect.cache_policies import NO_CACHE
+from prefect.schedules import Interval
 from prefect.utilities.annotations import quote
 
 from app.config import Settings, load_systems
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 SYSTEM: Final = "streamflow"
 # How often the list of months is read; a month that is an hour old is still new.
 EVERY_SECONDS: Final = 900
+# Prefect plans runs a few seconds ahead: sooner than this it could miss the first look.
+FIRST_SECONDS: Final = 20
 # A look starts a process and costs three seconds of CPU: more often than this it is a load of its own.
 LEAST_SECONDS: Final = 60
 # A month whose comparison failed is looked at again, in case the database was away; then it is left to a person.
@@ -138,6 +141,7 @@ def monitor_month(
         dataset = build_dataset(quote(job))
         target = compute_target_drift(quote(dataset))
         evidence = run_evidently(quote(job), quote(dataset))
+        result: Result
         result, path = decide_action(quote(job), quote(dataset), quote(evidence), quote(target), begun)
         ended.update(state="done", outcome=result.decision.value, reason=result.reason, path=str(path))
     print(target_line(result.target_drift))
@@ -223,8 +227,13 @@ def _schedule(system: str, every: int) -> None:
     _wait_for_server(os.environ.get("PREFECT_API_URL", ""))
     # Prefect names a flow by its file, seen from the working directory.
     os.chdir(HERE.parent)
-    looking = new_month.to_deployment("schedule", interval=timedelta(seconds=every), parameters={"system": system})
-    serve(looking, monitor_month.to_deployment("on-request", parameters={"system": system}), limit=1)
+    given = {"system": system}
+    # An interval begins in the future: without this the first look would come after a whole one.
+    soon = Interval(timedelta(seconds=every), anchor_date=datetime.now(UTC) + timedelta(seconds=FIRST_SECONDS))
+    looking = new_month.to_deployment("schedule", schedule=soon, parameters=given)
+    asked = monitor_month.to_deployment("on-request", parameters=given)
+    # The server may end before this process; a paused schedule would stay paused after the next start.
+    serve(looking, asked, limit=1, pause_on_shutdown=False)
 
 
 def _wait_for_server(address: str) -> None:

@@ -5,6 +5,10 @@
 * ``STREAMFLOW_MODEL_DIR``: the folder with ``model.joblib`` and ``model.json`` (see train.py);
 * ``FEAST_REPO``: the feature repository, applied and materialised.
 
+With ``MLFLOW_TRACKING_URI`` it also follows an MLflow registry (see registry.py): it serves the version that is in
+production there when that file is trusted, by being the one in the folder above or by its sha256 in
+``STREAMFLOW_TRUSTED_SHA256`` (several by comma). Without an answer it serves what it has, and says so.
+
 The port answers at once; model and feature store are loaded behind it, and until then ``/health`` and ``/predict``
 say 503 with the reason. The folder runs alone: nothing is imported from the rest of the repository.
 """
@@ -21,7 +25,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import FastAPI, Request, Response
 
@@ -30,6 +34,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -39,6 +44,9 @@ from prometheus_client import (
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from registry import Follower
 
 # Below uvicorn's own logger, so that its handler and level apply.
 log = logging.getLogger("uvicorn.streamflow")
@@ -74,6 +82,14 @@ REQUESTS: Final = Counter(
 LATENCY: Final = Histogram(
     "api_request_latency_seconds", "Seconds from request to answer, failures included.", registry=REGISTRY
 )
+SOURCE: Final = Gauge(
+    "streamflow_model_source", "1 for where the model in use comes from.", ["source"], registry=REGISTRY
+)
+SOURCES: Final = ("file", "mlflow")
+# Joins the others when MLFLOW_TRACKING_URI is set: without MLflow there is nothing to be connected to.
+CONNECTED: Final = Gauge("api_mlflow_connected", "1 when MLflow answered the last look.", registry=None)
+for source in SOURCES:
+    SOURCE.labels(source)
 # Series exist from the start: the first increment of a series that appears later is invisible to rate().
 COUNTED: Final = {status: REQUESTS.labels(endpoint=PREDICT, status=str(status)) for status in STATUSES}
 
@@ -120,6 +136,7 @@ class Predictor:
     model: Any
     store: Any
     described: Mapping[str, Any]
+    source: str = "file"
     # Feast's SQLite store shares one connection between threads.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -150,6 +167,14 @@ class Readiness:
     predictor: Predictor | None = None
     status: str = "starting"
     reason: str = "model and feature store are being loaded"
+    # The model registry that is followed, where one is configured.
+    follower: "Follower | None" = None
+
+    def use(self, predictor: Predictor) -> None:
+        """Serve it from now on."""
+        self.predictor = predictor
+        for source in SOURCES:
+            SOURCE.labels(source).set(source == predictor.source)
 
     def need(self) -> Predictor:
         """The predictor, or NotReadyError with the reason."""
@@ -159,25 +184,34 @@ class Readiness:
 
 
 def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The model and its description. A file whose hash is not the one in model.json is not opened."""
+    """The model and its description from a folder."""
     try:
-        described = json.loads((folder / "model.json").read_text("utf-8"))
+        described = (folder / "model.json").read_bytes()
         content = (folder / "model.joblib").read_bytes()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise NotReadyError(f"no model in STREAMFLOW_MODEL_DIR={folder}: {error}") from error
+    return open_model(content, described, f"STREAMFLOW_MODEL_DIR={folder}")
+
+
+def open_model(content: bytes, description: bytes, where: str) -> tuple[Any, dict[str, Any]]:
+    """The model of two files. A model.joblib whose hash is not the one in model.json is not opened."""
+    try:
+        described = json.loads(description)
+    except ValueError as error:
+        raise NotReadyError(f"no model in {where}: model.json: {error}") from error
     if not isinstance(described, dict) or described.get("version") != MODEL_VERSION:
-        raise NotReadyError(f"{folder / 'model.json'} is not version {MODEL_VERSION}: train the model again")
+        raise NotReadyError(f"model.json in {where} is not version {MODEL_VERSION}: train the model again")
     digest = hashlib.sha256(content).hexdigest()
     if digest != described.get("sha256"):
         raise NotReadyError(
-            f"{folder / 'model.joblib'} is not the file model.json describes "
+            f"model.joblib in {where} is not the file model.json describes "
             f"(sha256 {digest[:12]}… instead of {str(described.get('sha256'))[:12]}…): train the model again"
         )
     import sklearn
 
     if sklearn.__version__ != described.get("sklearn"):
         raise NotReadyError(
-            f"the model was trained with scikit-learn {described.get('sklearn')}, this service runs "
+            f"the model in {where} was trained with scikit-learn {described.get('sklearn')}, this service runs "
             f"{sklearn.__version__}: train the model again"
         )
     from io import BytesIO
@@ -229,6 +263,26 @@ def load(environ: Mapping[str, str]) -> Predictor:
     return predictor
 
 
+def follow(ready: Readiness, environ: Mapping[str, str]) -> None:
+    """Serve what the registry has in production, as long as this process runs; what fails changes nothing."""
+    from registry import LOOK_SECONDS, Follower, Registry
+
+    ready.follower = follower = Follower(Registry.from_environ(environ), environ)
+    CONNECTED.set_function(lambda: follower.connected)
+    REGISTRY.register(CONNECTED)
+
+    def use(content: bytes, description: bytes, where: str) -> None:
+        model, described = open_model(content, description, where)
+        changed = Predictor(model, ready.need().store, described, "mlflow", ready.need().lock)
+        changed.predict(described["probe"])
+        ready.use(changed)
+
+    while True:
+        current = ready.need()
+        follower.look(current.described["sha256"] if current.source == "mlflow" else "", use)
+        time.sleep(LOOK_SECONDS)
+
+
 def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thread:
     """Fill ``ready`` from a thread, so that the port answers at once; try again while something is missing."""
 
@@ -236,7 +290,7 @@ def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thr
         started = time.monotonic()
         while ready.predictor is None:
             try:
-                ready.predictor = load(environ)
+                ready.use(load(environ))
             except NotReadyError as error:
                 if str(error) != ready.reason:
                     log.error("not ready: %s", error)  # noqa: TRY400 - the reason is the whole message
@@ -244,6 +298,8 @@ def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thr
                 time.sleep(RETRY_SECONDS)
         ready.status, ready.reason = "ok", ""
         log.info("ready after %.1f s", time.monotonic() - started)
+        if environ.get("MLFLOW_TRACKING_URI"):
+            follow(ready, environ)
 
     thread = threading.Thread(target=work, name="load", daemon=True)
     thread.start()
@@ -415,7 +471,9 @@ async def health() -> Response:
     if predictor is None:
         return answer(503, {"status": ready.status, "reason": ready.reason})
     known = ("model", "trained_on", "auc_held_out", "sklearn", "sha256")
-    return answer(200, {"status": "ok", "model": {name: predictor.described.get(name) for name in known}})
+    model = {name: predictor.described.get(name) for name in known} | {"source": predictor.source}
+    registry = {} if ready.follower is None else {"registry": ready.follower.reason or "its model is in use"}
+    return answer(200, {"status": "ok", "model": model, **registry})
 
 
 @app.get("/metrics", response_class=Response)
