@@ -330,6 +330,8 @@ def gauge(system: System, drift: Drift) -> None:
         st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {found.decision}]{simulated} · {shown}")
         st.markdown(widgets.plain(f"{found.reason[:1].upper()}{found.reason[1:]}"))
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
+        if found.value is None:
+            st.markdown("A score over the last requests needs enough of them first: generate traffic, then look again.")
         st.code(found.line, language=None, wrap_lines=True)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
     own = [panel for panel in system.panels if panel.tab == "drift"]

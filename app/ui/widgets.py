@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from app.charts.units import Clock, format_number, format_value
+from app.charts.units import Clock, format_value
 from app.config import System, Systems
+from app.drift.decide import number
 from app.drift.result import Side
 from app.errors import VigieError
 from app.ui.palette import MARKDOWN, SHAPES, Tone
@@ -108,7 +109,7 @@ def seconds(value: float | None) -> str:
 def side_words(side: Side) -> str:
     """One column in one period: its mean, or its commonest value."""
     if side.mean is not None:
-        return f"mean {format_number(side.mean)}"
+        return f"mean {number(side.mean)}"
     if side.shares:
         value = max(side.shares, key=lambda name: side.shares[name] if side.shares else 0.0)
         return f"{value} {side.shares[value]:.1%}"
