@@ -13,8 +13,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+
+import pytest
+
+from stack.postgres.connection import place
+from tests.conftest import absent
+from tests.test_ingest import FILES
 
 # A cluster is ready in half a second; a busy machine takes longer.
 READY_SECONDS = 60.0
@@ -23,7 +30,6 @@ USER = "streamflow"
 PASSWORD = "p@ss: w/rd#%41'é"
 SETTINGS = (
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "shared_buffers=32MB",
     # Anything that takes the server's zone for UTC shows.
@@ -47,7 +53,6 @@ class Server:
     port: int
     password: str = PASSWORD
     process: subprocess.Popen[bytes] | None = None
-    made: list[str] = field(default_factory=list)
 
     def environ(self, database: str = USER, **more: str) -> dict[str, str]:
         """POSTGRES_* for this server."""
@@ -183,3 +188,36 @@ def running(encoding: str = "UTF8", locale: str = "C.UTF-8") -> Iterator[Server]
             shutil.rmtree(server.folder, ignore_errors=True)
         return
     raise NoServer("; ".join(failures) or "no PostgreSQL: neither the package pgserver nor /usr/lib/postgresql")
+
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="module")
+def server():
+    try:
+        with running() as made:
+            yield made
+    except NoServer as error:
+        absent(f"no PostgreSQL: {error}")
+
+
+@pytest.fixture
+def fresh(server):
+    """A new, empty database."""
+    return server.create(f"t{next(NUMBERS)}")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A month of three accounts."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for name, lines in FILES.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def where(server, fresh):
+    return place(server.environ(fresh))

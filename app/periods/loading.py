@@ -183,6 +183,9 @@ def _labels(
     labels = _fetched(connection.execute(query), f"{drift.labels} at {period.key}").dropna(subset=[drift.label])
     if labels.empty:
         return None, f"{_called(period)} has no labels yet"
+    if labels[drift.label].dtype == bool:
+        # PostgreSQL has booleans, SQLite has 0 and 1: one label is told alike whatever keeps it.
+        labels[drift.label] = labels[drift.label].astype("int64")
     single = labels.drop_duplicates(subset=[identifier])
     if len(single) < len(labels):
         notes.append(f"{_called(period)}: {len(labels) - len(single):,} labels are given twice; the first one counts.")

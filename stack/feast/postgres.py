@@ -111,12 +111,14 @@ def _check_configuration(folder: Path, where: Place) -> None:
 
         try:
             read = load_repo_config(folder, folder / "feature_store.yaml")
-            same = read.offline_store.password == where.password and read.offline_store.user == where.user
+            store = read.offline_store
+            same = (store.password, store.user) == (where.password, where.user)
+            same = same and (store.host, store.database) == (where.host, where.database)
         except Exception:  # noqa: BLE001 - whichever error YAML or pydantic raise, it may quote the password
             same = False
     if not same:
         raise WorldError(
-            'POSTGRES_PASSWORD (or another POSTGRES_*) holds " or \\ or $, which Feast cannot take from its '
+            'POSTGRES_PASSWORD (or another POSTGRES_*) holds " or \\, which Feast cannot take from its '
             "environment. Choose letters and digits; `make env` does."
         )
 
