@@ -143,8 +143,16 @@ class Predictor:
     def features(self, user_id: str) -> dict[str, Any]:
         """The account's online features by name, in the model's order."""
         references = self.described["features"]
+        rows = [{"user_id": user_id}]
         with self.lock:
-            answer = self.store.get_online_features(features=references, entity_rows=[{"user_id": user_id}]).to_dict()
+            try:
+                answer = self.store.get_online_features(features=references, entity_rows=rows).to_dict()
+            except Exception:
+                # Feast keeps one connection to PostgreSQL and never looks whether it still stands: after a restart of
+                # the database every request would fail. A store opened anew has a new one.
+                log.warning("the feature store failed; opening it anew", exc_info=True)
+                self.store = open_store(Path(self.store.repo_path))
+                answer = self.store.get_online_features(features=references, entity_rows=rows).to_dict()
         names = [reference.split(":", 1)[1] for reference in references]
         values = {name: answer[name][0] for name in names}
         missing = [name for name, value in values.items() if value is None]
@@ -227,6 +235,8 @@ def open_store(repository: Path) -> Any:
     if not (repository / "feature_store.yaml").is_file():
         raise NotReadyError(f"no feature_store.yaml in FEAST_REPO={repository}")
     os.environ["FEAST_USAGE"] = "False"
+    # Feast gives its connections to PostgreSQL no deadline; libpq takes one from here (seconds).
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "3")
     # Feast's metrics module makes a temporary folder unless this is set; nothing is written there because the
     # Prometheus client is loaded already.
     os.environ["PROMETHEUS_MULTIPROCESS_DIR"] = str(repository)
