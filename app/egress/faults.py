@@ -21,7 +21,7 @@ LIBRARY_ERRORS = (requests.RequestException, u3.HTTPError, HTTPException, OSErro
 
 def too_late(url: str, seconds: float) -> DeadlineExceeded:
     """The error of a request that was cut after `seconds`."""
-    message = f"{shown(url)} gave no complete answer within {seconds:g} s."
+    message = f"{shown(url)} gave no complete answer within {seconds:.3g} s."
     return DeadlineExceeded(message, hint="The server is overloaded, hangs, or answers very slowly.")
 
 

@@ -29,9 +29,9 @@ from app.config import (
     read_state,
 )
 from app.config import want as ask_stack
-from app.errors import DeadlineExceeded, VigieError
+from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.ledger import Ledger, Run
-from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
+from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
 
@@ -114,13 +114,22 @@ def _cheaply(system: System, question: Callable[[Prometheus], Found]) -> Found:
 
 @st.cache_data(ttl=VERSION_TTL, show_spinner=False)
 def _version(system_id: str) -> tuple[str, str, float, VigieError | None]:
-    """Version and address of the system's Prometheus, and when it answered (epoch seconds)."""
+    """What answers (name and version), its address, and when it answered (epoch seconds)."""
     system = systems().by_id[system_id]
     url = where(system, "prometheus").url or ""
     try:
-        return _cheaply(system, Prometheus.build), url, time.time(), None
+        return f"Prometheus {_cheaply(system, Prometheus.build)}", url, time.time(), None
+    except BadAnswer as error:
+        # Engines behind the same API answer queries and tell no version.
+        if error.status is None and _cheaply(system, _answers_queries):
+            return "Prometheus API", url, time.time(), None
+        return "", url, time.time(), error
     except VigieError as error:
         return "", url, time.time(), error
+
+
+def _answers_queries(client: Prometheus) -> bool:
+    return client.query("vector(1)").state is State.OK
 
 
 def prometheus_error(system: System) -> VigieError | None:
@@ -130,13 +139,13 @@ def prometheus_error(system: System) -> VigieError | None:
 
 def connection_line(system: System) -> str:
     """The foot of the sidebar: which Prometheus, where, and how long ago it answered."""
-    version, url, at, error = _version(system.id)
+    name, url, at, error = _version(system.id)
     place = url.partition("://")[2] or "no address"
     if error is not None:
         return f":red[:material/cloud_off:] Prometheus · {place} · does not answer"
     age = max(0, round(time.time() - at))
     when = "now" if age < 2 else f"{age} s ago"
-    return f":green[:material/cloud_done:] Prometheus {version} · {place} · answered {when}"
+    return f":green[:material/cloud_done:] {name} · {place} · answered {when}"
 
 
 @st.cache_data(ttl=TARGETS_TTL, show_spinner=False)
