@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from stack.feast.build import ensure_repository
+from stack.world.build import ensure_world
 from tests.conftest import absent
+from tests.console_world import FOREIGN
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "var" / "envs"
@@ -53,3 +57,20 @@ def _make(name: str, lock: Path, folder: Path) -> None:
         if done.returncode:
             absent(f"no environment for {name}: {done.stderr.strip()[-600:]}")
     (folder / COMPLETE).touch()
+
+
+def sample_home(factory) -> Path:
+    """A home with the sample world and its feature repository: one for all heavy tests of a session."""
+    home = factory.getbasetemp() / "heavy-home"
+    home.mkdir(exist_ok=True)
+    ensure_world(home)
+    ensure_repository(home)
+    return home
+
+
+def environ(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a program that works on this home, without what the caller's shell says."""
+    strange = (*FOREIGN, "PREFECT_", "MLFLOW_", "STREAMFLOW_", "PYTHON", "VIRTUAL_ENV", "DO_NOT_TRACK")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
+    quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "FEAST_USAGE": "False"}
+    return {**kept, **quiet, "VIGIE_HOME": str(home), **more}

@@ -158,8 +158,8 @@ class Follower:
     connected: bool = False
     reason: str = "not asked yet"
 
-    def look(self, used: str, use: Use) -> None:
-        """Ask once; hand a version that is not `used` (a sha256, "" for none) to `use`. Raises nothing."""
+    def look(self, used: str | None, use: Use) -> None:
+        """Ask once; hand a version that is not `used` (the sha256 of what it gave before) to `use`. Raises nothing."""
         try:
             version = self.registry.production()
             if version.sha256 != used:

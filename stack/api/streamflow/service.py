@@ -289,7 +289,7 @@ def follow(ready: Readiness, environ: Mapping[str, str]) -> None:
 
     while True:
         current = ready.need()
-        follower.look(current.described["sha256"] if current.source == "mlflow" else "", use)
+        follower.look(current.described["sha256"] if current.source == "mlflow" else None, use)
         time.sleep(LOOK_SECONDS)
 
 
