@@ -2,9 +2,12 @@
 
 # ruff: noqa: F811 - fixtures are imported, and arguments bear their names
 
+import importlib.util
 import shutil
 import socket
+import sys
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -167,3 +170,20 @@ def test_a_database_that_goes_away_between_entities_and_features_is_said(server,
     with pytest.raises(SourceUnavailable) as raised:
         frame(one, str(REF))
     assert "breaks" not in raised.value.text
+
+
+def test_the_prediction_api_survives_a_restart_of_the_database(server, months):
+    path = Path(__file__).parent.parent / "stack" / "api" / "streamflow" / "service.py"
+    spec = importlib.util.spec_from_file_location("streamflow_over_postgres", path)
+    service = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(service)
+    model = months[1].home / "world" / "streamflow" / "model"
+    predictor = service.load({"STREAMFLOW_MODEL_DIR": str(model), "FEAST_REPO": str(months[1].feast_repo)})
+    before = predictor.predict("U0001")
+    server.stop()
+    with pytest.raises(Exception, match=r"refused|closed|lost|terminating"):
+        predictor.predict("U0001")
+    server.start()
+    assert predictor.predict("U0001") == before
+    server.kick()
+    assert predictor.predict("U0001") == before
