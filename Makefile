@@ -57,3 +57,6 @@ COMPILE := $(VENV)/uv pip compile --universal --generate-hashes --no-emit-index-
 lock:  ## make the locks again from pyproject.toml (needs the environment)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	cp requirements.txt stack/prefect/requirements.txt
+	$(COMPILE) stack/prefect/requirements.in -o stack/prefect/requirements.txt
+	$(COMPILE) stack/mlflow/requirements.in -o stack/mlflow/requirements.txt

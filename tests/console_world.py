@@ -332,8 +332,13 @@ def keep(page: Any, name: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the shared browser go last: while it runs, its event loop is in the way of those with one of their own."""
-    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+    """Tests of the shared browser go last: while it runs, its event loop is in the way of those with one of their own.
+
+    After them only those that need an environment of their own: who waits for them knows the rest already.
+    """
+    items.sort(
+        key=lambda item: 2 if item.get_closest_marker("heavy") else "browser" in getattr(item, "fixturenames", ())
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ import pytest
 import requests
 
 from stack.mlflow import register
-from stack.world.build import ensure_world
 from tests import http_fakes
 from tests.conftest import free_port
 from tests.locked_environments import environ, environment, sample_home
@@ -95,10 +94,7 @@ def mlflow(tmp_path_factory) -> Iterator[Mlflow]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     """The folder of the model that the sample world trained."""
-    home = tmp_path_factory.getbasetemp() / "heavy-home"
-    home.mkdir(exist_ok=True)
-    ensure_world(home)
-    return home / "world" / "streamflow" / "model"
+    return sample_home(tmp_path_factory) / "world" / "streamflow" / "model"
 
 
 @pytest.fixture(scope="module")

@@ -155,8 +155,8 @@ def _request(settings: Settings, system_id: str, ref: str | None, cur: str | Non
         raise ConfigError(f"threshold is {threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
-    if system is None or system.drift is None:
-        known = ", ".join(one.id for one in systems.by_id.values() if one.drift is not None)
+    if system is None or system.drift is None or system.drift.source == "gauge":
+        known = ", ".join(one.id for one in systems.by_id.values() if one.drift and one.drift.source != "gauge")
         raise DataError(f"There is no system {system_id!r} with months to compare.", hint=f"Known: {known}.")
     periods = list_periods(settings, system)
     newest = [period.key for period in periods]
@@ -200,7 +200,8 @@ def _recorded(settings: Settings, request: Request) -> Iterator[tuple[Job, dict[
 def find_new_month(system: str) -> tuple[str, str] | None:
     """The two newest months, when nobody has compared them yet under the system's own policy."""
     settings = Settings.from_env()
-    if len(list_periods(settings, load_systems(settings).by_id[system])) < 2:
+    known = load_systems(settings).by_id.get(system)
+    if known is not None and len(list_periods(settings, known)) < 2:
         get_run_logger().info("fewer than two months: nothing to compare yet")
         return None
     request = _request(settings, system, None, None, None)
@@ -209,8 +210,8 @@ def find_new_month(system: str) -> tuple[str, str] | None:
         done = ledger.newest("drift", system, request.key)
         tried = ledger.count(kind="drift", system=system, key=request.key)
     if done is not None or tried >= TRIES:
-        known = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"
-        get_run_logger().info("%s against %s: %s", cur, ref, known)
+        told = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"
+        get_run_logger().info("%s against %s: %s", cur, ref, told)
         return None
     return ref, cur
 
@@ -270,6 +271,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.schedule:
             _schedule(options.system, options.every)
             return 0
+        # A month that is not there needs no server to say so.
+        _request(Settings.from_env(), options.system, options.as_of_ref, options.as_of_cur, options.threshold)
         decision = monitor_month(options.as_of_ref, options.as_of_cur, options.threshold, options.system)
     except VigieError as error:
         print(f"error: {error.text}", file=sys.stderr)
