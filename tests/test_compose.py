@@ -25,7 +25,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROFILES = ("streamflow", "diabetes", "f1pa", "full")
 # Services that do their work and end.
-ONCE = {"world", "f1pa-tables"}
+ONCE = {"world", "f1pa-tables", "registration"}
 # Listens inside the network alone.
 INSIDE = {"feast": 6566}
 PORT = re.compile(r"127\.0\.0\.1:\$\{([A-Z0-9_]+):-(\d+)\}:(\d+)")

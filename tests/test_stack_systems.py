@@ -133,18 +133,27 @@ def test_nothing_is_left_of_an_api_that_was_being_made(running: Running, number:
     wait_until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
 
 
+def take(squatter: socket.socket, port: int) -> None:
+    """Listen on a port; whoever else has it now may let go of it in the middle of the test, so wait for them."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            squatter.bind(("127.0.0.1", port))
+            squatter.listen()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
 def test_an_api_whose_port_is_taken_moves_and_is_scraped_where_it_is(
     tmp_path: Path, stack_binaries: dict[str, str]
 ) -> None:
     home = Home(tmp_path / "home")
     home.make()
     with socket.socket() as squatter:
-        try:
-            squatter.bind(("127.0.0.1", apis.APIS["diabetes"].port))
-            squatter.listen()
-        except OSError:
-            # Somebody else has it already: as good.
-            pass
+        take(squatter, apis.APIS["diabetes"].port)
         it = Running(home, stack_binaries)
         try:
             it.wait_up("prometheus", "diabetes")

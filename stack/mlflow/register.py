@@ -71,7 +71,7 @@ class Server:
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise RegistrationFailed(
-                f"MLFLOW_TRACKING_URI={address!r} is not the address of a server (http://host:5000)"
+                f"MLFLOW_TRACKING_URI={address!r} is not the address of a server (http://localhost:5000)"
             )
         if parts.username or parts.password:
             raise RegistrationFailed(

@@ -117,7 +117,7 @@ class Registry:
 
     def _get(self, path: str) -> bytes:
         if not self.address.startswith(("http://", "https://")):
-            raise RegistryError("MLFLOW_TRACKING_URI is not the address of a server (http://host:5000)")
+            raise RegistryError("MLFLOW_TRACKING_URI is not the address of a server (http://localhost:5000)")
         headers = {}
         if self.user:
             headers["Authorization"] = "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
