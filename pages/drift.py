@@ -30,7 +30,7 @@ if len(periods) < 2:
 
 by_key = {period.key: period for period in periods}
 keys = list(by_key)
-comparison.defaults(keys)
+comparison.defaults(keys, newest=drift.window is not None)
 with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
     ref = st.selectbox("Reference", keys, key="ref", format_func=lambda key: comparison.period_label(by_key[key]))
     st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)

@@ -112,12 +112,13 @@ def _gauge(settings: Settings, system: System, options: argparse.Namespace) -> i
 
 
 def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) -> tuple[str, str]:
-    """The keys of both periods; without names, of a source that has exactly two."""
+    """The keys of both periods; without names, of a source that has exactly two, or rolling windows."""
     from app.periods import list_periods, pick
 
     found = list_periods(settings, system)
-    if ref is None and cur is None and len(found) == 2:
-        return found[0].key, found[1].key
+    rolling = system.drift is not None and system.drift.window is not None and len(found) > 1
+    if ref is None and cur is None and (rolling or len(found) == 2):
+        return found[-2].key, found[-1].key
     if ref is None or cur is None:
         names = ", ".join(one.name for one in found[:3])
         raise UsageError("--ref and --cur are needed.", hint=f"{system.id} has {len(found)} periods: {names} …")

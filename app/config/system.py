@@ -160,7 +160,8 @@ class Drift(_Table):
 
     `feast`: `repo`, `database` (SQLAlchemy URL), `entities` (table with identifier and as_of), `labels` (table).
     `sql`: `database`, `query` with one bound `:period`, `periods` (query listing them).
-    `files`: `path` with `{period}`, or one table with `split` (share of rows) or `split_at` (date) and `time`.
+    `files`: `path` with `{period}`, or one table with `split` (share of rows), or with
+    `time` and `split_at` (a date) or `window` (rolling: the last 7d against the 7 before).
     `gauge`: `expr`, a PromQL expression decided on without Evidently.
     """
 
@@ -203,6 +204,8 @@ class Drift(_Table):
             and not (self.split or self.split_at or self.window)
         ):
             raise ValueError("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`")
+        if self.window and not self.time:
+            raise ValueError("`window` needs `time`, the column that says when a row happened")
         if self.source != "gauge" and self.threshold > 1:
             raise ValueError("`threshold` is a share of columns: 0 to 1")
         return self

@@ -43,9 +43,10 @@ def listing(system: System) -> list[Row]:
         note = f"rows are counted when the table is split at {drift.split_at}"
         first, second = split_keys(drift)
         return [(first, "reference", None, None, None, note), (second, "current", None, None, None, note)]
-    raise DataError(
-        f"{system.title}: rolling windows are not read from files yet.", hint="Use split or split_at in [drift]."
-    )
+    from app.periods import windows
+
+    note = "labels are counted when it is loaded"
+    return [(one.key, one.name, one.start.date(), one.rows, None, note) for one in windows.windows(drift, path)]
 
 
 def paths(drift: Drift) -> dict[str, Path]:
@@ -101,17 +102,17 @@ def count_rows(path: Path) -> tuple[int | None, str]:
         return None, f"{path.name} cannot be read ({type(error).__name__})"
 
 
-def read(path: Path, *, rows: int | None = None) -> pd.DataFrame:
-    """A CSV or Parquet file as a frame. SourceUnavailable in words."""
+def read(path: Path, *, rows: int | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+    """A CSV or Parquet file as a frame, whole or some of its columns. SourceUnavailable in words."""
     import pandas as pd
 
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes.", hint="Use a database source for such tables.")
     try:
         if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
+            frame = pd.read_parquet(path, columns=columns)
             return frame if rows is None else frame.head(rows)
-        return pd.read_csv(path, nrows=rows)
+        return pd.read_csv(path, nrows=rows, usecols=columns)
     except pd.errors.EmptyDataError as error:
         raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
     except FileNotFoundError as error:
@@ -130,13 +131,17 @@ def rows_of(system: System, key: str) -> pd.DataFrame:
         if key not in known:
             raise UnknownPeriod(f"There is no file for {key!r}.", hint=f"There are {', '.join(list(known)[:6])}.")
         return read(known[key])
+    if drift.window is not None:
+        from app.periods import windows
+
+        return windows.rows_of(drift, _table(drift), key)
     frame = read(_table(drift))
     first, second = split_keys(drift)
     if key not in (first, second):
         raise UnknownPeriod(f"There is no period {key!r}.", hint=f"There are {first} and {second}.")
     if drift.split is not None:
         if drift.time is not None:
-            frame = _by_time(frame, drift).sort_values(drift.time, kind="stable")
+            frame = by_time(frame, drift).sort_values(drift.time, kind="stable")
         cut = cut_row(len(frame), drift.split)
         return frame.iloc[:cut] if key == first else frame.iloc[cut:]
     return _split_at(frame, drift, before=key == first)
@@ -147,7 +152,7 @@ def _split_at(frame: pd.DataFrame, drift: Drift, *, before: bool) -> pd.DataFram
 
     if drift.time is None:
         raise DataError("split_at needs `time`, the column to split by.", hint='Add time = "…" to [drift].')
-    timed = _by_time(frame, drift)
+    timed = by_time(frame, drift)
     try:
         moment = pd.Timestamp(str(drift.split_at))
         moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
@@ -156,7 +161,7 @@ def _split_at(frame: pd.DataFrame, drift: Drift, *, before: bool) -> pd.DataFram
     return timed[timed[drift.time] < moment] if before else timed[timed[drift.time] >= moment]
 
 
-def _by_time(frame: pd.DataFrame, drift: Drift) -> pd.DataFrame:
+def by_time(frame: pd.DataFrame, drift: Drift) -> pd.DataFrame:
     """The frame with its time column as UTC times; rows without a time are an error, not a guess."""
     import pandas as pd
 

@@ -53,9 +53,12 @@ def period_label(period: Period) -> str:
     return " · ".join(parts) + labels
 
 
-def defaults(keys: Sequence[str]) -> None:
-    """First visit: the pair of the address (`?ref=…&cur=…`), else the first two months. A vanished month is dropped."""
-    for name, fallback in (("ref", keys[0]), ("cur", keys[1])):
+def defaults(keys: Sequence[str], *, newest: bool = False) -> None:
+    """First visit: the pair of the address (`?ref=…&cur=…`), else the first two, of rolling windows the newest two.
+
+    A month that has vanished is dropped.
+    """
+    for name, fallback in zip(("ref", "cur"), keys[-2:] if newest else keys[:2], strict=True):
         if st.session_state.get(name) not in keys:
             asked = st.query_params.get(name)
             st.session_state[name] = asked if asked in keys else fallback
