@@ -235,7 +235,9 @@ def test_with_postgres_the_same_rows_are_served_and_the_gauge_follows_the_server
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: running.get("/data/drivers"), range(8)))
         assert {answer.status_code for answer in answers} == {503}
-        assert "no answer within" in answers[0].json()["detail"]
+        # Whichever gives up first, the question or the connection: the reason is the time.
+        said = answers[0].json()["detail"]
+        assert "no answer within" in said or "timeout expired" in said
         assert running.post({"features": LAP}).status_code == 200
         running.settled("f1pa_database_connected", 0)
     finally:
