@@ -249,12 +249,12 @@ def status_tiles(system: System, now: Now) -> None:
     answers = cache.answers(system, wanted, span, WINDOW, str(widgets.zone()))
     for cell, panel, found in zip(st.columns(len(wanted)), wanted, answers, strict=True):
         with cell.container(border=True, key=panel.id):
-            tone, words = _status(found)
+            tone, words = _status(found, span)
             st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(panel.title)}**")
             st.caption(widgets.plain(words))
 
 
-def _status(found: Answer) -> tuple[Tone, str]:
+def _status(found: Answer, span: TimeRange) -> tuple[Tone, str]:
     """(tone, words) of a gauge that is 1 or 0: `yes, since 14:02:11`, or why it is not known."""
     if len(found.series) != 1 or not found.series[0].values.size or not math.isfinite(found.series[0].values[-1]):
         return "unknown", f"unknown: {found.reason or 'the gauge has no value now'}"
@@ -262,7 +262,12 @@ def _status(found: Answer) -> tuple[Tone, str]:
     now = values[-1]
     changes = [place for place in range(1, len(values)) if values[place] != values[place - 1]]
     clock = widgets.clock()
-    since = f"since {format_time(float(times[changes[-1]]), clock)}" if changes else "all through the last hour"
+    if changes:
+        since = f"since {format_time(float(times[changes[-1]]), clock)}"
+    elif times[0] > span.start + span.step:
+        since = f"since it was first seen at {format_time(float(times[0]), clock)}"
+    else:
+        since = "all through the last hour"
     word = "yes" if now == 1 else "no" if now == 0 else format_value(float(now))
     return ("good" if now == 1 else "bad"), f"{word}, {since}"
 
