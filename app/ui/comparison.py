@@ -275,7 +275,7 @@ def _why(result: Result) -> None:
                     "method": decide.method_words(column.method or "") or column.reason,
                     "reference": widgets.side_words(column.ref),
                     "current": widgets.side_words(column.cur),
-                    "nulls": f"{column.ref.nulls or 0:,} → {column.cur.nulls or 0:,}"
+                    "nulls": f"{column.ref.nulls:,} → {column.cur.nulls:,}"
                     if column.ref.nulls is not None and column.cur.nulls is not None
                     else "unknown",
                 }

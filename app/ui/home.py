@@ -231,7 +231,7 @@ def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
     cell.metric(
         "Last traffic",
-        f"{result.get('sent', 0):,} sent",
+        f"{widgets.count(result.get('sent'))} sent",
         words,
         delta_color="off",
         delta_arrow="off",

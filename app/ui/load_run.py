@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ from app.config import System
 from app.errors import JobError, VigieError
 from app.ledger import Run
 from app.load import plan as plans
+from app.load import result as load_result
 from app.ui import cache, palette, widgets
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
@@ -27,8 +27,6 @@ EARLIER = 15
 QUANTILES = ("mean", "p50", "p95", "p99", "max")
 LIVE = ("queued", "running")
 MODES = ("N requests", "a rate for a time", "one after another")
-# A result is one screen of numbers plus a timeline of at most a quarter of an hour.
-MAX_RESULT_BYTES = 8_000_000
 PLOT = {"displayModeBar": False}
 
 
@@ -229,17 +227,13 @@ def _live(run: Run) -> None:
 
 
 def result_of(run: Run) -> dict[str, Any] | None:
-    """result.json of a load run; None when it has none."""
+    """The stored result of a load run; None when it has none that can be read."""
     if not run.path:
         return None
-    path = Path(run.path) / "result.json"
     try:
-        if path.stat().st_size > MAX_RESULT_BYTES:
-            return None
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return load_result.read(Path(run.path)).to_dict()
+    except VigieError:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _tone(run: Run, result: Mapping[str, Any] | None) -> Tone:
