@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -295,6 +296,8 @@ def default_text(field: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f"'{value}'" if '"' in value else f'"{value}"'
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return f"{value:g}"
 
 

@@ -33,6 +33,32 @@ MAX_RATE = 1000.0
 DEFAULT_MIN_ROWS = 30
 # The share from which the reference course retrains.
 DEFAULT_THRESHOLD = 0.30
+# With fewer than four of five columns compared, a share says more about the gaps than about the data.
+DEFAULT_COMPARABLE = 0.8
+# A hook tells somebody; whoever needs longer than this starts a job of its own and returns.
+DEFAULT_HOOK_SECONDS, MAX_HOOK_SECONDS = 30.0, 300.0
+# Each decision waits for its hooks one after the other.
+MAX_HOOKS = 8
+# Evidently's own names of its methods for tabular columns.
+Method = Literal[
+    "anderson",
+    "chisquare",
+    "cramer_von_mises",
+    "ed",
+    "es",
+    "fisher_exact",
+    "g_test",
+    "hellinger",
+    "jensenshannon",
+    "kl_div",
+    "ks",
+    "mannw",
+    "psi",
+    "t_test",
+    "TVD",
+    "wasserstein",
+    "z",
+]
 # The only names expanded in paths and URLs of a system file.
 EXPANDED = ("VIGIE_HOME", "VIGIE_ROOT")
 
@@ -155,6 +181,30 @@ class Request(_Table):
     errors: dict[Identifier, RequestError] = Key(default_factory=dict)
 
 
+class Hook(_Table):
+    """What is told of a decision: a command on this machine, or a URL that takes the note as JSON. Off unless written.
+
+    `timeout` in seconds. `secret` names the bearer token of `url` (an environment variable or a key of secrets.toml).
+    """
+
+    name: Annotated[str, Key(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+    command: Annotated[tuple[str, ...], Key(max_length=64)] = ()
+    url: str | None = None
+    secret: str | None = None
+    on: Annotated[tuple[Literal["RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"], ...], Key(min_length=1)] = (
+        "RETRAINING_TRIGGERED",
+    )
+    timeout: Annotated[float, Key(ge=1, le=MAX_HOOK_SECONDS)] = DEFAULT_HOOK_SECONDS
+
+    @model_validator(mode="after")
+    def _complete(self) -> Hook:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("a hook has either `command` or `url`")
+        if self.secret and not self.url:
+            raise ValueError("`secret` goes with `url`")
+        return self
+
+
 class Drift(_Table):
     """Where two periods of data come from, which columns count and from which share on retraining is due.
 
@@ -163,6 +213,9 @@ class Drift(_Table):
     `files`: `path` with `{period}`, or one table with `split` (share of rows), or with
     `time` and `split_at` (a date) or `window` (rolling: the last 7d against the 7 before).
     `gauge`: `expr`, a PromQL expression decided on without Evidently.
+
+    `thresholds` and `methods` replace Evidently's choice for single columns; `left_out` are neither compared nor
+    counted. From a difference of label rates of `target_threshold` on, target drift alone triggers.
     """
 
     source: Literal["feast", "sql", "files", "gauge"]
@@ -184,7 +237,12 @@ class Drift(_Table):
     columns: Literal["features", "all"] = "features"
     threshold: Annotated[float, Key(ge=0, le=1e6)] = DEFAULT_THRESHOLD
     min_rows: Annotated[int, Key(ge=1)] = DEFAULT_MIN_ROWS
-    comparable: Annotated[float, Key(gt=0, le=1)] = 0.8
+    comparable: Annotated[float, Key(gt=0, le=1)] = DEFAULT_COMPARABLE
+    left_out: tuple[str, ...] = ()
+    thresholds: dict[str, Annotated[float, Key(gt=0, le=1e6)]] = Key(default_factory=dict)
+    methods: dict[str, Method] = Key(default_factory=dict)
+    target_threshold: Annotated[float, Key(gt=0, le=1)] | None = None
+    hooks: Annotated[tuple[Hook, ...], Key(max_length=MAX_HOOKS)] = ()
     reports: Annotated[str, Key(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
 
     @model_validator(mode="after")

@@ -32,7 +32,9 @@ class Policy:
     """Which columns count, from which share of drifted ones retraining is due, and what is too little to decide on.
 
     `columns` "features", or "all": label and identifier too, as the original course script counted. `comparable` is
-    the share of counted columns below which nothing is decided.
+    the share of counted columns below which nothing is decided. `thresholds` and `methods` by column replace
+    Evidently's choice; `left_out` are neither compared nor counted; a difference of label rates of `target_threshold`
+    triggers too.
     """
 
     columns: Literal["features", "all"]
@@ -41,6 +43,10 @@ class Policy:
     comparable: float
     label: str | None = None
     identifier: str | None = None
+    left_out: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    target_threshold: float | None = None
 
     @classmethod
     def of(cls, drift: Drift, threshold: float | None = None) -> Policy:
@@ -52,6 +58,10 @@ class Policy:
             comparable=drift.comparable,
             label=drift.label,
             identifier=drift.identifier,
+            left_out=drift.left_out,
+            thresholds=drift.thresholds,
+            methods=drift.methods,
+            target_threshold=drift.target_threshold,
         )
 
     @property
@@ -173,7 +183,7 @@ def _result(raw: dict[str, Any]) -> Result:
         **rest,
         ref=Months(**raw["ref"]),
         cur=Months(**raw["cur"]),
-        policy=Policy(**raw["policy"]),
+        policy=_policy(raw["policy"]),
         columns=tuple(_column(row) for row in raw["columns"]),
         target_drift=Target(**raw["target_drift"]),
         decision=Verdict(raw["decision"]),
@@ -181,6 +191,10 @@ def _result(raw: dict[str, Any]) -> Result:
         peak_bytes=raw["peak_bytes"],
         notes=tuple(raw.get("notes", ())),
     )
+
+
+def _policy(raw: dict[str, Any]) -> Policy:
+    return Policy(**{**raw, "left_out": tuple(raw.get("left_out", ()))})
 
 
 def _column(row: dict[str, Any]) -> Column:
