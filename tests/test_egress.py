@@ -250,7 +250,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(monkey
 def classes_of(module):
     return sorted(
         {one for one in vars(module).values() if inspect.isclass(one) and issubclass(one, Exception)},
-        key=lambda one: one.__name__,
+        key=lambda one: (one.__name__, one.__module__, repr(one)),
     )
 
 
