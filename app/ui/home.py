@@ -15,7 +15,7 @@ from app.drift.result import Result
 from app.errors import VigieError
 from app.ledger import Run
 from app.prometheus import Answer, State, Target, TimeRange
-from app.ui import cache, comparison, load_run, widgets
+from app.ui import cache, load_run, verdict, widgets
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # What "now" means on this page: long enough to smooth, short enough to see a change.
@@ -66,7 +66,7 @@ def look(system: System) -> Now:
 
 
 def _shares(runs: Sequence[Run]) -> list[float]:
-    results = (comparison.result_of(run) for run in reversed(runs))
+    results = (verdict.result_of(run) for run in reversed(runs))
     return [result.share for result in results if result is not None and result.share is not None]
 
 
@@ -129,7 +129,7 @@ def _decision(system: System, now: Now) -> str:
         return "This system measures its own drift: see Compare months."
     if now.drift is None:
         return "No months compared yet."
-    result = comparison.result_of(now.drift)
+    result = verdict.result_of(now.drift)
     if result is None:
         return "The last comparison cannot be read: see Compare months."
     share = f"{result.k} of {result.n} columns drifted" if result.share is not None else "not decided"
@@ -204,7 +204,7 @@ def _shown(value: float | None, unit: str, why: str, *, idle: bool) -> str:
 
 
 def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
-    result: Result | None = comparison.result_of(now.drift) if now.drift else None
+    result: Result | None = verdict.result_of(now.drift) if now.drift else None
     if result is None or result.share is None:
         cell.metric("Drift share", "none yet" if now.drift is None else "undecided", border=True, height=TILE_HEIGHT)
         return
