@@ -33,8 +33,6 @@ LOG = logging.getLogger("vigie.gauges")
 PAGE, MAX_DRIFTS = 50, 500
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.
 MAX_LOADS = 1000
-# Periods made of captured requests: their comparisons are looked at by hand.
-CAPTURE = "capture-"
 # ok + failed were sent; all three together were planned.
 OUTCOMES = ("ok", "failed", "not_sent")
 
@@ -180,7 +178,7 @@ def _digest(result: Result) -> Drifted:
     compared = sum(column.comparable for column in result.columns)
     return Drifted(
         policy=result.policy,
-        capture=any(side.key.startswith(CAPTURE) for side in (result.ref, result.cur)),
+        capture=result.captured,
         share=result.share,
         drifted=result.k,
         compared=compared,

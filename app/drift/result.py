@@ -17,6 +17,8 @@ from app.config import Drift
 from app.errors import ReportError
 
 VERSION: Final = 1
+# Periods made of captured requests: their comparisons are looked at by hand.
+CAPTURE: Final = "capture-"
 
 
 class Verdict(StrEnum):
@@ -154,6 +156,11 @@ class Result:
     seconds: float
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def captured(self) -> bool:
+        """True when a side is made of captured requests: such a run says nothing for its system."""
+        return any(side.key.startswith(CAPTURE) for side in (self.ref, self.cur))
 
     def to_json(self) -> bytes:
         """result.json. Every number that is not finite becomes null."""
