@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
 
 # So many columns are named in a sentence; the table below it has them all.
@@ -18,25 +19,8 @@ NAMED: Final = 3
 TINY: Final = 1e-4
 # Two means that agree to six digits are equal to a reader.
 MOST_DIGITS: Final = 6
-# Evidently's methods whose score is a p-value: a low one means drift. All others grow with the distance.
-P_VALUE_METHODS: Final = frozenset(
-    {
-        "anderson-darling",
-        "chi-square p_value",
-        "cramer-von mises",
-        "epps-singleton",
-        "fisher's exact test",
-        "g_test",
-        "k-s p_value",
-        "mann-whitney u-rank test",
-        "t_test",
-        "z-test p_value",
-    }
-)
-# Methods that call it drift only beyond the threshold, not at it.
-STRICT_METHODS: Final = frozenset(
-    {"chi-square p_value", "z-test p_value", "absolute text content drift", "percentile text content drift"}
-)
+# A score is written with as many digits as tell it from its threshold, up to these.
+SCORE_DIGITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +43,19 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict, why nothing could be decided (else ""), and both ways of counting."""
+    """The verdict, why nothing could be decided (else ""), and both ways of counting.
+
+    `target` is the target drift the policy has a rule on, None where it has none; `by_target` is True when the verdict
+    rests on that rule alone: the share of columns does not reach its threshold.
+    """
 
     verdict: Verdict
     reason: str
     counted: Counting
     features: Counting
     everything: Counting
+    target: Target | None = None
+    by_target: bool = False
 
     @property
     def share(self) -> float | None:
@@ -75,14 +65,12 @@ class Decision:
 
 def low_is_drift(method: str) -> bool:
     """True when a low score of this method means drift (p-values)."""
-    return method.lower() in P_VALUE_METHODS
+    return method_of(method).p_value
 
 
 def is_drifted(method: str, score: float, threshold: float) -> bool:
     """Evidently's own rule for one column, for any threshold."""
-    if score == threshold:
-        return method.lower() not in STRICT_METHODS
-    return score < threshold if low_is_drift(method) else score > threshold
+    return method_of(method).drifted(score, threshold)
 
 
 def nearness(column: Column) -> float | None:
@@ -99,9 +87,10 @@ def nearness(column: Column) -> float | None:
 
 def counted_columns(columns: Sequence[Column], policy: Policy) -> tuple[Column, ...]:
     """The columns that count under this policy."""
-    if policy.columns == "all":
-        return tuple(columns)
-    return tuple(column for column in columns if column.name not in (policy.label, policy.identifier))
+    apart = set(policy.left_out)
+    if policy.columns == "features":
+        apart |= {name for name in (policy.label, policy.identifier) if name}
+    return tuple(column for column in columns if column.name not in apart)
 
 
 def count(columns: Sequence[Column], policy: Policy) -> Counting:
@@ -111,21 +100,41 @@ def count(columns: Sequence[Column], policy: Policy) -> Counting:
     return Counting(sum(column.drifted is True for column in comparable), len(counted), len(comparable))
 
 
-def decide(policy: Policy, columns: Sequence[Column], refusal: str = "") -> Decision:
+def target_reached(policy: Policy, target: Target | None) -> bool:
+    """Whether target drift alone triggers: the policy has a rule on it, and what was measured is at it or above."""
+    if policy.target_threshold is None or target is None or target.value is None:
+        return False
+    return target.value >= policy.target_threshold
+
+
+def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target: Target | None = None) -> Decision:
     """The decision on these columns. `refusal` is the gate's reason not to decide at all.
 
     A column that cannot be compared counts in n and never as drifted. When leaving those columns out, as the Evidently
-    report does, would turn the verdict round, nothing is decided: banner and report must not disagree.
+    report does, would turn the verdict round, nothing is decided: banner and report must not disagree. Target drift
+    triggers where the policy has a threshold for it, but never on periods that are too little to decide on.
     """
     counted = count(columns, policy)
     features = count(columns, replace(policy, columns="features"))
     everything = count(columns, replace(policy, columns="all"))
-    reason = refusal or _too_little(policy, columns, counted)
+    reached = target_reached(policy, target)
+    reason = refusal or _too_little(policy, columns, counted) or ("" if reached else _hangs(policy, columns, counted))
+    if reason and reached and target is not None:
+        reason = f"{reason.rstrip('.')}; {_target_rule(policy, target)} would trigger by itself."
+    by_share = counted.reaches(policy.threshold)
     if reason:
         verdict = Verdict.UNDECIDED
     else:
-        verdict = Verdict.RETRAINING_TRIGGERED if counted.reaches(policy.threshold) else Verdict.NO_ACTION
-    return Decision(verdict, one_line(reason), counted, features, everything)
+        verdict = Verdict.RETRAINING_TRIGGERED if by_share or reached else Verdict.NO_ACTION
+    return Decision(
+        verdict,
+        one_line(reason),
+        counted,
+        features,
+        everything,
+        target=None if policy.target_threshold is None else target,
+        by_target=verdict is Verdict.RETRAINING_TRIGGERED and not by_share,
+    )
 
 
 def _too_little(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
@@ -133,13 +142,17 @@ def _too_little(policy: Policy, columns: Sequence[Column], counted: Counting) ->
         return "there is no column to compare."
     if counted.comparable / counted.n < policy.comparable or not counted.comparable:
         return (
-            f"only {counted.comparable} of {counted.n} columns can be compared and {policy.comparable:.0%} are needed:"
-            f" {_left_out(counted_columns(columns, policy))}."
+            f"only {counted.comparable} of {counted.n} columns can be compared and {policy.comparable * 100:.4g}% are"
+            f" needed (comparable): {_left_out(counted_columns(columns, policy))}."
         )
+    return ""
+
+
+def _hangs(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
     among = Counting(counted.k, counted.comparable, counted.comparable)
     if among.reaches(policy.threshold) != counted.reaches(policy.threshold):
         return (
-            f"{counted.k} of {counted.comparable} comparable columns drifted, which reaches {policy.threshold:.2f},"
+            f"{counted.k} of {counted.comparable} comparable columns drifted, which reaches {limit(policy.threshold)},"
             f" but not of all {counted.n}: it hangs on {_left_out(counted_columns(columns, policy))}."
         )
     return ""
@@ -165,7 +178,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> str:
-    """One sentence of why: both countings, the drifted columns with size, the nearest miss."""
+    """One sentence of why: both countings, the drifted columns with size, the nearest miss, the rule on the target."""
     if decision.verdict is Verdict.UNDECIDED:
         return decision.reason
     counted = decision.counted
@@ -180,9 +193,15 @@ def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> s
         parts += [f"and {len(drifted) - NAMED} more"] if len(drifted) > NAMED else []
     nearest = max(missed, key=_order, default=None)
     if nearest is not None and _order(nearest) > 0:
-        parts.append(f"nearest miss {nearest.name} {number(nearest.score)}")
+        parts.append(f"nearest miss {nearest.name} {_score(nearest)}")
     if counted.comparable < counted.n:
         parts.append(f"not comparable: {_left_out(shown)}")
+    if decision.target is not None:
+        rule = _target_rule(policy, decision.target)
+        if decision.by_target:
+            parts.insert(0, f"{rule} triggers by itself")
+        else:
+            parts.append(f"{rule} triggers too" if target_reached(policy, decision.target) else rule)
     return one_line("; ".join(parts) + ".")
 
 
@@ -197,7 +216,7 @@ def _other_counting(policy: Policy, decision: Decision) -> str:
     if other == decision.counted:
         return ""
     name = "features alone" if features else "with label and identifier"
-    differs = other.reaches(policy.threshold) != decision.counted.reaches(policy.threshold)
+    differs = countings_differ(policy, decision)
     return f" ({name} {other.k} of {other.n}{', which decides differently' if differs else ''})"
 
 
@@ -205,13 +224,47 @@ def countings_differ(policy: Policy, decision: Decision) -> bool:
     """Whether features alone and all columns lead to different decisions at this threshold."""
     if decision.verdict is Verdict.UNDECIDED or not decision.features.n or not decision.everything.n:
         return False
+    if decision.target is not None and target_reached(policy, decision.target):
+        return False
     return decision.features.reaches(policy.threshold) != decision.everything.reaches(policy.threshold)
 
 
+def _target_rule(policy: Policy, target: Target) -> str:
+    """The measured target drift against the policy's rule: `target drift 0.031 ≥ 0.02 (rate 26.5% → 29.6%)`."""
+    least = policy.target_threshold or 0.0
+    if target.value is None:
+        return f"target drift, which would trigger from {limit(least)} on, is not measured: {target.reason.rstrip('.')}"
+    sign = "≥" if target.value >= least else "<"
+    text = f"target drift {_apart(target.value, least)} {sign} {limit(least)}"
+    if target.ref_rate is None or target.cur_rate is None:
+        return text
+    return f"{text} (rate of {policy.label or 'the label'} {_rates(target.ref_rate, target.cur_rate)})"
+
+
+def target_words(policy: Policy, target: Target, columns: Sequence[Column]) -> str:
+    """Both measures of target drift in one sentence: the difference of the label rates, and Evidently's value drift."""
+    label = policy.label or "the label"
+    if target.value is None:
+        words = f"Target drift is not measured: {target.reason.rstrip('.') or 'no reason is known'}."
+    elif target.ref_rate is None or target.cur_rate is None:
+        words = f"Target drift {number(target.value)}."
+    else:
+        words = (
+            f"Target drift {number(target.value)}: the rate of {label} went {_rates(target.ref_rate, target.cur_rate)}."
+        )
+    column = next((one for one in columns if one.name == policy.label), None)
+    if column is None or column.method is None or column.score is None or column.threshold is None:
+        return one_line(words)
+    drifted = "drifted" if column.drifted else "did not drift"
+    return one_line(f"{words} By Evidently's value drift {label} {drifted}: {_against(column)}.")
+
+
+def _rates(before: float, after: float) -> str:
+    return f"{before:.1%} → {after:.1%}" if f"{before:.1%}" != f"{after:.1%}" else f"{before:.4%} → {after:.4%}"
+
+
 def _described(column: Column) -> str:
-    method = column.method or ""
-    sign = "≤" if low_is_drift(method) else "≥"
-    text = f"{column.name} {number(column.score)} {sign} {column.threshold or 0:.2f} ({method_words(method)})"
+    text = f"{column.name} {_against(column)}"
     if column.ref.mean is not None and column.cur.mean is not None:
         return f"{text}, mean {moved(column.ref.mean, column.cur.mean)}"
     move = largest_move(column)
@@ -219,6 +272,37 @@ def _described(column: Column) -> str:
         value, before, after = move
         return f"{text}, {value} {before:.1%} → {after:.1%}"
     return text
+
+
+def _against(column: Column) -> str:
+    """`0.21 ≥ 0.10 (normed Wasserstein)`: score, threshold and method of a scored column, drifted or not."""
+    method = method_of(column.method or "")
+    if method.name == "perc_text_content_drift":
+        # Its threshold is a percentile of what a random classifier reaches: no number to hold the score against.
+        return f"{number(column.score)} ({method.words})"
+    opposite = {"≥": "<", ">": "≤", "≤": ">", "<": "≥"}
+    sign = method.sign if column.drifted else opposite[method.sign]
+    return f"{_score(column)} {sign} {limit(column.threshold or 0.0)} ({method.words})"
+
+
+def _score(column: Column) -> str:
+    """The score with as many digits as tell it from its threshold."""
+    if column.score is None or column.threshold is None:
+        return number(column.score)
+    return _apart(column.score, column.threshold)
+
+
+def _apart(value: float, threshold: float) -> str:
+    texts = [number(value, digits) for digits in range(2, SCORE_DIGITS + 1)]
+    if value == threshold:
+        return texts[0]
+    other = limit(threshold).replace(",", "")
+    return next((text for text in texts if float(text.replace(",", "")) != float(other)), texts[-1])
+
+
+def limit(threshold: float) -> str:
+    """A threshold: with two decimals where that is all of it, else as it was written."""
+    return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:.6g}"
 
 
 def largest_move(column: Column) -> tuple[str, float, float] | None:
@@ -234,14 +318,8 @@ def largest_move(column: Column) -> tuple[str, float, float] | None:
 
 
 def method_words(method: str) -> str:
-    """Evidently's display name in the order people say it."""
-    return {
-        "Wasserstein distance (normed)": "normed Wasserstein",
-        "Jensen-Shannon distance": "Jensen-Shannon",
-        "K-S p_value": "Kolmogorov-Smirnov p-value",
-        "chi-square p_value": "chi-square p-value",
-        "Z-test p_value": "z-test p-value",
-    }.get(method, method)
+    """Evidently's name of a method in the words people use."""
+    return method_of(method).words
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -277,14 +355,21 @@ def target_line(target: Target) -> str:
 
 
 def decision_line(policy: Policy, decision: Decision, target: Target, *, html: str = "-", json: str = "-") -> str:
-    """`[Evidently] …`: the line the original course script prints, byte for byte; `-` where there is no file."""
+    """`[Evidently] …`: the line the original course script prints, byte for byte; `-` where there is no file.
+
+    That script knows no rule on the target. Where it alone triggers, its comparison stands before that of the share.
+    """
     head = f"[Evidently] report_html={html or '-'} report_json={json or '-'}"
     share = decision.share
     if share is None:
         return f"{head} drift_share=NaN -> {Verdict.UNDECIDED} {decision.reason}"
     drift = "NaN" if target.value is None else repr(float(target.value))
+    sign = ">=" if decision.counted.reaches(policy.threshold) else "<"
+    words = f"drift_share={share:.2f} {sign} {policy.threshold:.2f}"
+    if decision.by_target and target.value is not None:
+        words = f"target_drift={target.value:.4f} >= {policy.target_threshold:.4f} {words}"
     if decision.verdict is Verdict.RETRAINING_TRIGGERED:
-        words = f"{Verdict.RETRAINING_TRIGGERED} (SIMULÉ) drift_share={share:.2f} >= {policy.threshold:.2f}"
+        words = f"{Verdict.RETRAINING_TRIGGERED} (SIMULÉ) {words}"
     else:
-        words = f"{Verdict.NO_ACTION} drift_share={share:.2f} < {policy.threshold:.2f}"
+        words = f"{Verdict.NO_ACTION} {words}"
     return f"{head} drift_share={share:.2f} -> {words} (target_drift={drift})"
