@@ -1,41 +1,189 @@
-"""Figures of a drift run: how near each column is to its threshold, and the two distributions of one column. Pure."""
+"""Figures and rows of a drift run: how near each column is to its threshold, and the two sides of one column. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import plotly.graph_objects as go
 
-from app.drift.decide import method_words, nearness, number
-from app.drift.result import Column, Side
+from app.drift.aggregates import OTHER
+from app.drift.decide import largest_move, low_is_drift, method_words, moved, nearness, number
+from app.drift.result import Column, Policy, Result, Side
 
 Theme = Literal["light", "dark"]
 COLOURS: Final[dict[Theme, dict[str, str]]] = {
-    "light": {"ref": "#7A8796", "cur": "#6D4FA3", "bad": "#B3261E", "text": "#1B2430", "grid": "#E3E8EE"},
-    "dark": {"ref": "#93A4B8", "cur": "#B49CF0", "bad": "#FF7B72", "text": "#E6EDF3", "grid": "#263342"},
+    "light": {
+        "ref": "#7A8796",
+        "cur": "#6D4FA3",
+        "bad": "#B3261E",
+        "good": "#2E7D4F",
+        "text": "#1B2430",
+        "quiet": "#5B6674",
+        "grid": "#E3E8EE",
+        "surface": "#FFFFFF",
+    },
+    "dark": {
+        "ref": "#93A4B8",
+        "cur": "#B49CF0",
+        "bad": "#FF7B72",
+        "good": "#5BC98C",
+        "text": "#E6EDF3",
+        "quiet": "#A7B3C0",
+        "grid": "#263342",
+        "surface": "#0F1720",
+    },
 }
 ROW_HEIGHT: Final = 24
+PAIR_HEIGHT: Final = 330
+# So many rows fit on a laptop's screen under the banner; the table below the plot has every column.
+DOTS: Final = 20
 # A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number.
 WIDEST: Final = 3.0
 # More categories than this make bars too thin to read; the rest is one bar.
 MOST_CATEGORIES: Final = 12
+# A rest below this is rounding.
+LEAST_REST: Final = 0.0005
+# A longer name would leave no room for the plot beside it.
 LONGEST_NAME: Final = 28
+# A value of data inside a sentence; longer ones push the numbers out of sight.
+LONGEST_VALUE: Final = 40
 # Nearer to the line than this, a number on the right of its dot would stand on the line.
 JUST_BELOW: Final = 0.7
+# What stands where a column has neither mean nor shares: an identifier has no size.
+NO_SIZE: Final = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One column as a person reads it. `distance` is score ÷ threshold (p-values: threshold ÷ score), 1 at the line.
+
+    `change` is direction and size in the feature's unit; `role` says whether the column counts under the policy.
+    """
+
+    column: str
+    role: str
+    verdict: str
+    score: float | None
+    threshold: float | None
+    distance: float | None
+    method: str
+    change: str
+    nulls: str
+    infinite: str
+    reason: str
+
+
+def by_nearness(columns: Sequence[Column]) -> list[Column]:
+    """Nearest to its threshold first; columns without a distance last."""
+
+    def order(column: Column) -> tuple[bool, float]:
+        near = nearness(column)
+        return near is not None, near or 0.0
+
+    return sorted(columns, key=order, reverse=True)
+
+
+def rows(result: Result) -> list[Row]:
+    """The table of a run, nearest first: every compared column, counted or not."""
+    return [_row(column, result.policy) for column in by_nearness(result.columns)]
+
+
+def _row(column: Column, policy: Policy) -> Row:
+    return Row(
+        column=column.name,
+        role=role(column, policy),
+        verdict={True: "drifted", False: "no", None: "not comparable"}[column.drifted if column.comparable else None],
+        score=column.score,
+        threshold=column.threshold,
+        distance=nearness(column),
+        method=method_words(column.method or "") + (" (low is drift)" if low_is_drift(column.method or "") else ""),
+        change=change(column),
+        nulls=_pair(column.ref.nulls, column.cur.nulls),
+        infinite=_pair(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,
+        reason=column.reason,
+    )
+
+
+def role(column: Column, policy: Policy) -> str:
+    """What a column is to the model, and whether it counts: `feature`, `label`, `label, not counted`."""
+    name = {policy.label: "label", policy.identifier: "identifier"}.get(column.name, "feature")
+    return name if name == "feature" or policy.columns == "all" else f"{name}, not counted"
+
+
+def _pair(before: int | None, after: int | None) -> str:
+    if before is None and after is None:
+        return "unknown"
+    return " → ".join("unknown" if value is None else f"{value:,}" for value in (before, after))
+
+
+def change(column: Column) -> str:
+    """Direction and size in the feature's unit.
+
+    A number says `↑ mean 2.3 → 2.6 (+0.3, +13 %)`, a category the value that moved most, `↓ fibre 39.1% → 34.4% (−4.7
+    points)`.
+    """
+    before, after = column.ref.mean, column.cur.mean
+    if before is not None and after is not None:
+        if before == after:
+            return f"= mean {number(before)}"
+        by = after - before
+        part = f", {_signed(by / abs(before) * 100)} %" if before and abs(by / before) < 10 else ""
+        return f"{_arrow(by)} mean {moved(before, after)} ({_signed(by)}{part})"
+    move = largest_move(column)
+    if move is None:
+        return NO_SIZE
+    value, first, second = move
+    shown = trimmed(value, LONGEST_VALUE)
+    if first == second:
+        return f"= {shown} {first:.1%}"
+    return f"{_arrow(second - first)} {shown} {first:.1%} → {second:.1%} ({_signed((second - first) * 100)} points)"
+
+
+def _arrow(by: float) -> str:
+    return "↑" if by > 0 else "↓"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "−") + number(abs(value))
+
+
+def trimmed(text: str, longest: int = LONGEST_NAME) -> str:
+    """A name or value on one line, cut in the middle when it is long: both ends of long names tell them apart."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split()) or "(empty)"
+    if len(line) <= longest:
+        return line
+    head = (longest - 1) * 2 // 3
+    return f"{line[:head]}…{line[len(line) - (longest - 1 - head) :]}"
+
+
+def escaped(text: str, longest: int = LONGEST_NAME) -> str:
+    """A value from data for a Plotly label, which reads a little HTML: as text, and of bounded length."""
+    return trimmed(text, longest).replace("&", "＆").replace("<", "‹").replace(">", "›")
+
+
+def methods(columns: Sequence[Column]) -> list[str]:
+    """The methods of the compared columns in words, the commonest first."""
+    found = [method_words(column.method) for column in columns if column.method and column.comparable]
+    return sorted(set(found), key=lambda name: (-found.count(name), name))
 
 
 def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
-    """One row per column, nearest to its threshold on top: score divided by threshold, a line at 1."""
+    """One row per column, nearest to its threshold on top, `DOTS` at most: score divided by threshold, a line at 1.
+
+    `customdata` of a point is its column's name.
+    """
     colours = COLOURS[theme]
-    rows = [(column, nearness(column)) for column in columns if column.comparable]
-    scored = [(column, near) for column, near in rows if near is not None]
+    near_by = [(column, nearness(column)) for column in by_nearness(columns) if column.comparable]
+    scored = [(column, near) for column, near in near_by if near is not None][:DOTS]
     figure = go.Figure()
     for drifted in (True, False):
-        part = [(column, near) for column, near in scored if bool(column.drifted) is drifted]
+        part = [(at, *pair) for at, pair in enumerate(scored) if bool(pair[0].drifted) is drifted]
         figure.add_scatter(
-            x=[round(min(near, WIDEST), 4) for _, near in part],
-            y=[column.name for column, _ in part],
+            x=[round(min(near, WIDEST), 4) for _, _, near in part],
+            y=[at for at, _, _ in part],
+            customdata=[column.name for _, column, _ in part],
             mode="markers+text",
             name="drifted" if drifted else "not drifted",
             marker={
@@ -43,23 +191,39 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
                 "color": colours["bad"] if drifted else colours["cur"],
                 "symbol": "diamond" if drifted else "circle",
             },
-            text=[number(column.score) + (" →" if near > WIDEST else "") for column, near in part],
+            # A picked point is shown by its distributions; fading all others would hide what is being compared.
+            unselected={"marker": {"opacity": 1.0}},
+            text=[number(column.score) + (" →" if near > WIDEST else "") for _, column, near in part],
             # left of a dot just below the line, so that the number does not stand on it
-            textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, near in part],
+            textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, _, near in part],
             textfont={"color": colours["text"], "size": 12},
-            hovertext=[
-                f"{method_words(column.method or '')}, threshold {number(column.threshold)}" for column, _ in part
-            ],
-            hoverinfo="y+text",
+            hovertext=[_hover(column) for _, column, _ in part],
+            hoverinfo="text",
         )
     edge = max([1.35, *(min(near, WIDEST) * 1.15 for _, near in scored)])
     figure.add_vline(x=1, line={"color": colours["bad"], "width": 1.5, "dash": "dash"})
     figure.update_xaxes(range=[-0.03, edge], title="score ÷ threshold", gridcolor=colours["grid"], zeroline=False)
-    order = [column.name for column, _ in scored]
     figure.update_yaxes(
-        categoryorder="array", categoryarray=order[::-1], gridcolor=colours["grid"], ticklabelstandoff=8
+        tickmode="array",
+        tickvals=list(range(len(scored))),
+        ticktext=[escaped(column.name) for column, _ in scored],
+        range=[max(3, len(scored)) - 0.5, -0.5],
+        gridcolor=colours["grid"],
+        zeroline=False,
+        ticklabelstandoff=8,
     )
-    return _framed(figure, theme, height=90 + ROW_HEIGHT * max(3, len(order)))
+    return framed(figure, theme, height=90 + ROW_HEIGHT * max(3, len(scored)))
+
+
+def _hover(column: Column) -> str:
+    """The words under the pointer, line by line."""
+    method = escaped(method_words(column.method or ""))
+    lines = (
+        escaped(column.name, 2 * LONGEST_NAME),
+        f"score {number(column.score, 3)}, threshold {number(column.threshold)} ({method})",
+        escaped(change(column), 100),
+    )
+    return "<br>".join(lines)
 
 
 def two_histograms(column: Column, *, theme: Theme) -> go.Figure:
@@ -69,23 +233,29 @@ def two_histograms(column: Column, *, theme: Theme) -> go.Figure:
     if column.ref.histogram and column.cur.histogram:
         for name, side, key in (("reference", column.ref, "ref"), ("current", column.cur, "cur")):
             figure.add_trace(_steps(name, side, colours[key]))
-        figure.update_xaxes(title=column.name)
+        figure.update_xaxes(title=escaped(column.name))
     elif column.ref.shares is not None and column.cur.shares is not None:
         values = _values(column.ref, column.cur)
-        for name, side, key in (("reference", column.ref, "ref"), ("current", column.cur, "cur")):
-            shares = side.shares or {}
-            rest = max(0.0, 1.0 - sum(shares.get(value, 0.0) for value in values))
-            more = [rest] if rest > 0.0005 else []
-            labels = [_short(value) for value in values] + (["(all others)"] if more else [])
-            figure.add_bar(
-                x=labels, y=[shares.get(value, 0.0) for value in values] + more, name=name, marker_color=colours[key]
-            )
-        figure.update_xaxes(type="category", title=column.name)
+        sides = (("reference", column.ref.shares, "ref"), ("current", column.cur.shares, "cur"))
+        rests = [max(0.0, 1.0 - sum(shares.get(value, 0.0) for value in values)) for _, shares, _ in sides]
+        names = [escaped(value) for value in values]
+        if max(rests) > LEAST_REST:
+            names.append("(all others)")
+        for (name, shares, key), rest in zip(sides, rests, strict=True):
+            # By place and not by name: two long values may be cut to the same label.
+            heights = [*(shares.get(value, 0.0) for value in values), rest][: len(names)]
+            figure.add_bar(x=list(range(len(names))), y=heights, name=name, marker_color=colours[key])
+        figure.update_xaxes(
+            tickmode="array", tickvals=list(range(len(names))), ticktext=names, title=escaped(column.name)
+        )
     else:
-        why = column.reason or "no distribution was kept for this column"
-        figure.add_annotation(text=why[:120], showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+        for axis in (figure.update_xaxes, figure.update_yaxes):
+            axis(visible=False)
+        why = escaped(column.reason or "no distribution is kept: its values are names, each as good as the next", 100)
+        figure.add_annotation(text=why, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
+        return framed(figure, theme, height=PAIR_HEIGHT)
     figure.update_yaxes(title="share of rows", tickformat=".0%", gridcolor=colours["grid"], rangemode="tozero")
-    return _framed(figure, theme, height=330)
+    return framed(figure, theme, height=PAIR_HEIGHT)
 
 
 def _steps(name: str, side: Side, colour: str) -> go.Scatter:
@@ -111,18 +281,13 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 def _values(ref: Side, cur: Side) -> list[str]:
     both = {
         value: max((ref.shares or {}).get(value, 0.0), (cur.shares or {}).get(value, 0.0))
-        for value in {*(ref.shares or {}), *(cur.shares or {})}
+        for value in {*(ref.shares or {}), *(cur.shares or {})} - {OTHER}
     }
     return sorted(both, key=lambda value: (-both[value], value))[:MOST_CATEGORIES]
 
 
-def _short(value: str) -> str:
-    # Plotly reads a little HTML in labels; a value from data is text.
-    text = value.replace("<", "‹").replace(">", "›").replace("&", "＆")
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
-
-
-def _framed(figure: go.Figure, theme: Theme, *, height: int) -> go.Figure:
+def framed(figure: go.Figure, theme: Theme, *, height: int) -> go.Figure:
+    """The figure with margins, colours and legend of this theme."""
     colours = COLOURS[theme]
     figure.update_layout(
         height=height,
