@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from app.drift.decide import count, counted_columns, is_drifted
+from app.drift.methods import Method, method_of
 from app.drift.result import Column, Policy
 from app.errors import DataError, VigieError
 
@@ -38,7 +39,8 @@ _CALL: Final = re.compile(r"^(?P<type>[A-Za-z]+)\((?P<arguments>.*)\)$", re.DOTA
 class Score:
     """One ValueDrift metric. `method` and `threshold` are None in files older than Evidently 0.7.16.
 
-    `drifted` is Evidently's own flag where the report carries its test, which it does on request only.
+    `method` is the name that reports show, whichever one the file has. `drifted` is Evidently's own flag where the
+    report carries its test, which it does on request only.
     """
 
     column: str
@@ -60,7 +62,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scored columns, and Evidently's own files."""
+    """Scored columns, and Evidently's own files ("" when no counted column can be compared)."""
 
     columns: tuple[Column, ...]
     html: str
@@ -81,15 +83,25 @@ def preload() -> None:
 def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> Comparison:
     """Score every comparable column. Both frames come from the gate; they hold the comparable columns alone.
 
-    Raises DataError in words when Evidently fails or contradicts itself.
+    A column whose chosen method cannot judge its values comes back as not comparable with the reason. Raises DataError
+    in words when Evidently fails or contradicts itself.
     """
+    columns = tuple(_suited(column, reference, current, policy) for column in columns)
     counted = [column.name for column in counted_columns(columns, policy) if column.comparable]
     label = next((one.name for one in columns if one.name == policy.label and one.comparable), None)
+    label = None if label in policy.left_out else label
     kinds = {column.name: column.kind for column in columns if column.comparable}
     shown = list(dict.fromkeys([*counted, *([label] if label else [])]))
     if not counted:
-        raise DataError("No column can be compared.", hint="See the reasons beside the columns.")
-    snapshot = _run(reference[shown], current[shown], kinds, _metrics(counted, label, policy.threshold))
+        # No report, and nothing to decide on: the reasons beside the columns say why.
+        return Comparison(columns, "", "")
+    try:
+        snapshot = _run(reference[shown], current[shown], kinds, _metrics(counted, label, kinds, policy))
+    except DataError:
+        kept = tuple(_tried(column, reference, current, policy) for column in columns)
+        if kept == columns:
+            raise
+        return compare(reference, current, kept, policy)
     text = snapshot.json()
     reading = read_scores(text)
     scores = _with_text_flag(reading)
@@ -101,18 +113,83 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
         old.comparable and not new.comparable and new.name in shown for old, new in zip(columns, scored, strict=True)
     ):
         # A method gave no number for some column: the report must not count it either.
-        kept = [replace(new, score=None, drifted=None) for new in scored]
+        kept = tuple(replace(new, score=None, drifted=None) for new in scored)
         return compare(reference, current, kept, policy)
     _agree(reading, scored, policy)
     return Comparison(scored, snapshot.get_html_str(as_iframe=False), text)
 
 
-def _metrics(counted: list[str], label: str | None, threshold: float) -> list[Any]:
+def _metrics(counted: list[str], label: str | None, kinds: Mapping[str, str], policy: Policy) -> list[Any]:
+    """Evidently's presets with the policy's own choices, so that the report says what the banner does."""
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
-    metrics: list[Any] = [DataSummaryPreset(), DataDriftPreset(columns=counted, drift_share=threshold)]
-    return [*metrics, ValueDrift(column=label)] if label else metrics
+    chosen = {name: policy.methods[name] for name in counted if kinds[name] != "text" and name in policy.methods}
+    thresholds = {
+        name: policy.thresholds[name] for name in counted if kinds[name] != "text" and name in policy.thresholds
+    }
+    drift = DataDriftPreset(
+        columns=counted,
+        drift_share=policy.threshold,
+        # An empty mapping is not the same to Evidently as none.
+        per_column_method=chosen or None,
+        per_column_threshold=thresholds or None,
+    )
+    metrics: list[Any] = [DataSummaryPreset(), drift]
+    if label is None:
+        return metrics
+    return [
+        *metrics,
+        ValueDrift(column=label, method=policy.methods.get(label), threshold=policy.thresholds.get(label)),
+    ]
+
+
+def _suited(column: Column, reference: pd.DataFrame, current: pd.DataFrame, policy: Policy) -> Column:
+    """The column, or the same as not comparable when its chosen method would raise, or count what it cannot judge."""
+    chosen = policy.methods.get(column.name)
+    if chosen is None or not column.comparable or column.kind == "text":
+        return column
+    method = method_of(chosen)
+    if column.kind not in method.kinds:
+        judged = " or ".join({"number": "numbers", "category": "categories"}[kind] for kind in sorted(method.kinds))
+        kind = {"number": "numbers", "category": "text or categories"}[column.kind]
+        return _unfit(column, f"the method chosen for it ({chosen}) judges {judged}, not {kind}")
+    if not _fits(method, reference[column.name].dropna(), current[column.name].dropna()):
+        return _unfit(column, f"the method chosen for it ({chosen}) needs {method.needs}")
+    return column
+
+
+def _unfit(column: Column, reason: str) -> Column:
+    return replace(column, comparable=False, reason=reason, method=None, score=None, threshold=None, drifted=None)
+
+
+def _fits(method: Method, reference: pd.Series, current: pd.Series) -> bool:
+    """Whether this method has an answer on these values. Evidently raises on some, and answers wrongly with z."""
+    if method.name in ("fisher_exact", "g_test") and len(reference) != len(current):
+        return False
+    if method.name in ("fisher_exact", "z"):
+        return len({*reference.unique(), *current.unique()}) <= 2
+    if method.name == "anderson":
+        return not _one_value(reference, current)
+    if method.name == "es":
+        quarter, three = np.percentile(np.hstack((reference.to_numpy(), current.to_numpy())), (25, 75))
+        return bool(three > quarter)
+    return True
+
+
+def _tried(column: Column, reference: pd.DataFrame, current: pd.DataFrame, policy: Policy) -> Column:
+    """After a failure: the column, or the same as not comparable when it is its chosen method that fails on it."""
+    chosen = policy.methods.get(column.name)
+    if chosen is None or not column.comparable or column.kind == "text":
+        return column
+    from evidently.metrics import ValueDrift
+
+    name = column.name
+    try:
+        _run(reference[[name]], current[[name]], {name: column.kind}, [ValueDrift(column=name, method=chosen)])
+    except DataError as error:
+        return _unfit(column, f"the method chosen for it ({chosen}) fails on its values: {error.text.rstrip('.')}")
+    return column
 
 
 def _run(
@@ -189,11 +266,11 @@ def _scored(column: Column, scores: Mapping[str, Score], reference: pd.DataFrame
     if score.method is None or score.threshold is None:
         raise DataError(f"Evidently gives no method for {column.name}.", hint="Install the pinned Evidently.")
     value = score.value
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         if not _one_value(reference[column.name], current[column.name]):
             return replace(column, comparable=False, reason=f"{score.method} gives no number for these values")
         # A test has nothing to test on one value that is the same on both sides: there is no drift, and that is known.
-        value = 1.0
+        value = 1.0 if method_of(score.method).p_value else 0.0
     drifted = is_drifted(score.method, value, score.threshold) if score.drifted is None else score.drifted
     return replace(column, method=score.method, score=value, threshold=score.threshold, drifted=drifted)
 
@@ -248,10 +325,12 @@ def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
             arguments = _arguments(metric)
             value = metric["value"]
             threshold = arguments.get("threshold")
+            method = arguments.get("method")
             found[str(arguments["column"])] = Score(
                 column=str(arguments["column"]),
                 value=None if value is None else float(value),
-                method=arguments.get("method"),
+                # A method that was chosen stands there by its short name, one that Evidently took by the other.
+                method=None if method is None else method_of(str(method)).shown,
                 threshold=None if threshold is None else float(threshold),
             )
     return found
