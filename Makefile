@@ -26,8 +26,10 @@ stop:  ## stop the console and its services
 environment:
 	@$(PYTHON) -m stack env --dev
 
-test: check  ## everything: the checks, then all tests
-	$(VENV)/python -m pytest
+# Tests wait for servers and browsers more than they compute: three at a time suit two cores. A file stays together.
+WORKERS ?= 3
+test: check  ## everything: the checks, then all tests (WORKERS=n files at a time)
+	$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: environment  ## style, types and the import rule
 	$(VENV)/python -m ruff check .
