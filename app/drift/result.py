@@ -60,7 +60,8 @@ class Policy:
             comparable=drift.comparable,
             label=drift.label,
             identifier=drift.identifier,
-            left_out=drift.left_out,
+            # In one order: two files that leave out the same columns are one policy.
+            left_out=tuple(sorted(set(drift.left_out))),
             thresholds=drift.thresholds,
             methods=drift.methods,
             target_threshold=drift.target_threshold,
@@ -136,7 +137,8 @@ class Months:
 class Result:
     """A finished run. `reason` is the sentence of why; `line` the last line of a drift run; `notes` what to know.
 
-    `share` is k / n of the counted columns, unrounded; `share_features` the same over the features alone.
+    `share` is k / n of the counted columns, unrounded; `share_features` the same over the features alone. `own` says
+    whether the policy was the system's own when it ran.
     """
 
     run: str
@@ -156,6 +158,14 @@ class Result:
     seconds: float
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
+    own: bool | None = None
+
+    @property
+    def by_target(self) -> bool:
+        """Whether target drift alone triggered: the share of columns does not reach its threshold."""
+        if self.decision is not Verdict.RETRAINING_TRIGGERED or self.share is None:
+            return False
+        return self.share < self.policy.threshold
 
     @property
     def captured(self) -> bool:
@@ -197,6 +207,7 @@ def _result(raw: dict[str, Any]) -> Result:
         seconds=float(raw["seconds"]),
         peak_bytes=raw["peak_bytes"],
         notes=tuple(raw.get("notes", ())),
+        own=raw.get("own"),
     )
 
 

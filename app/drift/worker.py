@@ -149,7 +149,7 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
 
 def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
     """Decide on what was found."""
-    decision = decide(pair.policy, evidence.columns, evidence.refusal)
+    decision = decide(pair.policy, evidence.columns, evidence.refusal, target)
     if decision.verdict is Verdict.UNDECIDED:
         # An undecided run embeds no report: the report beside it would decide.
         return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
@@ -205,6 +205,7 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
         seconds=time.monotonic() - begun,
         peak_bytes=_peak_bytes(),
         notes=verdicts.notes,
+        own=pair.policy == Policy.of(pair.drift),
     )
     files[RESULT] = result.to_json()
     directory = reports.report_dir(job.settings, pair.system)
