@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,9 +22,56 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 
 from app import postgres
 from app.errors import LedgerError
+from app.ledger_tables import (
+    HOOKS,
+    LATEST,
+    LIVE,
+    MAX_WHOLE,
+    MIGRATIONS,
+    NOTES,
+    RUNS,
+    SUMMARY,
+    VERSIONS,
+    Filter,
+    HookOutcome,
+    Note,
+    Rescan,
+    Run,
+    State,
+    acknowledged_runs,
+    file_of,
+    filtered,
+    ordered,
+    plain_where,
+    row_of,
+    run_of,
+    shown,
+    storable,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from app.config import Settings, Systems
+
+__all__ = [
+    "GONE",
+    "LATEST",
+    "LIVE",
+    "MAX_LIMIT",
+    "MAX_NOTE",
+    "MAX_WHOLE",
+    "MIGRATIONS",
+    "RUNS",
+    "SUMMARY",
+    "WRITER_LOCK",
+    "Filter",
+    "HookOutcome",
+    "Ledger",
+    "Note",
+    "Rescan",
+    "Run",
+    "State",
+]
 
 # A writer holds the file for milliseconds; five seconds of waiting means that something is wrong, and saying so helps.
 BUSY_SECONDS = 5.0
@@ -41,108 +87,6 @@ MAX_NOTE = 4000
 # SQLite's own words for "this is no database" and "this database is damaged".
 DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 GONE = "the directory of this run is gone"
-
-
-class State(StrEnum):
-    """Where a run stands. The last four are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def final(self) -> bool:
-        """True when nothing about the run will change any more."""
-        return self not in LIVE
-
-
-LIVE = (State.QUEUED, State.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One row. `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the absolute run directory."""
-
-    id: str
-    kind: str
-    system: str
-    key: str
-    state: State = State.QUEUED
-    created: float = 0.0
-    started: float | None = None
-    finished: float | None = None
-    outcome: str = ""
-    reason: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What a person wrote on a run; `acknowledged` says that somebody has seen to it."""
-
-    run: str
-    at: float
-    text: str
-    acknowledged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rescan:
-    """What a scan of the run directories found: ids of rows added or corrected, and of rows whose directory is gone."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    gone: tuple[str, ...]
-    unreadable: tuple[str, ...]
-
-
-METADATA = sa.MetaData()
-RUNS = sa.Table(
-    "runs",
-    METADATA,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("system", sa.String(32), nullable=False),
-    sa.Column("key", sa.String(512), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("created", sa.Double, nullable=False),
-    sa.Column("started", sa.Double),
-    sa.Column("finished", sa.Double),
-    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
-    sa.Column("reason", sa.Text, nullable=False, server_default=""),
-    sa.Column("path", sa.Text, nullable=False, server_default=""),
-)
-NOTES = sa.Table(
-    "notes",
-    METADATA,
-    sa.Column("n", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run", sa.String(64), nullable=False, index=True),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("acknowledged", sa.Boolean, nullable=False),
-)
-VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
-# The three questions pages ask: newest of everything, newest of a system and kind, who has this key; and who is live.
-sa.Index("runs_by_time", RUNS.c.created, RUNS.c.id)
-sa.Index("runs_by_system", RUNS.c.system, RUNS.c.kind, RUNS.c.created, RUNS.c.id)
-sa.Index("runs_by_key", RUNS.c.key, RUNS.c.created)
-sa.Index("runs_by_state", RUNS.c.state, RUNS.c.created)
-
-
-def _first_tables(connection: Connection) -> None:
-    if sa.inspect(connection).has_table(RUNS.name):
-        # MLflow, for one, has a table of this name: writing into it would spoil both.
-        message = f"The database {_shown(connection.engine)} has a table {RUNS.name} that is not the index of runs."
-        raise LedgerError(message, hint="Give Vigie a database of its own (VIGIE_LEDGER_URL).")
-    METADATA.create_all(connection)
-
-
-# Step n brings a ledger from version n to n + 1. A step, once released, is never edited: add the next one.
-MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables,)
-LATEST = len(MIGRATIONS)
 
 
 class Ledger:
@@ -181,7 +125,7 @@ class Ledger:
     def add(self, run: Run) -> None:
         """Write a new row; LedgerError when the id is taken."""
         with self._write() as connection:
-            connection.execute(RUNS.insert().values(_row(run)))
+            connection.execute(RUNS.insert().values(row_of(run)))
 
     def update(self, run_id: str, **values: Any) -> None:
         """Change columns of one row; LedgerError when there is no such run."""
@@ -189,15 +133,14 @@ class Ledger:
         if unknown:
             raise LedgerError(f"A run has no column {', '.join(sorted(unknown))} that can be changed.")
         with self._write() as connection:
-            plain = {name: str(value) if isinstance(value, State) else value for name, value in values.items()}
-            if connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(plain)).rowcount == 0:
+            if connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(values_of(values))).rowcount == 0:
                 raise LedgerError(f"The index has no run {run_id}.", hint="It is remade when the job host starts.")
 
     def get(self, run_id: str) -> Run | None:
         """The run of that id, or None."""
         with self._read() as connection:
             row = connection.execute(RUNS.select().where(RUNS.c.id == run_id)).mappings().first()
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     def runs(
         self,
@@ -211,11 +154,11 @@ class Ledger:
         offset: int = 0,
     ) -> list[Run]:
         """Runs that match every filter given, newest first."""
-        query = _where(RUNS.select(), kind, system, key, states, since)
+        query = plain_where(RUNS.select(), kind, system, key, states, since)
         query = query.order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
         query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
         with self._read() as connection:
-            return [_run(row) for row in connection.execute(query).mappings()]
+            return [run_of(row) for row in connection.execute(query).mappings()]
 
     def count(
         self,
@@ -227,7 +170,7 @@ class Ledger:
         since: float | None = None,
     ) -> int:
         """How many runs match every filter given."""
-        query = _where(sa.select(sa.func.count()).select_from(RUNS), kind, system, key, states, since)
+        query = plain_where(sa.select(sa.func.count()).select_from(RUNS), kind, system, key, states, since)
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -236,16 +179,71 @@ class Ledger:
         found = self.runs(kind=kind, system=system, key=key, states=(state,) if state else (), limit=1)
         return found[0] if found else None
 
+    def library(
+        self,
+        wanted: Filter,
+        *,
+        sort: str = "created",
+        descending: bool = True,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[Run]:
+        """One page of the runs that match, sorted by a key of `app.ledger_tables.SORTS`; unknown values come last."""
+        query = ordered(filtered(RUNS.select(), wanted), sort, descending=descending)
+        query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
+        with self._read() as connection:
+            return [run_of(row) for row in connection.execute(query).mappings()]
+
+    def library_count(self, wanted: Filter) -> int:
+        """How many runs match."""
+        query = filtered(sa.select(sa.func.count()).select_from(RUNS), wanted)
+        with self._read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def history(self, system: str, *, kinds: Collection[str] = ("drift",), limit: int = MAX_LIMIT) -> list[Run]:
+        """The newest done runs of a system whose share is known, oldest first."""
+        wanted = Filter(systems=(system,), kinds=kinds, states=(State.DONE,))
+        query = filtered(RUNS.select(), wanted).where(RUNS.c.share.is_not(None))
+        query = ordered(query, "created", descending=True).limit(max(0, min(limit, MAX_LIMIT)))
+        with self._read() as connection:
+            return [run_of(row) for row in connection.execute(query).mappings()][::-1]
+
+    def remove(self, run_id: str) -> bool:
+        """Forget a run, its notes and the outcomes of its hooks; False when there was no row. Its files stay."""
+        with self._write() as connection:
+            for table in (NOTES, HOOKS):
+                connection.execute(table.delete().where(table.c.run == run_id))
+            return connection.execute(RUNS.delete().where(RUNS.c.id == run_id)).rowcount > 0
+
+    # -- hooks ----------------------------------------------------------------------------------------------------
+
+    def hook(self, run_id: str, name: str, outcome: str, seconds: float) -> HookOutcome:
+        """Write down what came of telling a hook about a run; LedgerError when there is no such run."""
+        told = HookOutcome(run_id, time.time(), storable(name), storable(outcome)[:MAX_NOTE], seconds)
+        with self._write() as connection:
+            _must_be_there(connection, run_id)
+            connection.execute(HOOKS.insert().values(asdict(told)))
+        return told
+
+    def hooks(self, run_id: str) -> list[HookOutcome]:
+        """What came of the hooks of a run, oldest first."""
+        columns = [HOOKS.c[field.name] for field in fields(HookOutcome)]
+        with self._read() as connection:
+            rows = connection.execute(sa.select(*columns).where(HOOKS.c.run == run_id).order_by(HOOKS.c.n)).mappings()
+            return [HookOutcome(**row) for row in rows]
+
     # -- notes ----------------------------------------------------------------------------------------------------
 
     def note(self, run_id: str, text: str, *, acknowledged: bool = False) -> Note:
         """Write a note on a run; LedgerError when there is no such run or the text is too long."""
         if len(text) > MAX_NOTE:
             raise LedgerError(f"A note has at most {MAX_NOTE} characters; this one has {len(text)}.")
+        if storable(text) != text:
+            # A note is kept as it was written or not at all.
+            raise LedgerError("The note has a character that no database keeps (NUL, or half of a surrogate pair).")
         note = Note(run_id, time.time(), text, acknowledged)
         with self._write() as connection:
-            if connection.execute(sa.select(RUNS.c.id).where(RUNS.c.id == run_id)).first() is None:
-                raise LedgerError(f"The index has no run {run_id}.", hint="Reload the list of runs.")
+            _must_be_there(connection, run_id)
             connection.execute(NOTES.insert().values(asdict(note)))
         return note
 
@@ -258,10 +256,8 @@ class Ledger:
 
     def acknowledged(self) -> frozenset[str]:
         """Ids of the runs whose latest note acknowledges them: retention keeps these longest."""
-        latest = sa.select(sa.func.max(NOTES.c.n)).group_by(NOTES.c.run)
-        query = sa.select(NOTES.c.run).where(NOTES.c.n.in_(latest), NOTES.c.acknowledged)
         with self._read() as connection:
-            return frozenset(connection.execute(query).scalars())
+            return frozenset(connection.scalars(acknowledged_runs()))
 
     # -- after a restart ------------------------------------------------------------------------------------------
 
@@ -271,33 +267,34 @@ class Ledger:
         now = time.time()
         with self._write() as connection:
             rows = connection.execute(RUNS.select().where(RUNS.c.state.in_(LIVE))).mappings().all()
-            orphans = [_run(row) for row in rows if row["id"] not in alive]
+            orphans = [run_of(row) for row in rows if row["id"] not in alive]
             values = {"state": str(State.INTERRUPTED), "finished": now, "reason": said}
             for run in orphans:
                 connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
-        return [_run({**asdict(run), **values}) for run in orphans]
+        return [run_of({**asdict(run), **values}) for run in orphans]
 
     def rescan(self, settings: Settings, systems: Systems) -> Rescan:
         """Make the index agree with the run directories: add missing rows, say which directories are gone."""
         from app.jobs.recover import found_runs
 
-        found, unreadable = found_runs(settings, systems)
+        with self._read() as connection:
+            before = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
+        # Reading directories takes a while: nobody waits for the lock meanwhile.
+        found, unreadable = found_runs(settings, systems, before)
         added, changed, gone = [], [], []
         with self._write() as connection:
-            known = {row["id"]: _run(row) for row in connection.execute(RUNS.select()).mappings()}
+            known = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
             for run in found.values():
                 old = known.get(run.id)
-                if old is None:
-                    connection.execute(RUNS.insert().values(_row(run)))
+                if old is None and _still_there(settings, run):
+                    connection.execute(RUNS.insert().values(row_of(run)))
                     added.append(run.id)
-                elif old.path != run.path or (run.state is State.DONE and old.state is not State.DONE):
-                    # The directory is the truth; the key of a row written by the job itself says more than ours.
-                    values = _row(run) | {"key": old.key, "created": old.created}
-                    connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
+                elif old is not None and (new := _corrected(old, run)) != old:
+                    connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(row_of(new)))
                     changed.append(run.id)
             for run in known.values():
                 if run.id not in found and run.state.final and run.reason != GONE and not Path(run.path).is_dir():
-                    values = {"reason": GONE, "path": ""}
+                    values = {"reason": GONE, "path": "", "bytes": None}
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
                     gone.append(run.id)
         return Rescan(tuple(added), tuple(changed), tuple(gone), unreadable)
@@ -327,7 +324,7 @@ class Ledger:
 
     def _prepare(self) -> None:
         """Bring the tables to this version; refuse a newer one; set a damaged file aside."""
-        file = _file(self._engine)
+        file = file_of(self._engine)
         if file is not None:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -341,7 +338,7 @@ class Ledger:
         if version == LATEST:
             return
         if version > LATEST:
-            message = f"The index of runs {_shown(self._engine)} has version {version}; this Vigie knows {LATEST}."
+            message = f"The index of runs {shown(self._engine)} has version {version}; this Vigie knows {LATEST}."
             raise LedgerError(message, hint="Use the newer Vigie, or another VIGIE_HOME; nothing was changed.")
         with self._write() as connection:
             # Another process may have been quicker: ask again under the lock.
@@ -391,32 +388,29 @@ def _version(connection: Connection) -> int:
     return int(connection.execute(sa.select(sa.func.max(VERSIONS.c.version))).scalar() or 0)
 
 
-def _where(  # noqa: PLR0917 - the filters of `runs` and `count`, in their order
-    query: Any, kind: str | None, system: str | None, key: str | None, states: Collection[str], since: float | None
-) -> Any:
-    for column, value in ((RUNS.c.kind, kind), (RUNS.c.system, system), (RUNS.c.key, key)):
-        if value is not None:
-            query = query.where(column == value)
-    if states:
-        query = query.where(RUNS.c.state.in_([str(state) for state in states]))
-    return query if since is None else query.where(RUNS.c.created >= since)
+def _still_there(settings: Settings, run: Run) -> bool:
+    """A run may be deleted between the look at its directory and the writing of its row."""
+    return (settings.home / "runs" / run.id).is_dir() or (run.path != "" and Path(run.path).is_dir())
 
 
-def _row(run: Run) -> dict[str, Any]:
-    return asdict(run) | {"state": str(run.state)}
+def _corrected(old: Run, found: Run) -> Run:
+    """The row as its directory tells it.
+
+    The directory is the truth; only the key and the time of a row written by the job itself say more than ours. A
+    row that is right but lacks its summary gets that alone.
+    """
+    if old.path != found.path or (found.state is State.DONE and old.state is not State.DONE):
+        return replace(found, key=old.key, created=old.created)
+    return replace(old, **{name: getattr(found, name) for name in SUMMARY if getattr(found, name) not in (None, "")})
 
 
-def _run(row: Mapping[Any, Any]) -> Run:
-    return Run(**{**row, "state": State(row["state"])})
-
-
-def _file(engine: Engine) -> Path | None:
-    name = engine.url.database
-    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None
+def _must_be_there(connection: Connection, run_id: str) -> None:
+    if connection.execute(sa.select(RUNS.c.id).where(RUNS.c.id == run_id)).first() is None:
+        raise LedgerError(f"The index has no run {run_id}.", hint="Reload the list of runs.")
 
 
 def _inode(engine: Engine) -> tuple[int, int] | None:
-    file = _file(engine)
+    file = file_of(engine)
     try:
         found = file.stat() if file is not None else None
     except OSError:
@@ -424,19 +418,15 @@ def _inode(engine: Engine) -> tuple[int, int] | None:
     return None if found is None else (found.st_dev, found.st_ino)
 
 
-def _shown(engine: Engine) -> str:
-    return str(_file(engine) or engine.url.render_as_string(hide_password=True))
-
-
 def _explained(engine: Engine, error: SQLAlchemyError | OSError) -> LedgerError:
     """The sentence and the next step for a failure of the database."""
     original = getattr(error, "orig", None)
-    where = _shown(engine)
+    where = shown(engine)
     if isinstance(error, IntegrityError):
         return LedgerError(f"The index of runs {where} already has this run.", hint="Start the run again.")
     if getattr(original, "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
         engine.dispose()
-        aside = _set_aside(_file(engine))
+        aside = _set_aside(file_of(engine))
         kept = f"it was kept as {aside}" if aside else "it stays where it is"
         message = f"The index of runs {where} is damaged; {kept}."
         return LedgerError(message, hint="Try again: a new index is made from the run directories.")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,23 @@ def test_runs_are_listed_newest_first_and_counted(capsys, environ):
     assert "2 of 3 runs" in err
     found = json.loads(called(capsys, environ, "runs", "--kind", "load", "--json")[1])
     assert found == {"runs": [], "total": 0}
+
+
+def test_runs_are_picked_by_decision_and_month_and_sorted(capsys, environ):
+    with Ledger(f"sqlite:///{environ['VIGIE_HOME']}/ledger.db") as ledger:
+        for number, (cur, share, outcome) in enumerate(
+            (("2024-02-29", 0.4375, "RETRAINING_TRIGGERED"), ("2024-03-31", 0.0625, "NO_ACTION"), ("", None, ""))
+        ):
+            run = Run(f"20240229T14053{number}Z-1a2b3c", "drift", "streamflow", "k", State.DONE, created=number)
+            figures = {"ref": "2024-01-31" if cur else "", "cur": cur, "share": share, "drifted": 7, "counted": 16}
+            ledger.add(replace(run, outcome=outcome, **figures))
+    out = called(capsys, environ, "runs", "--sort", "share")[1].splitlines()
+    assert [line.split()[0][:16] for line in out[1:]] == [f"20240229T14053{n}Z" for n in (0, 1, 2)]
+    assert "2024-01-31 → 2024-02-29" in out[1]
+    assert "0.44 (7 of 16)" in out[1]
+    chosen = ("--month", "2024-03", "--decision", "NO_ACTION", "--json")
+    found = json.loads(called(capsys, environ, "runs", *chosen)[1])
+    assert (found["total"], found["runs"][0]["share"]) == (1, 0.0625)
 
 
 def test_the_shipped_system_files_are_good(capsys, environ):

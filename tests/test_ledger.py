@@ -1,7 +1,9 @@
 """The index of runs: rows, notes, migrations, several processes, and what it is remade from."""
 
+import itertools
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,16 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from app import ledger as module
 from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
-from app.jobs import progress
-from app.ledger import GONE, LATEST, Ledger, Run, State
+from app.jobs import progress, recover
+from app.ledger import GONE, LATEST, Filter, Ledger, Run, State
 from app.processes import Owner, myself
 
 ROOT = Path(__file__).parent.parent
+# Texts that break what handles them carelessly; each is a note somebody could write.
+NAUGHTY = [
+    "'; DROP TABLE notes; --",
+    "</script><script>alert(1)</script>",
+    "\u202etxet\u2028 \ufeff\u200b",
+    "𝕋𝕙𝕖 👩‍👩‍👧‍👦 Ṱ̺̺̕o͞ ̷i̲̬",
+    "\x01\x1b[31m\x7f\r\n\t",
+    "",
+    "%s %n $(reboot) `id` ../../etc/passwd ${jndi:ldap://x}",
+    "NULL",
+    "é" * 4000,
+]
 
 
 @pytest.fixture
@@ -133,6 +148,148 @@ def test_a_note_needs_a_run_and_has_a_length(ledger):
         ledger.note(a_run().id, "x" * 4001)
 
 
+def test_a_note_is_kept_as_it_was_written_or_refused(ledger):
+    ledger.add(a_run())
+    for text in NAUGHTY:
+        assert ledger.note(a_run().id, text).text == text
+    found = ledger.notes(a_run().id)
+    assert [note.text for note in found] == NAUGHTY
+    assert all(later.at >= earlier.at > 1.7e9 for earlier, later in itertools.pairwise(found))
+    for text in ("half \ud800", "nul \0"):
+        with pytest.raises(LedgerError, match="no database keeps"):
+            ledger.note(a_run().id, text)
+    assert len(ledger.notes(a_run().id)) == len(NAUGHTY)
+
+
+def test_characters_that_no_database_keeps_do_not_stop_a_run(ledger):
+    ledger.add(a_run(reason="file \udcff\0"))
+    ledger.update(a_run().id, reason="again \udcff\0")
+    assert ledger.get(a_run().id).reason == "again ?\ufffd"
+    told = ledger.hook(a_run().id, "mail", "said \ud800\0", 1.0)
+    assert ledger.hooks(a_run().id) == [told]
+
+
+def test_outcomes_of_hooks_need_a_run_and_keep_their_order(ledger):
+    with pytest.raises(LedgerError, match="has no run"):
+        ledger.hook(a_run().id, "mail", "answered 200", 0.1)
+    ledger.add(a_run(1))
+    ledger.add(a_run(2))
+    told = [ledger.hook(a_run(1).id, name, "answered 200", 0.25) for name in ("mail", "chat")]
+    assert ledger.hooks(a_run(1).id) == told
+    assert ledger.hooks(a_run(2).id) == []
+
+
+def test_a_run_that_is_removed_takes_notes_and_hooks_with_it(ledger):
+    for n in range(2):
+        ledger.add(a_run(n))
+        ledger.note(a_run(n).id, "seen", acknowledged=True)
+        ledger.hook(a_run(n).id, "mail", "answered 200", 0.1)
+    assert ledger.remove(a_run(0).id) is True
+    assert ledger.remove(a_run(0).id) is False
+    assert ledger.get(a_run(0).id) is None
+    assert (ledger.notes(a_run(0).id), ledger.hooks(a_run(0).id)) == ([], [])
+    assert ledger.acknowledged() == {a_run(1).id}
+    assert len(ledger.hooks(a_run(1).id)) == 1
+
+
+# --- the library -----------------------------------------------------------------------------------------------------
+
+SHELF = (
+    a_run(0, state=State.DONE, ref="2024-01-31", cur="2024-02-29", share=0.0625, outcome="NO_ACTION", rows_cur=7043),
+    a_run(1, state=State.DONE, ref="2024-01-31", cur="2024-12-31", share=0.4375, outcome="RETRAINING_TRIGGERED"),
+    a_run(2, state=State.DONE, ref="2024-02-29", cur="2024-03-31", outcome="UNDECIDED", started=1.0, finished=4.0),
+    a_run(3, kind="load", state=State.DONE, system="f1pa", bytes=900, started=1.0, finished=3.0),
+    a_run(4, kind="imported", state=State.DONE, ref="month_000", cur="month_001", share=0.0, target_drift=0.02),
+    a_run(5, state=State.FAILED, reason="Été 100% of_ 'x'"),
+)
+
+
+@pytest.fixture
+def shelf(ledger):
+    for run in SHELF:
+        ledger.add(run)
+    ledger.note(SHELF[1].id, "Seen by ÉLODIE", acknowledged=True)
+    ledger.note(SHELF[2].id, "seen", acknowledged=True)
+    ledger.note(SHELF[2].id, "opened again")
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Filter(), [5, 4, 3, 2, 1, 0]),
+        (Filter(systems=("f1pa",)), [3]),
+        (Filter(systems=("f1pa", "streamflow"), kinds=("load", "imported")), [4, 3]),
+        (Filter(states=(State.FAILED,)), [5]),
+        (Filter(decisions=("NO_ACTION", "UNDECIDED")), [2, 0]),
+        (Filter(months="2024-02"), [2, 0]),
+        (Filter(months="MONTH_0"), [4]),
+        (Filter(months="2024-0_"), []),
+        (Filter(months="%"), []),
+        (Filter(since=1002.0, until=1004.0), [3, 2]),
+        (Filter(acknowledged=True), [1]),
+        (Filter(acknowledged=False), [5, 4, 3, 2, 0]),
+        (Filter(text="élodie"), []),
+        (Filter(text="by ÉLODIE"), [1]),
+        (Filter(text="SEEN"), [2, 1]),
+        (Filter(text="100% OF_ 'x"), [5]),
+        (Filter(text="retraining"), [1]),
+        (Filter(text=SHELF[3].id[-8:]), [3]),
+        (Filter(text="half \ud800"), []),
+        (Filter(kinds=("drift",), months="2024-01-31", decisions=("NO_ACTION",), acknowledged=False), [0]),
+    ],
+)
+def test_every_filter_of_the_library_narrows(shelf, wanted, expected):
+    if wanted.text == "élodie" and shelf.url.startswith("postgres"):
+        expected = [1]  # it folds accented capitals too
+    found = [int(run.created - 1000) for run in shelf.library(wanted)]
+    assert found == expected
+    assert shelf.library_count(wanted) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("sort", "known"),
+    [
+        ("created", [0, 1, 2, 3, 4, 5]),
+        ("ref", [1, 0, 2, 4]),
+        ("cur", [0, 2, 1, 4]),
+        ("rows_cur", [0]),
+        ("share", [4, 0, 1]),
+        ("target_drift", [4]),
+        ("outcome", [0, 1, 2]),
+        ("seconds", [3, 2]),
+        ("bytes", [3]),
+    ],
+)
+def test_the_library_sorts_by_every_key_with_unknown_last_in_both_directions(shelf, sort, known):
+    rest = [n for n in (5, 4, 3, 2, 1, 0) if n not in known]
+    down = [int(run.created - 1000) for run in shelf.library(Filter(), sort=sort)]
+    up = [int(run.created - 1000) for run in shelf.library(Filter(), sort=sort, descending=False)]
+    assert up == [*known, *rest]
+    # Equal values stand newest first either way: two comparisons of January.
+    assert down == ([4, 2, 1, 0, *rest] if sort == "ref" else [*reversed(known), *rest])
+
+
+def test_pages_of_the_library_cover_it_once(shelf):
+    for sort in ("created", "share", "ref", "seconds"):
+        pages = [shelf.library(Filter(), sort=sort, limit=2, offset=n) for n in (0, 2, 4, 6)]
+        assert [len(page) for page in pages] == [2, 2, 2, 0]
+        assert {run.id for page in pages for run in page} == {run.id for run in SHELF}
+
+
+def test_a_sort_key_that_is_none_is_said(shelf):
+    with pytest.raises(LedgerError, match="cannot be sorted by 'id; DROP'") as raised:
+        shelf.library(Filter(), sort="id; DROP")
+    assert "share" in raised.value.hint
+
+
+def test_history_is_the_known_shares_oldest_first(shelf):
+    assert [run.share for run in shelf.history("streamflow")] == [0.0625, 0.4375]
+    assert [run.share for run in shelf.history("streamflow", kinds=("drift", "imported"))] == [0.0625, 0.4375, 0.0]
+    assert [run.share for run in shelf.history("streamflow", limit=1)] == [0.4375]
+    assert shelf.history("f1pa") == []
+
+
 def test_values_are_values_and_never_sql(ledger):
     text = "'; DROP TABLE runs; --"
     ledger.add(a_run(key=text, reason=text))
@@ -181,6 +338,111 @@ def test_an_older_file_is_brought_up_step_by_step(settings, monkeypatch):
     assert done == [1, 2]
 
 
+# The tables as the first version made them.
+FIRST_VERSION = """
+CREATE TABLE runs (id VARCHAR(64) NOT NULL PRIMARY KEY, kind VARCHAR(32) NOT NULL, system VARCHAR(32) NOT NULL,
+    key VARCHAR(512) NOT NULL, state VARCHAR(16) NOT NULL, created DOUBLE PRECISION NOT NULL, started DOUBLE PRECISION,
+    finished DOUBLE PRECISION, outcome TEXT DEFAULT '' NOT NULL, reason TEXT DEFAULT '' NOT NULL,
+    path TEXT DEFAULT '' NOT NULL);
+CREATE TABLE notes (n INTEGER NOT NULL PRIMARY KEY, run VARCHAR(64) NOT NULL, at DOUBLE PRECISION NOT NULL,
+    text TEXT NOT NULL, acknowledged BOOLEAN NOT NULL);
+CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY);
+CREATE INDEX runs_by_time ON runs (created, id);
+INSERT INTO schema_version VALUES (1)
+"""
+
+
+def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directories(settings):
+    systems = load_systems(settings)
+    drift, load, lost = (reports.new_run_id() for _ in range(3))
+    folder = reports.save(
+        reports.report_dir(settings, systems.by_id["streamflow"]), drift, "drift", {"result.json": result(drift)}, ()
+    )
+    sent = settings.home / "runs" / load
+    sent.mkdir(parents=True)
+    progress.write(sent, progress.Progress(load, "load", "streamflow", "k", "done", created=3.0, path=str(sent)))
+    (sent / "result.json").write_text("{}")
+    rows = (
+        (drift, "drift", "drift:streamflow:exact", "done", 1.0, 2.0, 3.5, "NO_ACTION", "1 of 16", str(folder)),
+        (load, "load", "k", "done", 3.0, None, None, "", "", str(sent)),
+        (lost, "drift", "k", "failed", 2.0, None, None, "", "why", "/nowhere"),
+    )
+    engine = sa.create_engine(settings.ledger_url)
+    settings.home.mkdir(exist_ok=True)
+    with engine.begin() as connection:
+        for statement in FIRST_VERSION.split(";"):
+            connection.exec_driver_sql(statement)
+        query = "INSERT INTO runs VALUES (:a, :b, 'streamflow', :c, :d, :e, :f, :g, :h, :i, :j)"
+        for row in rows:
+            connection.execute(sa.text(query), dict(zip("abcdefghij", row, strict=True)))
+        connection.execute(
+            sa.text("INSERT INTO notes VALUES (1, :run, 4.0, 'kept', :yes)"), {"run": drift, "yes": True}
+        )
+    engine.dispose()
+    with Ledger(settings.ledger_url) as ledger:
+        before = ledger.get(drift)
+        assert (before.ref, before.share, before.bytes, before.own) == ("", None, None, None)
+        found = ledger.rescan(settings, systems)
+        assert (sorted(found.changed), found.added) == (sorted([drift, load]), ())
+        after = ledger.get(drift)
+        summary = {"ref": "2024-01-31", "cur": "2024-02-29", "rows_ref": 1, "rows_cur": 1, "share": 0.0625}
+        summary |= {"threshold": 0.3, "drifted": 1, "counted": 16, "bytes": size(folder)}
+        assert after == replace(before, **summary, own=after.own)
+        assert ledger.get(load).bytes == size(sent)
+        assert ledger.get(lost).reason == GONE
+        assert ledger.acknowledged() == {drift}
+        assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+        told = ledger.hook(drift, "mail", "answered 200", 0.5)
+        assert ledger.hooks(drift) == [told]
+    with Ledger(settings.ledger_url) as ledger:
+        assert ledger.get(drift) == after
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_second_scan_opens_no_result(settings, ledger, monkeypatch):
+    systems = load_systems(settings)
+    for _ in range(3):
+        run = reports.new_run_id()
+        folder = reports.report_dir(settings, systems.by_id["streamflow"])
+        reports.save(folder, run, "drift", {"result.json": result(run)}, ())
+    assert len(ledger.rescan(settings, systems).added) == 3
+    monkeypatch.setattr(reports, "read_file", lambda *_: pytest.fail("read again"))
+    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+
+
+def test_a_result_that_cannot_be_read_leaves_the_summary_unknown_and_the_run_done(settings, ledger):
+    systems = load_systems(settings)
+    run = reports.new_run_id()
+    folder = reports.report_dir(settings, systems.by_id["streamflow"])
+    reports.save(folder, run, "drift", {"result.json": b'{"version": 1}'}, ())
+    ledger.rescan(settings, systems)
+    row = ledger.get(run)
+    assert (row.state, row.share, row.counted, row.ref) == (State.DONE, None, None, "")
+    assert row.bytes == size(folder / "runs" / run)
+    assert "cannot be read" in row.reason
+    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+
+
+def test_a_run_deleted_during_a_scan_does_not_come_back(settings, ledger, monkeypatch):
+    systems = load_systems(settings)
+    run = reports.new_run_id()
+    folder = reports.report_dir(settings, systems.by_id["streamflow"])
+    path = reports.save(folder, run, "drift", {"result.json": result(run)}, ())
+    real = recover.found_runs
+
+    def slow(*arguments):
+        found = real(*arguments)
+        shutil.rmtree(path)
+        return found
+
+    monkeypatch.setattr(recover, "found_runs", slow)
+    assert ledger.rescan(settings, systems).added == ()
+    assert ledger.count() == 0
+
+
 def test_a_step_that_fails_changes_nothing(settings, monkeypatch):
     with Ledger(settings.ledger_url) as ledger:
         ledger.add(a_run())
@@ -191,7 +453,7 @@ def test_a_step_that_fails_changes_nothing(settings, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIGRATIONS", [*module.MIGRATIONS, half])
-        patch.setattr(module, "LATEST", 2)
+        patch.setattr(module, "LATEST", LATEST + 1)
         with pytest.raises(LedgerError):
             Ledger(settings.ledger_url)
     with Ledger(settings.ledger_url) as ledger:
@@ -417,3 +679,10 @@ def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(
     assert ledger.rescan(settings, systems).changed == (run,)
     row = ledger.get(run)
     assert (row.state, row.key, row.created) == (State.DONE, "drift:streamflow:exact", a_run().created)
+
+
+def test_the_command_line_knows_every_sort_key():
+    from app.cli.arguments import SORTS
+    from app.ledger_tables import SORTS as KEYS
+
+    assert tuple(KEYS) == SORTS

@@ -29,20 +29,30 @@ from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa:
 # What holds for a SQLite file holds for a PostgreSQL database: the same tests, with the fixtures below.
 from tests.test_ledger import (  # noqa: F401
     a_run,
+    shelf,
     test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done,
+    test_a_note_is_kept_as_it_was_written_or_refused,
     test_a_note_needs_a_run_and_has_a_length,
     test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes,
     test_a_run_comes_back_as_it_went_in,
+    test_a_run_that_is_removed_takes_notes_and_hooks_with_it,
     test_a_step_that_fails_changes_nothing,
     test_an_index_is_remade_from_report_directories,
     test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_run,
+    test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directories,
     test_an_older_file_is_brought_up_step_by_step,
+    test_characters_that_no_database_keeps_do_not_stop_a_run,
+    test_every_filter_of_the_library_narrows,
     test_four_processes_open_a_new_ledger_at_once_and_lose_nothing,
+    test_history_is_the_known_shares_oldest_first,
     test_notes_are_kept_in_order_and_the_latest_says_whether_a_run_is_acknowledged,
     test_one_id_is_one_run,
     test_orphans_become_interrupted_and_living_or_ended_runs_stay,
+    test_outcomes_of_hooks_need_a_run_and_keep_their_order,
+    test_pages_of_the_library_cover_it_once,
     test_runs_are_newest_first_and_every_filter_narrows,
     test_runs_of_the_same_moment_have_a_stable_order,
+    test_the_library_sorts_by_every_key_with_unknown_last_in_both_directions,
     test_threads_share_a_ledger,
     test_update_changes_the_columns_named_and_only_those,
     test_update_of_an_unknown_run_is_an_error,
@@ -86,7 +96,7 @@ def test_a_lost_connection_is_taken_up_again(server, ledger):
 
 def test_a_connection_lost_in_the_middle_is_said_and_leaves_nothing_half_written(server, ledger):
     with pytest.raises(LedgerError, match="was lost in the middle") as raised, ledger._write() as connection:
-        connection.execute(ledger_module.RUNS.insert().values(ledger_module._row(a_run())))
+        connection.execute(ledger_module.RUNS.insert().values(ledger_module.row_of(a_run())))
         server.kick()
         connection.execute(sa.select(1))
     assert raised.value.hint

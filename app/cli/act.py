@@ -37,30 +37,44 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def runs(settings: Settings, options: argparse.Namespace) -> int:
-    """The newest runs of the ledger."""
-    from app.ledger import Ledger
+    """The runs of the ledger that match, newest first or by --sort."""
+    from app.ledger import Filter, Ledger
 
     if options.limit < 1:
         raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
     system = find_system(settings, options.system).id if options.system else None
     with Ledger(settings.ledger_url) as ledger:
-        found = ledger.runs(kind=options.kind, system=system, limit=options.limit)
-        total = ledger.count(kind=options.kind, system=system)
+        wanted = Filter(
+            systems=(system,) if system else (),
+            kinds=(options.kind,) if options.kind else (),
+            decisions=(options.decision,) if options.decision else (),
+            months=options.month or "",
+        )
+        found = ledger.library(wanted, sort=options.sort, limit=options.limit)
+        total = ledger.library_count(wanted)
     if options.json:
         say_json({"runs": [plain(one) for one in found], "total": total})
         return Exit.DONE
-    rows = [
-        [one.id, one.kind, one.system, str(one.state), one.outcome, stamp(one.created), one.reason] for one in found
-    ]
-    table(["run", "kind", "system", "state", "outcome", "created", "reason"], rows)
+    heads = ["run", "kind", "system", "state", "months", "share", "outcome", "created", "reason"]
+    table(heads, [_cells(one) for one in found])
     if total > len(found):
         say_error(f"note: {len(found)} of {total} runs; --limit shows more")
     return Exit.DONE
 
 
+def _cells(run: Run) -> list[str]:
+    """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
+    months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
+    share = "" if run.share is None else f"{run.share:.2f}"
+    if share and run.drifted is not None and run.counted is not None:
+        share += f" ({run.drifted} of {run.counted})"
+    state, created = str(run.state), stamp(run.created)
+    return [run.id, run.kind, run.system, state, months, share, run.outcome, created, run.reason]
+
+
 def drift(settings: Settings, options: argparse.Namespace) -> int:
     """Compare two periods; the last two lines of the output are those of the original course script."""
-    from app import reports
+    from app import hooks, reports
     from app.drift.decide import target_line
     from app.drift.request import job_args, job_key
     from app.drift.result import Policy, Result

@@ -11,6 +11,9 @@ from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
 
+# Those of app.ledger_tables, written out: reading them there would load SQLAlchemy for every --help.
+SORTS = ("created", "ref", "cur", "rows_cur", "share", "target_drift", "outcome", "seconds", "bytes")
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
@@ -40,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("runs", runs, "Earlier comparisons and load runs, newest first.")
     one.add_argument("--system")
     one.add_argument("--kind", choices=["drift", "load", "quality", "monitoring", "imported"])
+    one.add_argument("--decision", choices=["RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"])
+    one.add_argument("--month", help="part of the key of either month, such as 2024-02")
+    one.add_argument("--sort", choices=SORTS, default="created", help="largest first; unknown values last")
     one.add_argument("--limit", type=int, default=DEFAULT_RUNS)
 
     one = command("drift", drift, "Compare two months and decide whether retraining is due.")

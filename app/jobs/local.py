@@ -90,7 +90,7 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
 
 
 def as_run(progress: Progress) -> Run:
-    """The ledger's row as the progress file tells it."""
+    """The ledger's row as the progress file tells it: without the figures of the result and the size."""
     from app.ledger import Run, State
 
     return Run(

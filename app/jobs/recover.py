@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from app.jobs import progress as files
 from app.jobs.local import as_run
 from app.jobs.progress import ENDED, Progress
 from app.jobs.runs import opened
-from app.ledger import GONE, LIVE, MAX_LIMIT, Run, State
+from app.jobs.summary import RESULT, figures, lacking, result_of, size
+from app.ledger import GONE, LIVE, MAX_LIMIT, SUMMARY, Run, State
 
 if TYPE_CHECKING:
-    from app.config import Settings, Systems
+    from app.config import Settings, System, Systems
 
 LOG = logging.getLogger("vigie.jobs")
 
@@ -72,8 +74,13 @@ def _sweep_locks(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def found_runs(settings: Settings, systems: Systems) -> tuple[dict[str, Run], tuple[str, ...]]:
-    """Every ended run that directories tell of, by id, and the directories that could not be read."""
+def found_runs(
+    settings: Settings, systems: Systems, known: Mapping[str, Run]
+) -> tuple[dict[str, Run], tuple[str, ...]]:
+    """Every ended run that directories tell of, by id, and the directories that could not be read.
+
+    `known` are the rows there are: a result is read only for a run whose row is missing, wrong or without its summary.
+    """
     found: dict[str, Run] = {}
     unreadable: list[str] = []
     for folder in _folders(settings.home / "runs"):
@@ -86,11 +93,21 @@ def found_runs(settings: Settings, systems: Systems) -> tuple[dict[str, Run], tu
             unreadable.append(str(folder))
         elif told.final:
             run = as_run(told)
-            found[run.id] = run if Path(run.path).is_dir() else replace(run, path="", reason=GONE)
-    for run in _reports(settings, systems):
-        known = found.get(run.id)
-        found[run.id] = run if known is None else replace(known, path=run.path, reason=known.reason.removeprefix(GONE))
+            if not Path(run.path).is_dir():
+                run = replace(run, path="", reason=GONE)
+            elif Path(run.path) == folder:
+                run = replace(run, bytes=_size(folder, known.get(run.id)))
+            found[run.id] = run
+    for run in _reports(settings, systems, known):
+        ended = found.get(run.id)
+        mine = {name: getattr(run, name) for name in ("path", *SUMMARY)}
+        found[run.id] = run if ended is None else replace(ended, reason=ended.reason.removeprefix(GONE), **mine)
     return found, tuple(unreadable)
+
+
+def _size(folder: Path, row: Run | None) -> int | None:
+    """Bytes of a run's own folder, as its row has them when it has them."""
+    return size(folder) if row is None or row.bytes is None or row.path != str(folder) else row.bytes
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -108,7 +125,7 @@ def created_at(run: str) -> float:
         return 0.0
 
 
-def _reports(settings: Settings, systems: Systems) -> list[Run]:
+def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> list[Run]:
     """The runs with a report directory, as their own files tell them."""
     from app import reports
 
@@ -119,24 +136,31 @@ def _reports(settings: Settings, systems: Systems) -> list[Run]:
         except VigieError as error:
             LOG.warning("%s", error.text)
             continue
-        runs += [_report(folder, system.id) for folder in folders]
+        for folder in folders:
+            row = known.get(folder.name)
+            right = row is not None and row.path == str(folder) and row.state is State.DONE and not lacking(row)
+            runs.append(row if row is not None and right else _report(folder, system))
     return runs
 
 
-def _report(folder: Path, system: str) -> Run:
+def _report(folder: Path, system: System) -> Run:
     """A row from `meta.json` and, where there is one, `result.json`. The exact key is only in the progress file."""
     from app import reports
-    from app.drift.result import Result
+    from app.drift.result import Policy
 
     meta = reports.read_meta(folder)
     created = created_at(meta.run)
-    run = Run(meta.run, meta.kind, system, f"{meta.kind}:{system}:{meta.run}", State.DONE, created, path=str(folder))
-    if "result.json" not in meta.files or meta.kind != "drift":
+    key = f"{meta.kind}:{system.id}:{meta.run}"
+    run = Run(meta.run, meta.kind, system.id, key, State.DONE, created, path=str(folder), bytes=size(folder))
+    if RESULT not in meta.files or meta.kind != "drift":
         return replace(run, started=created, finished=created)
     try:
-        result = Result.from_json(reports.read_file(folder, "result.json"))
+        result = result_of(folder)
     except VigieError as error:
         return replace(run, started=created, finished=created, reason=error.text)
+    if result.own is None and system.drift is not None and result.policy == Policy.of(system.drift):
+        # It was saved before that was written down; the policy of today is most likely the one of then.
+        result = replace(result, own=True)
     return replace(
         run,
         system=result.system,
@@ -145,6 +169,7 @@ def _report(folder: Path, system: str) -> Run:
         finished=created + result.seconds,
         outcome=str(result.decision),
         reason=result.reason,
+        **figures(result),
     )
 
 

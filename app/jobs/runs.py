@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from app.errors import JobError, LedgerError
 from app.jobs import progress as files
 from app.jobs.progress import Progress
+from app.jobs.summary import summary
 from app.processes import Owner, myself
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class ActiveRun:
         now = time.time()
         where = path or str(self.folder)
         last = self._write(state=state, stage="", outcome=outcome, reason=reason, path=where, finished=now)
-        self._record(state=state, outcome=outcome, reason=reason, path=where, finished=now)
+        found = summary(Path(where), self.request.kind)
+        self._record(state=state, outcome=outcome, reason=reason, path=where, finished=now, **found)
         self._release()
         return last
 

@@ -1,0 +1,321 @@
+"""The rows of the index of runs, its tables, and the steps that bring an older index up to this version.
+
+Only `app.ledger` opens a database; this module says what is in it and how a question to it is put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from app.errors import LedgerError
+
+# Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
+MAX_WHOLE: Final = 2**53
+
+
+class State(StrEnum):
+    """Where a run stands. The last four are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def final(self) -> bool:
+        """True when nothing about the run will change any more."""
+        return self not in LIVE
+
+
+LIVE = (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row. `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the absolute run directory.
+
+    The rest is the summary of a comparison, so that lists open no files; None (or "") is unknown. `ref` and `cur` are
+    period keys, `drifted` of `counted` columns drifted (`share` is the unrounded quotient, held against `threshold`),
+    `bytes` is the size of the run's directory, and `own` says whether its policy was then the system's own.
+    """
+
+    id: str
+    kind: str
+    system: str
+    key: str
+    state: State = State.QUEUED
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    outcome: str = ""
+    reason: str = ""
+    path: str = ""
+    ref: str = ""
+    cur: str = ""
+    rows_ref: int | None = None
+    rows_cur: int | None = None
+    share: float | None = None
+    threshold: float | None = None
+    drifted: int | None = None
+    counted: int | None = None
+    target_drift: float | None = None
+    bytes: int | None = None
+    own: bool | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran; None when start or end is unknown."""
+        return None if self.started is None or self.finished is None else self.finished - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote on a run; `acknowledged` says that somebody has seen to it."""
+
+    run: str
+    at: float
+    text: str
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HookOutcome:
+    """What came of telling the hook `hook` about a run: `outcome` in words, after `seconds`."""
+
+    run: str
+    at: float
+    hook: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rescan:
+    """What a scan of the run directories found: ids of rows added or corrected, and of rows whose directory is gone."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs a list shows. Whatever is left empty filters nothing; every filter given must hold.
+
+    `months` is a part of either period key, `text` a part of id, months, outcome, reason or a note (neither minds
+    capitals). `since` <= created < `until`, epoch seconds. `acknowledged`: whether the latest note says so; a run
+    without notes is not acknowledged.
+    """
+
+    systems: Collection[str] = ()
+    kinds: Collection[str] = ()
+    states: Collection[str] = ()
+    decisions: Collection[str] = ()
+    months: str = ""
+    since: float | None = None
+    until: float | None = None
+    acknowledged: bool | None = None
+    text: str = ""
+
+
+METADATA = sa.MetaData()
+RUNS = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("system", sa.String(32), nullable=False),
+    sa.Column("key", sa.String(512), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("started", sa.Double),
+    sa.Column("finished", sa.Double),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("path", sa.Text, nullable=False, server_default=""),
+    sa.Column("ref", sa.Text),
+    sa.Column("cur", sa.Text),
+    sa.Column("rows_ref", sa.BigInteger),
+    sa.Column("rows_cur", sa.BigInteger),
+    sa.Column("share", sa.Double),
+    sa.Column("threshold", sa.Double),
+    sa.Column("drifted", sa.BigInteger),
+    sa.Column("counted", sa.BigInteger),
+    sa.Column("target_drift", sa.Double),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("own", sa.Boolean),
+)
+# The columns of version 2, in the order above.
+SUMMARY: Final = tuple(column.name for column in RUNS.columns)[11:]
+NOTES = sa.Table(
+    "notes",
+    METADATA,
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String(64), nullable=False, index=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("acknowledged", sa.Boolean, nullable=False),
+)
+HOOKS = sa.Table(
+    "hooks",
+    METADATA,
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String(64), nullable=False, index=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("hook", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+)
+VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+# The three questions pages ask: newest of everything, newest of a system and kind, who has this key; and who is live.
+sa.Index("runs_by_time", RUNS.c.created, RUNS.c.id)
+sa.Index("runs_by_system", RUNS.c.system, RUNS.c.kind, RUNS.c.created, RUNS.c.id)
+sa.Index("runs_by_key", RUNS.c.key, RUNS.c.created)
+sa.Index("runs_by_state", RUNS.c.state, RUNS.c.created)
+
+
+def file_of(engine: Engine) -> Path | None:
+    """The file of a SQLite database; None for another one, or one in memory."""
+    name = engine.url.database
+    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None
+
+
+def shown(engine: Engine) -> str:
+    """The database in a sentence, without its password."""
+    return str(file_of(engine) or engine.url.render_as_string(hide_password=True))
+
+
+def _first_tables(connection: Connection) -> None:
+    if sa.inspect(connection).has_table(RUNS.name):
+        # MLflow, for one, has a table of this name: writing into it would spoil both.
+        message = f"The database {shown(connection.engine)} has a table {RUNS.name} that is not the index of runs."
+        raise LedgerError(message, hint="Give Vigie a database of its own (VIGIE_LEDGER_URL).")
+    METADATA.create_all(connection)
+
+
+def _summaries_and_hooks(connection: Connection) -> None:
+    """What a comparison came to, beside each run; the outcomes of hooks. A new index has both from the first step."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(RUNS.name)}
+    for name in SUMMARY:
+        if name not in there:
+            kind = RUNS.c[name].type.compile(connection.dialect)
+            connection.exec_driver_sql(f'ALTER TABLE {RUNS.name} ADD COLUMN "{name}" {kind}')
+    HOOKS.create(connection, checkfirst=True)
+
+
+# Step n brings an index from version n to n + 1. A step, once released, is never edited: add the next one.
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables, _summaries_and_hooks)
+LATEST: Final = len(MIGRATIONS)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def storable(text: str) -> str:
+    """`text` as every database can hold it: half a surrogate pair becomes `?`, NUL the replacement character."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    """The values of a run's row."""
+    return values_of(asdict(run))
+
+
+def values_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of columns as the database takes them; errors and names of files may carry any character."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def run_of(row: Mapping[Any, Any]) -> Run:
+    """The run of a row; the text columns of an index brought up from version 1 are empty, not null."""
+    return Run(**{**row, "state": State(row["state"]), "ref": row["ref"] or "", "cur": row["cur"] or ""})
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+_SECONDS = RUNS.c.finished - RUNS.c.started
+# What a list can be sorted by. Text that is empty is unknown, as null is.
+SORTS: Mapping[str, sa.ColumnElement[Any]] = {
+    "created": RUNS.c.created,
+    "ref": sa.func.nullif(RUNS.c.ref, ""),
+    "cur": sa.func.nullif(RUNS.c.cur, ""),
+    "rows_cur": RUNS.c.rows_cur,
+    "share": RUNS.c.share,
+    "target_drift": RUNS.c.target_drift,
+    "outcome": sa.func.nullif(RUNS.c.outcome, ""),
+    "seconds": _SECONDS,
+    "bytes": RUNS.c.bytes,
+}
+
+
+def ordered(query: sa.Select[Any], sort: str, *, descending: bool) -> sa.Select[Any]:
+    """Sorted by a key of SORTS (LedgerError for another), unknown values last either way, equal ones newest first."""
+    if sort not in SORTS:
+        raise LedgerError(f"Runs cannot be sorted by {sort!r}.", hint=f"Accepted: {', '.join(SORTS)}.")
+    if sort == "created":
+        # Never unknown, and without more terms an index has the order already.
+        pair = (RUNS.c.created, RUNS.c.id)
+        return query.order_by(*(column.desc() if descending else column.asc() for column in pair))
+    value = SORTS[sort]
+    direction = value.desc() if descending else value.asc()
+    return query.order_by(value.is_(None), direction, RUNS.c.created.desc(), RUNS.c.id.desc())
+
+
+def filtered(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+    """The query narrowed by every filter given."""
+    one_of = (
+        (RUNS.c.system, wanted.systems),
+        (RUNS.c.kind, wanted.kinds),
+        (RUNS.c.state, wanted.states),
+        (RUNS.c.outcome, wanted.decisions),
+    )
+    for column, values in one_of:
+        if values:
+            query = query.where(column.in_([str(value) for value in values]))
+    if wanted.months:
+        query = query.where(sa.or_(_has(RUNS.c.ref, wanted.months), _has(RUNS.c.cur, wanted.months)))
+    if wanted.since is not None:
+        query = query.where(RUNS.c.created >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(RUNS.c.created < wanted.until)
+    if wanted.acknowledged is not None:
+        inside = RUNS.c.id.in_(acknowledged_runs())
+        query = query.where(inside if wanted.acknowledged else ~inside)
+    if wanted.text:
+        noted = sa.select(NOTES.c.run).where(_has(NOTES.c.text, wanted.text))
+        columns = (RUNS.c.id, RUNS.c.ref, RUNS.c.cur, RUNS.c.outcome, RUNS.c.reason)
+        query = query.where(sa.or_(*(_has(column, wanted.text) for column in columns), RUNS.c.id.in_(noted)))
+    return query
+
+
+def _has(column: sa.ColumnElement[str], part: str) -> sa.ColumnElement[bool]:
+    """Whether the text contains `part`; databases fold capitals of their own alphabets, at least the ASCII ones."""
+    return column.icontains(storable(part), autoescape=True)
+
+
+def acknowledged_runs() -> sa.Select[tuple[str]]:
+    """Ids of the runs whose latest note acknowledges them."""
+    latest = sa.select(sa.func.max(NOTES.c.n)).group_by(NOTES.c.run)
+    return sa.select(NOTES.c.run).where(NOTES.c.n.in_(latest), NOTES.c.acknowledged)
+
+
+def plain_where(  # noqa: PLR0917 - the filters of `runs` and `count`, in their order
+    query: Any, kind: str | None, system: str | None, key: str | None, states: Collection[str], since: float | None
+) -> Any:
+    """The narrow question of jobs and gauges: single values, no text."""
+    for column, value in ((RUNS.c.kind, kind), (RUNS.c.system, system), (RUNS.c.key, key)):
+        if value is not None:
+            query = query.where(column == value)
+    if states:
+        query = query.where(RUNS.c.state.in_([str(state) for state in states]))
+    return query if since is None else query.where(RUNS.c.created >= since)
