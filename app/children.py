@@ -20,6 +20,8 @@ from app.config import Settings, read_state
 from app.errors import JobError
 
 LOG = logging.getLogger("vigie.children")
+# The companions know where the console answers, as they know any service's address: VIGIE_<SERVICE>_URL.
+CONSOLE = "CONSOLE"
 # A companion that ends at once would otherwise be started hundreds of times a minute.
 BACK_OFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # One that lived this long was healthy: the next back-off starts small again.
@@ -29,6 +31,8 @@ POLL_SECONDS = 0.5
 TOLD_TO_STOP = 4
 # The supervisor promises to stop within 2 s; the server then ends in well under 5 s.
 STOP_SECONDS = 3.0
+# Addresses that mean "every one of this machine"; a link needs one.
+EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 # How long the first lines on the terminal wait for the services to come up.
 ANNOUNCE_SECONDS = 120.0
 
@@ -63,6 +67,12 @@ class Children:
             stack = [sys.executable, "-m", "stack", "up", "--parent-pipe", "--console", console]
             self._rows.insert(0, _Child("stack", stack))
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._announce())]
+
+    @property
+    def link(self) -> str:
+        """Where a browser on this machine finds the console."""
+        host = "127.0.0.1" if self.host in EVERY_ADDRESS else f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/{self.base}".rstrip("/")
 
     async def _watch(self) -> None:
         while True:
@@ -99,7 +109,12 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, "VIGIE_HOME": str(self.settings.home), "DO_NOT_TRACK": "1"},
+                env={
+                    f"VIGIE_{CONSOLE}_URL": self.link,
+                    **os.environ,
+                    "VIGIE_HOME": str(self.settings.home),
+                    "DO_NOT_TRACK": "1",
+                },
             )
             row.started = now
         except OSError:
@@ -131,8 +146,7 @@ class Children:
 
     async def _announce(self) -> None:
         """Print where the console answers, and each service once its state is final."""
-        address = f"http://{self.host}:{self.port}/{self.base}".rstrip("/")
-        print(f"\nVigie  {address}\n  logs  {self.settings.home / 'logs'}", flush=True)
+        print(f"\nVigie  {self.link}\n  logs  {self.settings.home / 'logs'}", flush=True)
         if self.settings.attached:
             print(f"  watching  {self.settings.prometheus_url} (nothing is started here)", flush=True)
             return

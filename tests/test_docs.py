@@ -31,8 +31,8 @@ FOLDERS = ("app/", "pages/", "stack/", "tests/", "docs/", "benchmarks/", ".strea
 # Named, and made by the reader or at run time; not in the checkout.
 MADE_LATER = {".streamlit/secrets.toml", "stack/state.json", "docs/", "app/http.py", "stack/"}
 ENVIRONMENT = re.compile(r"(?:VIGIE|POSTGRES)_[A-Z_]*[A-Z]|PROMETHEUS_URL|REPORT_DIR|FEAST_REPO")
-# Replaced in system files, never read from the environment.
-NO_VARIABLES = {"VIGIE_ROOT"}
+# Replaced in system files, or told to the command of a hook; never read from the environment.
+NO_VARIABLES = {"VIGIE_ROOT", "VIGIE_RUN", "VIGIE_SYSTEM", "VIGIE_DECISION", "VIGIE_SHARE"}
 # Its variables are those of the containers, in `.env`; `.env.example` describes them.
 COMPOSE = "compose.py"
 # Read for a service that is asked for by name: VIGIE_<SERVICE>_URL.

@@ -7,6 +7,7 @@ Every part becomes a row that says OK, EMPTY (valid, nothing there yet: why), ER
 from __future__ import annotations
 
 from app.check.expressions import expression_problems, expressions, watch
+from app.check.hooks import rows as hook_rows
 from app.check.parts import data, request_row
 from app.check.rows import Outcome, Report, Row
 from app.check.service import api_address, raw, service
@@ -26,4 +27,5 @@ def check(settings: Settings, system: System, *, send: bool = False) -> Report:
     rows += expressions(system, watched)
     rows += request_row(settings, system, where, send=send)
     rows += data(settings, system, watched)
+    rows += hook_rows(settings, system)
     return Report(system.id, tuple(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     ref, cur = _pair(settings, system, options.ref, options.cur)
     policy = Policy.of(system.drift, options.threshold)
     key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
-    run = run_and_wait(settings, "drift", system.id, key, args, _Stages())
+    own: list[Run] = []
+    run = run_and_wait(settings, "drift", system.id, key, args, _Stages(), after=own.append)
     if run.state != "done":
         return _not_done(run, as_json=options.json)
     result = Result.from_json(reports.read_file(Path(run.path), "result.json"))
@@ -100,6 +102,10 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     else:
         print(target_line(result.target_drift))
         print(result.line)
+    # The verdict is out before anybody is told of it.
+    sys.stdout.flush()
+    for one in own:
+        hooks.call(settings, one.id, say_error)
     return _code(result.decision, options)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from typing import Any, TypeVar
 
-from app import VERSION
+from app import VERSION, hooks
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
 from app.jobs import place, protocol, recover
@@ -43,6 +43,8 @@ JOBS_PER_WORKER = 40
 TICK_SECONDS = 1.0
 # The console gives its companions three seconds to end.
 STOP_GRACE = 1.5
+# Each is a small process that mostly waits for somebody's answer.
+HOOKS_AT_ONCE = 4
 # A client sends its line at once; one that does not is no client.
 LINE_SECONDS = 30.0
 
@@ -79,6 +81,9 @@ class Host:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._hooking: set[asyncio.Task[None]] = set()
+        self._calls: set[hooks.Calls] = set()
+        self._hook_slots = asyncio.Semaphore(HOOKS_AT_ONCE)
 
     # -- serving --------------------------------------------------------------------------------------------------
 
@@ -221,6 +226,9 @@ class Host:
             LOG.info("%s %s %s %s", entry.active.id, ending.state, ending.outcome, ending.reason)
         if ending.state == "done":
             self._spawn_task(self._retain())
+            hooking = asyncio.create_task(self._hook(entry.active.id))
+            self._hooking.add(hooking)
+            hooking.add_done_callback(self._hooking.discard)
         elif entry.kind.warm and ending.state == "cancelled":
             self._spawn_task(self._warm(entry.kind))
 
@@ -262,6 +270,26 @@ class Host:
                 await child.end()
         return ending
 
+    async def _hook(self, run: str) -> None:
+        """Tell those whom the system file names of the decision; nobody waits for it, and it changes nothing."""
+        try:
+            if await self._on_disk(lambda: hooks.due(self.settings, run)) is None:
+                return
+            async with self._hook_slots:
+                if self._ended.is_set():
+                    await self._on_disk(lambda: hooks.skip(self.settings, run, LOG.info))
+                    return
+                calls = hooks.Calls(self.settings, run)
+                self._calls.add(calls)
+                try:
+                    await asyncio.to_thread(calls.follow, LOG.info)
+                finally:
+                    self._calls.discard(calls)
+        except (VigieError, OSError) as error:
+            LOG.warning("the hooks of %s were not called: %s", run, error)
+        except Exception:
+            LOG.exception("the hooks of %s failed in the host", run)
+
     # -- housekeeping ---------------------------------------------------------------------------------------------
 
     async def _expire(self) -> None:
@@ -288,9 +316,15 @@ class Host:
     async def _stop(self) -> None:
         for entry in self._entries.values():
             entry.stop.ask("interrupted", HOST_STOPPED, STOP_GRACE)
+        for calls in self._calls:
+            calls.ask_to_end()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         if tasks:
             await asyncio.wait(tasks)
+        if self._hooking:
+            await asyncio.wait(self._hooking, timeout=hooks.END_SECONDS)
+        for calls in self._calls:
+            calls.end(0)
         for idle in self._idle.values():
             await idle.child.end()
         LOG.info("job host %d ended", os.getpid())

@@ -26,6 +26,8 @@ LOG = logging.getLogger("vigie.jobs")
 POLL_SECONDS = 0.2
 
 Watcher = Callable[[Progress], None]
+# What is to be done after a run that this process has run itself.
+After = Callable[["Run"], None]
 
 
 def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this order everywhere
@@ -37,11 +39,14 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     on_progress: Watcher | None = None,
     *,
     kinds: Mapping[str, Kind] = KINDS,
+    after: After | None = None,
 ) -> Run:
     """Run the job in a worker of this process, without a host. When the key runs elsewhere, wait for that run.
 
     Ctrl-C and SIGTERM cancel the run (state `cancelled`). The result is the row as it ended; it never raises JobFailed.
+    Hooks are called before this returns; with `after` that is left to whoever gives it, who gets the row.
     """
+    from app import hooks
     from app.jobs.runs import ActiveRun, KeyHeld, Request
 
     found = kinds.get(kind)
@@ -51,17 +56,29 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
         active = ActiveRun(settings, Request(kind, system, key, dict(args)))
     except KeyHeld as held:
         return _follow(settings, held.run, on_progress)
-    return asyncio.run(_carry(active, found, on_progress))
+    run = asyncio.run(_carry(active, found, on_progress))
+    if after is not None:
+        after(run)
+    else:
+        hooks.call(settings, run.id, LOG.info)
+    return run
 
 
 def run_and_wait(  # noqa: PLR0917 - as run_here
-    settings: Settings, kind: str, system: str, key: str, args: Mapping[str, Any], on_progress: Watcher | None = None
+    settings: Settings,
+    kind: str,
+    system: str,
+    key: str,
+    args: Mapping[str, Any],
+    on_progress: Watcher | None = None,
+    *,
+    after: After | None = None,
 ) -> Run:
     """Through the host when one answers (Ctrl-C cancels there too), otherwise `run_here`."""
     try:
         started = client.start(settings, kind, system, key, args)
     except HostUnavailable:
-        return run_here(settings, kind, system, key, args, on_progress)
+        return run_here(settings, kind, system, key, args, on_progress, after=after)
     try:
         return _follow(settings, started.run, on_progress)
     except KeyboardInterrupt:

@@ -39,6 +39,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.schedules import Interval
 from prefect.utilities.annotations import quote
 
+from app import hooks
 from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.decide import target_line
@@ -146,6 +147,8 @@ def monitor_month(
         ended.update(state="done", outcome=result.decision.value, reason=result.reason, path=str(path))
     print(target_line(result.target_drift))
     print(result.line, flush=True)
+    # The flow owns its run: nobody else calls the hooks of the system file.
+    hooks.call(settings, job.run, get_run_logger().info)
     return result.decision.value
 
 

@@ -1,0 +1,53 @@
+"""The hooks of a system: could they be called? Nothing is started and nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from app import hooks
+from app.check.rows import Outcome, Row, failed
+from app.config import Settings, System
+from app.config.system import Hook
+from app.egress.addresses import check_parts, is_loopback_name
+from app.errors import VigieError
+
+
+def rows(settings: Settings, system: System) -> Iterator[Row]:
+    """A row for each hook: program found, address valid, token there."""
+    if system.drift is None:
+        return
+    for hook in system.drift.hooks:
+        if system.drift.source == "gauge":
+            text = "never called: a gauge decides without runs"
+            hint = "Prometheus tells of its decision: python -m app export rules."
+            yield Row("hook", hook.name, Outcome.EMPTY, text, hint)
+        else:
+            yield _url(settings, system, hook) if hook.url else _command(settings, hook)
+
+
+def _command(settings: Settings, hook: Hook) -> Row:
+    found = hooks.program(settings, hook)
+    if found is None:
+        text = f"there is no program {hook.command[0]!r} that can be run"
+        return Row("hook", hook.name, Outcome.ERROR, text, "Give its path, or put it on PATH.")
+    return Row("hook", hook.name, Outcome.OK, f"{found} is there; {_called(hook)}")
+
+
+def _url(settings: Settings, system: System, hook: Hook) -> Row:
+    url = str(hook.url)
+    try:
+        check_parts(url)
+        token = hooks.bearer(settings, system, hook)
+    except VigieError as error:
+        return failed("hook", hook.name, error)
+    parts = urlsplit(url)
+    open_way = parts.scheme == "http" and not is_loopback_name(parts.hostname or "")
+    hint = "The token travels in the clear: use https." if token and open_way else ""
+    # The path of a chat service's address is its secret.
+    with_token = ", with its token" if token else ""
+    return Row("hook", hook.name, Outcome.OK, f"{parts.scheme}://{parts.hostname}{with_token}; {_called(hook)}", hint)
+
+
+def _called(hook: Hook) -> str:
+    return f"called for {', '.join(hook.on)} (not now)"

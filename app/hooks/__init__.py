@@ -1,0 +1,198 @@
+"""Hooks: commands and URLs of a system file that are told of a decision, after it was made and written down.
+
+Whoever ran a comparison (job host, command line, Prefect flow) calls its hooks once, in a process of their own
+(`python -m app.hooks RUN`) whose standard input it holds: when the owner ends, however it ends, so do its hooks. A hook
+changes no decision; how it fared goes into the ledger. Nothing is called for other policies than the system's own, for
+captured requests and for what-if.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from app import reports
+from app.config import Settings, System, address, load_systems, public_url
+from app.drift.result import Policy, Result
+from app.errors import VigieError
+from app.jobs.child import CHECKOUT
+from app.jobs.progress import read_progress
+from app.jobs.runs import opened
+
+if TYPE_CHECKING:
+    from app.config.system import Hook
+    from app.egress import Credentials
+
+Say = Callable[[str], None]
+
+VERSION: Final = 1
+# An owner that ends gives its hooks this long to be ended and written down: the console gives the host three.
+END_SECONDS: Final = 1.5
+STOPPED: Final = "the process that ran the comparison was stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A finished run and those of its system's hooks that its decision calls."""
+
+    settings: Settings
+    system: System
+    result: Result
+    hooks: tuple[Hook, ...]
+
+
+def due(settings: Settings, run: str) -> Due | None:
+    """What is to be called for a run; None for most. Raises VigieError when its result cannot be read."""
+    found = read_progress(settings, run)
+    if found is None or found.kind != "drift" or found.state != "done":
+        return None
+    system = load_systems(settings).by_id.get(found.system)
+    if system is None or system.drift is None:
+        return None
+    hooks = tuple(hook for hook in system.drift.hooks if found.outcome in hook.on)
+    if not hooks:
+        return None
+    result = Result.from_json(reports.read_file(Path(found.path), "result.json"))
+    if result.policy != Policy.of(system.drift) or result.captured:
+        return None
+    return Due(settings, system, result, hooks)
+
+
+# --- for the owner of a run ------------------------------------------------------------------------------------------
+
+
+class Calls:
+    """The process that calls the hooks of one run, as the owner of the run holds it."""
+
+    def __init__(self, settings: Settings, run: str) -> None:
+        self._settings, self._run = settings, run
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app.hooks", run],
+            cwd=CHECKOUT,
+            env={**settings.environ, "VIGIE_HOME": str(settings.home)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Ctrl-C in a terminal is for the owner to judge.
+            process_group=0,
+        )
+
+    def follow(self, say: Say) -> None:
+        """Wait for the end; `say` gets a line for each hook."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            say(line.decode("utf-8", "replace").rstrip())
+        status = self._process.wait()
+        if status:
+            how = f"was killed (signal {-status})" if status < 0 else f"failed (exit {status})"
+            skip(self._settings, self._run, say, f"unknown: the process that called it {how}")
+
+    def ask_to_end(self) -> None:
+        """The hook that runs is ended, the others are not called; returns at once."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def end(self, seconds: float = END_SECONDS) -> None:
+        """As `ask_to_end`, and wait for it that long."""
+        self.ask_to_end()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def call(settings: Settings, run: str, say: Say) -> None:
+    """Call the hooks of a run that this process has just ended, and wait for them. Never raises for their sake."""
+    try:
+        if due(settings, run) is None:
+            return
+        calls = Calls(settings, run)
+    except (VigieError, OSError) as error:
+        say(f"the hooks of {run} were not called: {error}")
+        return
+    try:
+        calls.follow(say)
+    except BaseException:
+        calls.end()
+        raise
+
+
+def skip(settings: Settings, run: str, say: Say, why: str = f"not called: {STOPPED}") -> None:
+    """Write down why those hooks of a run have no outcome that have none."""
+    try:
+        found = due(settings, run)
+        if found is None:
+            return
+        with opened(settings) as ledger:
+            known = {one.hook for one in ledger.hooks(run)}
+            for hook in found.hooks:
+                if hook.name not in known:
+                    ledger.hook(run, hook.name, why, 0.0)
+                    say(f"hook {hook.name}: {why}")
+    except VigieError as error:
+        say(f"{run}: {error.text}")
+
+
+# --- the note --------------------------------------------------------------------------------------------------------
+
+
+def note(found: Due) -> dict[str, Any]:
+    """What a hook is told; None for unknown. `text` is the same as a sentence, for services that show a line."""
+    result = found.result
+    return {
+        "version": VERSION,
+        "system": result.system,
+        "run": result.run,
+        "decision": str(result.decision),
+        "reason": result.reason,
+        "share": result.share,
+        "threshold": result.policy.threshold,
+        "k": result.k,
+        "n": result.n,
+        "ref": result.ref.key,
+        "cur": result.cur.key,
+        "target_drift": result.target_drift.value,
+        "simulated": True,
+        "link": link(found.settings, result),
+        "text": f"{found.system.title}: {result.decision} (simulated), {result.cur.key} against {result.ref.key}: "
+        f"{result.reason}",
+    }
+
+
+def link(settings: Settings, result: Result) -> str | None:
+    """The run in the console, as a browser reaches it; None when nobody said where that is."""
+    where = public_url(settings, None, "console") or address(settings, None, "console").url
+    return f"{where}/drift?system={quote(result.system)}&run={quote(result.run)}" if where else None
+
+
+def program(settings: Settings, hook: Hook) -> str | None:
+    """The program of a command: by its name on PATH, a path from the checkout on; None when it cannot be run."""
+    name = hook.command[0]
+    return shutil.which(str(settings.root / name) if "/" in name else name, path=settings.environ.get("PATH"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """The credentials of a hook in the words of `[api]` and `[prometheus]`."""
+
+    secret: str | None
+    auth: str = "bearer"
+    user: str | None = None
+
+
+def bearer(settings: Settings, system: System, hook: Hook) -> Credentials | None:
+    """The token of a hook, None without `secret`. Raises ConfigError when it is not set."""
+    if hook.secret is None:
+        return None
+    from app.egress import credentials
+
+    where = f"{system.id}.toml [[drift.hooks]] {hook.name}"
+    return credentials(_Bearer(hook.secret), settings.environ, settings.root, where=where)

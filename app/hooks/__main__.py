@@ -1,0 +1,76 @@
+"""`python -m app.hooks RUN`: the process that calls the hooks of one finished run, in the order of the system file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from app.config import Settings
+from app.errors import LedgerError, VigieError
+from app.hooks import due
+from app.hooks.calling import Patience, call_one
+from app.jobs.progress import directory
+from app.jobs.runs import opened
+
+# The file in a run's folder that says that its hooks were called: a run calls them once, whoever asks again.
+CLAIM: Final = "hooks.called"
+
+
+def _claimed(settings: Settings, run: str) -> bool:
+    """True for the first who asks for this run."""
+    try:
+        os.close(os.open(directory(settings, run) / CLAIM, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # On a full disk the owner of the run still calls only once.
+        _say(f"{run}: {error}")
+    return True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Call the hooks of the run named; ends with its standard input. A line on standard error for each hook."""
+    (run,) = sys.argv[1:] if argv is None else argv
+    patience = Patience()
+    signal.signal(signal.SIGTERM, patience.stop)
+    threading.Thread(target=_watch_owner, args=(patience,), daemon=True).start()
+    try:
+        settings = Settings.from_env()
+        found = due(settings, run)
+    except VigieError as error:
+        _say(error.text)
+        return 1
+    if found is None or not _claimed(settings, run):
+        return 0
+    for hook in found.hooks:
+        outcome, seconds = call_one(found, hook, patience)
+        _say(f"hook {hook.name}: {outcome}")
+        try:
+            with opened(settings) as ledger:
+                ledger.hook(run, hook.name, outcome, seconds)
+        except LedgerError as error:
+            _say(f"hook {hook.name}: its outcome is not in the ledger: {error.text}")
+    return 0
+
+
+def _say(line: str) -> None:
+    # Whoever listened may be gone; the ledger still gets its row.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _watch_owner(patience: Patience) -> None:
+    """Standard input carries nothing; its end is the end of the run's owner."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    patience.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Calling one hook: a command in a process group of its own, or a POST; bounded in time, output and words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from app.errors import DeadlineExceeded, VigieError
+from app.hooks import STOPPED, Due, bearer, note
+from app.terminal import plain
+
+if TYPE_CHECKING:
+    from app.config.system import Hook
+
+_Given = TypeVar("_Given")
+
+# What a receiver answers is quoted in a line; a page of HTML is not needed for it.
+MAX_ANSWER: Final = 65_536
+# The end of what a command prints; its last line is quoted.
+MAX_OUTPUT: Final = 4_096
+LINE_CHARS: Final = 200
+# An outcome is one line of a table.
+MAX_OUTCOME: Final = 400
+# A command that is ended may put its things away for this long.
+GRACE_SECONDS: Final = 1.0
+# SIGKILL needs no time; a busy machine may. Also how long the last output of a command is waited for.
+REAP_SECONDS: Final = 2.0
+DRAIN_SECONDS: Final = 0.5
+# Looking up a name has a clock of its own beside the deadline of the request.
+URL_SLACK: Final = 2.0
+
+
+class Patience:
+    """Waits for one piece of work at a time; asking it to stop ends the wait."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        # Its `put` may be called from a signal handler; an Event's `set` may not.
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def stop(self, *_: object) -> None:
+        """End the wait, and every later one at once."""
+        self.stopped = True
+        self._inbox.put(None)
+
+    def wait(self, work: Callable[[], _Given], seconds: float) -> _Given | None:
+        """What `work` gives; None when it takes longer, or when stopping was asked for: it then goes on unheard."""
+        inbox = self._inbox = queue.SimpleQueue()
+        threading.Thread(target=lambda: inbox.put(work()), daemon=True).start()
+        if self.stopped:
+            return None
+        try:
+            given: _Given | None = inbox.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class Fared:
+    """How a hook fared: `what` ("exit 0", "HTTP 500", "ended"), what it said, and whether its time tells anything."""
+
+    what: str
+    detail: str = ""
+    timed: bool = True
+
+    def line(self, seconds: float) -> str:
+        """All of it on one bounded line."""
+        text = f"{self.what} after {seconds:.1f} s" if self.timed else self.what
+        text += f": {self.detail}" if self.detail else ""
+        text = "".join(char if char.isprintable() else " " for char in text)
+        return text if len(text) <= MAX_OUTCOME else text[: MAX_OUTCOME - 1] + "…"
+
+
+NOT_CALLED: Final = Fared("not called", STOPPED, timed=False)
+
+
+def call_one(found: Due, hook: Hook, patience: Patience) -> tuple[str, float]:
+    """Call one hook: its outcome on one line, and the seconds it took."""
+    if patience.stopped:
+        return NOT_CALLED.line(0.0), 0.0
+    started = time.monotonic()
+    body = json.dumps(plain(note(found)), allow_nan=False).encode()
+    try:
+        fared = (_post if hook.url else _run)(found, hook, body, patience)
+    except VigieError as error:
+        fared = Fared("not called", str(error), timed=False)
+    seconds = time.monotonic() - started
+    return fared.line(seconds), seconds
+
+
+def _run(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
+    """Start the command, give it the note, wait, and end what is left of it when it takes too long."""
+    result = found.result
+    told = {"run": result.run, "system": result.system, "decision": result.decision, "share": result.share}
+    known = {f"VIGIE_{name.upper()}": str(value) for name, value in told.items() if value is not None}
+    try:
+        process = subprocess.Popen(
+            hook.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=found.settings.root,
+            env={**found.settings.environ, **known},
+            process_group=0,
+        )
+    except FileNotFoundError:
+        return Fared("not started", f"there is no program {hook.command[0]!r}", timed=False)
+    except (OSError, ValueError) as error:
+        return Fared("not started", str(getattr(error, "strerror", None) or error), timed=False)
+    output = _Output(process)
+    threading.Thread(target=_feed, args=(process, body), daemon=True).start()
+    status = patience.wait(process.wait, hook.timeout)
+    if status is None:
+        _end(process, gently=not patience.stopped)
+        return Fared("ended", STOPPED if patience.stopped else output.last_line())
+    what = f"exit {status}" if status >= 0 else f"killed by signal {-status}"
+    return Fared(what, output.last_line())
+
+
+class _Output:
+    """Reads all that a command prints and keeps the end of it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process, self._tail = process, b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while part := os.read(self._process.stdout.fileno(), 65_536):
+            self._tail = (self._tail + part)[-MAX_OUTPUT:]
+
+    def last_line(self) -> str:
+        """The last line with something on it. What a child of the command may still print is not waited for."""
+        self._thread.join(DRAIN_SECONDS)
+        lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[-1][-LINE_CHARS:] if lines else ""
+
+
+def _feed(process: subprocess.Popen[bytes], body: bytes) -> None:
+    assert process.stdin is not None
+    # A command need not read the note.
+    with contextlib.suppress(OSError), process.stdin as pipe:
+        pipe.write(body)
+
+
+def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
+    """End the command and everything it started in its group; with a moment to put things away when there is one."""
+    if gently:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(REAP_SECONDS)
+
+
+def _post(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
+    """Post the note. Addresses of chat services carry their secret in the path: no message names it."""
+    from app import egress
+
+    url = str(hook.url)
+    token = bearer(found.settings, found.system, hook)
+
+    def send() -> Fared:
+        headers = {"Content-Type": "application/json"}
+        try:
+            with egress.Session(hook.timeout, MAX_ANSWER, auth=token) as session:
+                answer = session.fetch(url, method="POST", data=body, headers=headers)
+        except DeadlineExceeded:
+            return Fared("ended", "no complete answer")
+        except VigieError as error:
+            status = getattr(error, "status", None) or 0
+            if 300 <= status < 400:
+                return Fared(f"HTTP {status}", "a redirect, which is not followed")
+            return Fared("failed", str(error).rstrip("."))
+        return Fared(f"HTTP {answer.status}", "" if answer.ok or not answer.body.strip() else answer.excerpt)
+
+    fared = patience.wait(send, hook.timeout + URL_SLACK)
+    if fared is None:
+        return Fared("ended", STOPPED if patience.stopped else "")
+    path = urlsplit(url).path
+    return replace(fared, detail=fared.detail.replace(path, "/…")) if len(path) > 1 else fared

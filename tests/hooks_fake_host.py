@@ -1,0 +1,11 @@
+"""The real job host whose comparisons take no time: `hooks_fake_worker` saves the result it is told to."""
+
+import sys
+
+from app.jobs.host import main
+from app.jobs.kinds import Kind
+
+KINDS = {"drift": Kind("drift", "hooks_fake_worker", 1, waiting=9, deadline=60, grace=0.8, warm=True)}
+
+if __name__ == "__main__":
+    sys.exit(main(kinds=KINDS))
