@@ -230,7 +230,7 @@ def _identifier_score(
 ) -> Score | None:
     """The identifier's score for the other way of counting, outside the report, while it is cheap."""
     name = next((one.name for one in columns if one.name == policy.identifier and one.comparable), None)
-    if name is None or name in shown or len(reference) + len(current) > IDENTIFIER_ROWS:
+    if name is None or name in shown or name in policy.left_out or len(reference) + len(current) > IDENTIFIER_ROWS:
         return None
     from evidently.metrics import ValueDrift
 

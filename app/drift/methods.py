@@ -19,7 +19,8 @@ class Method:
     """One method. `name` as the system file writes it, `shown` as Evidently's reports do, `words` as people say it.
 
     `p_value`: a low score means drift; else the score is a distance, and a high one does. `strict`: a score at the
-    threshold is no drift. `kinds` of columns it judges. `needs` says what it asks of the data beyond that, or "".
+    threshold is no drift. `kinds` of columns it judges. `needs` says what it asks of the data beyond that, `beware`
+    what its name does not tell; or "".
     """
 
     name: str
@@ -29,6 +30,7 @@ class Method:
     strict: bool
     kinds: frozenset[str]
     needs: str = ""
+    beware: str = ""
 
     def drifted(self, score: float, threshold: float) -> bool:
         """Evidently's own rule for one column, for any threshold."""
@@ -67,7 +69,15 @@ METHODS: Final = (
     Method("jensenshannon", "Jensen-Shannon distance", "Jensen-Shannon", False, False, BOTH),
     Method("kl_div", "Kullback-Leibler divergence", "Kullback-Leibler", False, False, BOTH),
     Method("ks", "K-S p_value", "Kolmogorov-Smirnov p-value", True, False, NUMBER),
-    Method("mannw", "Mann-Whitney U-rank test", "Mann-Whitney p-value", True, True, NUMBER),
+    Method(
+        "mannw",
+        "Mann-Whitney U-rank test",
+        "Mann-Whitney p-value",
+        True,
+        True,
+        NUMBER,
+        beware="Evidently asks it one way only: it sees values that grew, not values that fell",
+    ),
     Method("psi", "PSI", "PSI", False, False, BOTH),
     Method("t_test", "t_test", "t-test p-value", True, True, NUMBER),
     # Its score is the p-value of a permutation test, not the distance it is named after.

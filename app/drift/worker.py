@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app import reports
 from app.config import Drift, Settings, System, load_systems
-from app.drift.decide import Decision, decide, decision_line, sentence
+from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import DataError
@@ -137,7 +137,8 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
 
     job.progress("checking what can be compared", 2, STEPS)
     gate = _gate(pair, reference, current)
-    notes = (*reference.notes, *current.notes, *gate.notes)
+    known = {str(name) for frame in (reference, current) for name in frame.data.columns}
+    notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns, known))
     counted = decide(pair.policy, gate.columns, gate.refusal).counted
     # What cannot be decided for want of columns needs no Evidently to say so.
     if gate.refusal or counted.comparable < pair.policy.comparable * counted.n:
