@@ -113,8 +113,8 @@ class _Base:
     def of(cls, result: Result) -> _Base:
         own = decide(result.policy, result.columns, "", result.target_drift)
         if result.decision is Verdict.UNDECIDED:
-            scored = any(column.drifted is not None for column in result.columns)
-            return cls(result, "" if scored or own.reason == result.reason else result.reason)
+            # What the columns do not tell was the gate's word: no other policy takes it back.
+            return cls(result, "" if own.reason == result.reason else result.reason)
         told = own.verdict is result.decision and (own.counted.k, own.counted.n) == (result.k, result.n)
         if told and not _unscored(result.policy, result.columns):
             return cls(result)
