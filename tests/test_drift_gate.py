@@ -40,7 +40,7 @@ NOT_COMPARABLE = {
     "numbers against numbers as text": (
         NUMBERS,
         [str(x) for x in NUMBERS],
-        "numbers in jan, text or categories in feb",
+        'numbers in jan, numbers written as text ("10.691168384129572") in feb',
     ),
     "numbers and text mixed": (NUMBERS, [*NUMBERS[1:].astype(object), "n/a"], "in feb"),
     "whole numbers and text mixed": (
@@ -153,7 +153,7 @@ def test_a_column_on_one_side_is_counted_and_named():
     assert (reasons["f0"], reasons["f1"], reasons["f2"]) == ("missing in jan", "missing in feb", "")
     assert reasons["gone"] == "in neither of the two"
     derived = check(ref.drop(columns="f0"), cur.drop(columns="f1"), policy(), NAMES)
-    assert "Columns in one of the two only: f0, f1." in derived.notes
+    assert {"Only jan has f1.", "Only feb has f0."} <= set(derived.notes)
 
 
 def test_two_columns_of_one_name_are_not_guessed_at():
@@ -229,4 +229,4 @@ def test_dtype_tricks_do_not_change_what_is_plain():
     assert plain(series).kind == "category"
     assert plain(pd.Series([], dtype=float)).kind == "empty"
     assert plain(pd.Series([pd.Period("2024-01")] * 3)).kind == "time"
-    assert plain(pd.Series(pd.interval_range(0, 3))).kind == "unknown"
+    assert plain(pd.Series(pd.interval_range(0, 3))).kind == "category"

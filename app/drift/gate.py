@@ -8,16 +8,17 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from app.drift import chance, rows
 from app.drift.aggregates import sides
-from app.drift.normalise import Plain, harmonised, plain, texts
-from app.drift.result import Column, Policy
+from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
+from app.drift.result import Column, Policy, Side
 
 # From this difference of null shares on, the rows with a value are not the same kind of rows in both periods.
 MAX_NULL_MOVE: Final = 0.25
@@ -25,10 +26,18 @@ MAX_NULL_MOVE: Final = 0.25
 NOTED_NULL_MOVE: Final = 0.05
 # More different values than this is free text or an identifier; a distribution over them says nothing.
 MAX_CATEGORIES: Final = 1000
-# Evidently changes its methods above this number of non-null reference rows.
-METHOD_SWITCH_ROWS: Final = 1000
+# So few different values are a category however few rows there are.
+FEW_CATEGORIES: Final = 20
 # "Near" the switch: a month that grows by a tenth would be judged by another method.
 METHOD_SWITCH_MARGIN: Final = 0.1
+# A spread is reckoned with squares, of millions of rows: from here on they are beyond a float.
+MAX_NUMBER: Final = 1e150
+# What lies between these shares of the values is most of them; beyond are outliers.
+BULK: Final = 0.01
+# Evidently draws as many bins as Sturges says, 23 at five million rows.
+MANY_BINS: Final = 32
+# So many columns are named in a note.
+NAMED: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +77,30 @@ def check(
 
     `label_reason` says why labels are missing, where the loader knows.
     """
-    look = _Look(_named(reference), _named(current), policy, names)
-    wanted = list(dict.fromkeys(features or look.derived(ignored)))
+    look = _Look(_named(reference, policy), _named(current, policy), policy, names)
+    apart = {policy.label, policy.identifier, *policy.left_out}
+    asked = [readable(name) for name in features] or look.derived(ignored)
+    wanted = [name for name in dict.fromkeys(asked) if name not in apart]
     found = [(look.feature(name), name) for name in wanted]
-    if policy.label:
+    if policy.label and policy.label not in policy.left_out:
         found.append((look.feature(policy.label, counts_as_feature=False, missing=label_reason), policy.label))
-    if policy.identifier:
+    if policy.identifier and policy.identifier not in policy.left_out:
         found.append((look.identifier(policy.identifier), policy.identifier))
     pairs = {name: one.pair for one, name in found if one.pair is not None}
     left = pd.DataFrame({name: pair[0].reset_index(drop=True) for name, pair in pairs.items()})
     right = pd.DataFrame({name: pair[1].reset_index(drop=True) for name, pair in pairs.items()})
-    refusal = look.too_few()
-    same = [name for name in wanted if name in pairs]
-    if not refusal and same and _same_rows(left[same], right[same]):
-        refusal = f"{names.ref} and {names.cur} hold the same rows: there is nothing to compare."
-    if not features:
-        look.note_one_sided()
-    look.note_method_switch()
+    refusal = look.too_few() or look.same([name for name in wanted if name in pairs], left, right)
+    look.note_policy(reference, current, [name for _, name in found])
+    look.note_one_sided([name for _, name in found], ignored)
+    look.note_repeated()
+    look.note_method_switch(left)
     return Gate(left, right, tuple(one.column for one, _ in found), refusal, tuple(look.notes))
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame under text column names (a CSV without header gives numbers)."""
-    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+def _named(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    """The frame under text column names (a CSV without header gives numbers), without the columns left out."""
+    named = frame.set_axis([readable(str(name)) for name in frame.columns], axis=1)
+    return named.loc[:, ~named.columns.isin(policy.left_out)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +122,8 @@ class _Look:
     notes: list[str] = field(default_factory=list)
 
     def derived(self, ignored: Sequence[str]) -> list[str]:
-        apart = {self.policy.label, self.policy.identifier, *ignored}
-        return [name for name in dict.fromkeys([*self.reference.columns, *self.current.columns]) if name not in apart]
+        """Every column of either side that is not `ignored`."""
+        return [name for name in dict.fromkeys([*self.reference.columns, *self.current.columns]) if name not in ignored]
 
     def too_few(self) -> str:
         """Why there are too few rows to say anything, or ""."""
@@ -131,15 +141,16 @@ class _Look:
         if reason:
             return _Found(Column(name, "unknown", reason=missing or reason))
         ref, cur = harmonised(plain(self.reference[name]), plain(self.current[name]))
-        reason = self._kinds(ref, cur) or self._values(name, ref, cur)
+        reason = self._kinds(ref, cur)
         if not reason and counts_as_feature:
             reason = _identifying(ref, cur, self.policy)
-        kind = ref.kind if ref.kind == cur.kind else "unknown"
+        reason = reason or self._values(name, ref, cur) or self._measure(name, ref, cur)
+        kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
         column = Column(name, kind, comparable=not reason, reason=missing or reason if reason else "")
+        left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
         if kind in ("number", "category"):
             left, right = sides(ref.data, cur.data, kind)
-            column = replace(column, ref=left, cur=right)
-        return _Found(column, None if reason else (ref.data, cur.data))
+        return _Found(replace(column, ref=left, cur=right), None if reason else (ref.data, cur.data))
 
     def identifier(self, name: str) -> _Found:
         """The identifier as text, which is how the original course script had it counted."""
@@ -161,24 +172,26 @@ class _Look:
         if len(missing) == len(counts):
             return "in neither of the two"
         if missing:
-            return f"missing in {missing[0]}"
+            frame = self.reference if missing[0] == self.names.ref else self.current
+            return f"missing in {missing[0]}{_alike(name, frame.columns)}"
         twice = [side for side, found in counts if found > 1]
         return f"two columns of this name in {twice[0]}" if twice else ""
 
     def _kinds(self, ref: Plain, cur: Plain) -> str:
         both = ((self.names.ref, ref), (self.names.cur, cur))
-        for side, plainly in both:
-            if plainly.kind == "empty":
-                return f"no value at all in {side}"
-        for side, plainly in both:
-            if plainly.kind == "unknown":
-                return f"{plainly.reason} in {side}"
-            if plainly.kind == "time":
-                return "a point in time, which no distribution describes"
-        if ref.kind == cur.kind:
-            return ""
-        words = {"number": "numbers", "category": "text or categories"}
-        return f"{words[ref.kind]} in {self.names.ref}, {words[cur.kind]} in {self.names.cur}"
+        empty = [side for side, plainly in both if plainly.kind == "empty"]
+        if empty:
+            return f"no value at all in {' and '.join(empty)}"
+        unlike = [_kind_words(plainly) for _, plainly in both]
+        if any(plainly.kind == "time" for _, plainly in both):
+            return "a point in time, which no distribution describes"
+        if unlike[0] != unlike[1]:
+            return f"{unlike[0]} in {self.names.ref}, {unlike[1]} in {self.names.cur}"
+        if ref.kind == "unknown":
+            return f"{ref.reason} in {self.names.ref}"
+        if ref.kind == "category" and flags_against_words(ref, cur):
+            return f"True and False in one of {self.names.ref} and {self.names.cur}, text in the other"
+        return ""
 
     def _values(self, name: str, ref: Plain, cur: Plain) -> str:
         empty = []
@@ -191,8 +204,9 @@ class _Look:
             # Too few rows in the whole period is said once, for the period.
             if self._few(present) and not self._few(rows):
                 return f"only {present:,} of {rows:,} rows have a value in {side}"
-            if plainly.kind == "category" and plainly.data.nunique() > MAX_CATEGORIES:
-                return f"more than {MAX_CATEGORIES:,} different values in {side}: free text or an identifier"
+            different = plainly.data.nunique() if plainly.kind == "category" else 0
+            if different > MAX_CATEGORIES or different > max(present / 2, FEW_CATEGORIES):
+                return f"{different:,} different values in {present:,} rows of {side}: free text or an identifier"
             empty.append(1 - present / rows)
         return self._null_move(name, *empty)
 
@@ -207,20 +221,131 @@ class _Look:
             )
         return ""
 
-    def note_one_sided(self) -> None:
-        """Name the columns that only one of the two has."""
-        only = set(self.reference.columns) ^ set(self.current.columns)
-        if only:
-            self.notes.append(f"Columns in one of the two only: {', '.join(sorted(only))}.")
+    def _measure(self, name: str, ref: Plain, cur: Plain) -> str:
+        """Why Evidently's own choice of method would measure nothing on these values, or ""."""
+        left, right = ref.data.dropna(), cur.data.dropna()
+        method = self.policy.methods.get(name) or chance.default_method(left, right, ref.kind)
+        if ref.kind == "number":
+            for side, values in ((self.names.ref, left), (self.names.cur, right)):
+                if reason := _unbinned(values):
+                    return f"{reason} in {side}"
+        if method == "wasserstein" and ref.kind == "number" and (reason := self._spread(name, left, right)):
+            return reason
+        return chance.within(left, right, method, self.policy.thresholds.get(name))
 
-    def note_method_switch(self) -> None:
-        """Say when a month is near the size at which Evidently changes its methods."""
-        rows = len(self.reference)
-        if abs(rows - METHOD_SWITCH_ROWS) <= METHOD_SWITCH_MARGIN * METHOD_SWITCH_ROWS:
+    def _spread(self, name: str, left: pd.Series, right: pd.Series) -> str:
+        """Why the spread of the reference, by which the distance is divided, is none to divide by; or ""."""
+        values = left.to_numpy(dtype=float)
+        spread, first = float(np.std(values)), values[0]
+        if (values == first).all():
+            if (right == first).all():
+                return ""
+            return f"always {first:g} in {self.names.ref}: there is no spread to measure a distance by"
+        if spread < chance.MIN_SPREAD:
+            return (
+                f"a spread of {spread:.2g} in {self.names.ref}: below {chance.MIN_SPREAD} normed Wasserstein measures"
+                " nothing; use a larger unit, or another method"
+            )
+        low, high = np.quantile(values, [BULK, 1 - BULK])
+        if 0 < high - low < spread * self.policy.thresholds.get(name, chance.THRESHOLDS["wasserstein"]):
+            return (
+                f"a spread of {spread:.2g} in {self.names.ref} where {1 - 2 * BULK:.0%} of the values lie within"
+                f" {high - low:.2g}: beside its outliers normed Wasserstein sees nothing of them"
+            )
+        return ""
+
+    def same(self, names: Sequence[str], left: pd.DataFrame, right: pd.DataFrame) -> str:
+        """A refusal when both hold the same rows, whatever their identifiers; else ""."""
+        identifier = self.policy.identifier
+        also = (left[identifier], right[identifier]) if identifier in left.columns else None
+        if not rows.same(left[list(names)], right[list(names)], also=also):
+            return ""
+        return f"{self.names.ref} and {self.names.cur} hold the same rows: there is nothing to compare."
+
+    def note_policy(self, reference: pd.DataFrame, current: pd.DataFrame, counted: Sequence[str]) -> None:
+        """Name what the policy leaves out, and what it names without effect."""
+        policy, known = self.policy, {readable(str(name)) for name in (*reference.columns, *current.columns)}
+        left_out = [name for name in policy.left_out if name in known]
+        if left_out:
+            self.notes.append(f"Left out by the policy: {_listed(left_out)}.")
+        for key, named in (
+            ("left_out", policy.left_out),
+            ("thresholds", policy.thresholds),
+            ("methods", policy.methods),
+        ):
+            nowhere = [name for name in named if name not in known]
+            if nowhere:
+                self.notes.append(f"{key} names {_listed(nowhere)}, which neither {self._both('nor')} has.")
+            idle = [name for name in named if name in known and name not in counted]
+            if idle and key != "left_out":
+                self.notes.append(f"{key} names {_listed(idle)}, which is not compared.")
+
+    def note_one_sided(self, counted: Sequence[str], ignored: Sequence[str]) -> None:
+        """Name the columns that only one of the two has, also those that nobody asked to compare."""
+        apart = {*ignored, self.policy.label, self.policy.identifier}
+        sides = ((self.names.ref, self.reference, self.current), (self.names.cur, self.current, self.reference))
+        for side, frame, other in sides:
+            only = [name for name in frame.columns if name not in {*other.columns, *apart}]
+            if only:
+                compared = "" if set(only) & set(counted) else "; not compared"
+                self.notes.append(f"Only {side} has {_listed(only)}{compared}.")
+
+    def note_repeated(self) -> None:
+        """Count rows that repeat another one, and identifiers that do."""
+        identifier = self.policy.identifier
+        for side, frame in ((self.names.ref, self.reference), (self.names.cur, self.current)):
+            twice = rows.repeated(frame)
+            if twice:
+                self.notes.append(f"{twice:,} of {len(frame):,} rows of {side} repeat another row.")
+            if identifier is None or list(frame.columns).count(identifier) != 1:
+                continue
+            again = rows.repeated_values(frame[identifier])
+            if again:
+                self.notes.append(f"{again:,} of {len(frame):,} rows of {side} repeat an identifier ({identifier}).")
+
+    def note_method_switch(self, compared: pd.DataFrame) -> None:
+        """Say when a month is near the size at which Evidently changes its methods, or nulls put columns below it."""
+        found, switch = len(self.reference), chance.METHOD_SWITCH_ROWS
+        few = [name for name in compared.columns if compared[name].notna().sum() <= switch]
+        if abs(found - switch) <= METHOD_SWITCH_MARGIN * switch:
             self.notes.append(
-                f"{self.names.ref} has {rows:,} rows. Up to {METHOD_SWITCH_ROWS:,} Evidently tests for significance,"
+                f"{self.names.ref} has {found:,} rows. Up to {switch:,} Evidently tests for significance,"
                 " above it measures a distance: a slightly larger month may be judged differently."
             )
+        elif found > switch and few:
+            self.notes.append(
+                f"{_listed(few)}: {switch:,} values or fewer in {self.names.ref}, so Evidently tests for significance"
+                " where it measures a distance for the other columns."
+            )
+
+    def _both(self, word: str) -> str:
+        return f"{self.names.ref} {word} {self.names.cur}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) if name != name.strip() else name for name in names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
+def _alike(name: str, names: Iterable[str]) -> str:
+    """`, which has 'Plan '`: a column there that differs in white space or case alone."""
+    found = [other for other in names if other.strip().casefold() == name.strip().casefold()]
+    return f", which has {found[0]!r}" if found else ""
+
+
+def _kind_words(side: Plain) -> str:
+    words = {"number": "numbers", "category": "text or categories"}
+    return words.get(side.kind, side.reason)
+
+
+def _unbinned(side: pd.Series) -> str:
+    """Why these numbers have no histogram, and so no place in a report; or ""."""
+    low, high = float(side.min()), float(side.max())
+    if max(abs(low), abs(high)) > MAX_NUMBER:
+        return f"numbers beyond {MAX_NUMBER:g}, too large to reckon a spread of,"
+    if high > low and not (np.diff(np.linspace(low, high, MANY_BINS + 1)) > 0).all():
+        return "numbers so close together that a float cannot tell what is between them"
+    return ""
 
 
 def _identifying(ref: Plain, cur: Plain, policy: Policy) -> str:
@@ -233,11 +358,3 @@ def _identifying(ref: Plain, cur: Plain, policy: Policy) -> str:
             if not np.all(np.diff(ordered) == 1):
                 return ""
     return "a different value in every row: an identifier"
-
-
-def _same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
-    """Whether both hold the same rows in any order."""
-    if len(left) != len(right) or list(left.dtypes) != list(right.dtypes):
-        return False
-    first, second = (pd.util.hash_pandas_object(frame, index=False).to_numpy() for frame in (left, right))
-    return bool(np.array_equal(np.sort(first), np.sort(second)))

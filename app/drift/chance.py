@@ -1,0 +1,121 @@
+"""Whether a column that would count as drifted is only as different as two random parts of the same rows.
+
+Evidently's distances grow as months shrink, its chi-square takes the reference's shares for exact, and one value it has
+not seen makes that chi-square certain. A column that drifts by no more than chance brings is not a drifted column, and
+not a calm one either: there are too few rows to tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from app.drift.methods import method_of
+
+# Evidently changes its methods above this number of non-null reference rows.
+METHOD_SWITCH_ROWS: Final = 1000
+# Up to so many different numbers Evidently judges them as categories.
+FEW_NUMBERS: Final = 5
+# With so many random divisions, a method that calls most of them drift calls anything drift.
+DIVISIONS: Final = 19
+# Beyond these rows on the smaller side chance moves no distance near a threshold anybody sets.
+CERTAIN_ROWS: Final = 20_000
+# Evidently divides the distance by the spread of the reference, and by this where the spread is smaller.
+MIN_SPREAD: Final = 0.001
+# Evidently's own thresholds, where the policy names none.
+THRESHOLDS: Final = {"wasserstein": 0.1, "jensenshannon": 0.1, "chisquare": 0.05}
+
+
+def default_method(reference: pd.Series, current: pd.Series, kind: str) -> str:
+    """Evidently's choice for two columns without nulls."""
+    distinct = len({*reference.unique(), *current.unique()})
+    small = len(reference) <= METHOD_SWITCH_ROWS
+    if kind == "number" and distinct > FEW_NUMBERS:
+        return "ks" if small else "wasserstein"
+    if not small:
+        return "jensenshannon"
+    return "chisquare" if distinct > 2 else "z"
+
+
+def within(reference: pd.Series, current: pd.Series, method: str, threshold: float | None = None) -> str:
+    """The reason when the method finds drift, but no more than in random divisions of the same rows; else "".
+
+    The tests that reckon with chance themselves (K-S and z) are believed, and so is a method that a policy chose.
+    """
+    if method not in THRESHOLDS:
+        return ""
+    limit = THRESHOLDS[method] if threshold is None else threshold
+    if method == "wasserstein":
+        if min(len(reference), len(current)) > CERTAIN_ROWS:
+            return ""
+        drifts, distance, draw = _by_values(reference.to_numpy(dtype=float), current.to_numpy(dtype=float), limit)
+    else:
+        drifts, distance, draw = _by_counts(
+            reference, current, _jensenshannon if method != "chisquare" else _chisquare, limit
+        )
+    if not drifts:
+        return ""
+    found = [draw() for _ in range(DIVISIONS)]
+    if sum(one for one, _ in found) <= DIVISIONS / 2 or distance > max(far for _, far in found):
+        return ""
+    return (
+        f"no more different than random parts of the same rows, which {method_of(method).words} calls drifted too:"
+        f" too few rows ({len(reference):,} and {len(current):,}) to tell"
+    )
+
+
+# Whether the method calls two sides drifted, and how far apart they are on a scale without a top.
+_Found = tuple[bool, float]
+_Judge = Callable[[np.ndarray, np.ndarray, float], _Found]
+
+
+def _by_values(left: np.ndarray, right: np.ndarray, limit: float) -> tuple[bool, float, Callable[[], _Found]]:
+    pooled, random = np.concatenate([left, right]), np.random.default_rng(0)
+
+    def draw() -> _Found:
+        mixed = random.permutation(pooled)
+        return _wasserstein(mixed[: len(left)], mixed[len(left) :], limit)
+
+    return *_wasserstein(left, right, limit), draw
+
+
+def _by_counts(
+    left: pd.Series, right: pd.Series, judge: _Judge, limit: float
+) -> tuple[bool, float, Callable[[], _Found]]:
+    codes = pd.factorize(pd.concat([left.astype(object), right.astype(object)]))[0]
+    size = int(codes.max()) + 1
+    one, two = (np.bincount(part, minlength=size) for part in (codes[: len(left)], codes[len(left) :]))
+    pooled, random = one + two, np.random.default_rng(0)
+
+    def draw() -> _Found:
+        part = random.multivariate_hypergeometric(pooled, len(left), method="marginals")
+        return judge(part, pooled - part, limit)
+
+    return *judge(one, two, limit), draw
+
+
+def _wasserstein(left: np.ndarray, right: np.ndarray, limit: float) -> _Found:
+    from scipy.stats import wasserstein_distance
+
+    score = float(wasserstein_distance(left, right)) / max(float(np.std(left)), MIN_SPREAD)
+    return score >= limit, score
+
+
+def _jensenshannon(left: np.ndarray, right: np.ndarray, limit: float) -> _Found:
+    from scipy.spatial.distance import jensenshannon
+
+    score = float(jensenshannon(left / left.sum(), right / right.sum()))
+    return score >= limit, score
+
+
+def _chisquare(left: np.ndarray, right: np.ndarray, limit: float) -> _Found:
+    from scipy.stats import chisquare
+
+    with np.errstate(all="ignore"):
+        p_value = float(chisquare(right, left * (right.sum() / left.sum()))[1])
+    # Evidently's own statistic is infinite for a value it has not seen; that of two samples is not.
+    expected = np.outer((left.sum(), right.sum()), left + right) / (left.sum() + right.sum())
+    return p_value < limit, float(((np.stack([left, right]) - expected) ** 2 / expected).sum())
