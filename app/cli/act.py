@@ -14,6 +14,7 @@ from app.errors import ConfigError, JobFailed
 from app.terminal import plain, say_error, say_json, table
 
 if TYPE_CHECKING:
+    from app.drift.result import Result
     from app.jobs import Progress
     from app.ledger import Run
 
@@ -100,6 +101,7 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         say_json({**json.loads(result.to_json()), "state": str(run.state), "path": run.path})
     else:
+        _explain(result)
         print(target_line(result.target_drift))
         print(result.line)
     # The verdict is out before anybody is told of it.
@@ -107,6 +109,19 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     for one in own:
         hooks.call(settings, one.id, say_error)
     return _code(result.decision, options)
+
+
+def _explain(result: Result) -> None:
+    """Why it was decided so, on standard error: the two lines alone stand on standard output."""
+    from app.drift.decide import target_words
+
+    for name, side in (("reference", result.ref), ("current", result.cur)):
+        labels = "" if side.labelled is None else f", {side.labelled:,} with a label"
+        say_error(f"{name} {side.key}: {whole(side.rows)} rows{labels}")
+    say_error(f"why: {result.reason}")
+    say_error(f"why: {target_words(result.policy, result.target_drift, result.columns)}")
+    for note in result.notes:
+        say_error(f"note: {note}")
 
 
 def _code(decision: str, options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ What-if calls the same functions on stored columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -158,33 +158,16 @@ def _hangs(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
     return ""
 
 
-def policy_notes(policy: Policy, columns: Sequence[Column], known: Collection[str]) -> list[str]:
-    """What to know of the columns that the policy names: left out, not there, or without effect, and why.
-
-    `columns` are the gate's; `known` are the names of all columns in either period.
-    """
-    by_name = {column.name: column for column in columns}
+def policy_notes(policy: Policy, columns: Sequence[Column]) -> list[str]:
+    """What to know of the methods and thresholds that the policy gives to columns. `columns` are the gate's."""
     notes = []
-    gone = [name for name in policy.left_out if name in known]
-    if gone:
-        notes.append(f"Left out by the policy (left_out): {', '.join(gone)}.")
-    for key, names in (("left_out", policy.left_out), ("thresholds", policy.thresholds), ("methods", policy.methods)):
-        missing = sorted(name for name in names if name not in known)
-        if missing:
-            notes.append(f"{key} names {', '.join(missing)}: no column of this name in either period.")
-        if key == "left_out":
-            continue
-        idle = sorted(name for name in names if name in known and name not in by_name)
-        if idle:
-            notes.append(f"{key} names {', '.join(idle)}, which is not compared: it has no effect there.")
-        if any(by_name[name].kind == "text" for name in names if name in by_name):
-            notes.append(
-                f"{key} names {policy.identifier}: an identifier is compared as text, by Evidently's own rule."
-            )
-    for name, chosen in sorted(policy.methods.items()):
-        beware = method_of(chosen).beware
-        if beware and name in by_name and by_name[name].comparable:
-            notes.append(f"{name} is judged by {chosen}. {beware}.")
+    for key, names in (("thresholds", policy.thresholds), ("methods", policy.methods)):
+        if any(column.kind == "text" and column.name in names for column in columns):
+            notes.append(f"{key} names {policy.identifier}: an identifier is judged as text, by Evidently's rule.")
+    for column in columns:
+        beware = method_of(policy.methods.get(column.name, "")).beware
+        if beware and column.comparable:
+            notes.append(f"{column.name} is judged by {policy.methods[column.name]}. {beware}.")
     return [one_line(note) for note in notes]
 
 

@@ -109,7 +109,7 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
             f"{system.title} measures its drift itself, as a gauge: there are no months to compare.",
             hint="Look at the gauge on the Charts page.",
         )
-    periods = list_periods(settings, system)
+    periods = list_periods(settings, system, labels=False)
     ref, cur = args.get("ref"), args.get("cur")
     if not ref and not cur and len(periods) == 2:
         ref, cur = periods[0].key, periods[1].key
@@ -137,8 +137,7 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
 
     job.progress("checking what can be compared", 2, STEPS)
     gate = _gate(pair, reference, current)
-    known = {str(name) for frame in (reference, current) for name in frame.data.columns}
-    notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns, known))
+    notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
     counted = decide(pair.policy, gate.columns, gate.refusal).counted
     # What cannot be decided for want of columns needs no Evidently to say so.
     if gate.refusal or counted.comparable < pair.policy.comparable * counted.n:
