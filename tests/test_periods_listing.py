@@ -9,6 +9,7 @@ import pytest
 
 from app import periods
 from app.errors import DataError, SourceUnavailable, UnknownPeriod
+from app.periods import coverage
 from app.periods.files import cut_row
 from tests.drift_frames import settings, system
 
@@ -64,6 +65,13 @@ def test_months_come_in_order_with_rows_and_labels(tmp_path, base):
 def test_timestamps_of_one_day_are_one_month(tmp_path, base):
     change(base, "update entities set as_of = as_of || ' 00:00:00' where user_id = 'U1'")
     assert [(one.key, one.rows) for one in listed(tmp_path, feast(base))] == [(month, 5) for month in MONTHS]
+
+
+def test_more_labels_than_rows_are_no_coverage(tmp_path, base):
+    change(base, f"delete from entities where as_of = '{MONTHS[0]}' and user_id > 'U1'")
+    (first, *_) = listed(tmp_path, feast(base))
+    assert (first.rows, first.labelled) == (2, None)
+    assert first.note == "4 labels for 2 rows: some belong to none of them"
 
 
 def test_labels_without_a_period_are_unknown_with_the_reason(tmp_path, base):
@@ -178,6 +186,8 @@ def test_periods_of_a_query(tmp_path, base):
     assert (first.name, first.key, first.rows, first.labelled) == ("month_000", "2024-01-31", 5, None)
     (first, *_) = listed(tmp_path, sql(base, periods="select distinct as_of from entities"))
     assert (first.rows, first.note) == (None, "rows are counted when the period is loaded")
+    labelled = "select period_start, count(*), count(churn) from labels group by period_start"
+    assert [(one.rows, one.labelled) for one in listed(tmp_path, sql(base, periods=labelled))] == [(5, 4), (5, 4)]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -206,12 +216,24 @@ def test_months_by_name_and_parquet_by_its_footer(tmp_path):
     ]
 
 
-def test_rows_that_cannot_be_counted_quickly_are_unknown_with_the_reason(tmp_path):
+def test_rows_that_cannot_be_counted_quickly_are_unknown_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text('x\n"two\nlines"\n')
     (tmp_path / "b.csv").write_text("")
-    first, second = listed(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"})
+    drift = {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}
+    assert [one.rows for one in listed(tmp_path, drift)] == [1, 0]
+    monkeypatch.setattr(coverage, "READ_BYTES", 0)
+    first, second = listed(tmp_path, drift)
     assert (first.rows, first.note) == (None, "rows are counted when the file is loaded")
     assert second.rows == 0
+
+
+def test_who_only_looks_up_a_key_reads_no_file_for_its_labels(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,1\n2,\n")
+    mine = system(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "label": "y"})
+    assert [(one.rows, one.labelled) for one in periods.list_periods(settings(tmp_path), mine)] == [(2, 1)]
+    assert [(one.rows, one.labelled) for one in periods.list_periods(settings(tmp_path), mine, labels=False)] == [
+        (2, None)
+    ]
 
 
 def test_one_table_split_by_rows_is_one_fixed_pair(tmp_path):

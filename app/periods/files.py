@@ -9,44 +9,101 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from app.config import Drift, System
-from app.errors import DataError, SourceUnavailable, UnknownPeriod
+from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
+from app.periods import coverage
+from app.periods.coverage import Budget, Counts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PLACEHOLDER: Final = "{period}"
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Reading a larger CSV only to count its rows would hold the page.
-COUNT_BYTES: Final = 20_000_000
 # A folder of more files than this is not a folder of months.
 MAX_FILES: Final = 2000
 # One file is read into memory whole; beyond this the worker would be killed rather than answer.
 MAX_BYTES: Final = 2_000_000_000
 
+FORMATS: Final = "CSV (UTF-8) and Parquet are read."
+
 # key, name, date, rows, labelled, note: the fields of a Period.
 Row = tuple[str, str, dt.date | None, int | None, int | None, str]
 
 
-def listing(system: System) -> list[Row]:
-    """The periods of a `files` system. SourceUnavailable when nothing is there."""
+def listing(system: System, *, labels: bool = True) -> list[Row]:
+    """The periods of a `files` system. SourceUnavailable when nothing is there.
+
+    Without `labels` no file is read for its label coverage.
+    """
     drift = _drift(system)
+    budget = Budget(coverage.READ_BYTES if labels else 0)
     if PLACEHOLDER in str(drift.path):
-        return [_row(key, path) for key, path in paths(drift).items()]
+        return _one_each(drift, budget)
     path = _table(drift)
-    if drift.split is not None:
-        first, second = split_keys(drift)
-        rows, note = count_rows(path)
-        cut = None if rows is None else cut_row(rows, drift.split)
-        rest = None if rows is None or cut is None else rows - cut
-        return [(first, "reference", None, cut, None, note), (second, "current", None, rest, None, note)]
-    if drift.split_at is not None:
-        note = f"rows are counted when the table is split at {drift.split_at}"
-        first, second = split_keys(drift)
-        return [(first, "reference", None, None, None, note), (second, "current", None, None, None, note)]
+    if drift.window is None:
+        return _two_sides(drift, path, budget)
     from app.periods import windows
 
-    note = "labels are counted when it is loaded"
-    return [(one.key, one.name, one.start.date(), one.rows, None, note) for one in windows.windows(drift, path)]
+    missing = f"{path.name} has no column {drift.label}" if drift.label else coverage.NO_LABEL
+    return [
+        (one.key, one.name, one.start.date(), one.rows, one.labelled, missing if one.labelled is None else "")
+        for one in windows.windows(drift, path)
+    ]
+
+
+def _one_each(drift: Drift, budget: Budget) -> list[Row]:
+    """One file, one period. What may be read is spent on the newest first: they are compared most."""
+    rows: list[Row] = []
+    for key, path in reversed(paths(drift).items()):
+        counts = coverage.count(path, drift.label, budget)
+        rows.append((key, key, _date(key), counts.rows, counts.labelled, counts.note))
+    return rows[::-1]
+
+
+def _two_sides(drift: Drift, path: Path, budget: Budget) -> list[Row]:
+    """Both parts of a table that is split, counted as they are loaded: by the same cut, over the columns it needs."""
+    keys = split_keys(drift)
+    counts = _counted(drift, path, budget) or _cut(drift, path)
+    return [
+        (key, name, None, one.rows, one.labelled, one.note)
+        for key, name, one in zip(keys, ("reference", "current"), counts, strict=True)
+    ]
+
+
+def _counted(drift: Drift, path: Path, budget: Budget) -> tuple[Counts, Counts] | None:
+    """Both parts by reading time and label alone; None when that takes too long, or cannot be."""
+    try:
+        known = columns_of(path)
+        wanted = [name for name in (drift.time, drift.label) if name and name in known] or known[:1]
+        if not wanted or not budget.take(coverage.narrow_cost(path, wanted)):
+            return None
+        frame = read(path, columns=wanted)
+        parts = [_part(frame, drift, key) for key in split_keys(drift)]
+    except (VigieError, OSError, ValueError):
+        # Loading says what is wrong with this table; the list of its parts can do without.
+        return None
+    first, second = (_labels_of(part, drift, path) for part in parts)
+    return first, second
+
+
+def _labels_of(part: pd.DataFrame, drift: Drift, path: Path) -> Counts:
+    if not drift.label:
+        return Counts(len(part), None, coverage.NO_LABEL)
+    if drift.label not in part.columns:
+        return Counts(len(part), None, f"{path.name} has no column {drift.label}")
+    return Counts(len(part), int(part[drift.label].notna().sum()))
+
+
+def _cut(drift: Drift, path: Path) -> tuple[Counts, Counts]:
+    """What is known of both parts without reading more than the number of rows."""
+    if drift.split is None:
+        note = f"rows are counted when the table is split at {drift.split_at}"
+        return Counts(None, None, note), Counts(None, None, note)
+    whole = coverage.count(path, None, Budget(0))
+    if whole.rows is None:
+        return whole, whole
+    note = coverage.LABELS_LATER if drift.label else coverage.NO_LABEL
+    cut = cut_row(whole.rows, drift.split)
+    return Counts(cut, None, note), Counts(whole.rows - cut, None, note)
 
 
 def paths(drift: Drift) -> dict[str, Path]:
@@ -83,23 +140,18 @@ def cut_row(rows: int, split: float) -> int:
     return int(rows * split + 1e-9)
 
 
-def count_rows(path: Path) -> tuple[int | None, str]:
-    """Rows of a file without reading it into memory; None and the reason when that would take too long."""
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
+def columns_of(path: Path) -> list[str]:
+    """The names of a file's columns, without its rows. SourceUnavailable in words."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
 
-            return int(pq.ParquetFile(path).metadata.num_rows), ""
-        size = path.stat().st_size
-        if path.suffix == ".gz" or size > COUNT_BYTES:
-            return None, "rows are counted when the file is loaded"
-        text = path.read_bytes()
-        if b'"' in text:
-            # A quoted cell may hold line ends.
-            return None, "rows are counted when the file is loaded"
-        return max(text.count(b"\n") + (not text.endswith(b"\n")) - 1, 0) if text else 0, ""
-    except (OSError, ValueError, ImportError) as error:
-        return None, f"{path.name} cannot be read ({type(error).__name__})"
+        try:
+            return [str(name) for name in pq.ParquetFile(path).schema_arrow.names]
+        except (OSError, ValueError) as error:
+            raise SourceUnavailable(
+                f"{path} cannot be read ({type(error).__name__}).", hint="Make it again."
+            ) from error
+    return [str(name) for name in read(path, rows=0).columns]
 
 
 def read(path: Path, *, rows: int | None = None, columns: list[str] | None = None) -> pd.DataFrame:
@@ -120,7 +172,7 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
     except (OSError, ValueError, ImportError, MemoryError) as error:
         # pandas' and pyarrow's parse errors are ValueErrors.
         said = " ".join(str(error).split())[:200]
-        raise SourceUnavailable(f"{path} cannot be read: {said}.", hint="CSV (UTF-8) and Parquet are read.") from error
+        raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
 
 
 def rows_of(system: System, key: str) -> pd.DataFrame:
@@ -135,16 +187,20 @@ def rows_of(system: System, key: str) -> pd.DataFrame:
         from app.periods import windows
 
         return windows.rows_of(drift, _table(drift), key)
-    frame = read(_table(drift))
-    first, second = split_keys(drift)
-    if key not in (first, second):
-        raise UnknownPeriod(f"There is no period {key!r}.", hint=f"There are {first} and {second}.")
-    if drift.split is not None:
-        if drift.time is not None:
-            frame = by_time(frame, drift).sort_values(drift.time, kind="stable")
-        cut = cut_row(len(frame), drift.split)
-        return frame.iloc[:cut] if key == first else frame.iloc[cut:]
-    return _split_at(frame, drift, before=key == first)
+    if key not in split_keys(drift):
+        raise UnknownPeriod(f"There is no period {key!r}.", hint=f"There are {' and '.join(split_keys(drift))}.")
+    return _part(read(_table(drift)), drift, key)
+
+
+def _part(frame: pd.DataFrame, drift: Drift, key: str) -> pd.DataFrame:
+    """The rows of one side of a table that is split; of its columns, those that decide the cut are needed."""
+    before = key == split_keys(drift)[0]
+    if drift.split is None:
+        return _split_at(frame, drift, before=before)
+    if drift.time is not None:
+        frame = by_time(frame, drift).sort_values(drift.time, kind="stable")
+    cut = cut_row(len(frame), drift.split)
+    return frame.iloc[:cut] if before else frame.iloc[cut:]
 
 
 def _split_at(frame: pd.DataFrame, drift: Drift, *, before: bool) -> pd.DataFrame:
@@ -188,13 +244,11 @@ def identifiers(system: System, key: str, limit: int) -> list[str]:
     return [str(value) for value in frame[drift.identifier].dropna()]
 
 
-def _row(key: str, path: Path) -> Row:
-    rows, note = count_rows(path)
+def _date(key: str) -> dt.date | None:
     try:
-        date: dt.date | None = dt.date.fromisoformat(key)
+        return dt.date.fromisoformat(key)
     except ValueError:
-        date = None
-    return key, key, date, rows, None, note
+        return None
 
 
 def _table(drift: Drift) -> Path:

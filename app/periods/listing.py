@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from app.config import Drift, Settings, System
 from app.errors import DataError, UnknownPeriod
 from app.periods import database, files
+from app.periods.coverage import NO_LABEL
 
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Columns of the course's tables; a feast system that names them otherwise can use source = "sql".
@@ -38,14 +40,17 @@ class Period:
     note: str = ""
 
 
-def list_periods(settings: Settings, system: System) -> list[Period]:
-    """The periods of a system in order of date; none for a gauge. Raises SourceUnavailable or DataError in words."""
+def list_periods(settings: Settings, system: System, *, labels: bool = True) -> list[Period]:
+    """The periods of a system in order of date; none for a gauge. Raises SourceUnavailable or DataError in words.
+
+    `labels` False spares reading files for their label coverage: for who only looks up a key.
+    """
     drift = system.drift
     if drift is None or drift.source == "gauge":
         return []
     if drift.source == "files":
         named = files.PLACEHOLDER in str(drift.path)
-        return _numbered([Period(*row) for row in files.listing(system)], named=named)
+        return _numbered([Period(*row) for row in files.listing(system, labels=labels)], named=named)
     with database.connected(settings, system) as connection:
         if drift.source == "sql":
             return _from_sql(connection, drift)
@@ -61,10 +66,13 @@ def _from_feast(connection: sa.Connection, drift: Drift) -> list[Period]:
             rows[_key(value)] = rows.get(_key(value), 0) + int(found)
     _check_number(len(rows))
     labels, note = _label_coverage(connection, drift)
-    periods = [
-        Period(key, key, _date(key), count, None if labels is None else labels.get(key, 0), note)
-        for key, count in rows.items()
-    ]
+    periods = []
+    for key, count in rows.items():
+        labelled = None if labels is None else labels.get(key, 0)
+        over = labelled is not None and labelled > count
+        # The table of labels knows rows that the month does not have: their number is no coverage.
+        said = f"{labelled:,} labels for {count:,} rows: some belong to none of them" if over else note
+        periods.append(Period(key, key, _date(key), count, None if over else labelled, said))
     return _numbered(periods, named=True)
 
 
@@ -92,21 +100,41 @@ def _label_coverage(connection: sa.Connection, drift: Drift) -> tuple[dict[str, 
 
 def _from_sql(connection: sa.Connection, drift: Drift) -> list[Period]:
     """`periods` lists key, and optionally rows and labelled rows, one period a row."""
-    found = connection.execute(sa.text(str(drift.periods))).fetchmany(MAX_PERIODS + 1)
+    result = connection.execute(sa.text(str(drift.periods)))
+    if not result.returns_rows:
+        raise DataError("`periods` in [drift] gives no rows: it is no query.", hint="Write it as SELECT …")
+    found = result.fetchmany(MAX_PERIODS + 1)
     _check_number(len(found))
-    periods = []
-    for row in found:
-        if row[0] is None:
-            continue
-        key = _key(row[0])
-        rows, labelled = (_whole(row, 1), _whole(row, 2))
-        note = "" if rows is not None else "rows are counted when the period is loaded"
-        periods.append(Period(key, key, _date(key), rows, labelled, note))
+    periods = [_listed(row, drift) for row in found if row[0] is not None]
+    keys = Counter(one.key for one in periods)
+    twice = next((key for key, times in keys.items() if times > 1), None)
+    if twice:
+        raise DataError(f"`periods` in [drift] gives {twice} more than once.", hint="Group by the month.")
     return _numbered(periods, named=True)
 
 
-def _whole(row: Sequence[Any], place: int) -> int | None:
-    return int(row[place]) if len(row) > place and row[place] is not None else None
+def _listed(row: Sequence[Any], drift: Drift) -> Period:
+    key = _key(row[0])
+    rows, labelled = _whole(row, 1, "rows"), _whole(row, 2, "rows with a label")
+    if rows is None:
+        note = "rows are counted when the period is loaded"
+    elif labelled is None:
+        note = "labels are counted when the period is loaded" if drift.label else NO_LABEL
+    else:
+        note = ""
+    return Period(key, key, _date(key), rows, labelled, note)
+
+
+def _whole(row: Sequence[Any], place: int, what: str) -> int | None:
+    if len(row) <= place or row[place] is None:
+        return None
+    try:
+        return int(row[place])
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"`periods` in [drift] gives {str(row[place])[:40]!r} as the number of {what} of {row[0]}.",
+            hint="Its columns are the key, the rows, and the rows with a label.",
+        ) from error
 
 
 def _check_number(found: int) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from app import postgres
 from app.config import Drift, Settings, System
 from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
-from app.periods import database, files
+from app.periods import database, files, freshness
 from app.periods.listing import AS_OF, PERIOD_START, Period, stored_values
 
 # Feast's name for the moment at which features are looked up.
@@ -81,8 +81,18 @@ def _called(period: Period) -> str:
 
 
 def _query(settings: Settings, system: System, drift: Drift, period: Period) -> pd.DataFrame:
+    statement = sa.text(str(drift.query))
+    bound = set(statement.compile().params)
+    if bound != {"period"}:
+        others = ", ".join(f":{name}" for name in sorted(bound - {"period"}))
+        wrong = f"names {others}, which nobody gives" if others else "has no :period: each month would be the same rows"
+        raise DataError(
+            f"`query` in [drift] {wrong}.", hint="Write … WHERE month = :period (a colon of its own as \\:)."
+        )
     with database.connected(settings, system) as connection:
-        found = connection.execute(sa.text(str(drift.query)), {"period": period.key})
+        found = connection.execute(statement, {"period": period.key})
+        if not found.returns_rows:
+            raise DataError("`query` in [drift] gives no rows: it is no query.", hint="Write it as SELECT …")
         return _fetched(found, f"the query for {period.key}")
 
 
@@ -114,10 +124,15 @@ def _from_feast(settings: Settings, system: System, drift: Drift, period: Period
     notes: list[str] = []
     with database.connected(settings, system) as connection:
         entities = _entities(connection, drift, period, identifier, notes)
+        before = _before(connection, drift, period)
         labels, reason = _labels(connection, drift, period, identifier, notes)
     repo = settings.feast_repo or Path(str(drift.repo))
-    data, store = _features(repo, entities, list(drift.features))
-    if settings.postgres_url and store != "postgres":
+    store = _store(repo, drift.features)
+    moments = pd.to_datetime(entities[EVENT_TIMESTAMP], utc=True)
+    month = freshness.Month(_called(period), entities[identifier], moments.min(), moments.max(), before)
+    notes += freshness.notes(store, drift.features, month)
+    data = _features(store, repo, entities, list(drift.features), notes)
+    if settings.postgres_url and str(getattr(store.config.offline_store, "type", "")) != "postgres":
         # Not an error (features may live in files on purpose), but two sources that drift apart would be one.
         notes.append(f"Entities and labels are read from PostgreSQL, features from {repo}, which is not over it.")
     # Feast gives rows in no fixed order, and comparing identifiers depends on it.
@@ -158,6 +173,14 @@ def _entities(
     return pd.DataFrame({identifier: single[identifier].to_numpy(), EVENT_TIMESTAMP: moments.to_numpy()})
 
 
+def _before(connection: sa.Connection, drift: Drift, period: Period) -> pd.Timestamp | None:
+    """The moment of the period before this one; None for the first."""
+    table = database.table(str(drift.entities), AS_OF)
+    stored = stored_values(connection, drift, period.key)
+    found = connection.execute(sa.select(sa.func.max(table.c[AS_OF])).where(table.c[AS_OF] < min(stored))).scalar()
+    return None if found is None else pd.to_datetime(found, utc=True)
+
+
 def _labels(
     connection: sa.Connection, drift: Drift, period: Period, identifier: str, notes: list[str]
 ) -> tuple[pd.DataFrame | None, str]:
@@ -192,9 +215,10 @@ def _labels(
     return single, ""
 
 
-def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """Point-in-time features for these entity rows, one row each; and the kind of store they come from."""
-    store = _store(repo, features)
+def _features(
+    store: Any, repo: Path, entities: pd.DataFrame, features: Sequence[str], notes: Sequence[str]
+) -> pd.DataFrame:
+    """Point-in-time features for these entity rows, one row each. `notes` may say why some are missing."""
     try:
         with warnings.catch_warnings():
             # Deprecations inside Feast and ibis are theirs to heed.
@@ -206,12 +230,18 @@ def _features(repo: Path, entities: pd.DataFrame, features: Sequence[str]) -> tu
             f"Feast could not read the features from {repo}: {_said(error)}.",
             hint="Check that the files or tables behind its feature views are there.",
         ) from error
-    if len(found) != len(entities):
+    if len(found) < len(entities):
+        # Its engine for plain files does so, with the values of every other view in those rows.
+        raise DataError(
+            f"Feast leaves out {len(entities) - len(found):,} of {len(entities):,} rows of this month.",
+            hint=" ".join(notes[:3]) or "Look for entities without any row in a feature view; duckdb keeps them.",
+        )
+    if len(found) > len(entities):
         raise DataError(
             f"Feast gives {len(found):,} rows for {len(entities):,} entities of this month.",
             hint="Look for duplicate rows in the feature views' sources.",
         )
-    return found, str(getattr(store.config.offline_store, "type", ""))
+    return found
 
 
 def _store(repo: Path, features: Sequence[str]) -> Any:

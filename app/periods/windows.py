@@ -26,26 +26,32 @@ UNITS: Final = {"d": "D", "h": "h"}
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `start` (included) to `end` (excluded), UTC."""
+    """From `start` (included) to `end` (excluded), UTC. `labelled` is None where no label is told."""
 
     start: dt.datetime
     end: dt.datetime
     rows: int
+    labelled: int | None = None
+
+    @property
+    def days(self) -> bool:
+        """True when it begins and ends at midnight."""
+        return not (self.start.hour or self.end.hour)
 
     @property
     def key(self) -> str:
-        """`2026-11-14.7d`, with the hour where windows are shorter than days."""
+        """`2026-11-14.7d`, with the hour where windows are not whole days."""
         width = self.end - self.start
-        if width % dt.timedelta(days=1):
-            return f"{self.start:%Y-%m-%dT%H}.{round(width.total_seconds() / 3600)}h"
-        return f"{self.start:%Y-%m-%d}.{width.days}d"
+        if self.days:
+            return f"{self.start:%Y-%m-%d}.{width.days}d"
+        return f"{self.start:%Y-%m-%dT%H}.{round(width.total_seconds() / 3600)}h"
 
     @property
     def name(self) -> str:
         """`2026-11-14 to 2026-11-20` in whole days, else with hours."""
-        if (self.end - self.start) % dt.timedelta(days=1):
-            return f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
-        return f"{self.start:%Y-%m-%d} to {self.end - dt.timedelta(days=1):%Y-%m-%d}"
+        if self.days:
+            return f"{self.start:%Y-%m-%d} to {self.end - dt.timedelta(days=1):%Y-%m-%d}"
+        return f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
 
 
 def length(drift: Drift) -> dt.timedelta:
@@ -61,19 +67,24 @@ def windows(drift: Drift, table: Path) -> list[Window]:
     """The whole windows of a table, oldest first, at most MAX_WINDOWS; the oldest, partly filled one is left out."""
     import numpy as np
 
-    times = _times(drift, table)
-    if times.empty:
+    frame = _times(drift, table)
+    if frame.empty:
         return []
+    times = frame[str(drift.time)]
     width = length(drift)
     unit = UNITS[str(drift.window)[-1]]
-    ordered = np.sort(times.to_numpy())
+    order = np.argsort(times.to_numpy(), kind="stable")
+    ordered = times.to_numpy()[order]
+    # How many rows up to each one have a label: a difference of two of them is a window's.
+    labels = None if drift.label not in frame else np.cumsum([0, *frame[drift.label].notna().to_numpy()[order]])
     end = times.max().floor(unit) + (dt.timedelta(days=1) if unit == "D" else dt.timedelta(hours=1))
     begin = times.min().floor(unit)
     found: list[Window] = []
     while len(found) < MAX_WINDOWS and end - width >= begin:
         start = end - width
         first, last = np.searchsorted(ordered, [np.datetime64(start), np.datetime64(end)])
-        found.append(Window(_utc(start), _utc(end), int(last - first)))
+        labelled = None if labels is None else int(labels[last] - labels[first])
+        found.append(Window(_utc(start), _utc(end), int(last - first), labelled))
         end = start
     return found[::-1]
 
@@ -88,11 +99,12 @@ def rows_of(drift: Drift, table: Path, key: str) -> pd.DataFrame:
     return timed[(times >= window.start) & (times < window.end)]
 
 
-def _times(drift: Drift, table: Path) -> pd.Series:
-    """The time column alone, as UTC times without a zone; rows without a time are an error."""
-    frame = files.by_time(files.read(table, columns=[str(drift.time)]), drift)
+def _times(drift: Drift, table: Path) -> pd.DataFrame:
+    """The time column as UTC times without a zone, and the label where there is one; no time is an error."""
+    label = [drift.label] if drift.label and drift.label in files.columns_of(table) else []
+    frame = files.by_time(files.read(table, columns=[str(drift.time), *label]), drift)
     times: pd.Series = frame[str(drift.time)].dt.tz_localize(None)
-    return times
+    return frame.assign(**{str(drift.time): times})
 
 
 def _utc(moment: pd.Timestamp) -> dt.datetime:
