@@ -1,6 +1,7 @@
 """From columns and a policy to a decision, its sentence and its two lines."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,13 @@ from app.drift.decide import (
     nearness,
     number,
     one_line,
+    policy_notes,
     sentence,
     target_line,
+    target_reached,
+    target_words,
 )
+from app.drift.methods import METHODS
 from app.drift.result import Column, Policy, Side, Target, Verdict
 
 W1 = "Wasserstein distance (normed)"
@@ -61,7 +66,7 @@ def test_a_threshold_of_zero_always_triggers():
     [
         ((), "no column to compare"),
         (columns(0, 0, 3), "only 0 of 3 columns can be compared"),
-        (columns(2, 5, 3), "only 7 of 10 columns can be compared and 80% are needed"),
+        (columns(2, 5, 3), "only 7 of 10 columns can be compared and 80% are needed (comparable): m0, m1, m2"),
     ],
 )
 def test_too_few_comparable_columns_leave_it_undecided_with_the_reason(found, words):
@@ -127,6 +132,175 @@ def test_p_values_drift_when_they_are_low():
     assert not is_drifted(KS, 0.5, 0.05)
     assert nearness(column("x", 0.01, method=KS, threshold=0.05)) == 5
     assert nearness(column("x", 0.0, method=KS, threshold=0.05)) == math.inf
+
+
+# --- columns of a policy's own -----------------------------------------------------------------------------------------
+
+
+def test_columns_left_out_are_in_neither_number_and_not_in_the_sentence():
+    found = columns(3, 7, 1)
+    used = policy(left_out=("d0", "m0"))
+    decision = decide(used, found)
+    assert (decision.counted.k, decision.counted.n, decision.counted.comparable) == (2, 9, 9)
+    assert (decision.everything.k, decision.everything.n) == (2, 9)
+    assert "d0" not in sentence(used, decision, found)
+    assert "m0" not in sentence(used, decision, found)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "words"),
+    [
+        (0.21, 0.1, "x 0.21 ≥ 0.10 "),
+        (0.2053, 0.205, "x 0.21 ≥ 0.205 "),
+        (0.2051, 0.2049, "x 0.21 ≥ 0.2049 "),
+        (0.2041, 0.204, "x 0.2041 ≥ 0.204 "),
+        (0.10004, 0.1, "x 0.10004 ≥ 0.10 "),
+        (0.1, 0.1, "x 0.1 ≥ 0.10 "),
+        (0.004, 0.001, "x 0.004 ≥ 0.001 "),
+        (25.0, 12.5, "x 25 ≥ 12.50 "),
+        (12345.6, 12345.5, "x 12,346 ≥ 12345.50 "),
+    ],
+)
+def test_score_and_threshold_never_look_the_wrong_way_round(score, threshold, words):
+    found = (column("x", score, threshold=threshold),)
+    assert words in sentence(policy(), decide(policy(), found), found)
+
+
+@given(st.floats(1e-6, 1e5), st.floats(1e-4, 1e4).map(lambda value: float(f"{value:.4g}")))
+def test_a_rounded_score_stands_on_its_own_side_of_the_threshold(score, threshold):
+    found = (column("x", score, threshold=threshold), column("y", 0.0))
+    text = sentence(policy(), decide(policy(), found), found)
+    shown = re.search(r"(?:: x|miss x) ([0-9.,e+-]*[0-9])", text)[1].replace(",", "")
+    if abs(score - threshold) > 1e-7 * threshold:
+        assert (float(shown) > threshold) == (score > threshold)
+
+
+def test_the_nearest_miss_is_told_with_as_many_digits_as_tell_it_from_its_threshold():
+    found = (column("x", 0.09996), column("y", 0.0))
+    assert sentence(policy(), decide(policy(), found), found) == "0 of 2 columns drifted; nearest miss x 0.09996."
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)
+def test_the_sign_in_the_sentence_is_the_methods_own(method):
+    score = 0.01 if method.p_value else 0.9
+    found = (column("x", score, method=method.shown, threshold=0.3),)
+    text = sentence(policy(), decide(policy(), found), found)
+    if method.name == "perc_text_content_drift":
+        assert text == "1 of 1 columns drifted: x 0.9 (text content)."
+    else:
+        assert f"x {score} {method.sign} 0.30 ({method.words})" in text
+
+
+def test_what_a_policy_asks_of_the_identifier_and_a_one_sided_test_are_notes():
+    used = policy(identifier="user", methods={"user": "ks", "x": "mannw"}, thresholds={"user": 0.5, "x": 0.1})
+    text = Column("user", "text", comparable=True)
+    assert policy_notes(used, (column("x"), text)) == [
+        "thresholds names user: an identifier is judged as text, by Evidently's rule.",
+        "methods names user: an identifier is judged as text, by Evidently's rule.",
+        "x is judged by mannw. Evidently asks it one way only: it sees values that grew, not values that fell.",
+    ]
+    assert policy_notes(policy(), (column("x"), text)) == []
+
+
+# --- target drift ------------------------------------------------------------------------------------------------------
+
+MOVED = Target(0.02385347153201764, 0.26537, 0.24152)
+RULE = {"target_threshold": 0.02, "label": "churn_label"}
+
+
+def test_target_drift_at_its_threshold_triggers_by_itself_and_says_so_first():
+    used, found = policy(**RULE), columns(1, 15)
+    decision = decide(used, found, "", MOVED)
+    assert (decision.verdict, decision.by_target, decision.share) == (Verdict.RETRAINING_TRIGGERED, True, 1 / 16)
+    assert sentence(used, decision, found).startswith(
+        "target drift 0.024 ≥ 0.02 (rate of churn_label 26.5% → 24.2%) triggers by itself; 1 of 16 columns drifted: d0"
+    )
+    assert not countings_differ(used, decision)
+
+
+@pytest.mark.parametrize(
+    ("least", "triggered"), [(0.02385347153201764, True), (math.nextafter(0.02385347153201764, 1), False), (0.5, False)]
+)
+def test_the_unrounded_target_drift_decides(least, triggered):
+    used = policy(target_threshold=least)
+    decision = decide(used, columns(1, 15), "", MOVED)
+    assert (decision.verdict is Verdict.RETRAINING_TRIGGERED) == triggered == target_reached(used, MOVED)
+
+
+def test_target_drift_below_its_threshold_or_not_measured_is_said_and_triggers_nothing():
+    found, used = columns(1, 15), policy(target_threshold=0.03, label="churn_label")
+    below = decide(used, found, "", MOVED)
+    assert below.verdict is Verdict.NO_ACTION
+    assert sentence(used, below, found).endswith("; target drift 0.024 < 0.03 (rate of churn_label 26.5% → 24.2%).")
+    unknown = decide(used, found, "", Target(reason="feb has no labels."))
+    assert unknown.verdict is Verdict.NO_ACTION
+    assert sentence(used, unknown, found).endswith(
+        "; target drift, which would trigger from 0.03 on, is not measured: feb has no labels."
+    )
+
+
+def test_when_columns_and_target_both_trigger_the_line_is_that_of_the_columns():
+    used, found = policy(**RULE), columns(7, 9)
+    decision = decide(used, found, "", MOVED)
+    assert (decision.verdict, decision.by_target) == (Verdict.RETRAINING_TRIGGERED, False)
+    assert sentence(used, decision, found).endswith("triggers too.")
+    assert decision_line(used, decision, MOVED, **PATHS) == (
+        HEAD + "drift_share=0.44 -> RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.44 >= 0.30"
+        " (target_drift=0.02385347153201764)"
+    )
+
+
+def test_without_a_rule_the_target_changes_neither_verdict_nor_sentence():
+    found = columns(1, 15)
+    with_target, without = decide(policy(), found, "", MOVED), decide(policy(), found)
+    assert with_target == without
+    assert "target" not in sentence(policy(), with_target, found)
+
+
+def test_periods_too_little_to_decide_on_stay_undecided_whatever_the_target_did():
+    used = policy(**RULE)
+    refused = decide(used, columns(5, 0), "feb has 3 rows.", MOVED)
+    assert (refused.verdict, refused.by_target) == (Verdict.UNDECIDED, False)
+    assert refused.reason == (
+        "feb has 3 rows; target drift 0.024 ≥ 0.02 (rate of churn_label 26.5% → 24.2%) would trigger by itself."
+    )
+    few = decide(used, columns(2, 5, 3), "", MOVED)
+    assert few.verdict is Verdict.UNDECIDED
+    assert few.reason.endswith("would trigger by itself.")
+
+
+def test_a_share_that_hangs_on_columns_nobody_could_compare_does_not_matter_to_a_target_that_triggers():
+    used, found = policy(**RULE), columns(3, 6, 2)
+    assert decide(policy(), found).verdict is Verdict.UNDECIDED
+    decision = decide(used, found, "", MOVED)
+    assert (decision.verdict, decision.by_target) == (Verdict.RETRAINING_TRIGGERED, True)
+
+
+def test_the_line_of_a_trigger_by_the_target_alone_compares_the_target_first():
+    decision = decide(policy(**RULE), columns(1, 15), "", MOVED)
+    assert decision_line(policy(**RULE), decision, MOVED, **PATHS) == (
+        HEAD + "drift_share=0.06 -> RETRAINING_TRIGGERED (SIMULÉ) target_drift=0.0239 >= 0.0200"
+        " drift_share=0.06 < 0.30 (target_drift=0.02385347153201764)"
+    )
+
+
+def test_both_measures_of_target_drift_are_told_side_by_side():
+    used = policy(label="churn_label")
+    label = column("churn_label", 0.0275, method="Jensen-Shannon distance")
+    assert target_words(used, MOVED, (label,)) == (
+        "Target drift 0.024: the rate of churn_label went 26.5% → 24.2%. By Evidently's value drift churn_label did"
+        " not drift: 0.028 < 0.10 (Jensen-Shannon)."
+    )
+    drifted = column("churn_label", 0.001, method="Z-test p_value", threshold=0.05)
+    assert target_words(used, MOVED, (drifted,)).endswith("churn_label drifted: 0.001 < 0.05 (z-test p-value).")
+    missing = column("churn_label", comparable=False, reason="no labels")
+    assert target_words(used, Target(reason="feb has no labels."), (missing,)) == (
+        "Target drift is not measured: feb has no labels."
+    )
+    assert target_words(policy(), Target(reason="the system file names no label."), ()) == (
+        "Target drift is not measured: the system file names no label."
+    )
+    assert "25.0000% → 25.0004%" in target_words(used, Target(4e-6, 0.25, 0.250004), ())
 
 
 # contracts.md, byte for byte.

@@ -306,11 +306,13 @@ def _score(column: Column) -> str:
 
 
 def _apart(value: float, threshold: float) -> str:
+    """`value` with so many digits that it stands on the same side of the threshold as it does unrounded."""
     texts = [number(value, digits) for digits in range(2, SCORE_DIGITS + 1)]
     if value == threshold:
         return texts[0]
-    other = limit(threshold).replace(",", "")
-    return next((text for text in texts if float(text.replace(",", "")) != float(other)), texts[-1])
+    other, above = float(limit(threshold)), value > threshold
+    read = ((text, float(text.replace(",", ""))) for text in texts)
+    return next((text for text, shown in read if shown != other and (shown > other) == above), texts[-1])
 
 
 def limit(threshold: float) -> str:
