@@ -28,6 +28,27 @@ COVARIATE_AND_TARGET: Final = (
     "without the other: the share of drifted columns measures the first, the difference of the label rates the"
     " second."
 )
+COVARIATE: Final = (
+    "Covariate drift: the inputs are distributed differently. This is the share of counted columns whose distribution "
+    "moved beyond its threshold; at the share threshold or above, retraining is triggered. It says nothing about "
+    "whether the predictions are still right."
+)
+TARGET: Final = (
+    "Target drift: what is predicted happens more or less often. This is the absolute difference of the label rates "
+    "of the two months. It can move while no input does, and the other way round."
+)
+VALUE_DRIFT: Final = (
+    "Evidently's own measure for the label column: the same kind of score as for any feature, against the same kind "
+    "of threshold. It sees a change of the whole distribution, not of the rate alone."
+)
+COUNTINGS: Final = (
+    "The original course script counts label and identifier among the columns; features alone is the narrower way. "
+    "The policy says which one decides; both are shown because near the threshold they can disagree."
+)
+SIGNIFICANCE_OR_DISTANCE: Final = (
+    "Up to 1,000 reference rows with a value, Evidently tests for significance: a low p-value means drift. Above, it "
+    "measures a distance: a high one does."
+)
 SIMULATED: Final = "Retraining is simulated (SIMULÉ): the decision is written down, no model is trained."
 REFRESH_COST: Final = (
     "Each refresh asks Prometheus once per panel and draws every chart again. 5 s is comfortable for one "

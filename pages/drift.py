@@ -1,4 +1,4 @@
-"""Compare months: two pickers, one button, the verdict with its reason, the report, the files."""
+"""Compare months: two pickers, one button, the verdict with its reason, the report, what-if, the history."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ if len(periods) < 2:
     widgets.ready("drift")
     st.stop()
 
-by_key = {period.key: period for period in periods}
-keys = list(by_key)
-comparison.defaults(keys, newest=drift.window is not None)
+labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}
+comparison.defaults(list(labels), newest=drift.window is not None)
 with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
-    ref = st.selectbox("Reference", keys, key="ref", format_func=lambda key: comparison.period_label(by_key[key]))
+    ref = st.selectbox("Reference", list(labels), key="ref", format_func=labels.__getitem__, width=390)
     st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)
-    cur = st.selectbox("Current", keys, key="cur", format_func=lambda key: comparison.period_label(by_key[key]))
+    cur = st.selectbox("Current", list(labels), key="cur", format_func=labels.__getitem__, width=390)
     threshold = st.number_input(
         "Threshold", 0.0, 1.0, drift.threshold, 0.05, key="threshold", width=120,
         help="Share of drifted columns from which retraining is triggered; the system's own policy is "
         f"{drift.threshold:g}.",
     )  # fmt: skip
     clicked = st.button("Compare months", type="primary", icon=":material/compare_arrows:")
+    with st.popover("What is measured", icon=":material/help:", type="tertiary"):
+        st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
+comparison.keep_address(ref, cur)
 
 if clicked:
     comparison.start(system, ref, cur, Policy.of(drift, threshold))
@@ -48,7 +50,4 @@ else:
     comparison.warm()
 
 comparison.follow(system, st.query_params.get("run"))
-
-with st.expander("What is measured here"):
-    st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
 widgets.ready("drift")

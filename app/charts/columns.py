@@ -51,6 +51,8 @@ LONGEST_NAME: Final = 28
 LONGEST_VALUE: Final = 40
 # Nearer to the line than this, a number on the right of its dot would stand on the line.
 JUST_BELOW: Final = 0.7
+# A word and a shape, those of the dot plot.
+WORDS_OF: Final[dict[bool | None, str]] = {True: "◆ drifted", False: "● no", None: "? not comparable"}
 # What stands where a column has neither mean nor shares: an identifier has no size.
 NO_SIZE: Final = "–"
 
@@ -63,15 +65,15 @@ class Row:
     """
 
     column: str
-    role: str
     verdict: str
     score: float | None
     threshold: float | None
     distance: float | None
-    method: str
     change: str
+    method: str
     nulls: str
     infinite: str
+    role: str
     reason: str
 
 
@@ -94,7 +96,7 @@ def _row(column: Column, policy: Policy) -> Row:
     return Row(
         column=column.name,
         role=role(column, policy),
-        verdict={True: "drifted", False: "no", None: "not comparable"}[column.drifted if column.comparable else None],
+        verdict=WORDS_OF[column.drifted if column.comparable else None],
         score=column.score,
         threshold=column.threshold,
         distance=nearness(column),
@@ -202,7 +204,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
         )
     edge = max([1.35, *(min(near, WIDEST) * 1.15 for _, near in scored)])
     figure.add_vline(x=1, line={"color": colours["bad"], "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(range=[-0.03, edge], title="score ÷ threshold", gridcolor=colours["grid"], zeroline=False)
+    figure.update_xaxes(range=[-0.06, edge], title="score ÷ threshold", gridcolor=colours["grid"], zeroline=False)
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(len(scored))),
@@ -291,7 +293,7 @@ def framed(figure: go.Figure, theme: Theme, *, height: int) -> go.Figure:
     colours = COLOURS[theme]
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 24, "t": 30, "b": 40},
+        margin={"l": 8, "r": 24, "t": 30, "b": 36},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": colours["text"], "size": 12},

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 
-import pandas as pd
 import streamlit as st
 
 from app import jobs
@@ -21,38 +19,94 @@ from app.periods import Period
 from app.prometheus import TimeRange
 from app.ui import cache, widgets
 from app.ui import panels as charts
-from app.ui.palette import MARKDOWN, SHAPES
-from app.ui.verdict import FRAME_OF, TONE_OF, read, report_name, verdict, why
+from app.ui.history import history, months_of, pair_of
+from app.ui.notes import notes
+from app.ui.palette import Tone
+from app.ui.verdict import FRAME_OF, TONE_OF, frame, read, report_name, verdict
+from app.ui.what_if import what_if
+from app.ui.why import why
 
 # How often a running comparison is looked at, in seconds: a stage lasts about a second.
 LOOK_EVERY = 0.5
-# Earlier runs on this page; the library has them all.
-EARLIER = 20
+# Earlier runs in the table of this page; the library has them all.
+EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
 GAUGE_RANGE = 1800.0
 GAUGE_WINDOW = 60.0
 # High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
 REPORT_HEIGHT = 900
-VIEWS = ("Why", "Evidently report", "Earlier runs")
+REPORT = "Evidently report"
+VIEWS = ("Why", REPORT, "What if", "History")
+# The end of a run without a verdict: name, tone, why when nobody wrote it down, what to do next.
+ENDS: dict[str, tuple[str, Tone, str, str]] = {
+    "failed": (
+        "The comparison failed.",
+        "bad",
+        "No reason was written down.",
+        "Nothing was decided and no gauge moved. Mend what it names and compare again, or pick other months above.",
+    ),
+    "cancelled": (
+        "The comparison was cancelled.",
+        "unknown",
+        "It was stopped from this page or the command line.",
+        "Nothing was decided and nothing was kept of it.",
+    ),
+    "interrupted": (
+        "The comparison was interrupted.",
+        "unknown",
+        "The process that ran it ended.",
+        "Nothing was decided and nothing was kept of it.",
+    ),
+}
+# The pair that this page wrote into the address last: tells a new address from a new pick.
+_PAIR_IN_ADDRESS = "pair_in_address"
 
 
-def period_label(period: Period) -> str:
-    """`month_001 · 2024-02-29 · 7,043 rows`, and what a reader must know before picking it."""
+def period_label(period: Period, *, labels: bool = True) -> str:
+    """`month_001 · 2024-02-29 · 7,043 rows · 7,043 labelled`: what a reader must know before picking it.
+
+    Without `labels` the system names no label, and there is nothing to say of its coverage.
+    """
     rows = f"{period.rows:,} rows" if period.rows is not None else "rows not counted"
-    labels = " · no labels" if period.labelled == 0 else ""
     parts = [period.name, *([str(period.date)] if period.date and str(period.date) != period.name else []), rows]
-    return " · ".join(parts) + labels
+    return " · ".join([*parts, *([_coverage(period)] if labels else [])])
+
+
+def _coverage(period: Period) -> str:
+    if period.labelled is None:
+        return "labels not counted"
+    return f"{period.labelled:,} labelled" if period.labelled else "no labels"
 
 
 def defaults(keys: Sequence[str], *, newest: bool = False) -> None:
-    """First visit: the pair of the address (`?ref=…&cur=…`), else the first two, of rolling windows the newest two.
+    """Before the pickers are drawn: the pair of the address, else of the run it names, else the first two months.
 
-    A month that has vanished is dropped.
+    Of rolling windows the newest two. A month that has vanished is dropped; an address that has changed since it was
+    last written (a link, the back button) wins over what is picked.
     """
+    written = st.session_state.get(_PAIR_IN_ADDRESS, {})
     for name, fallback in zip(("ref", "cur"), keys[-2:] if newest else keys[:2], strict=True):
-        if st.session_state.get(name) not in keys:
-            asked = st.query_params.get(name)
-            st.session_state[name] = asked if asked in keys else fallback
+        asked = st.query_params.get(name)
+        if asked in keys and asked != written.get(name):
+            st.session_state[name] = asked
+        elif st.session_state.get(name) not in keys:
+            named = _pair_of_address().get(name)
+            st.session_state[name] = named if named in keys else fallback
+
+
+def _pair_of_address() -> dict[str, str]:
+    """The months of the run in the address."""
+    run = cache.ledger().get(st.query_params["run"]) if "run" in st.query_params else None
+    return {} if run is None else dict(zip(("ref", "cur"), pair_of(run), strict=True))
+
+
+def keep_address(ref: str, cur: str) -> None:
+    """Write the picked pair into the address, so that a reload and a link show the same."""
+    pair = {"ref": ref, "cur": cur}
+    for name, key in pair.items():
+        if st.query_params.get(name) != key:
+            st.query_params[name] = key
+    st.session_state[_PAIR_IN_ADDRESS] = pair
 
 
 def swap() -> None:
@@ -60,18 +114,19 @@ def swap() -> None:
     st.session_state["ref"], st.session_state["cur"] = st.session_state["cur"], st.session_state["ref"]
 
 
-def start(system: System, ref: str, cur: str, policy: Policy) -> None:
-    """Start the comparison, or join the one that runs, and follow it, here and after a reload."""
+def start(system: System, ref: str, cur: str, policy: Policy) -> bool:
+    """Start the comparison, or join the one that runs, and follow it, here and after a reload; False says why not."""
     try:
         key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
         started = jobs.start(cache.settings(), "drift", system.id, key, args)
     except JobError as error:
         # What was compared earlier is still worth reading.
         widgets.problem(error, title="Nothing was started.")
-        return
+        return False
     st.query_params["run"] = started.run
     if started.joined:
         st.toast("The same comparison is already running: this page follows it.")
+    return True
 
 
 def warm() -> None:
@@ -93,15 +148,15 @@ def follow(system: System, run_id: str | None) -> None:
     run = cache.ledger().get(run_id)
     if run is None or run.system != system.id:
         widgets.empty("That run is not known for this system.", "It was deleted, or belongs to another system.")
-        _earlier_table(earlier)
+        history(system, earlier)
         return
     if run.state in ("queued", "running"):
         _progress(run)
     elif run.state == "done":
         _done(system, run, earlier)
     else:
-        _ended(run)
-        _earlier_table(earlier)
+        _ended(system, run)
+        history(system, earlier, run.id)
 
 
 def _progress(run: Run) -> None:
@@ -114,22 +169,43 @@ def _progress(run: Run) -> None:
             st.rerun()
         with st.container(border=True, key="running"):
             seconds = max(0, round(time.time() - (progress.started or progress.created)))
-            counted = f" · {progress.done} of {progress.total}" if progress.total and progress.done is not None else ""
-            stage = progress.stage or "waiting for the worker"
-            st.progress(progress.share or 0.0, text=f"{widgets.plain(stage)}{counted} · {seconds} s")
+            st.markdown(f"**Comparing {widgets.plain(months_of(run))}** · {seconds} s")
+            st.progress(progress.share or 0.0, text=widgets.plain(_stage(progress)))
             if st.button("Cancel", icon=":material/stop_circle:", key="cancel"):
                 jobs.cancel(cache.settings(), run.id)
 
     look()
 
 
-def _ended(run: Run) -> None:
-    words = {"failed": "The comparison failed.", "cancelled": "The comparison was cancelled."}
-    title = words.get(run.state, "The comparison was interrupted.")
-    if run.state == "failed":
-        widgets.problem(JobError(run.reason or "No reason was written down."), title=title)
-    else:
-        widgets.empty(title, run.reason or "Nothing was kept of it. Press Compare months to run it again.")
+def _stage(progress: jobs.Progress) -> str:
+    """`comparing, 16 columns · step 4 of 5`: what is being done, on how many columns, and how far it is."""
+    columns = progress.detail.get("columns")
+    done = progress.detail.get("compared")
+    of = f", {f'{done} of ' if done is not None else ''}{columns} columns" if columns is not None else ""
+    step = f" · step {progress.done + 1} of {progress.total}" if progress.total and progress.done is not None else ""
+    return f"{progress.stage or 'waiting for the worker'}{of}{step}"
+
+
+def _ended(system: System, run: Run) -> None:
+    """A run without a verdict in the frame a verdict would have: what, why, and what to do."""
+    name, tone, why_so, then = ENDS.get(run.state, ENDS["interrupted"])
+    ref, cur = pair_of(run)
+    with st.container(border=True, key=f"verdict-{run.state}"):
+        frame(name, f" · {widgets.plain(months_of(run))}", tone)
+        st.markdown(widgets.plain(run.reason or why_so))
+        st.markdown(then)
+        if ref and cur and system.drift is not None:
+            again = st.button("Compare these months again", icon=":material/replay:", key=f"again-{run.id}")
+            if again and start(system, ref, cur, Policy.of(system.drift)):
+                st.rerun()
+        notes(run)
+
+
+def _say_which(run: Run) -> None:
+    """A line above a verdict that is not about the picked months."""
+    pair = pair_of(run)
+    if pair != (st.session_state.get("ref"), st.session_state.get("cur")):
+        st.caption(f"Shown below: {widgets.plain(months_of(run))}. The months picked above are another pair.")
 
 
 def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
@@ -137,52 +213,24 @@ def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
         result = read(run)
     except VigieError as error:
         widgets.problem(error)
-        _earlier_table(earlier)
+        history(system, earlier, run.id)
         return
+    _say_which(run)
     verdict(system, run, result)
     has_report = report_name(result) is not None
-    views = [view for view in VIEWS if has_report or view != "Evidently report"]
+    views = [view for view in VIEWS if has_report or view != REPORT]
     view = st.segmented_control(
         "View", views, key="view", default=views[0], required=True, label_visibility="collapsed"
     )
     if view == "Why":
         why(result)
-    elif view == "Evidently report":
+    elif view == REPORT:
         # Served by our own route under a sandboxing policy: values in a report can carry script.
         st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
+    elif view == "What if":
+        what_if(system, run, result)
     else:
-        _earlier_table(earlier)
-
-
-def _earlier_table(runs: Sequence[Run]) -> None:
-    if not runs:
-        return
-    zone = widgets.zone()
-    rows = [
-        {
-            "when": datetime.fromtimestamp(run.created, tz=zone),
-            "months": _months(run),
-            "state": run.state,
-            "decision": run.outcome or "—",
-            "reason": run.reason,
-            "open": f"?system={run.system}&run={run.id}",
-        }
-        for run in runs
-    ]
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        key="earlier",
-        column_config={
-            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
-            "open": st.column_config.LinkColumn(display_text="open"),
-        },
-    )
-
-
-def _months(run: Run) -> str:
-    parts = run.key.split(":")
-    return f"{parts[2]} → {parts[3]}" if len(parts) > 3 else run.key
+        history(system, earlier, run.id)
 
 
 def gauge(system: System, drift: Drift) -> None:
@@ -193,7 +241,7 @@ def gauge(system: System, drift: Drift) -> None:
         sign = "≥" if found.decision is Verdict.RETRAINING_TRIGGERED else "<"
         shown = "gauge unknown" if found.value is None else f"{found.value:.3g} {sign} {drift.threshold:g}"
         simulated = " (SIMULÉ)" if found.decision is Verdict.RETRAINING_TRIGGERED else ""
-        st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {found.decision}]{simulated} · {shown}")
+        frame(found.decision, f"{simulated} · {shown}", tone)
         st.markdown(widgets.plain(f"{found.reason[:1].upper()}{found.reason[1:]}"))
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
         if found.value is None:

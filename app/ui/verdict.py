@@ -1,22 +1,27 @@
-"""The verdict of one comparison: banner, files, why, the table of columns. Shared by the pages that show a run."""
+"""The verdict of one comparison: banner, facts, files, notes. Shared by the pages that show a run."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from app import reports
-from app.charts.columns import dot_plot, two_histograms
+from app.charts import format_time, format_value
+from app.charts.columns import escaped, methods
 from app.config import System
-from app.drift import decide
-from app.drift.result import Result, Verdict
+from app.drift.decide import Decision, counted_columns, countings_differ, limit, method_words, number
+from app.drift.result import Policy, Result, Verdict
+from app.drift.versus import POLICY_WORDS
+from app.drift.what_if import Change, recompute
 from app.errors import VigieError
 from app.ledger import Run
-from app.ui import palette, widgets
+from app.ui import widgets
+from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.words import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
 
 TONE_OF: dict[str, Tone] = {
     Verdict.NO_ACTION: "good",
@@ -24,8 +29,13 @@ TONE_OF: dict[str, Tone] = {
     Verdict.UNDECIDED: "unknown",
 }
 FRAME_OF = {Verdict.NO_ACTION: "none", Verdict.RETRAINING_TRIGGERED: "trigger", Verdict.UNDECIDED: "undecided"}
+# Methods named in the quiet line; the table names that of every column.
+METHODS_NAMED = 3
+# A policy that differs in more than this is another policy: naming every rule would be a list, not a sentence.
+PARTS_NAMED = 2
 
 
+# Results of two screens of runs; the other pages ask for the newest ones again and again.
 @st.cache_data(max_entries=40, show_spinner=False)
 def _result(path: str) -> Result:
     return Result.from_json(reports.read_file(Path(path), "result.json"))
@@ -49,27 +59,53 @@ def report_name(result: Result, suffix: str = "html") -> str | None:
     return None if result.decision is Verdict.UNDECIDED else f"drift_{result.ref.key}_vs_{result.cur.key}.{suffix}"
 
 
+def decision_of(result: Result) -> Decision:
+    """The stored decision with both ways of counting."""
+    return recompute(result, Change()).decision
+
+
 def headline(result: Result) -> str:
-    """The verdict in numbers: `1 of 16 columns drifted: 0.06 < 0.30`."""
-    if result.share is None or result.k is None:
+    """The verdict in numbers: `1 of 16 columns drifted: 0.06 < 0.30`; by target drift alone it says so first."""
+    return headline_of(result.policy, decision_of(result))
+
+
+def headline_of(policy: Policy, decision: Decision) -> str:
+    """The same for any decision, stored or not."""
+    counted, least = decision.counted, policy.threshold
+    if decision.share is None:
         return "not decided"
-    sign = "≥" if result.decision is Verdict.RETRAINING_TRIGGERED else "<"
-    return f"{result.k} of {result.n} columns drifted: {result.share:.2f} {sign} {result.policy.threshold:.2f}"
+    sign = "≥" if counted.reaches(least) else "<"
+    share = f"{counted.k} of {counted.n} columns drifted: {decision.share:.2f} {sign} {limit(least)}"
+    if decision.by_target and decision.target is not None:
+        return f"target drift {number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}; {share}"
+    return share
+
+
+def frame(name: str, title: str, tone: Tone) -> None:
+    """The first line of a banner: shape, word and colour, then what it means in a few words."""
+    st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {name}]{title}")
 
 
 def verdict(system: System, run: Run, result: Result) -> None:
-    """The banner: decision, numbers, reason, target drift, files."""
-    tone = TONE_OF[result.decision]
+    """The banner: decision, numbers, reason, target drift, files, notes."""
     with st.container(border=True, key=f"verdict-{FRAME_OF[result.decision]}"):
-        st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {result.decision}]{_simulated(result)} · {headline(result)}")
-        st.markdown(widgets.plain(_pair(result) + result.reason))
-        st.markdown(widgets.plain(_target(result)))
-        if result.policy.threshold != (system.drift.threshold if system.drift else None):
-            st.caption("Compared with a threshold of your own: this run moves no gauge.")
+        frame(result.decision, f"{_simulated(result)} · {widgets.plain(headline(result))}", TONE_OF[result.decision])
+        st.markdown(widgets.plain(_pair(result) + _sentence(result)))
+        decision = decision_of(result)
+        if countings_differ(result.policy, decision):
+            st.markdown(
+                ":orange[:material/warning: **The two ways of counting decide differently.**] "
+                + widgets.plain(_other_counting(result, decision))
+            )
+        _facts(result, decision)
         for note in result.notes:
-            st.caption(widgets.plain(note))
-        _buttons(run, result)
-        st.code(result.line, language=None, wrap_lines=True)
+            st.caption(f":material/info: {widgets.plain(note)}")
+        if difference := _not_own(system, result):
+            st.caption(f":material/visibility_off: {widgets.plain(difference)}")
+        _files(run, result)
+        _line(result)
+        st.caption(widgets.plain(_quiet(run, result)))
+        notes(run)
 
 
 def _simulated(result: Result) -> str:
@@ -83,14 +119,78 @@ def _pair(result: Result) -> str:
     return f"{rows[0]} → {rows[1]}. "
 
 
-def _target(result: Result) -> str:
-    target = result.target_drift
-    if target.value is None or target.ref_rate is None or target.cur_rate is None:
-        return f"Target drift not measured: {target.reason}"
-    return f"Target drift {target.value:.3f}: label rate {target.ref_rate * 100:.1f} % → {target.cur_rate * 100:.1f} %."
+def _sentence(result: Result) -> str:
+    return f"{result.reason[:1].upper()}{result.reason[1:]}"
 
 
-def _buttons(run: Run, result: Result) -> None:
+def _other_counting(result: Result, decision: Decision) -> str:
+    threshold = result.policy.threshold
+    parts = []
+    for name, counting in (("features alone", decision.features), ("with label and identifier", decision.everything)):
+        share = counting.share or 0.0
+        sign = "≥" if counting.reaches(threshold) else "<"
+        parts.append(f"{name} {counting.k} of {counting.n} = {share:.3f} {sign} {limit(threshold)}")
+    counted = "all columns" if result.policy.columns == "all" else "features alone"
+    return f"{'; '.join(parts)}. The policy counts {counted}."
+
+
+def _facts(result: Result, decision: Decision) -> None:
+    """The measures side by side, each with its explanation under the question mark."""
+    target, label = result.target_drift, result.policy.label
+    with st.container(horizontal=True, gap="medium", key="facts"):
+        if result.share is not None:
+            counted = decision.counted
+            _fact("Covariate drift", f"{result.share:.4g}", f"{counted.k} of {counted.n} columns", COVARIATE)
+            other = decision.features if result.policy.columns == "all" else decision.everything
+            if other != counted and other.share is not None:
+                name = "Features alone" if result.policy.columns == "all" else "With label and identifier"
+                differs = "decides differently" if countings_differ(result.policy, decision) else "same decision"
+                _fact(name, f"{other.share:.4g}", f"{other.k} of {other.n}, {differs}", COUNTINGS)
+        if target.value is not None:
+            rates = ""
+            if target.ref_rate is not None and target.cur_rate is not None:
+                rates = f"{escaped(label or 'label')} {target.ref_rate * 100:.1f} → {target.cur_rate * 100:.1f} %"
+            _fact("Target drift", f"{target.value:.3g}", rates, TARGET)
+        column = next((one for one in result.columns if one.name == label and one.score is not None), None)
+        if column is not None:
+            against = f"{'drifted' if column.drifted else 'not drifted'}, threshold {limit(column.threshold or 0.0)}"
+            method = method_words(column.method or "")
+            _fact("Value drift of the label", number(column.score), against, f"{VALUE_DRIFT} Here: {method}.")
+    if target.value is None:
+        st.markdown(
+            f":material/help: {widgets.plain('Target drift not measured: ' + (target.reason or 'no reason is known.'))}"
+        )
+
+
+def _fact(label: str, value: str, below: str, explained: str) -> None:
+    st.metric(
+        label,
+        value,
+        delta=below or None,
+        delta_color="off",
+        delta_arrow="off",
+        help=explained,
+        width="content",
+    )
+
+
+def _not_own(system: System, result: Result) -> str:
+    """Why a run moves no gauge: its policy is not the system's own; "" when it is."""
+    if system.drift is None:
+        return ""
+    own = Policy.of(system.drift)
+    parts = [
+        POLICY_WORDS.get(one.name, one.name)
+        for one in fields(Policy)
+        if getattr(own, one.name) != getattr(result.policy, one.name)
+    ]
+    if not parts:
+        return ""
+    what = f"the {' and the '.join(parts)}" if len(parts) <= PARTS_NAMED else "several of its rules"
+    return f"Not the system's own policy of today ({what} differ): this run moves no gauge."
+
+
+def _files(run: Run, result: Result) -> None:
     with st.container(horizontal=True, gap="small", key="files"):
         for label, suffix, mime in (
             ("Download HTML", "html", "text/html"),
@@ -112,49 +212,33 @@ def _buttons(run: Run, result: Result) -> None:
             st.link_button("Full page", widgets.route(f"/reports/view/{run.id}"), icon=":material/open_in_new:")
 
 
-def why(result: Result) -> None:
-    """Which columns decided it: dot plot, table, the two distributions of one column."""
-    if not result.columns:
-        widgets.empty("No column was compared.", result.reason)
-        return
-    ordered = sorted(result.columns, key=lambda column: decide.nearness(column) or -1.0, reverse=True)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        st.plotly_chart(
-            dot_plot(ordered, theme=palette.theme()), key=f"dots-{result.run}", config={"displayModeBar": False}
-        )
-        st.caption(
-            "Score divided by its threshold: at 1 and beyond a column counts as drifted; → means further than drawn."
-        )
-    with right:
-        names = [column.name for column in ordered]
-        picked = st.selectbox("Distribution of", names, key=f"column-{result.run}")
-        column = next(column for column in ordered if column.name == picked)
-        st.plotly_chart(
-            two_histograms(column, theme=palette.theme()), key=f"pair-{result.run}", config={"displayModeBar": False}
-        )
-    st.dataframe(
-        pd.DataFrame(
-            [
-                {
-                    "column": column.name,
-                    "drifted": {True: "drifted", False: "no", None: "not comparable"}[column.drifted],
-                    "score": column.score,
-                    "threshold": column.threshold,
-                    "method": decide.method_words(column.method or "") or column.reason,
-                    "reference": widgets.side_words(column.ref),
-                    "current": widgets.side_words(column.cur),
-                    "nulls": f"{column.ref.nulls:,} → {column.cur.nulls:,}"
-                    if column.ref.nulls is not None and column.cur.nulls is not None
-                    else "unknown",
-                }
-                for column in ordered
-            ]
-        ),
-        hide_index=True,
-        key=f"columns-{result.run}",
-        column_config={
-            "score": st.column_config.NumberColumn(format="%.4f"),
-            "threshold": st.column_config.NumberColumn(format="%.2f"),
-        },
+def _line(result: Result) -> None:
+    """The decision line under its label: the copy button of a code block shows itself to the pointer alone."""
+    with st.container(key="decision-line", gap=None):
+        st.caption("Copy decision line :material/content_copy: – the last line of the command line's output")
+        st.code(result.line, language=None, wrap_lines=True)
+
+
+def _quiet(run: Run, result: Result) -> str:
+    """By which rules, with which methods, at which cost: on one line under everything else."""
+    policy = result.policy
+    counted = "all columns count" if policy.columns == "all" else "features alone count"
+    rules = [counted, f"share threshold {limit(policy.threshold)}"]
+    if policy.target_threshold is not None:
+        rules.append(f"target drift triggers from {limit(policy.target_threshold)}")
+    rules += [f"at least {policy.min_rows} rows", f"{policy.comparable * 100:.4g} % of the columns comparable"]
+    for name, found in (("own thresholds", policy.thresholds), ("own methods", policy.methods)):
+        if found:
+            rules.append(f"{name}: {', '.join(f'{escaped(key)} {value}' for key, value in found.items())}")
+    if policy.left_out:
+        rules.append(f"left out: {', '.join(escaped(name) for name in policy.left_out)}")
+    used = methods(counted_columns(result.columns, policy))
+    named = (
+        f"{', '.join(used[:METHODS_NAMED])}{f' and {len(used) - METHODS_NAMED} more' if used[METHODS_NAMED:] else ''}"
     )
+    cost = [f"took {format_value(result.seconds, 's')}"]
+    if result.peak_bytes:
+        cost.append(f"peak memory {format_value(result.peak_bytes, 'bytes')}")
+    parts = [f"Policy: {', '.join(rules)}."]
+    parts += [f"Methods: {named}."] if used else []
+    return " ".join([*parts, f"Compared {format_time(run.finished, widgets.clock())}, {', '.join(cost)}."])

@@ -1,0 +1,125 @@
+"""The share of drifted columns over all runs of a system, as a Plotly figure. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+import plotly.graph_objects as go
+
+from app.charts.columns import COLOURS, Theme, escaped, framed
+from app.charts.units import Clock, format_time
+from app.drift.decide import limit, number
+from app.drift.result import Verdict
+
+if TYPE_CHECKING:
+    from app.ledger import Run
+
+Axis = Literal["ran", "month"]
+# As high as two KPI rows: a history is looked at beside its table, not instead of it.
+HEIGHT: Final = 320
+# Room above the highest point or the threshold, so that neither touches the frame.
+HEADROOM: Final = 1.15
+# A month's name in the hover; keys of dates are shorter.
+LONGEST_KEY: Final = 40
+SHAPE_OF: Final = {Verdict.NO_ACTION: ("circle", "good"), Verdict.RETRAINING_TRIGGERED: ("diamond", "bad")}
+
+
+def share_history(
+    runs: Sequence[Run],
+    threshold: float,
+    *,
+    theme: Theme,
+    axis: Axis = "ran",
+    clock: Clock | None = None,
+    shown: str | None = None,
+) -> go.Figure:
+    """One point per run whose share is known, shaped and coloured by its decision, and the system's share threshold.
+
+    `customdata` of a point is its run id. A hollow point ran under another policy than the system's own; the run
+    `shown` on the page has a ring.
+    """
+    clock, colours = clock or Clock(), COLOURS[theme]
+    known = [run for run in runs if run.share is not None]
+    figure = go.Figure()
+    for decision, (symbol, colour) in SHAPE_OF.items():
+        part = [run for run in known if run.outcome == decision]
+        figure.add_scatter(
+            x=[_place(run, axis, clock) for run in part],
+            y=[run.share for run in part],
+            customdata=[run.id for run in part],
+            mode="markers",
+            name=str(decision),
+            marker={
+                "size": [15 if run.id == shown else 11 for run in part],
+                "color": colours[colour],
+                "opacity": 1.0,
+                "symbol": [f"{symbol}-open" if run.own is False else symbol for run in part],
+                "line": {
+                    "width": [3 if run.id == shown else 1.5 if run.own is False else 0 for run in part],
+                    "color": [colours["text"] if run.id == shown else colours[colour] for run in part],
+                },
+            },
+            unselected={"marker": {"opacity": 1.0}},
+            hovertext=[_hover(run, clock) for run in part],
+            hoverinfo="text",
+        )
+    figure.add_hline(
+        y=threshold,
+        line={"color": colours["bad"], "width": 1.5, "dash": "dash"},
+        annotation={
+            "text": f"threshold {limit(threshold)}",
+            "font": {"color": colours["quiet"], "size": 11},
+            "xanchor": "right",
+            "yanchor": "bottom",
+        },
+    )
+    top = max([threshold, *(run.share for run in known if run.share is not None)], default=1.0)
+    figure.update_yaxes(
+        title="share of drifted columns",
+        range=[-0.03 * top, max(top * HEADROOM, 0.1)],
+        gridcolor=colours["grid"],
+        zeroline=False,
+    )
+    figure.update_xaxes(gridcolor=colours["grid"], **_axis(known, axis))
+    return framed(figure, theme, height=HEIGHT)
+
+
+def _place(run: Run, axis: Axis, clock: Clock) -> str:
+    """Where a run stands: the reader's local time (without its zone: Plotly shows what it gets), or the month."""
+    if axis == "month":
+        return escaped(run.cur, LONGEST_KEY)
+    return dt.datetime.fromtimestamp(run.created, clock.tz).replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _axis(runs: Sequence[Run], axis: Axis) -> dict[str, object]:
+    if axis == "ran":
+        return {"type": "date", "title": None}
+    keys = sorted({escaped(run.cur, LONGEST_KEY) for run in runs})
+    if keys and all(_is_date(key) for key in keys):
+        return {"type": "date", "title": "current month"}
+    return {"type": "category", "categoryorder": "array", "categoryarray": keys, "title": "current month"}
+
+
+def _is_date(key: str) -> bool:
+    try:
+        dt.date.fromisoformat(key)
+    except ValueError:
+        return False
+    return True
+
+
+def _hover(run: Run, clock: Clock) -> str:
+    """Months, k of n, decision and moment, line by line."""
+    of = f"{run.drifted} of {run.counted} columns" if run.drifted is not None and run.counted is not None else "share"
+    threshold = "" if run.threshold is None else f", threshold {limit(run.threshold)}"
+    lines = [
+        f"{escaped(run.ref, LONGEST_KEY)} → {escaped(run.cur, LONGEST_KEY)}",
+        f"{of} = {number(run.share, 3)}{threshold}",
+        escaped(run.outcome, LONGEST_KEY),
+        f"compared {format_time(run.created, clock)}",
+    ]
+    if run.own is False:
+        lines.append("not the system's own policy")
+    return "<br>".join(lines)

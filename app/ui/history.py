@@ -1,0 +1,114 @@
+"""The history of a system's comparisons: the share over all runs with its threshold, and a table of the newest runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.history import Axis, share_history
+from app.config import System
+from app.ledger import Run
+from app.ui import cache, palette, widgets
+
+AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}
+PLOT = {"displayModeBar": False}
+# Rows of the table before it scrolls by itself.
+TABLE_HEIGHT = 400
+
+
+def history(system: System, earlier: Sequence[Run], shown: str | None = None) -> None:
+    """Every run with a share as a point, and the newest runs of any end as rows: picking one opens it."""
+    threshold = system.drift.threshold if system.drift else 0.0
+    known = cache.ledger().history(system.id)
+    if known:
+        _figure(known, threshold, shown)
+    else:
+        widgets.empty("No run with a share yet.", "Each comparison that comes to a decision is a point here.")
+    if earlier:
+        _table(earlier)
+
+
+def _figure(known: Sequence[Run], threshold: float, shown: str | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="history-head"):
+        axis = st.segmented_control(
+            "Axis", list(AXES), default="When it ran", required=True, key="history-axis", label_visibility="collapsed"
+        )
+        hollow = " Hollow: under another policy than the system's own." if any(r.own is False for r in known) else ""
+        ring = " Ringed: shown above." if shown in {run.id for run in known} else ""
+        counted = f"{len(known):,} {'run' if len(known) == 1 else 'runs'} with a share."
+        st.caption(f"{counted}{hollow}{ring} Click a point to open its run.")
+    chart = f"history-{AXES[str(axis)]}"
+    st.plotly_chart(
+        share_history(
+            known, threshold, theme=palette.theme(), axis=AXES[str(axis)], clock=widgets.clock(), shown=shown
+        ),
+        key=chart,
+        config=PLOT,
+        on_select=lambda: _open_point(chart),
+        selection_mode="points",
+    )
+
+
+def _open_point(chart: str) -> None:
+    points: list[dict[str, Any]] = st.session_state[chart]["selection"]["points"]
+    if points and isinstance(run := points[0].get("customdata"), str):
+        st.query_params["run"] = run
+
+
+def _table(runs: Sequence[Run]) -> None:
+    zone = widgets.zone()
+    rows = [
+        {
+            "when": datetime.fromtimestamp(run.created, tz=zone),
+            "months": months_of(run),
+            "decision": run.outcome or str(run.state),
+            "share": run.share,
+            "target": run.target_drift,
+            "seconds": run.seconds,
+            "reason": run.reason,
+        }
+        for run in runs
+    ]
+    ids = [run.id for run in runs]
+
+    def open_row() -> None:
+        chosen: list[int] = st.session_state["earlier"]["selection"]["rows"]
+        if chosen:
+            st.query_params["run"] = ids[chosen[0]]
+
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="earlier",
+        height="auto" if len(rows) < 11 else TABLE_HEIGHT,
+        on_select=open_row,
+        placeholder="–",
+        selection_mode="single-row",
+        column_config={
+            "when": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
+            "months": st.column_config.TextColumn("months"),
+            "decision": st.column_config.TextColumn("decision"),
+            "share": st.column_config.NumberColumn("share", format="%.3g", help="Of drifted columns, unrounded."),
+            "target": st.column_config.NumberColumn("target drift", format="%.3g"),
+            "seconds": st.column_config.NumberColumn("took", format="%.1f s"),
+            "reason": st.column_config.TextColumn("why", width="large"),
+        },
+    )
+    st.caption(f"The newest {len(runs)}, of any end. Click the left edge of a row to open its run.")
+
+
+def months_of(run: Run) -> str:
+    """`2024-01-31 → 2024-02-29`; the key of a run whose months are not known."""
+    ref, cur = pair_of(run)
+    return f"{ref} → {cur}" if ref and cur else run.key
+
+
+def pair_of(run: Run) -> tuple[str, str]:
+    """The period keys of a run; empty where they are not known."""
+    parts = run.key.split(":")
+    asked = (parts[2], parts[3]) if len(parts) > 3 else ("", "")
+    return run.ref or asked[0], run.cur or asked[1]

@@ -1,0 +1,99 @@
+"""What people wrote on a run, what its hooks answered, and the place to write: a note or an acknowledgement."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.charts import format_time, format_value
+from app.errors import VigieError
+from app.ledger import MAX_NOTE, HookOutcome, Note, Run
+from app.ui import cache, widgets
+
+# The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
+SHOWN = 3
+_PROBLEM = "note_problem"
+
+
+def notes(run: Run) -> None:
+    """Notes and acknowledgement of one run with their times, and a line to write the next one."""
+
+    @st.fragment
+    @widgets.guarded
+    def draw() -> None:
+        ledger = cache.ledger()
+        found = ledger.notes(run.id)
+        with st.container(key="notes", gap="xsmall"):
+            for told in ledger.hooks(run.id):
+                st.markdown(_hook_words(told))
+            said = [_note_words(note, before) for note, before in zip(found, [None, *found], strict=False)]
+            if len(said) > SHOWN:
+                with st.expander(f"{len(said) - SHOWN} earlier notes"):
+                    st.markdown("\n\n".join(said[:-SHOWN]))
+            for words in said[-SHOWN:]:
+                st.markdown(words)
+            _write(run.id, acknowledged=bool(found) and found[-1].acknowledged)
+
+    draw()
+
+
+def _hook_words(told: HookOutcome) -> str:
+    when = format_time(told.at, widgets.clock())
+    words = f"Hook {told.hook}: {told.outcome} ({when}, {format_value(told.seconds, 's')})"
+    return f":material/webhook: {widgets.plain(words)}"
+
+
+def _note_words(note: Note, before: Note | None) -> str:
+    """`✓ Acknowledged 14:05:32 · text`: a later note keeps an acknowledgement, or takes it back."""
+    was = before is not None and before.acknowledged
+    if note.acknowledged and not was:
+        what = ":green[:material/check_circle: **Acknowledged**]"
+    elif was and not note.acknowledged:
+        what = ":gray[:material/undo: **Acknowledgement withdrawn**]"
+    else:
+        what = ":gray[:material/edit_note: **Note**]"
+    text = f" · {widgets.plain(note.text)}" if note.text else ""
+    return f"{what} {format_time(note.at, widgets.clock())}{text}"
+
+
+def _write(run_id: str, *, acknowledged: bool) -> None:
+    key = f"note-{run_id}"
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="note-form"):
+        st.text_input(
+            "Note on this decision",
+            key=key,
+            max_chars=MAX_NOTE,
+            placeholder="Note: what was seen, what was done",
+            label_visibility="collapsed",
+        )
+        st.button(
+            "Withdraw acknowledgement" if acknowledged else "Acknowledge",
+            key=f"acknowledge-{run_id}",
+            icon=":material/undo:" if acknowledged else ":material/check:",
+            help="Writes down that somebody has seen to this decision, with the time and the note.",
+            on_click=_save,
+            args=(run_id, key, not acknowledged),
+        )
+        st.button(
+            "Add note",
+            key=f"add-{run_id}",
+            icon=":material/edit_note:",
+            on_click=_save,
+            args=(run_id, key, acknowledged, True),
+        )
+    problem = st.session_state.pop(_PROBLEM, None)
+    if isinstance(problem, VigieError):
+        widgets.problem(problem, title="Nothing was written.")
+
+
+def _save(run_id: str, key: str, acknowledged: bool, needs_text: bool = False) -> None:
+    """Runs before the page is drawn again: what fails is said there."""
+    text = str(st.session_state.get(key) or "").strip()
+    if needs_text and not text:
+        st.session_state[_PROBLEM] = VigieError("The note is empty.", hint="Write it into the line first.")
+        return
+    try:
+        cache.ledger().note(run_id, text, acknowledged=acknowledged)
+    except VigieError as error:
+        st.session_state[_PROBLEM] = error
+        return
+    st.session_state[key] = ""

@@ -1,0 +1,300 @@
+"""What-if: the verdict of a stored run under another policy, recomputed from its scores. Nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from app import reports
+from app.charts.columns import by_nearness, trimmed
+from app.config import System
+from app.drift.decide import limit, low_is_drift, method_words
+from app.drift.result import Column, Policy, Result, Side, Verdict
+from app.drift.what_if import Change, Flip, Outcome, again, can_change, recompute
+from app.errors import VigieError
+from app.ledger import Run, State
+from app.propose.writer import assign
+from app.ui import cache, widgets
+from app.ui.palette import MARKDOWN, SHAPES
+from app.ui.verdict import TONE_OF, headline_of
+
+# Back so many runs: a few years of months, and under 0.1 s to decide again.
+RECENT = 50
+# Their stored results, without the distributions that what-if never looks at.
+KEPT = 4 * RECENT
+SHARE_STEP = 0.01
+SCORE_STEP = 0.005
+# A p-value above this is no sign of anything, under any policy.
+HIGHEST_P = 0.5
+# Distances of most methods end at 1; others (PSI, Wasserstein) have no end, and the slider follows the scores.
+LEAST_HIGHEST_DISTANCE = 1.0
+# Rows of the editor before it scrolls by itself.
+EDITOR_HEIGHT = 250
+COUNTED: dict[Literal["features", "all"], str] = {"features": "Features alone", "all": "Label and identifier too"}
+# The keys of [drift] that are policy, in the order of the documentation.
+KEYS = ("columns", "threshold", "min_rows", "comparable", "left_out", "thresholds", "methods", "target_threshold")
+
+
+def what_if(system: System, run: Run, result: Result) -> None:
+    """Controls on the left; on the right the verdict they would give, what turns it, and the lines for the file."""
+
+    @st.fragment
+    @widgets.guarded
+    def draw() -> None:
+        state = f"what-if-{run.id}"
+        start: Start = st.session_state.setdefault(state, Start())
+        left, right = st.columns([2, 3], gap="large")
+        with left:
+            change = _controls(result, start, state)
+        outcome = recompute(result, change)
+        with right:
+            _outcome(result, change, outcome)
+            _again(system, change)
+            _flips(outcome.flips, start, state)
+            _lines(system, outcome.policy)
+
+    draw()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the controls begin with. A new `turn` makes all of them anew: Reset, and a turning point that is tried."""
+
+    change: Change = field(default_factory=Change)
+    turn: int = 0
+
+    def next(self, change: Change) -> Start:
+        """Begin again with this change."""
+        return Start(change, self.turn + 1)
+
+
+def _begin(state: str, start: Start) -> None:
+    st.session_state[state] = start
+
+
+# --- the controls ----------------------------------------------------------------------------------------------------
+
+
+def _controls(result: Result, start: Start, state: str) -> Change:
+    policy, asked, key = result.policy, start.change, f"{state}-{start.turn}"
+    free = [column for column in result.columns if can_change(column) and column.name not in policy.thresholds]
+    threshold = st.slider(
+        "Share threshold",
+        0.0,
+        1.0,
+        policy.threshold if asked.threshold is None else asked.threshold,
+        SHARE_STEP,
+        format="%.3g",
+        key=f"{key}-share",
+        help="Share of drifted columns from which retraining is triggered.",
+    )
+    distances = [column for column in free if not low_is_drift(column.method or "")]
+    p_values = [column for column in free if low_is_drift(column.method or "")]
+    highest = max(
+        [LEAST_HIGHEST_DISTANCE, *(1.2 * (column.score or 0.0) for column in distances), asked.distance or 0.0]
+    )
+    distance = _score_slider("Distance threshold", distances, asked.distance, highest, f"{key}-distance")
+    p_value = _score_slider("p-value threshold", p_values, asked.p_value, HIGHEST_P, f"{key}-p-value")
+    counting = _counting(result, asked, f"{key}-columns")
+    names = [column.name for column in by_nearness(result.columns)]
+    left_out = st.multiselect(
+        "Columns left out",
+        names,
+        default=[name for name in names if name in asked.left_out],
+        format_func=trimmed,
+        key=f"{key}-left-out",
+        placeholder="none",
+    )
+    target = _target(result, asked, f"{key}-target")
+    thresholds = _own_thresholds(result.columns, asked, f"{key}-own")
+    st.button(
+        "Reset", icon=":material/restart_alt:", key=f"{key}-reset", on_click=_begin, args=(state, start.next(Change()))
+    )
+    return Change(
+        threshold=None if threshold == policy.threshold else threshold,
+        distance=distance,
+        p_value=p_value,
+        thresholds=thresholds,
+        left_out=frozenset(left_out),
+        columns=counting,
+        target_threshold=target,
+    )
+
+
+def _score_slider(label: str, columns: Sequence[Column], asked: float | None, highest: float, key: str) -> float | None:
+    """The threshold of all columns of one kind; None when it is as compared, or no column is of that kind."""
+    levels = sorted({column.threshold for column in columns if column.threshold is not None})
+    if not levels:
+        return None
+    spread = f", from {limit(levels[0])} to {limit(levels[-1])}" if len(levels) > 1 else f": {limit(levels[0])}"
+    value = st.slider(
+        label,
+        0.0,
+        max(highest, levels[-1]),
+        levels[0] if asked is None else asked,
+        SCORE_STEP,
+        format="%.3g",
+        key=key,
+        help=f"Of the {len(columns)} columns judged so, but those with one of their own. As compared{spread}.",
+    )
+    return None if value == levels[0] else value
+
+
+def _counting(result: Result, asked: Change, key: str) -> Literal["features", "all"] | None:
+    policy = result.policy
+    if not {column.name for column in result.columns} & {policy.label, policy.identifier}:
+        return None
+    picked = st.segmented_control(
+        "Columns counted", list(COUNTED), default=asked.columns or policy.columns, format_func=COUNTED.__getitem__,
+        required=True, key=key,
+    )  # fmt: skip
+    return None if picked == policy.columns else picked
+
+
+def _target(result: Result, asked: Change, key: str) -> float | None:
+    """The rule on target drift; 0 and empty are no change."""
+    own = result.policy.target_threshold
+    value = st.number_input(
+        "Target drift triggers from",
+        min_value=0.0,
+        max_value=1.0,
+        value=own if asked.target_threshold is None else asked.target_threshold,
+        step=SHARE_STEP,
+        format="%.4g",
+        key=key,
+        placeholder="no rule",
+        disabled=result.target_drift.value is None,
+        help="A difference of the label rates from which target drift alone triggers. Not measured in this run."
+        if result.target_drift.value is None
+        else "A difference of the label rates from which target drift alone triggers.",
+    )
+    return None if not value or value == own else value
+
+
+def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[str, float]:
+    """Thresholds of single columns, written into the last column of a small table."""
+    able = [column for column in by_nearness(columns) if can_change(column)]
+    if not able:
+        return {}
+    with st.expander("Thresholds of single columns", expanded=bool(asked.thresholds)):
+        edited = st.data_editor(
+            pd.DataFrame(
+                {
+                    "column": [column.name for column in able],
+                    "method": [method_words(column.method or "") for column in able],
+                    "score": [column.score for column in able],
+                    "threshold": [column.threshold for column in able],
+                    "own": pd.Series([asked.thresholds.get(column.name) for column in able], dtype="float64"),
+                }
+            ),
+            hide_index=True,
+            disabled=["column", "method", "score", "threshold"],
+            height=EDITOR_HEIGHT,
+            key=key,
+            column_config={
+                "score": st.column_config.NumberColumn("score", format="%.3g"),
+                "threshold": st.column_config.NumberColumn("compared with", format="%.3g"),
+                "own": st.column_config.NumberColumn("try", min_value=0.0, format="%.4g"),
+            },
+        )
+    return {column.name: float(value) for column, value in zip(able, edited["own"], strict=True) if value > 0}
+
+
+# --- what would come of it -------------------------------------------------------------------------------------------
+
+
+def _outcome(result: Result, change: Change, outcome: Outcome) -> None:
+    """The hypothetical verdict, in a frame that no stored verdict has."""
+    verdict = outcome.decision.verdict
+    tone = TONE_OF[verdict]
+    simulated = " (SIMULÉ)" if verdict is Verdict.RETRAINING_TRIGGERED else ""
+    with st.container(border=True, key="what-if"):
+        st.caption(":material/science: A hypothesis: nothing is stored, no gauge moves")
+        headline = widgets.plain(headline_of(outcome.policy, outcome.decision))
+        st.markdown(f"#### What if: :{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated} · {headline}")
+        st.markdown(widgets.plain(f"{outcome.sentence[:1].upper()}{outcome.sentence[1:]}"))
+        stored = f"As compared: {result.decision}, {headline_of(result.policy, recompute(result, Change()).decision)}."
+        if change == Change():
+            st.caption(
+                "Nothing is changed: this is the verdict as compared. Move a control, or try a turning point below."
+            )
+        elif verdict is result.decision:
+            st.caption(f"The same verdict. {widgets.plain(stored)}")
+        else:
+            st.caption(f"**This turns the verdict.** {widgets.plain(stored)}")
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _bare(path: str) -> Result:
+    """A stored result without its distributions: deciding needs the scores alone. Raises ReportError."""
+    result = Result.from_json(reports.read_file(Path(path), "result.json"))
+    empty = Side()
+    return replace(result, columns=tuple(replace(column, ref=empty, cur=empty) for column in result.columns))
+
+
+def _recent(system: System) -> list[Result]:
+    found = []
+    for run in cache.ledger().runs(kind="drift", system=system.id, states=(State.DONE,), limit=RECENT):
+        try:
+            result = _bare(run.path)
+        except VigieError:
+            # Its files are gone or damaged: the history says so, and there is nothing to decide again.
+            continue
+        if not result.captured:
+            found.append(result)
+    return found
+
+
+def _again(system: System, change: Change) -> None:
+    results = _recent(system)
+    if not results:
+        return
+    now, before = again(results, change), again(results, Change())
+    runs = "run" if now.of == 1 else f"{now.of} runs"
+    text = f"Would have triggered **{now.triggered} of the last {runs}**"
+    text += f", as compared {before.triggered}" if change != Change() else " as compared"
+    text += f"; {now.undecided} undecided." if now.undecided else "."
+    st.markdown(f":material/history: {text}")
+
+
+def _flips(flips: Sequence[Flip], start: Start, state: str) -> None:
+    st.markdown("**What would turn it**", help="The smallest change of each kind that turns the verdict above.")
+    if not flips:
+        st.caption("No single change of a threshold, and no column left out, turns this verdict.")
+    with st.container(key="flips", gap="xsmall"):
+        for number, flip in enumerate(flips):
+            with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"flip-{number}"):
+                st.button(
+                    "Try",
+                    key=f"{state}-{start.turn}-try-{number}",
+                    on_click=_begin,
+                    args=(state, start.next(flip.change)),
+                )
+                st.markdown(widgets.plain(flip.words))
+
+
+def _lines(system: System, policy: Policy) -> None:
+    """The lines that would make this policy the system's own."""
+    if system.drift is None:
+        return
+    lines = policy_lines(policy, Policy.of(system.drift))
+    if not lines:
+        st.caption("This is the system's own policy of today.")
+        return
+    st.caption(f"To make this the system's own policy, set in the [drift] table of {widgets.plain(system.id)}.toml:")
+    st.code("\n".join(lines), language="toml", wrap_lines=True)
+
+
+def policy_lines(policy: Policy, own: Policy) -> list[str]:
+    """`key = value` for each key of `[drift]` in which a policy differs from the system's own, as TOML."""
+    found = []
+    for name in KEYS:
+        value: Any = getattr(policy, name)
+        if value != getattr(own, name) and value is not None:
+            found.append(assign(name, list(value) if isinstance(value, tuple) else value))
+    return found
