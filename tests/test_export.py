@@ -102,6 +102,65 @@ def test_a_gauge_without_a_rule_of_its_own_gets_one_with_the_threshold():
     assert rule.expr == '(my_drift{job="x"}) >= 0.25'
 
 
+def test_a_threshold_stands_in_its_rule_to_the_last_digit():
+    gauge = {"source": "gauge", "expr": "a", "threshold": 0.1 + 0.2}
+    assert rules_of(system(drift=gauge))[0].expr == "(a) >= 0.30000000000000004"
+    files = {"source": "files", "path": "{period}.csv", "target_threshold": 1 / 3}
+    assert " >= 0.3333333333333333 and " in rules_of(system(drift=files))[1].expr
+
+
+def test_drift_has_a_rule_for_each_way_to_decide():
+    files = {"source": "files", "path": "{period}.csv"}
+    told = [(rule.alert, rule.labels["severity"]) for rule in rules_of(system(drift=files))]
+    assert told == [("DataDrift", "warning"), ("DriftUndecided", "info")]
+    told = [rule.alert for rule in rules_of(system(drift=files | {"target_threshold": 0.02}))]
+    assert told == ["DataDrift", "TargetDrift", "DriftUndecided"]
+
+
+def test_a_rule_of_the_file_on_the_same_gauge_replaces_the_generated_one():
+    files = {"source": "files", "path": "{period}.csv"}
+    own = {"name": "Mine", "expr": 'vigie_drift_share{system="mine"} > 0.5'}
+    assert [rule.alert for rule in rules_of(system(drift=files, alerts=[own]))] == ["Mine", "DriftUndecided"]
+
+
+@pytest.mark.parametrize(
+    ("value", "decision", "fires"),
+    [
+        (0.02, "RETRAINING_TRIGGERED", True),
+        (0.0199, "RETRAINING_TRIGGERED", False),
+        (0.5, "UNDECIDED", False),
+        (0.02, "NO_ACTION", False),
+    ],
+)
+def test_target_drift_fires_at_its_threshold_and_never_against_the_decision(promtool, tmp_path, value, decision, fires):
+    files = {"source": "files", "path": "{period}.csv", "target_threshold": 0.02}
+    (tmp_path / "alerts.yml").write_text(rules_file([system(drift=files)]))
+    rules = {rule.alert: rule for rule in rules_of(system(drift=files))}
+    verdicts = ("RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED")
+    series = [("vigie_target_drift", 'system="mine", job="console"', value)]
+    series += [
+        ("vigie_decision", f'system="mine", job="console", decision="{one}"', int(one == decision)) for one in verdicts
+    ]
+
+    def expected(alert, **labels):
+        rule = rules[alert]
+        found = {"system": "mine", "job": "console"} | labels | dict(rule.labels)
+        return {"exp_labels": found, "exp_annotations": dict(rule.annotations)}
+
+    moments = [
+        ("TargetDrift", [expected("TargetDrift")] if fires else []),
+        ("DriftUndecided", [expected("DriftUndecided", decision=decision)] if decision == "UNDECIDED" else []),
+    ]
+    case = {
+        "interval": "10s",
+        "input_series": [
+            {"series": f"{name}{{{labels}}}", "values": f"{number}x30"} for name, labels, number in series
+        ],
+        "alert_rule_test": [{"eval_time": "1m", "alertname": name, "exp_alerts": found} for name, found in moments],
+    }
+    unit_test(promtool, tmp_path, [case])
+
+
 def test_a_gauge_expression_that_ends_in_a_comment_keeps_its_bracket(promtool, tmp_path):
     gauge = {"source": "gauge", "expr": "max(a) or b # of both", "threshold": 1}
     (tmp_path / "alerts.yml").write_text(rules_file([system(drift=gauge)]))

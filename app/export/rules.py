@@ -1,8 +1,8 @@
-"""Alerting rules for Prometheus: those of the system files, and one per system on its drift."""
+"""Alerting rules for Prometheus: those of the system files, and those on each system's drift."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.config import System
@@ -19,6 +19,7 @@ RANGE = "1h"
 SHARE_FOR = "0m"
 # A gauge moves with every request: two minutes tell a burst from a change.
 GAUGE_FOR = "2m"
+STALE_MODEL = "The model answers for data it was not trained on; its predictions may be wrong."
 
 HEADER = """\
 # Made by `python -m app export rules` from app/systems/*.toml: change a rule there, then make this file again.
@@ -37,7 +38,7 @@ class Rule:
 
 
 def rules_of(system: System) -> list[Rule]:
-    """The rules of a system, in the order of its file; the one on drift last. Raises ConfigError."""
+    """The rules of a system, in the order of its file; those on drift last. Raises ConfigError."""
     found = [
         Rule(
             alert=alert.name,
@@ -48,35 +49,66 @@ def rules_of(system: System) -> list[Rule]:
         )
         for alert in system.alerts
     ]
-    drift = _drift_rule(system)
-    return [*found, drift] if drift else found
+    asked = [rule.expr for rule in found]
+    # A rule of the file that asks for the same already is the better one: somebody thought about it.
+    return found + [rule for subject, rule in _drift_rules(system) if not any(subject in expr for expr in asked)]
 
 
-def _drift_rule(system: System) -> Rule | None:
-    """The decision on drift as an alert; None without `[drift]`, or when a rule of the file asks the same already."""
-    if system.drift is None:
-        return None
-    if system.drift.source == "gauge" and system.drift.expr:
-        subject, for_ = _filled(system, "drift", system.drift.expr), GAUGE_FOR
-        expr = f"{bracketed(subject)} >= {system.drift.threshold:g}"
-        condition = f"The service's own drift score is at or above {system.drift.threshold:g}."
+def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
+    """The rules on drift, each with the expression that it is about; none without `[drift]`."""
+    drift = system.drift
+    if drift is None:
+        return
+    if drift.source == "gauge" and drift.expr:
+        subject = _filled(system, "drift", drift.expr)
+        condition = f"The service's own drift score is at or above {drift.threshold:g}."
         action = "Find the feature that moved, then decide on retraining."
-    else:
-        own = matcher("system", system.id)
-        subject, for_ = "vigie_drift_share", SHARE_FOR
-        expr = f"vigie_drift_share{{{own}}} >= vigie_drift_threshold{{{own}}}"
-        condition = "The share of drifted columns in the newest comparison is at or above its threshold."
-        action = "Open the comparison in the console, find the columns that moved, then decide on retraining."
-    if any(subject in _filled(system, f"alerts.{alert.name}", alert.expr) for alert in system.alerts):
-        return None
-    impact = "The model answers for data it was not trained on; its predictions may be wrong."
-    return Rule(
-        alert="DataDrift",
-        expr=expr,
-        for_=for_,
-        labels={"severity": "warning", "system": system.id},
-        annotations=_annotations(condition=condition, impact=impact, action=action),
-    )
+        texts = {"condition": condition, "impact": STALE_MODEL, "action": action}
+        yield (
+            subject,
+            _rule(system, "DataDrift", f"{bracketed(subject)} >= {exactly(drift.threshold)}", texts, for_=GAUGE_FOR),
+        )
+        return
+    own = matcher("system", system.id)
+    texts = {
+        "condition": "The share of drifted columns in the newest comparison is at or above its threshold.",
+        "impact": STALE_MODEL,
+        "action": "Open the comparison in the console, find the columns that moved, then decide on retraining.",
+    }
+    expr = f"vigie_drift_share{{{own}}} >= vigie_drift_threshold{{{own}}}"
+    yield "vigie_drift_share", _rule(system, "DataDrift", expr, texts)
+    if drift.target_threshold is not None:
+        yield "vigie_target_drift", _target_rule(system, own, drift.target_threshold)
+    texts = {
+        "condition": "The newest comparison could not decide: too little of it can be compared.",
+        "impact": "Drift is not watched until a comparison decides; an alert on drift before it has ended with it.",
+        "action": "Open the comparison in the console: it says what is missing.",
+    }
+    expr = f'vigie_decision{{{own}, decision="UNDECIDED"}} == 1'
+    yield "vigie_decision", _rule(system, "DriftUndecided", expr, texts, severity="info")
+
+
+def _target_rule(system: System, own: str, threshold: float) -> Rule:
+    """Target drift from its threshold on, where the newest comparison decided at all."""
+    texts = {
+        "condition": f"The rate of the label in the newest comparison moved by {threshold:g} or more.",
+        "impact": "What is predicted has become more or less frequent; the model's probabilities may be off.",
+        "action": "Open the comparison in the console, look at the rates of both months, then decide on retraining.",
+    }
+    decided = f'vigie_decision{{{own}, decision="RETRAINING_TRIGGERED"}} == 1'
+    expr = f"vigie_target_drift{{{own}}} >= {exactly(threshold)} and on (system) {decided}"
+    return _rule(system, "TargetDrift", expr, texts)
+
+
+def _rule(
+    system: System, alert: str, expr: str, texts: Mapping[str, str], *, for_: str = SHARE_FOR, severity: str = "warning"
+) -> Rule:
+    return Rule(alert, expr, for_, {"severity": severity, "system": system.id}, _annotations(**texts))
+
+
+def exactly(value: float) -> str:
+    """A threshold as PromQL, to the last digit: what is equal to it here is equal to it there."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def bracketed(expr: str) -> str:
