@@ -18,6 +18,7 @@
     │   └── JobFailed             the job ended without a result; the message is its reason
     ├── ReportError               a report directory cannot be written or read
     │   ├── ReportNotFound        no run of that id
+    │   ├── AlreadyImported       a report of the same bytes is there; `run` is its id
     │   └── StorageFull           no room, or no right to write
     └── LedgerError               the index of runs cannot be opened or is from a newer version
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 __all__ = [
     "AddressRefused",
+    "AlreadyImported",
     "AnswerTooLarge",
     "BadAnswer",
     "ConfigError",
@@ -137,6 +139,14 @@ class ReportError(VigieError):
 
 class ReportNotFound(ReportError):
     """No run of that id."""
+
+
+class AlreadyImported(ReportError):
+    """A report of the same bytes is there already; `run` is the id of its run."""
+
+    def __init__(self, message: str, *, hint: str = "", run: str) -> None:
+        super().__init__(message, hint=hint)
+        self.run = run
 
 
 class StorageFull(ReportError):

@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
@@ -28,15 +28,19 @@ from app.errors import ReportError, ReportNotFound, StorageFull
 
 __all__ = [
     "Meta",
+    "Pruned",
     "find",
     "new_run_id",
     "prune",
+    "put_back",
     "read_file",
     "read_meta",
     "report_dir",
+    "republish",
     "safe_html",
     "save",
     "scan",
+    "set_aside",
     "shown_path",
     "total_bytes",
 ]
@@ -59,17 +63,26 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 # The lines on which Evidently writes its data: `var metric_<hex> = {...};` and `var additional_graphs_<id> = {...};`.
-_DATA_LINE: Final = re.compile(r"^([ \t]*var [A-Za-z_$][\w$]* = )(\{.*)$", re.MULTILINE)
-_ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_DATA_LINE: Final = re.compile(rb"^([ \t]*var [A-Za-z_$][\w$]* = )(\{.*)$", re.MULTILINE)
+_ESCAPES: Final = {
+    b"<": b"\\u003c",
+    b">": b"\\u003e",
+    "\u2028".encode(): b"\\u2028",
+    "\u2029".encode(): b"\\u2029",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """meta.json of a run: its id, its kind, and the SHA-256 of every other file by name."""
+    """meta.json of a run: its id, its kind, and the SHA-256 of every other file by name.
+
+    `about` is what nothing else says: where an imported report comes from.
+    """
 
     run: str
     kind: str
     files: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -103,7 +116,15 @@ def shown_path(settings: Settings, system: System, name: str) -> str:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def save(directory: Path, run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> Path:
+def save(
+    directory: Path,
+    run_id: str,
+    kind: str,
+    files: Mapping[str, bytes | Path],
+    publish: Sequence[str],
+    *,
+    about: Mapping[str, str] | None = None,
+) -> Path:
     """Write a run and publish some of its files flat; the run's folder is returned.
 
     Either everything is there or nothing is: raises StorageFull (no room, no right) or ReportError, with the temporary
@@ -121,6 +142,7 @@ def save(directory: Path, run_id: str, kind: str, files: Mapping[str, bytes | Pa
             temporary.mkdir(parents=True)
             sums = {name: _write(temporary / name, content) for name, content in files.items()}
             meta = {"version": VERSION, "run": run_id, "kind": kind, "files": sums}
+            meta |= {"about": dict(about)} if about else {}
             # The flat copies are on disk before the run exists: a full disk is met while nothing shows yet.
             for name, path in flat.items():
                 _write(path, temporary / name)
@@ -233,7 +255,10 @@ def read_meta(run_dir: Path) -> Meta:
     try:
         with (run_dir / META).open("rb") as handle:
             raw = json.loads(handle.read(MAX_META_BYTES))
-        meta = Meta(str(raw["run"]), str(raw["kind"]), {str(name): str(sum_) for name, sum_ in raw["files"].items()})
+        files, about = (
+            {str(name): str(text) for name, text in part.items()} for part in (raw["files"], raw.get("about", {}))
+        )
+        meta = Meta(str(raw["run"]), str(raw["kind"]), files, about)
         valid = raw["version"] == VERSION and meta.run == run_dir.name and meta.kind in KINDS
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReportNotFound(gone, hint=hint) from error
@@ -272,18 +297,22 @@ def _stored(run_dir: Path, name: str) -> Path | None:
 def scan(directory: Path) -> list[Path]:
     """The folders of finished runs, oldest first; anything without a valid meta.json is passed over."""
     found = []
+    for path in _folders(directory):
+        with suppress(ReportNotFound):
+            read_meta(path)
+            found.append(path)
+    return found
+
+
+def _folders(directory: Path) -> list[Path]:
+    """Every folder that bears a run id, oldest first."""
     try:
         names = sorted(name for name in os.listdir(directory / "runs") if RUN_ID.fullmatch(name))  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         _raise(error, directory)
-    for name in names:
-        path = directory / "runs" / name
-        with suppress(ReportNotFound):
-            read_meta(path)
-            found.append(path)
-    return found
+    return [directory / "runs" / name for name in names]
 
 
 def find(settings: Settings, systems: Systems, run_id: str) -> Path:
@@ -298,10 +327,88 @@ def find(settings: Settings, systems: Systems, run_id: str) -> Path:
     raise ReportNotFound(f"No report of run {run_id}.", hint="It may have been deleted to keep the disk bounded.")
 
 
+# --- deleting --------------------------------------------------------------------------------------------------------
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Take a run's folder out of every list in one step; where it lies now, None when it is not there.
+
+    Under its new name `save` sweeps it up later, whatever becomes of the process. Raises StorageFull or ReportError.
+    """
+    aside = folder.parent / f".tmp-gone-{folder.name}-{secrets.token_hex(4)}"
+    try:
+        # Young again: whoever saves a run at this moment must not sweep it up while it may still be put back.
+        os.utime(folder)
+        folder.rename(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (*_NO_ROOM, *_NO_RIGHT):
+            raise StorageFull(
+                f"Run {folder.name} cannot be deleted from {folder.parent}: {error.strerror}; nothing was changed.",
+                hint="Give write permission on that folder, then delete the run again.",
+            ) from error
+        _raise(error, folder)
+    return aside
+
+
+def put_back(aside: Path, folder: Path) -> None:
+    """Undo `set_aside`. Raises ReportError, naming where the files are."""
+    try:
+        aside.rename(folder)
+    except OSError as error:
+        message = f"The files of run {folder.name} are now in {aside} ({error.strerror})."
+        raise ReportError(message, hint="Rename that folder by hand.") from error
+
+
+def republish(directory: Path, gone: Mapping[str, str]) -> None:
+    """After a run was deleted: what it had published becomes that of the newest run that has a file of this name.
+
+    `gone` are its files with their SHA-256 ("" when it is not known any more). A flat file of other content is
+    somebody else's and stays. Raises StorageFull when there is no room for a copy; the old one is gone then too.
+    """
+    runs = [path for path in _folders(directory)[::-1] if any(_stored(path, name) for name in gone)]
+    for name, sum_ in gone.items():
+        flat = directory / name
+        newest = next(filter(None, (_of_kind(path, name) for path in runs)), None)
+        with _mapped(directory):
+            now = _sum(flat)
+            if now is None or (sum_ and now != sum_) or (newest is not None and newest.files[name] == now):
+                continue
+            flat.unlink(missing_ok=True)
+            if newest is None:
+                continue
+            temporary = directory / f".tmp-{newest.run}-{name}"
+            try:
+                _write(temporary, read_file(directory / "runs" / newest.run, name))
+                temporary.replace(flat)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _of_kind(run: Path, name: str) -> Meta | None:
+    """The meta of a comparison that has a file of this name; imported ones are not published."""
+    try:
+        meta = read_meta(run)
+    except ReportNotFound:
+        return None
+    return meta if meta.kind == "drift" and name in meta.files else None
+
+
+def _sum(path: Path) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        for block in _blocks(path):
+            digest.update(block)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
 # --- safety ----------------------------------------------------------------------------------------------------------
 
 
-def safe_html(html: str) -> str:
+def safe_html(html: bytes) -> bytes:
     r"""Evidently's HTML with its data lines escaped, so that no value in them can end the script and start another.
 
     A category such as `</script><script>…` is written raw into the report; inside a JavaScript string `\u003c` reads
@@ -310,7 +417,7 @@ def safe_html(html: str) -> str:
     return _DATA_LINE.sub(lambda match: match[1] + _escaped(match[2]), html)
 
 
-def _escaped(text: str) -> str:
+def _escaped(text: bytes) -> bytes:
     for char, escape in _ESCAPES.items():
         text = text.replace(char, escape)
     return text
@@ -324,21 +431,32 @@ def total_bytes(directories: Iterable[Path]) -> int:
     return sum(_size(run) for directory in set(directories) for run in scan(directory))
 
 
-def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = ()) -> list[str]:
-    """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`; the ids deleted, oldest first.
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Ids of the runs deleted, oldest first, and the bytes that are left of each run that was packed."""
+
+    gone: tuple[str, ...]
+    packed: Mapping[str, int]
+
+
+def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = ()) -> Pruned:
+    """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
 
     Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
     newest run of each directory always stays.
     """
     runs: list[Path] = []
     newest: set[Path] = set()
+    packed: list[Path] = []
     for directory in dict.fromkeys(directories):
         found = scan(directory)
         newest.update(found[-1:])
         runs += found
         with _mapped(directory):
             for run in found[:-PLAIN_RUNS]:
-                _pack(run)
+                # A person may delete a run at this moment.
+                with suppress(FileNotFoundError):
+                    packed += [run] if _pack(run) else []
     sizes = {run: _size(run) for run in runs}
     total = sum(sizes.values())
     order = sorted((run for run in runs if run not in newest), key=lambda run: (run.name in acknowledged, run.name))
@@ -346,27 +464,30 @@ def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collect
     for run in order:
         if total <= keep_bytes:
             break
-        with _mapped(run):
-            # meta.json first: a folder without it is no run, so a kill in the middle leaves nothing half-listed.
-            (run / META).unlink()
-            shutil.rmtree(run)
+        moved = set_aside(run)
+        if moved is not None:
+            shutil.rmtree(moved, ignore_errors=True)
         total -= sizes[run]
         gone.append(run.name)
-    return gone
+    return Pruned(tuple(gone), {run.name: sizes[run] for run in packed if run.name not in gone})
 
 
 def _size(run: Path) -> int:
     total = 0
-    for path in run.iterdir():
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size
+    with suppress(FileNotFoundError):
+        for path in run.iterdir():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
     return total
 
 
-def _pack(run: Path) -> None:
-    for path in run.glob("*.html"):
+def _pack(run: Path) -> bool:
+    """Gzip the HTML of a run; False when there was none left to do."""
+    found = list(run.glob("*.html"))
+    for path in found:
         packed, temporary = run / f"{path.name}.gz", run / f".tmp-{path.name}.gz"
         with path.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as target:
             shutil.copyfileobj(plain, target)
         temporary.replace(packed)
         path.unlink()
+    return bool(found)

@@ -155,7 +155,7 @@ class Result:
     decision: Verdict
     reason: str
     line: str
-    seconds: float
+    seconds: float | None
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
     own: bool | None = None
@@ -204,7 +204,7 @@ def _result(raw: dict[str, Any]) -> Result:
         columns=tuple(_column(row) for row in raw["columns"]),
         target_drift=Target(**raw["target_drift"]),
         decision=Verdict(raw["decision"]),
-        seconds=float(raw["seconds"]),
+        seconds=None if raw["seconds"] is None else float(raw["seconds"]),
         peak_bytes=raw["peak_bytes"],
         notes=tuple(raw.get("notes", ())),
         own=raw.get("own"),

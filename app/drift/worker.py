@@ -181,7 +181,7 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
     files: dict[str, bytes] = {}
     shown: dict[str, str] = {}
     if verdicts.html is not None and verdicts.json is not None:
-        files[f"{pair.stem}.html"] = reports.safe_html(verdicts.html).encode("utf-8", "replace")
+        files[f"{pair.stem}.html"] = reports.safe_html(verdicts.html.encode("utf-8", "replace"))
         files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
         for ending in ("html", "json"):
             shown[ending] = reports.shown_path(job.settings, pair.system, f"{pair.stem}.{ending}")

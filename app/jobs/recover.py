@@ -6,7 +6,9 @@ import calendar
 import contextlib
 import fcntl
 import logging
+import math
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,6 +46,9 @@ def interrupt(settings: Settings) -> list[Run]:
             _write_down(files.directory(settings, run.id))
         LOG.info("%s (%s) was going when its process ended: interrupted", run.id, run.key)
     _sweep_locks(settings.home / "jobs")
+    for left in (settings.home / "runs").glob(".tmp-*"):
+        # A run was being deleted when its process ended.
+        shutil.rmtree(left, ignore_errors=True)
     return orphans
 
 
@@ -139,12 +144,15 @@ def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> 
         for folder in folders:
             row = known.get(folder.name)
             right = row is not None and row.path == str(folder) and row.state is State.DONE and not lacking(row)
-            runs.append(row if row is not None and right else _report(folder, system))
+            runs.append(row if row is not None and right else row_of_report(folder, system))
     return runs
 
 
-def _report(folder: Path, system: System) -> Run:
-    """A row from `meta.json` and, where there is one, `result.json`. The exact key is only in the progress file."""
+def row_of_report(folder: Path, system: System) -> Run:
+    """A row from `meta.json` and, where there is one, `result.json`; that of an imported report is whole.
+
+    The exact key of a run made here is only in its progress file. Raises ReportNotFound when `folder` is no run.
+    """
     from app import reports
     from app.drift.result import Policy
 
@@ -152,6 +160,8 @@ def _report(folder: Path, system: System) -> Run:
     created = created_at(meta.run)
     key = f"{meta.kind}:{system.id}:{meta.run}"
     run = Run(meta.run, meta.kind, system.id, key, State.DONE, created, path=str(folder), bytes=size(folder))
+    if meta.kind == "imported":
+        return _imported(run, meta.about, folder, has_result=RESULT in meta.files)
     if RESULT not in meta.files or meta.kind != "drift":
         return replace(run, started=created, finished=created)
     try:
@@ -166,11 +176,32 @@ def _report(folder: Path, system: System) -> Run:
         system=result.system,
         key=f"drift:{result.system}:{result.ref.key}:{result.cur.key}:{result.policy.digest}",
         started=created,
-        finished=created + result.seconds,
+        finished=created + (result.seconds or 0.0),
         outcome=str(result.decision),
         reason=result.reason,
         **figures(result),
     )
+
+
+def _imported(run: Run, about: Mapping[str, str], folder: Path, *, has_result: bool) -> Run:
+    """The row of an imported report: when it ran, and for how long, only its maker knew."""
+    try:
+        created = float(about.get("created", ""))
+    except ValueError:
+        created = run.created
+    run = replace(
+        run,
+        created=created if math.isfinite(created) else run.created,
+        key=about.get("key", run.key),
+        outcome=about.get("outcome", ""),
+        reason=about.get("reason", ""),
+        ref=about.get("ref", ""),
+        cur=about.get("cur", ""),
+    )
+    try:
+        return replace(run, **figures(result_of(folder))) if has_result else run
+    except VigieError as error:
+        return replace(run, reason=error.text)
 
 
 def retain(settings: Settings, systems: Systems) -> list[str]:
@@ -179,8 +210,11 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
 
     with opened(settings) as ledger:
         folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
-        gone = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged())
-        for run in gone:
+        pruned = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged())
+        for run, left in pruned.packed.items():
             if ledger.get(run) is not None:
-                ledger.update(run, path="", reason=GONE)
-    return gone
+                ledger.update(run, bytes=left)
+        for run in pruned.gone:
+            if ledger.get(run) is not None:
+                ledger.update(run, path="", reason=GONE, bytes=None)
+    return list(pruned.gone)

@@ -176,6 +176,18 @@ def opened(settings: Settings) -> Iterator[Ledger]:
         yield ledger
 
 
+@contextmanager
+def held(settings: Settings, request: Request, run: str) -> Iterator[None]:
+    """Hold the lock of a key for a short piece of work under the name `run`; KeyHeld when somebody else does."""
+    path, descriptor = _take(settings.home / "jobs", request, run)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        os.close(descriptor)
+
+
 def _take(folder: Path, request: Request, run: str) -> tuple[Path, int]:
     """Lock the key for `run`; KeyHeld when another process has it."""
     path = folder / request.lock_name

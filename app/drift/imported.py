@@ -1,0 +1,317 @@
+"""A comparison made elsewhere, read from the JSON of Evidently 0.4, 0.7.15 or today: what it says, and nothing more.
+
+Pure and without Evidently. Three forms are known: `metric_name` with `config` (today's), `metric_id` alone (up to
+0.7.15: the arguments stand in that string), and `metric` with `result` (0.4). What a form does not say is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from app.drift.decide import decision_line, limit, one_line, sentence
+from app.drift.methods import METHODS, method_of
+from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdict
+from app.drift.what_if import Change, recompute
+from app.errors import ReportError
+
+# A page shows some hundred columns; a report of more than this was not made to be looked at.
+MAX_COLUMNS: Final = 2000
+# What fits a cell, three times over.
+MAX_COLUMN_NAME: Final = 200
+# Evidently rounds nothing, but a share goes through JSON as text.
+SHARE_ERROR: Final = 1e-6
+TODAY: Final = "today's Evidently (metric_name)"
+OLDER: Final = "Evidently 0.7.15 or older (metric_id)"
+OLDEST: Final = "Evidently 0.4 (metric and result)"
+HINT: Final = "Give the JSON that Evidently saved with the report."
+UNSAID: Final = "the report does not say how this column was judged"
+PERCENTILE_TEXT: Final = "percentile text content drift"
+# Column types as Evidently 0.4 writes them.
+_KINDS: Final = {"num": "number", "cat": "category", "text": "text"}
+_CALL: Final = re.compile(r"(?P<type>[A-Za-z]+)\((?P<arguments>.*)\)", re.DOTALL)
+# A comma inside a list of columns is not one between arguments.
+_ARGUMENT: Final = re.compile(r",(?=[a-z_]+=)")
+
+
+@dataclass(slots=True)
+class Said:
+    """What a report says. `counted` are the columns its share counts, where it names them."""
+
+    form: str
+    count: float | None = None
+    share: float | None = None
+    threshold: float | None = None
+    counted: tuple[str, ...] = ()
+    columns: dict[str, Column] = field(default_factory=dict)
+    rows_ref: int | None = None
+    rows_cur: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Whose run it becomes: id, system, the months in the words of whoever gave it, and a name for it (may be "")."""
+
+    run: str
+    system: str
+    ref: str
+    cur: str
+    title: str
+
+
+def read(data: bytes, names: Names, own_threshold: float) -> Result:
+    """The report as a run of ours. `own_threshold` serves a report that names no threshold for its share.
+
+    Raises ReportError in words when it is no report with a share of drifted columns, or contradicts itself.
+    """
+    said = _said(data)
+    if said.count is None or said.share is None:
+        raise ReportError("There is no share of drifted columns in this report.", hint=HINT)
+    k, n = _counts(said)
+    threshold = own_threshold if said.threshold is None else said.threshold
+    columns, policy = _judged(said, k, n, threshold)
+    share = said.share
+    verdict = Verdict.RETRAINING_TRIGGERED if share >= threshold else Verdict.NO_ACTION
+    result = Result(
+        run=names.run,
+        system=names.system,
+        ref=Months(names.ref, said.rows_ref),
+        cur=Months(names.cur, said.rows_cur),
+        policy=policy,
+        share=share,
+        k=k,
+        n=n,
+        share_features=None,
+        columns=columns,
+        target_drift=Target(reason="an imported report does not say it"),
+        decision=verdict,
+        reason="",
+        line="",
+        seconds=None,
+        peak_bytes=None,
+        notes=_notes(said, columns, policy, k),
+    )
+    decision = recompute(result, Change()).decision
+    title = f", {names.title}" if names.title else ""
+    sign = "≥" if share >= threshold else "<"
+    words = sentence(policy, decision, columns) if decision.counted.k == k and k else f"{k} of {n} columns drifted."
+    reason = one_line(f"imported from {said.form}{title}: share {share:.2f} {sign} {limit(threshold)}, {words}")
+    return replace(result, reason=reason, line=decision_line(policy, decision, result.target_drift))
+
+
+def _said(data: bytes) -> Said:
+    """What the file says, in whichever form."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"This file is not JSON ({one_line(str(error))[:200]}).", hint=HINT) from error
+    metrics = raw.get("metrics") if isinstance(raw, dict) else None
+    found = [metric for metric in metrics if isinstance(metric, dict)] if isinstance(metrics, list) else []
+    if not found:
+        raise ReportError("This is no report of Evidently: it has no list of metrics.", hint=HINT)
+    if any("result" in metric and "metric" in metric for metric in found):
+        return _oldest(found)
+    said = Said(TODAY if any("metric_name" in metric or "config" in metric for metric in found) else OLDER)
+    for metric in found:
+        _take(said, _type(metric), _arguments(metric), metric.get("value"))
+    return said
+
+
+def _take(said: Said, kind: str, arguments: Mapping[str, Any], value: Any) -> None:
+    """Add what one metric says."""
+    name = str(arguments.get("column", ""))[:MAX_COLUMN_NAME]
+    match kind:
+        case "DriftedColumnsCount" if said.count is None and isinstance(value, Mapping):
+            said.count, said.share = _number(value.get("count")), _number(value.get("share"))
+            said.threshold = _number(arguments.get("drift_share"))
+            said.counted = _names(arguments.get("columns"))
+        case "ValueDrift" if name:
+            method = arguments.get("method")
+            _put(
+                said,
+                name,
+                method=str(method) if method else None,
+                score=_number(value),
+                threshold=_number(arguments.get("threshold")),
+            )
+        case "RowCount":
+            # Of the current data: the JSON does not say how many rows the reference has.
+            said.rows_cur = _whole(value)
+        case "MeanValue" if name:
+            _put(said, name, kind="number", cur=Side(mean=_number(value)))
+        case "UniqueValueCount" if name:
+            _put(said, name, kind="category")
+
+
+def _oldest(metrics: Sequence[Mapping[str, Any]]) -> Said:
+    """The form of Evidently 0.4."""
+    said = Said(OLDEST)
+    for metric in metrics:
+        result = metric.get("result")
+        if not isinstance(result, Mapping):
+            continue
+        if "share_of_drifted_columns" in result and said.count is None:
+            said.count = _number(result.get("number_of_drifted_columns"))
+            said.share = _number(result.get("share_of_drifted_columns"))
+        if metric.get("metric") == "DatasetDriftMetric":
+            # The table beside it has a fixed threshold of its own.
+            said.threshold = _number(result.get("drift_share"))
+        table = result.get("drift_by_columns")
+        for name, row in (table if isinstance(table, Mapping) else {}).items():
+            if isinstance(row, Mapping):
+                _put_oldest(said, str(name)[:MAX_COLUMN_NAME], row)
+        for side in ("reference", "current"):
+            told = result.get(side)
+            rows = _whole(told.get("number_of_rows")) if isinstance(told, Mapping) else None
+            if rows is not None:
+                setattr(said, "rows_ref" if side == "reference" else "rows_cur", rows)
+    return said
+
+
+def _put_oldest(said: Said, name: str, row: Mapping[str, Any]) -> None:
+    flag, method = row.get("drift_detected"), row.get("stattest_name")
+    _put(
+        said,
+        name,
+        kind=_KINDS.get(str(row.get("column_type")), "unknown"),
+        method=str(method) if method else None,
+        score=_number(row.get("drift_score")),
+        threshold=_number(row.get("stattest_threshold", row.get("threshold"))),
+        drifted=flag if isinstance(flag, bool) else None,
+    )
+
+
+def _put(said: Said, name: str, **values: Any) -> None:
+    said.columns[name] = replace(said.columns.get(name, Column(name, "unknown")), **values)
+    if len(said.columns) > MAX_COLUMNS:
+        raise ReportError(
+            f"This report has more than {MAX_COLUMNS} columns.", hint="Import one that compares fewer columns."
+        )
+
+
+# --- what follows from it --------------------------------------------------------------------------------------------
+
+
+def _counts(said: Said) -> tuple[int, int]:
+    """How many columns drifted, and of how many: the report says the one and the share; the other follows."""
+    count, share = said.count or 0.0, said.share or 0.0
+    whole = 0 <= count <= MAX_COLUMNS and count == int(count) and 0 <= share <= 1 and (count == 0) == (share == 0)
+    if whole and count == 0:
+        return 0, len(said.counted) or sum(column.score is not None for column in _scored(said))
+    n = round(count / share) if whole and share >= count / MAX_COLUMNS else 0
+    if n < 1 or not math.isclose(count / n, share, abs_tol=SHARE_ERROR):
+        message = f"This report contradicts itself: {count:g} drifted columns, and a share of {share:g}."
+        raise ReportError(message, hint=HINT)
+    return int(count), n
+
+
+def _scored(said: Said) -> list[Column]:
+    """The columns that were judged; others are only described in the report."""
+    return [one for one in said.columns.values() if one.score is not None or one.method or one.drifted is not None]
+
+
+def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column, ...], Policy]:
+    """The columns with their flags, and the policy that counts as the report does."""
+    columns = _scored(said)
+    counted = set(said.counted) or {column.name for column in columns}
+    apart = [column.name for column in columns if column.name not in counted]
+    # A score of its own for one column beside the others: that is how the label is watched.
+    label = apart[0] if len(apart) == 1 else None
+    policy = Policy(
+        columns="features" if label else "all",
+        threshold=threshold,
+        # The report was decided on as it is: nothing is too little any more.
+        min_rows=0,
+        comparable=0.0,
+        label=label,
+        left_out=() if label else tuple(sorted(apart)),
+    )
+    flags = {column.name: _flag(column) for column in columns}
+    named = [column for column in columns if column.name in counted]
+    texts = [column.name for column in named if (column.method or "").lower() == PERCENTILE_TEXT]
+    others = sum(flags[column.name] is True for column in named)
+    for name in texts[:1]:
+        # Judged against a percentile that is not written down: it drifted when the count is one above the others'.
+        flags[name] = k > others
+    if k in (0, n) and len(named) == n:
+        # None, or all: then it is known of each, whatever else the form leaves out.
+        flags |= {column.name: k > 0 for column in named if flags[column.name] is None}
+    return tuple(_column(column, flags[column.name]) for column in columns), policy
+
+
+def _flag(column: Column) -> bool | None:
+    """Whether the column drifted, by the report's own flag or by score and threshold; None when it cannot be told."""
+    if column.drifted is not None:
+        return column.drifted
+    if column.method is None or column.score is None or column.threshold is None:
+        return None
+    method = method_of(column.method)
+    if method not in METHODS or column.method.lower() == PERCENTILE_TEXT:
+        return None
+    return method.drifted(column.score, column.threshold)
+
+
+def _column(column: Column, flag: bool | None) -> Column:
+    known = flag is not None
+    reason = "" if known else ("the report gives no number for it" if column.score is None else UNSAID)
+    return replace(column, drifted=flag, comparable=known, reason=reason)
+
+
+def _notes(said: Said, columns: Sequence[Column], policy: Policy, k: int) -> tuple[str, ...]:
+    notes = [f"Imported from {said.form}: rows, label and histograms that it does not carry are unknown."]
+    if said.threshold is None:
+        notes.append(
+            f"The report names no threshold for its share; the system's own {limit(policy.threshold)} is used."
+        )
+    apart = {policy.label, *policy.left_out}
+    flags = [column.drifted for column in columns if column.name not in apart]
+    if None not in flags and sum(flag is True for flag in flags) != k:
+        notes.append(f"The report counts {k} drifted columns; by the scores in it they are {flags.count(True)}.")
+    return tuple(notes)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _type(metric: Mapping[str, Any]) -> str:
+    """The metric's class, from `config.type` or, in older files, from its name."""
+    config = metric.get("config")
+    if isinstance(config, Mapping) and config.get("type"):
+        return str(config["type"]).rpartition(":")[2]
+    return str(metric.get("metric_name") or metric.get("metric_id") or "").partition("(")[0]
+
+
+def _arguments(metric: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = metric.get("config")
+    if isinstance(config, Mapping) and config.get("type"):
+        return config
+    match = _CALL.fullmatch(str(metric.get("metric_name") or metric.get("metric_id") or ""))
+    if match is None:
+        return {}
+    return dict(part.split("=", 1) for part in _ARGUMENT.split(match["arguments"]) if "=" in part)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """The columns of a list, or of the text `a,b,c`."""
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(str(name)[:MAX_COLUMN_NAME] for name in given) if isinstance(given, list) else ()
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also when it is written as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number >= 0 and number == int(number) else None
