@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # One comparison takes one core: more threads only take time from the services on the same machine.
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RESULT: Final = "result.json"
-# Two loadings, the gate, the comparison, the writing: what a progress bar counts.
-STEPS: Final = 5
+# Two loadings, the gate, describing and comparing each column, the writing: what a progress bar counts.
+STEPS: Final = 6
 
 
 def preload() -> None:
@@ -128,12 +128,14 @@ def load_period(settings: Settings, pair: Pair, period: Period) -> Frame:
 
 def judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
     """Gate, compare, decide: everything between loading and saving."""
-    return conclude(pair, examine(job, pair, reference, current), measure(reference, current, pair.drift.label))
+    target = measure(reference, current, pair.drift.label, pair.policy.min_rows)
+    return conclude(pair, examine(job, pair, reference, current), target)
 
 
 def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
     """Say what may be compared, and compare it."""
     from app.drift.compare import compare
+    from app.drift.once import COMPARING, DESCRIBING, once
 
     job.progress("checking what can be compared", 2, STEPS)
     gate = _gate(pair, reference, current)
@@ -142,8 +144,15 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
     # What cannot be decided for want of columns needs no Evidently to say so.
     if gate.refusal or counted.comparable < pair.policy.comparable * counted.n:
         return Evidence(gate.columns, gate.refusal, notes)
-    job.progress("comparing", 3, STEPS, columns=counted.comparable)
-    compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
+    columns = sum(column.comparable for column in gate.columns)
+    steps = {DESCRIBING: 3, COMPARING: 4}
+
+    def told(stage: str, done: int) -> None:
+        job.progress(stage, steps[stage], STEPS, columns=columns, compared=min(done, columns))
+
+    told(DESCRIBING, 0)
+    with once(told):
+        compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
     return Evidence(compared.columns, "", notes, compared.html, compared.json)
 
 
@@ -172,7 +181,7 @@ def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
 
 def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
     """Write the run's directory; its result and path. `begun` is the moment of time.monotonic() at the start."""
-    job.progress("writing the report", 4, STEPS)
+    job.progress("writing the report", 5, STEPS)
     decision = verdicts.decision
     ref, cur = (
         Months(period.key, frame.rows, frame.labelled)

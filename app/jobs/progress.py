@@ -55,8 +55,15 @@ class Progress:
 
     @property
     def share(self) -> float | None:
-        """Part done, 0 to 1; None when the stage cannot be counted."""
-        return min(1.0, self.done / self.total) if self.total and self.done is not None else None
+        """Part done, 0 to 1; None when the stage cannot be counted.
+
+        A stage that goes through columns (`columns` and `compared` in `detail`) counts as the part of it that is done.
+        """
+        if not self.total or self.done is None:
+            return None
+        columns, compared = self.detail.get("columns"), self.detail.get("compared")
+        part = compared / columns if isinstance(columns, int) and isinstance(compared, int) and columns > 0 else 0.0
+        return min(1.0, (self.done + part) / self.total)
 
 
 def directory(settings: Settings, run: str) -> Path:
