@@ -1,6 +1,7 @@
 """Evidently's comparison against an independent one, its files old and new, and frames it cannot stand. One process."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,99 @@ def test_identifiers_that_are_all_new_are_counted_as_evidently_does(rows):
     both = scored(ref, cur, used)
     assert next(one for one in both.columns if one.name == "user").drifted
     assert compare.read_scores(both.json).drifted == decide(used, both.columns).counted.k
+
+
+# --- a policy per column ---------------------------------------------------------------------------------------------
+
+OWN = {
+    "methods": {"f0": "psi", "f1": "ks", "f3": "wasserstein", "f6": "chisquare", "label": "psi"},
+    "thresholds": {"f0": 0.15, "f2": 0.05, "f3": 3.0, "label": 0.00001},
+}
+
+
+@pytest.mark.parametrize("counted", ["features", "all"])
+def test_methods_and_thresholds_of_single_columns_are_those_of_the_report(tmp_path, counted):
+    ref, cur = moved()
+    # Not enough for Evidently's own threshold of 0.1, enough for 0.05.
+    cur["f2"] += 0.16
+    used = policy(columns=counted, **OWN)
+    found = judge(quiet_job(), pair(tmp_path, FEATURES, used), frame(ref, "jan"), frame(cur, "feb"))
+    by_name = {one.name: one for one in found.columns}
+    assert {
+        name: (by_name[name].method, by_name[name].threshold) for name in ("f0", "f1", "f2", "f3", "f6", "label")
+    } == {
+        "f0": ("PSI", 0.15),
+        "f1": ("K-S p_value", 0.05),
+        "f2": ("Wasserstein distance (normed)", 0.05),
+        "f3": ("Wasserstein distance (normed)", 3.0),
+        "f6": ("chi-square p_value", 0.05),
+        "label": ("PSI", 0.00001),
+    }
+    # f3 moved by one of its standard deviations: far beyond Evidently's threshold, far below its own.
+    drifted = {"f0", "f2", "f6"} | ({"label"} if counted == "all" else set())
+    assert {one.name for one in found.columns if one.drifted} - {"label", "user"} == drifted - {"label"}
+    assert by_name["label"].drifted
+    reading = compare.read_scores(found.json)
+    assert reading.drifted == found.decision.counted.k == len(drifted)
+    assert reading.share == found.decision.share
+    assert {name: one.value for name, one in reading.scores.items()} == {
+        one.name: one.score for one in found.columns if one.name in reading.scores
+    }
+
+
+def test_the_page_of_the_report_shows_the_methods_and_flags_of_the_policy(tmp_path):
+    ref, cur = moved()
+    found = judge(quiet_job(), pair(tmp_path, FEATURES, policy(**OWN)), frame(ref, "jan"), frame(cur, "feb"))
+    methods = dict(
+        re.findall(r'"column_name": "(f\d)", "column_type": "[a-z]+", "stattest_name": "([^"]*)"', found.html)
+    )
+    assert methods == {one.name: one.method for one in found.columns if one.name in FEATURES}
+    assert f'{{"value": "{found.decision.counted.k}", "label": "Drifted Columns"}}' in found.html
+    assert found.html.count('"Detected"') == found.decision.counted.k
+
+
+def test_columns_left_out_are_not_in_the_report_nor_counted_and_a_note_names_them(tmp_path):
+    ref, cur = moved()
+    used = policy(columns="all", left_out=("f0", "f1", "label", "user"))
+    found = judge(quiet_job(), pair(tmp_path, FEATURES, used), frame(ref, "jan"), frame(cur, "feb"))
+    assert [one.name for one in found.columns] == FEATURES[2:]
+    assert (found.decision.counted.k, found.decision.counted.n) == (2, 7)
+    assert set(compare.read_scores(found.json).scores) == set(FEATURES[2:])
+    for name in ('"f0"', '"f1"', '"label"', '"user"'):
+        assert name not in found.json
+        assert name == '"label"' or name not in found.html
+    assert any(note.startswith("Left out by the policy: f0, f1, label, user") for note in found.notes)
+
+
+def test_names_that_no_column_has_are_notes_and_nothing_else(tmp_path):
+    used = policy(left_out=("gone",), thresholds={"lost": 0.2}, methods={"missed": "psi", "user": "psi"})
+    found = judge(quiet_job(), pair(tmp_path, FEATURES, used), frame(calm(1), "jan"), frame(calm(8), "feb"))
+    assert found.decision.verdict is Verdict.NO_ACTION
+    said = " ".join(found.notes)
+    for words in ("left_out names gone", "thresholds names lost", "methods names missed", "methods names user"):
+        assert said.count(words) == 1, (words, found.notes)
+
+
+def test_a_method_that_does_not_fit_leaves_its_column_out_with_the_reason_in_the_sentence(tmp_path):
+    found, text, _ = outcome(
+        tmp_path, calm(LEFT), calm(RIGHT), FEATURES, methods={"f6": "ks", "f0": "chisquare"}, comparable=0.5
+    )
+    assert found.decision.verdict is Verdict.NO_ACTION
+    assert "not comparable: f0 (the method chosen for it (chisquare) judges text or categories, not numbers)" in text
+    assert "f6 (the method chosen for it (ks) judges numbers, not text or categories)" in text
+    few, text, _ = outcome(tmp_path, calm(LEFT), calm(RIGHT), ["f6", "f3"], methods={"f6": "ks"})
+    assert few.decision.verdict is Verdict.UNDECIDED
+    assert "(comparable): f6 (the method chosen for it (ks)" in text
+
+
+def test_target_drift_triggers_by_its_rule_in_a_whole_run(tmp_path):
+    ref, cur = calm(LEFT), calm(RIGHT)
+    cur["label"] = 1
+    found, text, _ = outcome(tmp_path, ref, cur, FEATURES, target_threshold=0.3)
+    assert (found.decision.verdict, found.decision.by_target) == (Verdict.RETRAINING_TRIGGERED, True)
+    assert text.startswith("target drift 0.")
+    assert "triggers by itself; 0 of 9 columns drifted" in text
+    assert found.html
 
 
 # --- reading files ---------------------------------------------------------------------------------------------------

@@ -85,11 +85,12 @@ def test_a_method_nobody_knows_counts_as_a_distance():
     ("name", "kind", "left", "right", "words"),
     [
         ("ks", "category", ["a", "b"], ["b", "a"], "judges numbers, not text or categories"),
-        ("chisquare", "number", [1, 2], [1, 3], "judges categories, not numbers"),
+        ("chisquare", "number", [1, 2], [1, 3], "judges text or categories, not numbers"),
         ("z", "category", ["a", "b", "c"], ["a", "a", "b"], "needs two values"),
         ("fisher_exact", "category", ["a", "b", "c"], ["a", "a", "b"], "needs two values and equally many rows"),
         ("fisher_exact", "category", ["a", "b", "a"], ["a", "b"], "needs two values and equally many rows"),
         ("g_test", "category", ["a", "b", "a"], ["a", "b"], "needs equally many rows on both sides"),
+        ("hellinger", "number", [0, 1, 0], [0, 1, 1], "needs values that fall into more than one bin"),
         ("anderson", "number", [1, 1], [1, 1], "needs more than one value"),
         ("es", "number", [1] * 9 + [5], [1] * 9 + [7], "needs values that differ in their middle half"),
     ],

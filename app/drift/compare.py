@@ -150,11 +150,9 @@ def _suited(column: Column, reference: pd.DataFrame, current: pd.DataFrame, poli
     if chosen is None or not column.comparable or column.kind == "text":
         return column
     method = method_of(chosen)
-    if column.kind not in method.kinds:
-        judged = " or ".join({"number": "numbers", "category": "categories"}[kind] for kind in sorted(method.kinds))
-        kind = {"number": "numbers", "category": "text or categories"}[column.kind]
-        return _unfit(column, f"the method chosen for it ({chosen}) judges {judged}, not {kind}")
-    if not _fits(method, reference[column.name].dropna(), current[column.name].dropna()):
+    if reason := method.misfit(column.kind):
+        return _unfit(column, reason)
+    if not _fits(method, column.kind, reference[column.name].dropna(), current[column.name].dropna()):
         return _unfit(column, f"the method chosen for it ({chosen}) needs {method.needs}")
     return column
 
@@ -163,7 +161,7 @@ def _unfit(column: Column, reason: str) -> Column:
     return replace(column, comparable=False, reason=reason, method=None, score=None, threshold=None, drifted=None)
 
 
-def _fits(method: Method, reference: pd.Series, current: pd.Series) -> bool:
+def _fits(method: Method, kind: str, reference: pd.Series, current: pd.Series) -> bool:
     """Whether this method has an answer on these values. Evidently raises on some, and answers wrongly with z."""
     if method.name in ("fisher_exact", "g_test") and len(reference) != len(current):
         return False
@@ -171,6 +169,9 @@ def _fits(method: Method, reference: pd.Series, current: pd.Series) -> bool:
         return len({*reference.unique(), *current.unique()}) <= 2
     if method.name == "anderson":
         return not _one_value(reference, current)
+    if method.name == "hellinger" and kind == "number":
+        values = list({*reference.unique(), *current.unique()})
+        return len(values) == 1 or len(np.histogram_bin_edges(values, bins="sturges")) > 2
     if method.name == "es":
         quarter, three = np.percentile(np.hstack((reference.to_numpy(), current.to_numpy())), (25, 75))
         return bool(three > quarter)

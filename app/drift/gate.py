@@ -17,6 +17,7 @@ import pandas as pd
 
 from app.drift import chance, rows
 from app.drift.aggregates import sides
+from app.drift.methods import method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
 from app.drift.result import Column, Policy, Side
 
@@ -223,8 +224,11 @@ class _Look:
 
     def _measure(self, name: str, ref: Plain, cur: Plain) -> str:
         """Why Evidently's own choice of method would measure nothing on these values, or ""."""
+        chosen = self.policy.methods.get(name)
+        if chosen is not None and (reason := method_of(chosen).misfit(ref.kind)):
+            return reason
         left, right = ref.data.dropna(), cur.data.dropna()
-        method = self.policy.methods.get(name) or chance.default_method(left, right, ref.kind)
+        method = chosen or chance.default_method(left, right, ref.kind)
         if ref.kind == "number":
             for side, values in ((self.names.ref, left), (self.names.cur, right)):
                 if reason := _unbinned(values):

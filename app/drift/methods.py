@@ -38,6 +38,14 @@ class Method:
             return not self.strict
         return score < threshold if self.p_value else score > threshold
 
+    def misfit(self, kind: str) -> str:
+        """Why it cannot judge a column of this kind ("number", "category"), or ""."""
+        if kind in self.kinds:
+            return ""
+        words = {"number": "numbers", "category": "text or categories"}
+        judged = " or ".join(words[one] for one in sorted(self.kinds) if one in words) or "text alone"
+        return f"the method chosen for it ({self.name}) judges {judged}, not {words.get(kind, kind)}"
+
     @property
     def sign(self) -> str:
         """What stands between score and threshold of a drifted column."""
@@ -65,7 +73,10 @@ METHODS: Final = (
         f"two values and {_EQUAL_ROWS}",
     ),
     Method("g_test", "g_test", "G-test p-value", True, True, CATEGORY, _EQUAL_ROWS),
-    Method("hellinger", "Hellinger distance", "Hellinger", False, False, BOTH),
+    # numpy gives whole numbers no bin narrower than 1: 0 and 1 fall into the same one, and every distance is 0.
+    Method(
+        "hellinger", "Hellinger distance", "Hellinger", False, False, BOTH, "values that fall into more than one bin"
+    ),
     Method("jensenshannon", "Jensen-Shannon distance", "Jensen-Shannon", False, False, BOTH),
     Method("kl_div", "Kullback-Leibler divergence", "Kullback-Leibler", False, False, BOTH),
     Method("ks", "K-S p_value", "Kolmogorov-Smirnov p-value", True, False, NUMBER),
