@@ -27,6 +27,7 @@ ACT = [
     st.Page("../pages/drift.py", title="Compare months", icon=":material/compare_arrows:", url_path="drift"),
 ]
 KEEP = [
+    st.Page("../pages/reports.py", title="Reports", icon=":material/inventory_2:", url_path="reports"),
     st.Page("../pages/add_service.py", title="Add a service", icon=":material/add_circle:", url_path="add_service"),
 ]
 page = st.navigation({"Observe": OBSERVE, "Act": ACT, "Keep": KEEP}, position="hidden")

@@ -254,6 +254,16 @@ class Ledger:
         with self._read() as connection:
             return [Note(**row) for row in connection.execute(query).mappings()]
 
+    def notes_of(self, run_ids: Collection[str]) -> dict[str, list[Note]]:
+        """Notes on each of these runs, oldest first: one question for a whole page of runs."""
+        columns = (NOTES.c.run, NOTES.c.at, NOTES.c.text, NOTES.c.acknowledged)
+        query = sa.select(*columns).where(NOTES.c.run.in_(list(run_ids))).order_by(NOTES.c.n)
+        found: dict[str, list[Note]] = {run_id: [] for run_id in run_ids}
+        with self._read() as connection:
+            for row in connection.execute(query).mappings():
+                found[row["run"]].append(Note(**row))
+        return found
+
     def acknowledged(self) -> frozenset[str]:
         """Ids of the runs whose latest note acknowledges them: retention keeps these longest."""
         with self._read() as connection:

@@ -302,7 +302,7 @@ def frame_is_there(page: Any) -> None:
         state="visible"
     )
     sidebar.locator("[data-testid=stSelectbox]").first.wait_for(state="visible")
-    for title in ("Overview", "Targets", "Charts", "Generate traffic", "Compare months", "Add a service"):
+    for title in ("Overview", "Targets", "Charts", "Generate traffic", "Compare months", "Reports", "Add a service"):
         sidebar.get_by_role("link", name=title).first.wait_for(state="visible")
     sidebar.locator(".st-key-connection").get_by_text("Prometheus").first.wait_for(state="visible")
 

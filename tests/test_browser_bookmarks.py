@@ -27,6 +27,7 @@ PAGES = {
     "charts": "/charts",
     "traffic": "/traffic",
     "drift": "/drift",
+    "reports": "/reports",
     "add_service": "/add_service",
 }
 TITLES = {"streamflow": "StreamFlow churn", "diabetes": "Diabetes", "f1pa": "F1PA lap times"}
@@ -42,6 +43,8 @@ STATES = {
     ("traffic", "f1pa"): "No address for F1PA lap times",
     ("drift", "diabetes"): "UNDECIDED[\\s\\S]*gauge has no value",
     ("drift", "f1pa"): "laps.parquet",
+    ("reports", "diabetes"): "No report of Diabetes yet",
+    ("reports", "f1pa"): "No report of F1PA lap times yet",
 }
 
 

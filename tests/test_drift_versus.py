@@ -139,8 +139,8 @@ def test_the_head_compares_share_target_drift_and_decision():
     assert two.share_moved == 0.5
     assert two.target_moved == pytest.approx(0.03)
     assert two.sentence == (
-        "NO_ACTION → RETRAINING_TRIGGERED: share 0 → 0.5 (0 of 2 → 1 of 2 columns); 1 newly drifted, 0 recovered, "
-        "1 the same."
+        "NO_ACTION → RETRAINING_TRIGGERED: share 0.00 → 0.50 (0 of 2 → 1 of 2 columns); target drift 0.02 → 0.05; "
+        "1 newly drifted, 0 recovered, 1 the same."
     )
     assert [one.name for one in two.rows] == ["x", "y"]
 
@@ -150,7 +150,7 @@ def test_an_unknown_share_stays_unknown_and_its_reason_is_told():
     two = versus(run(column("x")), undecided)
     assert two.share_moved is None
     assert two.target_moved is None
-    assert "share 0 (0 of 1) → unknown" in two.sentence
+    assert "share 0 (0 of 1) → unknown; target drift unknown → unknown" in two.sentence
     assert any("The second run has no column by column result: feb has 3 rows." in note for note in two.notes)
 
 

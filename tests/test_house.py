@@ -206,9 +206,16 @@ def test_no_page_has_the_address_of_a_route_or_of_streamlit():
     from app.config import Settings
     from app.routes import routes
 
-    taken = {route.path.strip("/").split("/")[0] for route in routes(Settings.from_env({}))} | set(RESERVED)
-    assert {"metrics", "healthz", "reports"} <= taken
-    assert set(navigation()) & taken == set()
+    ours = routes(Settings.from_env({}), prefix="vigie")
+    pages = navigation()
+    assert {"", "reports", "drift"} <= set(pages)
+    assert set(pages) & set(RESERVED) == set()
+    for page in filter(None, pages):
+        # A bookmark with a slash at its end, and the socket that the browser looks for below the page's own address.
+        for path in (f"/{page}", f"/{page}/", f"/{page}/_stcore/stream", f"/vigie/{page}", f"/vigie/{page}/"):
+            assert [route.path for route in ours if route.path_regex.match(path)] == [], page
+    # A matcher that never matches would pass too.
+    assert [route.path for route in ours if route.path_regex.match("/reports/view/x")] != []
 
 
 def test_no_pages_folder_lies_beside_a_script_that_streamlit_could_discover():

@@ -27,6 +27,7 @@ PAGES = {
     "Charts": "../pages/charts.py",
     "Generate traffic": "../pages/traffic.py",
     "Compare months": "../pages/drift.py",
+    "Reports": "../pages/reports.py",
 }
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
 # A page asks several questions of a server that may answer slowly.
@@ -98,6 +99,7 @@ def test_with_nothing_running_a_page_says_what_is_missing_and_what_to_do(home, p
             "diabetes": ("has not been started", "python -m stack up"),
             "f1pa": ("laps.parquet", ""),
         }.get(system, ()),
+        "Reports": (f"No report of {title} yet", "is kept here"),
     }[page]
     for part in expected:
         assert part in said, said

@@ -64,7 +64,8 @@ class Row:
     """One column in both runs; a side is None where the run did not have the column.
 
     `score_moved` is b - a in the unit of the method; None when the methods differ or a score is unknown. `scores` and
-    `moves` are words: `0.05 → 0.21`, `mean: first 2.3 → 2.6, second 2.3 → 3.1`.
+    `moves` are words: `0.05 → 0.21`, `mean: first 2.3 → 2.6, second 2.3 → 3.1`. `remarks` is what a reader must know
+    before comparing the two numbers.
     """
 
     name: str
@@ -74,7 +75,12 @@ class Row:
     score_moved: float | None
     scores: str
     moves: str
-    words: str
+    remarks: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """The change and every remark on it, in one line."""
+        return "; ".join([self.change, *self.remarks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ def _row(name: str, a: Column | None, b: Column | None, sides: tuple[_Side, _Sid
         score_moved=_difference(a.score, b.score) if a and b and same else None,
         scores=_scores(a, b),
         moves=_moves(a, b),
-        words=one_line(_words(name, a, b, change, sides)),
+        remarks=tuple(one_line(remark) for remark in _remarks(name, a, b, sides)),
     )
 
 
@@ -186,9 +192,9 @@ def _scores(a: Column | None, b: Column | None) -> str:
     return moved(a.score, b.score)
 
 
-def _words(name: str, a: Column | None, b: Column | None, change: Change, sides: tuple[_Side, _Side]) -> str:
-    """The change, and what a reader must know before comparing the two numbers."""
-    parts: list[str] = [str(change)]
+def _remarks(name: str, a: Column | None, b: Column | None, sides: tuple[_Side, _Side]) -> list[str]:
+    """What a reader must know before comparing the two numbers."""
+    parts: list[str] = []
     if a is None or b is None:
         if name in sides[0 if a is None else 1].result.policy.left_out:
             parts.append("left out by the policy of the other run")
@@ -204,7 +210,7 @@ def _words(name: str, a: Column | None, b: Column | None, change: Change, sides:
         for one, side in zip((a, b), sides, strict=True)
         if one is not None and name not in side.counted
     ]
-    return "; ".join(parts)
+    return parts
 
 
 def _other_measure(a: Column, b: Column) -> list[str]:
@@ -266,13 +272,22 @@ def _sentence(a: Result, b: Result, rows: Sequence[Row]) -> str:
     alone = counts[Change.ONLY_A] + counts[Change.ONLY_B]
     parts += [f"{counts[Change.UNKNOWN]} not comparable"] if counts[Change.UNKNOWN] else []
     parts += [f"{alone} in one run only"] if alone else []
-    return one_line(f"{verdicts}: {_share_words(a, b)}; {', '.join(parts)}.")
+    return one_line(f"{verdicts}: {_share_words(a, b)}; {_target_words(a, b)}; {', '.join(parts)}.")
+
+
+def _target_words(a: Result, b: Result) -> str:
+    before, after = a.target_drift.value, b.target_drift.value
+    if before is None or after is None:
+        return f"target drift {number(before)} → {number(after)}"
+    return f"target drift {moved(before, after)}"
 
 
 def _share_words(a: Result, b: Result) -> str:
     if a.share is None or b.share is None:
         return f"share {_share(a)} → {_share(b)}"
-    return f"share {moved(a.share, b.share)} ({a.k} of {a.n} → {b.k} of {b.n} columns)"
+    texts = f"{a.share:.2f}", f"{b.share:.2f}"
+    shares = " → ".join(texts) if texts[0] != texts[1] else moved(a.share, b.share)
+    return f"share {shares} ({a.k} of {a.n} → {b.k} of {b.n} columns)"
 
 
 def _share(result: Result) -> str:

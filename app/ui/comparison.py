@@ -22,7 +22,7 @@ from app.ui import panels as charts
 from app.ui.history import history, months_of, pair_of
 from app.ui.notes import notes
 from app.ui.palette import Tone
-from app.ui.verdict import FRAME_OF, TONE_OF, frame, read, report_name, verdict
+from app.ui.verdict import FRAME_OF, TONE_OF, frame, read, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
 
@@ -217,7 +217,7 @@ def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
         return
     _say_which(run)
     verdict(system, run, result)
-    has_report = report_name(result) is not None
+    has_report = report_of(run) is not None
     views = [view for view in VIEWS if has_report or view != REPORT]
     view = st.segmented_control(
         "View", views, key="view", default=views[0], required=True, label_visibility="collapsed"

@@ -54,11 +54,6 @@ def read(run: Run) -> Result:
     return _result(str(run.path))
 
 
-def report_name(result: Result, suffix: str = "html") -> str | None:
-    """The file name of Evidently's report; None for a run without one (UNDECIDED)."""
-    return None if result.decision is Verdict.UNDECIDED else f"drift_{result.ref.key}_vs_{result.cur.key}.{suffix}"
-
-
 def decision_of(result: Result) -> Decision:
     """The stored decision with both ways of counting."""
     return recompute(result, Change()).decision
@@ -102,7 +97,7 @@ def verdict(system: System, run: Run, result: Result) -> None:
             st.caption(f":material/info: {widgets.plain(note)}")
         if difference := _not_own(system, result):
             st.caption(f":material/visibility_off: {widgets.plain(difference)}")
-        _files(run, result)
+        files(run)
         _line(result)
         st.caption(widgets.plain(_quiet(run, result)))
         notes(run)
@@ -190,13 +185,24 @@ def _not_own(system: System, result: Result) -> str:
     return f"Not the system's own policy of today ({what} differ): this run moves no gauge."
 
 
-def _files(run: Run, result: Result) -> None:
+def report_of(run: Run, suffix: str = "html") -> str | None:
+    """The file of this run that is its report, as it was kept (an imported run may have only one); None without one."""
+    try:
+        names = sorted(reports.read_meta(Path(str(run.path))).files)
+    except VigieError:
+        return None
+    found = [name for name in names if name.endswith(f".{suffix}") and name != "result.json"]
+    return next(iter([name for name in found if name.startswith("drift_")] or found), None)
+
+
+def files(run: Run) -> None:
+    """Download and full page of whatever report the run has."""
     with st.container(horizontal=True, gap="small", key="files"):
         for label, suffix, mime in (
             ("Download HTML", "html", "text/html"),
             ("Download JSON", "json", "application/json"),
         ):
-            name = report_name(result, suffix)
+            name = report_of(run, suffix)
             if name is None:
                 continue
             st.download_button(
@@ -208,7 +214,7 @@ def _files(run: Run, result: Result) -> None:
                 on_click="ignore",
                 key=f"get-{suffix}-{run.id}",
             )
-        if report_name(result):
+        if report_of(run):
             st.link_button("Full page", widgets.route(f"/reports/view/{run.id}"), icon=":material/open_in_new:")
 
 

@@ -1,0 +1,87 @@
+"""A report from elsewhere becomes a run of this library: an HTML, a JSON, or both of one comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from app import library as keeping
+from app.config import System
+from app.errors import AlreadyImported, ReportError, VigieError
+from app.library import MAX_NAME
+from app.ui import cache, library, widgets
+
+READ: Final = (
+    "Read are the JSON of Evidently 0.7.15 (with `metric_id`), the JSON of today's Evidently, and an HTML of any "
+    "version, of 0.4 too. The HTML and the JSON of one comparison are one run: give both at once. From an HTML alone "
+    "no number is read: its share and its decision stay unknown."
+)
+_CLOSE: Final = "import_close"
+
+
+def button(system: System) -> None:
+    """The way in, on the head of the page."""
+    if st.button("Import a report", icon=":material/upload_file:", key="import"):
+        _ask(system)
+
+
+def _ask(system: System) -> None:
+    @st.dialog("Import a report", width="medium", icon=":material/upload_file:")
+    @widgets.guarded
+    def ask() -> None:
+        if st.session_state.pop(_CLOSE, False):
+            st.rerun()
+        st.markdown(f"It becomes a run of **{widgets.plain(system.title)}**. {READ}")
+        given = st.file_uploader("Files", type=["html", "json"], accept_multiple_files=True, key="import-files")
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            name = st.text_input(
+                "Name", key="import-name", max_chars=MAX_NAME, placeholder="what it is, or reference_vs_current"
+            )
+            day = st.date_input("Made on", key="import-day", value=None, format="YYYY-MM-DD", width=150)
+        st.caption("The months are read from the name, or from that of the file: 2024-01-31_vs_2024-02-29.")
+        if st.button("Import", type="primary", icon=":material/upload_file:", key="really-import", disabled=not given):
+            _import(system, given, name.strip() or given[0].name, day)
+
+    ask()
+
+
+def _import(system: System, given: Sequence[UploadedFile], name: str, day: date | None) -> None:
+    """Read, keep, open. What cannot be read is said in the dialog, where the files still lie."""
+    try:
+        html, json = (_only(given, kind) for kind in ("html", "json"))
+        with st.spinner("Reading the report …"):
+            at = library.midnight(day)
+            run = keeping.import_report(cache.settings(), system, html=html, json=json, name=name, at=at)
+    except AlreadyImported as error:
+        widgets.problem(error, title="Nothing was imported.")
+        st.button(
+            "Open that run", icon=":material/open_in_new:", key="open-imported", on_click=_open, args=(error.run,)
+        )
+        return
+    except VigieError as error:
+        widgets.problem(error, title="Nothing was imported.")
+        return
+    cache.forget_runs()
+    library.pick([run.id])
+    st.toast("The report was imported: it is open below the list.", icon=":material/upload_file:")
+    st.rerun()
+
+
+def _open(run_id: str) -> None:
+    """Runs before the dialog is drawn again, which then closes."""
+    library.pick([run_id])
+    st.session_state[_CLOSE] = True
+
+
+def _only(given: Sequence[UploadedFile], kind: str) -> bytes | None:
+    """The one file of a kind; None without one. Raises ReportError when there are more."""
+    found = [one for one in given if one.name.lower().endswith(f".{kind}")]
+    if len(found) > 1:
+        raise ReportError(
+            f"{len(found)} {kind.upper()} files were given; a run has one.", hint="Import one comparison at a time."
+        )
+    return found[0].getvalue() if found else None

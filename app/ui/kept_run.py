@@ -1,0 +1,191 @@
+"""One run of the library: what it decided, its report, its files, its notes, and the way to delete it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+
+from app import library as keeping
+from app import reports
+from app.charts.units import format_time, format_value
+from app.config import System
+from app.drift.decide import number
+from app.errors import ReportError, VigieError
+from app.ledger import Note, Run, State
+from app.ui import cache, library, widgets
+from app.ui.notes import notes
+from app.ui.verdict import files, frame, read, report_of, verdict
+from app.ui.why import why
+
+# High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
+REPORT_HEIGHT: Final = 900
+VIEWS: Final = ("Why", "Evidently report")
+RESULT: Final = "result.json"
+ENDED: Final = {
+    State.FAILED: "This run failed.",
+    State.CANCELLED: "This run was cancelled.",
+    State.INTERRUPTED: "This run was interrupted.",
+}
+
+
+def show(run_id: str) -> None:
+    """The run of that id in one frame, whatever is known of it."""
+    run = cache.ledger().get(run_id)
+    if run is None:
+        widgets.empty(f"There is no run {run_id}.", "It was deleted, or it belongs to another home.")
+        return
+    with st.container(key="kept-run"):
+        _head(run)
+        if not run.state.final:
+            widgets.empty("This run is still going.", "It can be opened once it has ended; Refresh looks again.")
+        elif run.state is not State.DONE:
+            _ended(run)
+        elif library.gone(run):
+            _gone(run)
+        else:
+            _done(run)
+
+
+def _head(run: Run) -> None:
+    """Which run this is, and what can be done with it."""
+    with st.container(key="kept-head", horizontal=True, vertical_alignment="center", gap="small"):
+        when = format_time(run.created, widgets.clock())
+        st.markdown(f"**Run {run.id}** · {widgets.plain(run.system)} · {run.kind} · {when}", width="content")
+        st.space("stretch")
+        page = {"drift": ("drift", "Open on Compare months"), "load": ("traffic", "Open on Generate traffic")}
+        if run.kind in page and run.system in cache.systems().by_id:
+            name, label = page[run.kind]
+            st.page_link(
+                f"../pages/{name}.py",
+                label=label,
+                icon=":material/open_in_new:",
+                query_params={widgets.SYSTEM_KEY: run.system, library.RUN_KEY: run.id},
+            )
+        if not run.state.final and st.button("Refresh", icon=":material/refresh:", key="refresh-run"):
+            cache.forget_runs()
+        if st.button("Delete", icon=":material/delete:", key="delete-run"):
+            _delete(run)
+
+
+def _ended(run: Run) -> None:
+    """A run without a result: why, as far as it was written down."""
+    reason = run.reason or "No reason was written down."
+    if run.state is State.FAILED:
+        widgets.problem(VigieError(reason), title=ENDED[run.state])
+    else:
+        widgets.empty(ENDED[run.state], reason)
+    notes(run)
+
+
+def _gone(run: Run) -> None:
+    """The files are deleted; the index still knows what was decided."""
+    with st.container(border=True, key="verdict-undecided"):
+        frame("FILES DELETED", f" · {widgets.plain(library.decision_word(run))}", "unknown")
+        st.markdown(
+            "The report of this run was deleted, to keep the disk bounded (VIGIE_KEEP_BYTES) or by hand. What the "
+            "index kept: "
+            + widgets.plain(
+                f"{library.months(run)}, share {library.share_words(run)}, target drift {number(run.target_drift)}."
+            )
+        )
+        notes(run)
+
+
+def _done(run: Run) -> None:
+    """A finished run: the verdict with its table where numbers are known, and the report."""
+    try:
+        result = read(run) if RESULT in reports.read_meta(Path(run.path)).files else None
+    except ReportError as error:
+        widgets.problem(error)
+        notes(run)
+        return
+    has_page = report_of(run) is not None
+    if result is None:
+        _without_numbers(run)
+    else:
+        verdict(_system_of(run), run, result)
+        views = VIEWS if has_page else VIEWS[:1]
+        view = st.segmented_control(
+            "View", views, key="kept-view", default=VIEWS[0], required=True, label_visibility="collapsed"
+        )
+        if view == VIEWS[0]:
+            why(result)
+            return
+    if has_page:
+        # Served by our own route under a sandboxing policy: values in a report can carry script.
+        st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
+
+
+def _system_of(run: Run) -> System:
+    """The system of the run; of one whose file is gone no more than its name."""
+    known = cache.systems().by_id.get(run.system)
+    return known or System.model_validate({"id": run.system, "title": run.system})
+
+
+def _without_numbers(run: Run) -> None:
+    """A report that is only there to be read: what is unknown and why, in the frame of every verdict."""
+    with st.container(border=True, key="verdict-undecided"):
+        frame("NOT DECIDED HERE", f" · {widgets.plain(run.kind)} report", "unknown")
+        st.markdown(widgets.plain(run.reason or "This run came without numbers: there is a report, and no JSON of it."))
+        st.markdown(
+            "Share of drifted columns **unknown** · target drift **unknown** · columns **unknown**: a report without "
+            "its JSON is a picture, nothing in it can be counted."
+        )
+        files(run)
+        notes(run)
+
+
+# --- deleting --------------------------------------------------------------------------------------------------------
+
+
+def _delete(run: Run) -> None:
+    """Ask before a run goes, naming it and what goes with it."""
+
+    @st.dialog("Delete this run?", icon=":material/delete:")
+    @widgets.guarded
+    def ask() -> None:
+        if not run.state.final:
+            st.markdown("This run is still going. Cancel it first: a running comparison is not deleted under itself.")
+            return
+        written = cache.ledger().notes(run.id)
+        st.markdown(_what_goes(run, written))
+        sure = True
+        if library.acknowledged(written):
+            sure = st.checkbox("Somebody acknowledged this decision. Delete it all the same.", key=f"sure-{run.id}")
+        with st.container(horizontal=True, gap="small"):
+            gone = st.button("Delete", type="primary", icon=":material/delete:", key="really-delete", disabled=not sure)
+            if st.button("Keep it", key="keep-run"):
+                st.rerun()
+        if gone:
+            _remove(run)
+
+    ask()
+
+
+def _what_goes(run: Run, written: list[Note]) -> str:
+    """The run by name, and everything that is removed with it."""
+    head = f"**{run.id}** · {widgets.plain(run.system)} · months {widgets.plain(library.months(run))} · "
+    parts = [f"its files ({format_value(run.bytes, 'bytes')})", "its line in this list"]
+    if written:
+        parts.append("1 note" if len(written) == 1 else f"{len(written)} notes")
+    text = f"{head}{widgets.plain(library.decision_word(run))}\n\nRemoved: {', '.join(parts)}. This cannot be undone."
+    if run.kind == "drift":
+        text += (
+            "\n\nThe files published under the names of these months become those of the newest run that remains of "
+            "them, or go as well."
+        )
+    return text
+
+
+def _remove(run: Run) -> None:
+    try:
+        keeping.delete(cache.settings(), cache.systems(), run.id)
+    except VigieError as error:
+        widgets.problem(error, title="Nothing was deleted.")
+        return
+    library.pick([one for one in library.picked() if one != run.id])
+    cache.forget_runs()
+    st.toast(f"Run {run.id} was deleted.", icon=":material/delete:")
+    st.rerun()

@@ -1,0 +1,427 @@
+"""The parts of the Reports page that find runs: filters in the address, one page of the table, what is ticked.
+
+The ids in the address (`?run=…`, once for each ticked run) are the truth; the ticks of the table follow them. A tick
+is a position to Streamlit, so the table gets a new key whenever other runs stand in it: a position kept from before
+would be another run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Literal
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.units import format_duration, format_value
+from app.config import System
+from app.drift.decide import number
+from app.drift.result import Verdict
+from app.errors import LedgerError
+from app.ledger import GONE, Filter, Note, Run, State
+from app.ui import cache, palette, widgets
+from app.ui.palette import TONES, Tone
+
+RUN_KEY: Final = "run"
+# What an address may name at once: two are compared, more are only listed.
+MOST_PICKED: Final = 20
+PER_PAGE: Final = (25, 50, 100)
+# Runs that leave a report; traffic is listed only when asked for, background traffic would bury the rest.
+REPORTED: Final = ("drift", "imported", "quality", "monitoring")
+KINDS: Final = (*REPORTED, "load")
+SEEN: Final[Mapping[str, bool | None]] = {"any": None, "acknowledged": True, "not acknowledged": False}
+# What a person sorts by -> the ledger's key.
+SORTS: Final = {
+    "date": "created",
+    "reference month": "ref",
+    "current month": "cur",
+    "decision": "outcome",
+    "share": "share",
+    "target drift": "target_drift",
+    "rows": "rows_cur",
+    "duration": "seconds",
+    "size": "bytes",
+}
+# A click on the head of a column sorts all runs by it, not only those of the page.
+HEADS: Final = {
+    "when": "date",
+    "months": "current month",
+    "decision": "decision",
+    "drifted": "share",
+    "target drift": "target drift",
+    "rows": "rows",
+    "took": "duration",
+    "size": "size",
+}
+DIRECTIONS: Final = ("descending", "ascending")
+# Filters by session key with the value that filters nothing.
+OFF: Final[Mapping[str, Any]] = {
+    "find": "",
+    "month": "",
+    "decision": [],
+    "seen": "any",
+    "state": [],
+    "kind": [],
+    "since": None,
+    "until": None,
+}
+MORE: Final = ("state", "kind", "since", "until")
+# Rows of the table while a run is open below it: the banner then still stands on a laptop's screen.
+ROWS_BESIDE_RUN: Final = 7
+# Height of a row and of the head, so that the table ends with its last row.
+ROW_PIXELS, HEAD_PIXELS = 31, 34
+# A shape for each word, so that no decision speaks through colour alone.
+MARKS: Final[Mapping[str, tuple[str, Tone]]] = {
+    Verdict.RETRAINING_TRIGGERED: ("▲", "bad"),
+    Verdict.NO_ACTION: ("●", "good"),
+    Verdict.UNDECIDED: ("○", "unknown"),
+    State.QUEUED: ("…", "unknown"),
+    State.RUNNING: ("…", "unknown"),
+    State.FAILED: ("✕", "bad"),
+    State.CANCELLED: ("–", "unknown"),
+    State.INTERRUPTED: ("✕", "warning"),
+}
+_NONCE = "library_nonce"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of runs out of `total`; `head` is the column they are sorted by; the notes on each of them by id."""
+
+    runs: Sequence[Run]
+    total: int
+    notes: Mapping[str, Sequence[Note]]
+    head: str
+    descending: bool
+
+
+def every_system() -> None:
+    """Whether the runs of all systems are listed, or of the picked one."""
+    st.toggle("All systems", key="all", bind="query-params", on_change=_first_page)
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+
+def filters(system: System) -> Filter:
+    """The row of filters; each stands in the address, so that a reload and a link keep it."""
+    held: dict[str, Any] = {"bind": "query-params", "on_change": _first_page}
+    with st.container(key="library-filters", horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.text_input("Find", key="find", width=200, placeholder="words, note, id", icon=":material/search:", **held)
+        st.text_input("Month", key="month", width=110, placeholder="2024-02", **held)
+        st.multiselect("Decision", [str(one) for one in Verdict], key="decision", placeholder="any", width=215, **held)
+        st.selectbox("Acknowledged", list(SEEN), key="seen", width=150, **held)
+        active = sum(_given(name) for name in MORE)
+        with st.popover(f"More filters · {active}" if active else "More filters", key="more-filters"):
+            st.multiselect("State", [str(one) for one in State], key="state", placeholder="any", **held)
+            st.multiselect("Kind", KINDS, key="kind", placeholder="all with a report", **held)
+            st.date_input("From", key="since", value=None, format="YYYY-MM-DD", **held)
+            st.date_input("To (this day included)", key="until", value=None, format="YYYY-MM-DD", **held)
+        if any(_given(name) for name in OFF):
+            st.button("Clear", icon=":material/filter_alt_off:", type="tertiary", key="clear", on_click=clear)
+    state = st.session_state
+    return Filter(
+        systems=() if state.get("all") else (system.id,),
+        kinds=tuple(state["kind"]) or REPORTED,
+        states=tuple(state["state"]),
+        decisions=tuple(state["decision"]),
+        months=state["month"].strip(),
+        since=midnight(state["since"]),
+        until=midnight(state["until"], days=1),
+        acknowledged=SEEN[state["seen"]],
+        text=state["find"].strip(),
+    )
+
+
+def _given(name: str) -> bool:
+    """Whether a filter hides runs; before it is drawn for the first time, whether the address sets it."""
+    if name in st.session_state:
+        return st.session_state[name] not in (OFF[name], (), None)
+    return any(st.query_params.get_all(name))
+
+
+def midnight(day: Any, days: int = 0) -> float | None:
+    """The beginning of a day (or of one so many days later) on the reader's clock, in epoch seconds."""
+    if day is None:
+        return None
+    moment = datetime(day.year, day.month, day.day, tzinfo=widgets.zone()) + timedelta(days=days)
+    return moment.timestamp()
+
+
+def clear() -> None:
+    """Every filter off, first page."""
+    for name, value in OFF.items():
+        st.session_state[name] = list(value) if isinstance(value, list) else value
+    st.session_state["page"] = 1
+
+
+def look(wanted: Filter) -> Listing:
+    """How many runs fit, in which order, and the page of them that is asked for. Raises LedgerError."""
+    ledger = cache.ledger()
+    total = ledger.library_count(wanted)
+    if not total:
+        return Listing((), 0, {}, "date", descending=True)
+    with st.container(key="library-order", horizontal=True, vertical_alignment="center", gap="small"):
+        place = st.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
+        st.space("stretch")
+        sort, descending, per_page = _order()
+        with place:
+            page = _page(total, per_page)
+    runs = ledger.library(wanted, sort=SORTS[sort], descending=descending, limit=per_page, offset=(page - 1) * per_page)
+    return Listing(runs, total, ledger.notes_of([run.id for run in runs]), sort, descending)
+
+
+def _order() -> tuple[str, bool, int]:
+    """By what all runs are sorted, whether the largest comes first, and how many stand on a page."""
+    common: dict[str, Any] = {"bind": "query-params", "label_visibility": "collapsed", "on_change": _first_page}
+    st.caption("Sorted by", width="content")
+    sort = st.selectbox("Sort by", list(SORTS), key="sort", width=170, **common)
+    order = st.segmented_control(
+        "Order", DIRECTIONS, key="order", default=DIRECTIONS[0], required=True, format_func=_arrow, **common
+    )
+    per_page = st.selectbox("Runs on a page", PER_PAGE, key="per", width=80, help="Runs on a page", **common)
+    return sort, order == DIRECTIONS[0], int(per_page)
+
+
+def _page(total: int, per_page: int) -> int:
+    """How many runs there are, and which page of them."""
+    pages = math.ceil(total / per_page)
+    runs = "1 run" if total == 1 else f"{total:,} runs"
+    if pages == 1:
+        st.markdown(f"**{runs}**", width="content")
+        return 1
+    said = st.empty()
+    if st.session_state.get("page", 1) > pages:
+        st.session_state["page"] = pages
+    page = st.pagination(pages, key="page", bind="query-params", max_visible_pages=5)
+    said.markdown(f"**{runs}** · page {page:,} of {pages:,}", width="content")
+    return page
+
+
+def sick(error: LedgerError) -> None:
+    """The index cannot be read: what, why, and that nothing is lost."""
+    widgets.problem(error, title="The list of runs cannot be read.")
+    with st.container(border=True):
+        st.markdown(
+            "**No report is lost.** They lie in the report directory, one folder for each run, and the index is remade "
+            "from them when the console starts."
+        )
+        st.button("Try again", icon=":material/refresh:")
+
+
+def nothing(system: System, wanted: Filter) -> None:
+    """No run fits, or there is none yet: what, why, and one button that helps."""
+    with st.container(border=True, key="library-empty"):
+        if replace(wanted, systems=(), kinds=()) != Filter() or wanted.kinds != REPORTED:
+            st.markdown("**No run fits these filters.**\n\nThe runs are still there: fewer filters show them.")
+            st.button("Clear filters", icon=":material/filter_alt_off:", key="clear-empty", on_click=clear)
+            return
+        of = "" if not wanted.systems else f" of {widgets.plain(system.title)}"
+        if system.drift is None:
+            st.markdown(f"**No report{of} yet.**\n\nThis system names no data to compare. A report can be imported.")
+            return
+        st.markdown(
+            f"**No report{of} yet.**\n\nEach comparison of two months is kept here with its decision, its report and "
+            "what people noted on it."
+        )
+        if st.button("Compare months", type="primary", icon=":material/compare_arrows:", key="to-drift"):
+            st.switch_page("../pages/drift.py", query_params=widgets.link_params())
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def table(wanted: Filter, listing: Listing) -> list[str]:
+    """One page of runs; the ids that are ticked, here or on other pages."""
+    ids = [run.id for run in listing.runs]
+    asked = picked()
+    ticked = [place for place, one in enumerate(ids) if one in asked]
+    key = _key(ids, ticked)
+    frame = rows(listing, all_systems=not wanted.systems)
+    shown = min(len(ids), ROWS_BESIDE_RUN) if asked else len(ids)
+    modes: tuple[Literal["multi-row"], Literal["single-column"]] = ("multi-row", "single-column")
+    st.dataframe(
+        frame.style.map(_coloured, subset=["decision"]),
+        key=key,
+        hide_index=True,
+        height=HEAD_PIXELS + ROW_PIXELS * shown,
+        row_height=ROW_PIXELS,
+        on_select=partial(_selected, key, ids),
+        selection_mode=modes,
+        selection_default={"selection": {"rows": ticked, "columns": []}},
+        column_config=_columns(listing),
+    )
+    return asked
+
+
+def _arrow(direction: str) -> str:
+    return "↓" if direction == DIRECTIONS[0] else "↑"
+
+
+def rows(listing: Listing, *, all_systems: bool) -> pd.DataFrame:
+    """One row of words for each run; what is not known is a word."""
+    clock = widgets.clock()
+    found = []
+    for run in listing.runs:
+        when = datetime.fromtimestamp(run.created, tz=clock.tz).strftime("%Y-%m-%d %H:%M:%S")
+        system = {"system": run.system} if all_systems else {}
+        found.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()))})
+    return pd.DataFrame(found)
+
+
+def cells(run: Run, notes: Sequence[Note]) -> dict[str, str]:
+    """What the table says of one run, beside when it was."""
+    return {
+        "months": months(run),
+        "decision": decision_word(run) + (" (deleted)" if gone(run) else ""),
+        "drifted": share_words(run),
+        "target drift": number(run.target_drift),
+        "noted": noted(notes),
+        "rows": _arrowed(run.rows_ref, run.rows_cur),
+        "took": format_duration(run.seconds),
+        "size": format_value(run.bytes, "bytes"),
+        "kind": run.kind,
+        "in words": "files deleted, the decision is kept" if gone(run) else run.reason or "no reason was kept",
+    }
+
+
+def months(run: Run) -> str:
+    """`2024-01-31 → 2024-02-29`; unknown is a word."""
+    return f"{run.ref or 'unknown'} → {run.cur or 'unknown'}" if run.ref or run.cur else "unknown"
+
+
+def _arrowed(before: int | None, after: int | None) -> str:
+    return "unknown" if before is None and after is None else f"{widgets.count(before)} → {widgets.count(after)}"
+
+
+def decision_word(run: Run) -> str:
+    """`▲ RETRAINING_TRIGGERED`; of a run without a decision its state."""
+    word = (run.outcome or "no decision") if run.state is State.DONE else str(run.state)
+    mark = MARKS.get(word)
+    return f"{mark[0]} {word}" if mark else f"○ {word}"
+
+
+def share_words(run: Run) -> str:
+    """`0.06 · 1 of 16`; unknown is a word."""
+    if run.share is None:
+        return "unknown"
+    of = f" · {run.drifted} of {run.counted}" if run.drifted is not None and run.counted is not None else ""
+    return f"{run.share:.2f}{of}"
+
+
+def gone(run: Run) -> bool:
+    """Whether the index still knows this run and its directory is gone: retention, or somebody by hand."""
+    return run.state.final and (run.reason == GONE or not run.path)
+
+
+def noted(notes: Sequence[Note]) -> str:
+    """Whether somebody has seen to the run, and how many notes there are."""
+    written = sum(bool(note.text.strip()) for note in notes)
+    words = [] if not acknowledged(notes) else ["✓ acknowledged"]
+    words += [] if not written else ["1 note" if written == 1 else f"{written} notes"]
+    return " · ".join(words) or "none"
+
+
+def acknowledged(notes: Sequence[Note]) -> bool:
+    """What the latest note says."""
+    return bool(notes) and notes[-1].acknowledged
+
+
+def _coloured(cell: object) -> str:
+    mark = MARKS.get(str(cell).split()[1])
+    return f"color: {TONES[palette.theme()][mark[1] if mark else 'unknown']}"
+
+
+def _columns(listing: Listing) -> dict[str, Any]:
+    """Widths, and an arrow at the head of the column that all runs are sorted by."""
+    widths = {"when": 136, "months": 162, "decision": 178, "drifted": 102, "target drift": 88, "noted": 148}
+    widths |= {"rows": 106, "took": 72, "size": 76, "kind": 76, "system": 100, "in words": 700}
+    right = ("drifted", "target drift", "rows", "took", "size")
+    found = {}
+    for name, width in widths.items():
+        arrow = f" {'↓' if listing.descending else '↑'}" if HEADS.get(name) == listing.head else ""
+        side: Literal["left", "right"] = "right" if name in right else "left"
+        hint = f"Click: sort all runs by {HEADS[name]}" if name in HEADS else None
+        found[name] = st.column_config.TextColumn(f"{name}{arrow}", width=width, alignment=side, help=hint)
+    return found
+
+
+# --- what is ticked --------------------------------------------------------------------------------------------------
+
+
+def picked() -> list[str]:
+    """The runs of the address, in the order in which they were ticked."""
+    return list(dict.fromkeys(st.query_params.get_all(RUN_KEY)))[:MOST_PICKED]
+
+
+def pick(ids: Sequence[str]) -> None:
+    """Open these runs and no others."""
+    if ids:
+        st.query_params[RUN_KEY] = list(ids)
+    else:
+        st.query_params.pop(RUN_KEY, None)
+
+
+def _key(ids: Sequence[str], ticked: Sequence[int]) -> str:
+    """The key of the table: another one for other runs, and when the address says other ticks than the table has."""
+    digest = hashlib.sha256("\n".join([*ids, palette.theme()]).encode()).hexdigest()[:12]
+    key = f"library-{digest}-{st.session_state.setdefault(_NONCE, 0)}"
+    if key in st.session_state and set(st.session_state[key]["selection"]["rows"]) != set(ticked):
+        st.session_state[_NONCE] += 1
+        key = f"library-{digest}-{st.session_state[_NONCE]}"
+    return key
+
+
+def _selected(key: str, ids: Sequence[str]) -> None:
+    """A click in the table: rows change the address, the head of a column changes the order."""
+    chosen = st.session_state[key]["selection"]
+    if chosen["columns"]:
+        # A new table: it has no column selected, and its head shows the new order.
+        st.session_state[_NONCE] += 1
+        _sort_by(HEADS.get(str(chosen["columns"][0])))
+        return
+    here = [ids[place] for place in chosen["rows"] if place < len(ids)]
+    before = [one for one in picked() if one not in ids or one in here]
+    pick([*before, *(one for one in here if one not in before)])
+
+
+def _sort_by(name: str | None) -> None:
+    if name is None:
+        st.toast("Runs cannot be sorted by this column.")
+        return
+    state = st.session_state
+    if state.get("sort") == name:
+        state["order"] = DIRECTIONS[state.get("order") == DIRECTIONS[0]]
+    else:
+        state["sort"], state["order"] = name, DIRECTIONS[0]
+    state["page"] = 1
+
+
+def picked_line(ids: Sequence[str]) -> None:
+    """What is open, and how to close it or to compare."""
+    if not ids:
+        return
+    with st.container(key="library-picked", horizontal=True, vertical_alignment="center", gap="small"):
+        words = {1: "1 run ticked. Tick another to compare the two.", 2: "2 runs ticked: side by side."}
+        st.caption(words.get(len(ids), f"{len(ids)} runs ticked."), width="content")
+        label = "Close" if len(ids) == 1 else "Untick all"
+        st.button(label, icon=":material/close:", type="tertiary", key="untick", on_click=pick, args=((),))
+
+
+def too_many(ids: Sequence[str]) -> None:
+    """More than two runs cannot be put side by side."""
+    with st.container(border=True):
+        st.markdown(
+            f"**{len(ids)} runs are ticked, two can be compared.**\n\n"
+            "Untick all but two; ticks on other pages count too."
+        )
+        st.button("Compare the last two", icon=":material/compare:", on_click=pick, args=(tuple(ids[-2:]),))

@@ -1,0 +1,166 @@
+"""Two runs of the library side by side: both decisions, what moved between them, column by column, and as CSV."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.export import versus_csv
+from app.drift.decide import method_words, number
+from app.drift.result import Result
+from app.drift.versus import Change, Row, Versus, versus
+from app.errors import VigieError
+from app.ledger import Run
+from app.ui import cache, library, palette, widgets
+from app.ui.palette import MARKDOWN, SHAPES, TONES, Tone
+from app.ui.verdict import FRAME_OF, TONE_OF, read
+
+_SWAPPED: Final = "versus_swapped"
+# Of so many rows the table is as high as it is long; a longer one scrolls by itself.
+MOST_ROWS: Final = 20
+# A shape for each change, as everywhere.
+MARKS: Final[dict[Change, tuple[str, Tone]]] = {
+    Change.NEWLY_DRIFTED: ("▲", "bad"),
+    Change.RECOVERED: ("▼", "good"),
+    Change.STILL_DRIFTED: ("■", "bad"),
+    Change.STILL_CALM: ("●", "unknown"),
+    Change.UNKNOWN: ("○", "warning"),
+    Change.ONLY_A: ("◁", "warning"),
+    Change.ONLY_B: ("▷", "warning"),
+}
+
+
+def show(first: str, second: str) -> None:
+    """Both runs, the earlier one first unless the reader swapped them."""
+    found = [cache.ledger().get(one) for one in (first, second)]
+    runs = sorted((run for run in found if run is not None), key=lambda run: (run.created, run.id))
+    if len(runs) < 2:
+        widgets.empty("One of these two runs is not known.", "It was deleted, or it belongs to another home.")
+        return
+    if st.session_state.get(_SWAPPED):
+        runs.reverse()
+    results = [_result(run) for run in runs]
+    if results[0] is None or results[1] is None:
+        return
+    two = versus(results[0], results[1])
+    with st.container(key="versus"):
+        _heads(runs, two)
+        st.markdown(f"**{widgets.plain(two.sentence)}**")
+        for note in two.notes:
+            st.caption(f":material/info: {widgets.plain(note)}")
+        _table(two)
+
+
+def _result(run: Run) -> Result | None:
+    """The numbers of a run; without them it is said which run has none, and why."""
+    try:
+        return read(run)
+    except VigieError as error:
+        why = "Only a run whose numbers were kept can be put beside another one."
+        reason = "its files were deleted." if library.gone(run) else str(error)
+        if not run.state.final or run.outcome == "":
+            reason = f"it is {run.state}." if run.state != "done" else "it came without numbers."
+        widgets.empty(f"Run {run.id} cannot be compared: {reason}", why)
+        return None
+
+
+def _heads(runs: list[Run], two: Versus) -> None:
+    left, middle, right = st.columns([10, 1, 10], vertical_alignment="center", gap="small")
+    for place, run, result, word in ((left, runs[0], two.a, "first"), (right, runs[1], two.b, "second")):
+        with place:
+            _head(run, result, word)
+    with middle, st.container(horizontal_alignment="center"):
+        st.button("", icon=":material/swap_horiz:", help="Swap first and second", key="versus-swap", on_click=_swap)
+
+
+def _swap() -> None:
+    st.session_state[_SWAPPED] = not st.session_state.get(_SWAPPED)
+
+
+def _head(run: Run, result: Result, word: str) -> None:
+    tone = TONE_OF[result.decision]
+    with st.container(border=True, key=f"verdict-{FRAME_OF[result.decision]}-{word}"):
+        st.markdown(f"**:{MARKDOWN[tone]}[{SHAPES[tone]} {result.decision}]** · {word}")
+        st.markdown(widgets.plain(f"{result.ref.key} → {result.cur.key}"))
+        policy = result.policy
+        counted = "all columns count" if policy.columns == "all" else "features alone count"
+        facts = (
+            f"share {library.share_words(run)}",
+            f"target drift {number(result.target_drift.value)}",
+            f"policy: {counted}, threshold {policy.threshold:g}",
+            f"{widgets.count(result.ref.rows)} → {widgets.count(result.cur.rows)} rows",
+            run.id,
+        )
+        st.caption(widgets.plain(" · ".join(facts)))
+
+
+def _table(two: Versus) -> None:
+    if not two.rows:
+        widgets.empty("No column was compared in either run.", "The notes above say why.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        changed = st.toggle("Only what is not the same", key="versus-changed")
+        st.space("stretch")
+        st.download_button(
+            "Download CSV",
+            data=lambda: versus_csv(two),
+            file_name=f"versus_{two.a.run}_{two.b.run}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="get-versus",
+        )
+    shown = [row for row in two.rows if not (changed and row.change.same)]
+    if not shown:
+        widgets.empty("Every column says the same in both runs.", "Turn the switch off to see their scores.")
+        return
+    frame = pd.DataFrame([_cells(row) for row in shown])
+    if not any(row.remarks for row in shown):
+        frame = frame.drop(columns="remarks")
+    st.dataframe(
+        frame.style.map(_coloured, subset=["change"]),
+        hide_index=True,
+        key="versus-table",
+        height=library.HEAD_PIXELS + library.ROW_PIXELS * min(len(frame), MOST_ROWS),
+        row_height=library.ROW_PIXELS,
+        column_config=_columns(),
+    )
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    mark, _ = MARKS[row.change]
+    return {
+        "column": row.name,
+        "change": f"{mark} {row.change}",
+        "score": row.scores,
+        "difference": "not comparable" if row.score_moved is None else _signed(row.score_moved),
+        "mean or share, reference → current": row.moves,
+        "threshold": _pair(*(number(one.threshold) if one else "–" for one in (row.a, row.b))),
+        "method": _pair(*(method_words(one.method or "") or "unknown" if one else "–" for one in (row.a, row.b))),
+        "remarks": "; ".join(row.remarks) or "none",
+    }
+
+
+def _pair(first: str, second: str) -> str:
+    return first if first == second else f"{first} | {second}"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{number(abs(value))}"
+
+
+def _coloured(cell: object) -> str:
+    change = Change(str(cell).partition(" ")[2])
+    return f"color: {TONES[palette.theme()][MARKS[change][1]]}"
+
+
+def _columns() -> dict[str, Any]:
+    widths = {"column": 170, "change": 140, "score": 130, "difference": 100, "threshold": 90, "method": 190}
+    widths |= {"mean or share, reference → current": 380, "remarks": 420}
+    right = ("score", "difference", "threshold")
+    return {
+        name: st.column_config.TextColumn(name, width=width, alignment="right" if name in right else "left")
+        for name, width in widths.items()
+    }
