@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,8 @@ from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 LOG = logging.getLogger("vigie.console")
 SYSTEM_KEY = "system"
+# Icon and emoji codes are replaced after Markdown is read, so that a backslash is no help; a time is none of them.
+_ICON = re.compile(r":(?=(?!\d\d:)[\w+/-]+:)")
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
 
@@ -162,7 +165,8 @@ def empty(what: str, why: str, *, key: str | None = None) -> None:
 def plain(text: str | None) -> str:
     """Text from outside as text: nothing in it is Markdown, HTML, LaTeX, an emoji code or a colour directive."""
     marks = set("\\`*_{}[]()<>#+-!|~$:&^=")
-    return "".join(f"\\{mark}" if mark in marks else mark for mark in text or "").replace("\n", " ")
+    text = _ICON.sub(":\N{WORD JOINER}", text or "")
+    return "".join(f"\\{mark}" if mark in marks else mark for mark in text).replace("\n", " ")
 
 
 def ready(page: str) -> None:

@@ -1,0 +1,250 @@
+"""What a stored verdict leads to in the browser: what-if, the history, notes that stay, the distributions of a column."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import Settings, System, load_systems
+from app.ledger import Ledger
+from tests.console_world import Console, main_text, no_trace, ready, wait_text, wait_until
+from tests.kept_runs import keep, result
+from tests.test_browser_main_path import run_in_address
+
+pytestmark = pytest.mark.browser
+SYSTEM = "kept"
+MONTHS = ("2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30")
+# Drifted columns of 16 in each run: only the last one reaches the threshold of 0.30.
+DRIFTED = (1, 4, 7)
+HOSTILE = "](javascript:alert(1)) <img src=x onerror=alert(1)> $x^2$ :material/home: **bold**"
+FILE = """
+title = "Kept runs"
+
+[drift]
+source = "files"
+path = "{folder}/month-{{period}}.csv"
+label = "churn_label"
+identifier = "user_id"
+columns = "all"
+"""
+
+
+def write_months(console: Console) -> System:
+    """A system of its own beside the others, so that its history is what this file put there."""
+    folder = console.home.parent / "kept-data"
+    folder.mkdir(exist_ok=True)
+    for month in MONTHS:
+        rows = "".join(f"{row},{row % 7},{row % 2}\n" for row in range(100))
+        (folder / f"month-{month}.csv").write_text(f"user_id,feature_00,churn_label\n{rows}")
+    (Path(console.environ["VIGIE_SYSTEMS"]) / f"{SYSTEM}.toml").write_text(FILE.format(folder=folder))
+    return load_systems(Settings.from_env(console.environ)).by_id[SYSTEM]
+
+
+@pytest.fixture(scope="module")
+def runs(console) -> list[str]:
+    """Three finished comparisons, the oldest first: 1, 4 and 7 of 16 columns drifted."""
+    settings, system = Settings.from_env(console.environ), write_months(console)
+    made = []
+    for place, drifted in enumerate(DRIFTED):
+        run = f"20240501T00000{place}Z-00000{place}"
+        found = result(run, SYSTEM, drifted=drifted, months=(MONTHS[place], MONTHS[place + 1]))
+        keep(settings, system, found, time.time() - 300 + 60 * place)
+        made.append(run)
+    return made
+
+
+def open_run(console: Console, page: Any, run: str, view: str = "Why") -> Any:
+    page.goto(f"{console.url}/drift?system={SYSTEM}&run={run}")
+    ready(page, "drift")
+    page.locator("[class*=st-key-verdict-]").wait_for(state="visible")
+    if view != "Why":
+        page.locator("[data-testid=stMain]").get_by_role("radio", name=view, exact=True).click()
+    return page
+
+
+def plotted(page: Any, name: str) -> list[dict[str, Any]]:
+    """The traces of the chart whose key begins so: names, values, run ids."""
+    script = """name => {
+        const plot = document.querySelector(`[class*="st-key-${name}"] .js-plotly-plot`);
+        return plot ? plot.data.map(t => ({name: t.name, x: Array.from(t.x || []), y: Array.from(t.y || []),
+            customdata: Array.from(t.customdata || [])})) : [];
+    }"""
+    found: list[dict[str, Any]] = page.evaluate(script, name)
+    return found
+
+
+def test_a_turning_point_turns_the_hypothetical_verdict_alone_and_reset_takes_it_back(console, page, runs):
+    open_run(console, page, runs[1], "What if")
+    frame = page.locator(".st-key-what-if")
+    wait_text(frame, r"What if:[\s\S]*NO_ACTION · 4 of 16 columns drifted: 0\.25 < 0\.30")
+    assert "nothing is stored, no gauge moves" in frame.inner_text()
+    wait_text(page, r"Would have triggered 1 of the last 3 runs as compared")
+
+    point = page.locator("[class*=st-key-flip-]").filter(has_text="share threshold of 0.25 or lower")
+    point.get_by_role("button", name="Try").click()
+    wait_text(frame, r"RETRAINING_TRIGGERED\s*\(SIMULÉ\) · 4 of 16 columns drifted: 0\.25 ≥ 0\.25")
+    wait_text(page, r"Would have triggered 2 of the last 3 runs, as compared 1")
+    wait_text(frame, "This turns the verdict")
+    wait_text(page, r"set in the \[drift\] table of kept\.toml:\s*threshold = 0\.25")
+    # One step of the slider above the point, and it is turned back.
+    page.get_by_role("slider", name="Share threshold").press("ArrowRight")
+    wait_text(frame, r"NO_ACTION · 4 of 16 columns drifted: 0\.25 < 0\.26")
+
+    page.get_by_role("button", name="Reset").click()
+    wait_text(frame, r"NO_ACTION · 4 of 16 columns drifted: 0\.25 < 0\.30")
+    assert page.locator(".st-key-verdict-none").is_visible()
+    with Ledger(Settings.from_env(console.environ).ledger_url) as ledger:
+        assert [run.id for run in ledger.history(SYSTEM)] == runs
+    no_trace(page)
+
+
+def test_a_column_left_out_is_in_neither_number_and_stands_in_the_lines_for_the_file(console, page, runs):
+    open_run(console, page, runs[2], "What if")
+    frame = page.locator(".st-key-what-if")
+    wait_text(frame, r"7 of 16 columns drifted")
+    page.locator("[data-testid=stMultiSelect]").filter(has_text="Columns left out").locator("input").click()
+    page.get_by_role("option", name="feature_00").click()
+    wait_text(frame, r"6 of 15 columns drifted: 0\.40 ≥ 0\.30")
+    wait_text(page, r'left_out = \["feature_00"\]')
+    no_trace(page)
+
+
+def test_the_history_shows_every_run_and_a_point_opens_its_run(console, page, runs):
+    open_run(console, page, runs[0], "History")
+    wait_until("the history is drawn", lambda: len(plotted(page, "history-ran")) >= 2, page=page)
+    points = {trace["name"]: trace for trace in plotted(page, "history-ran")}
+    assert (points["NO_ACTION"]["y"], points["NO_ACTION"]["customdata"]) == ([1 / 16, 4 / 16], runs[:2])
+    assert points["RETRAINING_TRIGGERED"]["customdata"] == [runs[2]]
+
+    page.get_by_role("radio", name="Current month").click()
+    wait_until("the months are drawn", lambda: bool(plotted(page, "history-month")), page=page)
+    points = {trace["name"]: trace for trace in plotted(page, "history-month")}
+    assert [x[:10] for x in points["NO_ACTION"]["x"]] == list(MONTHS[1:3])
+
+    box = page.locator("[class*=st-key-history-month] .js-plotly-plot .scatterlayer .point").last.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    wait_until("the run of the point is opened", lambda: run_in_address(page) == runs[2], page=page)
+    page.locator(".st-key-verdict-trigger").wait_for(state="visible")
+    no_trace(page)
+
+
+def test_a_note_and_an_acknowledgement_stay_with_their_time_and_are_text(console, page, runs):
+    open_run(console, page, runs[0])
+    notes = page.locator(".st-key-notes")
+    notes.get_by_role("button", name="Add note").click()
+    wait_text(notes, "The note is empty")
+    notes.locator("input").fill(HOSTILE)
+    notes.get_by_role("button", name="Add note").click()
+    wait_text(notes, r"Note\s*\d\d:\d\d:\d\d · " + re.escape(HOSTILE).replace(":material", ":.?material"))
+    notes.locator("input").fill("calm since the release")
+    notes.get_by_role("button", name="Acknowledge", exact=True).click()
+    wait_text(notes, r"Acknowledged\s*\d\d:\d\d:\d\d · calm since the release")
+
+    page.reload()
+    ready(page, "drift")
+    wait_text(notes, r"Acknowledged\s*\d\d:\d\d:\d\d · calm since the release")
+    assert HOSTILE in notes.inner_text().replace("\N{WORD JOINER}", "")
+    assert notes.locator("a, img").count() == 0
+    with Ledger(Settings.from_env(console.environ).ledger_url) as ledger:
+        kept = ledger.notes(runs[0])
+        assert [(note.text, note.acknowledged) for note in kept] == [(HOSTILE, False), ("calm since the release", True)]
+        assert runs[0] in ledger.acknowledged()
+
+    notes.get_by_role("button", name="Withdraw acknowledgement").click()
+    wait_text(notes, "Acknowledgement withdrawn")
+    no_trace(page)
+
+
+def test_a_row_of_the_table_shows_the_distributions_of_its_column(console, page, runs):
+    open_run(console, page, runs[1])
+    table = page.locator("[class*=st-key-columns-] [data-testid=stDataFrame]")
+    table.wait_for(state="visible")
+    title = page.locator("[class*=st-key-pair-] .xtitle")
+    title.wait_for(state="attached")
+    first = title.text_content()
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    # A row is 32 pixels high, the head of the table another 32; the box to pick it stands at its left edge.
+    page.mouse.click(box["x"] + 16, box["y"] + 32 * 3 + 16)
+    wait_until("another column is shown", lambda: title.text_content() != first, page=page)
+    assert title.text_content() == page.locator(
+        "[class*=st-key-column-] [data-baseweb=select], [class*=st-key-column-] input"
+    ).first.evaluate("e => e.value || e.innerText")
+    no_trace(page)
+
+
+def test_picked_months_stand_in_the_address_with_their_coverage_and_survive_a_reload(console, page, runs):
+    open_run(console, page, runs[1])
+    boxes = page.locator(".st-key-form [data-testid=stSelectbox] input")
+    # The pair of the run in the address, with rows and labels.
+    pair = [f"month_00{place} · {MONTHS[place]} · 100 rows · 100 labelled" for place in (1, 2)]
+    wait_until("the pickers show the pair", lambda: [box.input_value() for box in boxes.all()] == pair, page=page)
+    page.locator(".st-key-form [data-testid=stButton] button").first.click()
+    wait_until("the pair is swapped", lambda: "ref=2024-03-31&cur=2024-02-29" in page.url, page=page)
+    page.reload()
+    ready(page, "drift")
+    pair = ["month_002", "month_001"]
+    wait_until("the pair is back", lambda: [box.input_value()[:9] for box in boxes.all()] == pair, page=page)
+    wait_text(page, "The months picked above are another pair.")
+
+
+def test_names_of_any_length_and_kind_neither_run_nor_break_the_page(console, page, runs):
+    settings = Settings.from_env(console.environ)
+    found = result("20240501T000100Z-0000aa", SYSTEM, drifted=0, months=MONTHS[:2])
+    names = [HOSTILE, "x" * 300, "<b>bold</b>", "", "a|b\nc", *(f"column_{place:03d}" for place in range(195))]
+    columns = tuple(
+        replace(found.columns[place % 14], name=name, score=place / 3000, drifted=False)
+        for place, name in enumerate(names)
+    )
+    found = replace(
+        found, columns=columns, n=len(columns), reason=f"nearest miss {HOSTILE}", notes=(HOSTILE,), k=0, share=0.0
+    )
+    keep(settings, load_systems(settings).by_id[SYSTEM], found, time.time() - 3000)
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    open_run(console, page, found.run)
+    for view in ("What if", "History", "Why"):
+        page.locator("[data-testid=stMain]").get_by_role("radio", name=view, exact=True).click()
+        wait_text(page, {"What if": "A hypothesis", "History": "with a share", "Why": "Distribution of"}[view])
+        no_trace(page)
+        assert page.locator("[data-testid=stMain]").locator("a[href^=javascript], img").count() == 0
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    wait_until("the dots are drawn", lambda: bool(plotted(page, "dots-")), page=page)
+    assert sum(len(trace["x"]) for trace in plotted(page, "dots-")) == 20
+    assert "The 20 nearest of 200; the table has all." in main_text(page)
+    assert dialogs == []
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.remove(found.run)
+
+
+def test_a_failed_run_keeps_the_frame_with_why_and_the_next_step(console, page, runs):
+    settings = Settings.from_env(console.environ)
+    found = result("20240501T000200Z-0000bb", SYSTEM, drifted=0, months=MONTHS[:2])
+    keep(
+        settings,
+        load_systems(settings).by_id[SYSTEM],
+        found,
+        time.time() - 4000,
+        state="failed",
+        outcome="",
+        share=None,
+        reason="the worker was killed (signal 9)",
+    )
+    page.goto(f"{console.url}/drift?system={SYSTEM}&run={found.run}")
+    ready(page, "drift")
+    said = page.locator(".st-key-verdict-failed").inner_text()
+    assert "The comparison failed." in said
+    assert f"{MONTHS[0]} → {MONTHS[1]}" in said
+    assert "the worker was killed (signal 9)" in said
+    assert page.get_by_role("button", name="Compare these months again").is_visible()
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.remove(found.run)
