@@ -12,6 +12,7 @@ from app.ui import cache, widgets
 # The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3
 _PROBLEM = "note_problem"
+_SAVED = "note_saved"
 
 
 def notes(run: Run) -> None:
@@ -20,6 +21,9 @@ def notes(run: Run) -> None:
     @st.fragment
     @widgets.guarded
     def draw() -> None:
+        if st.session_state.pop(_SAVED, False):
+            # A list elsewhere on the page says whether this run is noted.
+            st.rerun()
         ledger = cache.ledger()
         found = ledger.notes(run.id)
         with st.container(key="notes", gap="xsmall"):
@@ -97,3 +101,4 @@ def _save(run_id: str, key: str, acknowledged: bool, needs_text: bool = False) -
         st.session_state[_PROBLEM] = error
         return
     st.session_state[key] = ""
+    st.session_state[_SAVED] = True
