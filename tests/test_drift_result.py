@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from app.config import Drift
 from app.drift.result import Column, Histogram, Months, Policy, Result, Side, Target, Verdict
 from app.errors import ReportError
 
@@ -34,6 +35,69 @@ def result(**changes):
 
 def test_a_result_survives_the_file():
     assert Result.from_json(result().to_json()) == result()
+
+
+def test_a_whole_policy_survives_the_file_and_stands_in_it_by_name():
+    policy = Policy(
+        "features",
+        0.2,
+        30,
+        0.5,
+        "churn_label",
+        "user_id",
+        left_out=("b", "c"),
+        thresholds={"x": 0.2},
+        methods={"x": "psi"},
+        target_threshold=0.05,
+    )
+    data = result(policy=policy).to_json()
+    assert Result.from_json(data).policy == policy
+    assert json.loads(data)["policy"] == {
+        "columns": "features",
+        "threshold": 0.2,
+        "min_rows": 30,
+        "comparable": 0.5,
+        "label": "churn_label",
+        "identifier": "user_id",
+        "left_out": ["b", "c"],
+        "thresholds": {"x": 0.2},
+        "methods": {"x": "psi"},
+        "target_threshold": 0.05,
+    }
+
+
+# As the first release wrote it: without the keys of a policy per column, notes of its own, or `own`.
+FIRST = """\
+{"version": 1, "run": "20240229T140532Z-1a2b3c", "system": "mine",
+ "ref": {"key": "2024-01-31", "rows": 7043, "labelled": 7043},
+ "cur": {"key": "2024-02-29", "rows": 7043, "labelled": null},
+ "policy": {"columns": "all", "threshold": 0.3, "min_rows": 30, "comparable": 0.8,
+            "label": "churn_label", "identifier": "user_id"},
+ "share": 0.0625, "k": 1, "n": 16, "share_features": 0.07142857142857142,
+ "columns": [{"name": "rebuffer_events_7d", "kind": "number", "method": "Wasserstein distance (normed)",
+   "score": 0.20504, "threshold": 0.1, "drifted": true, "comparable": true, "reason": "",
+   "ref": {"mean": 2.3, "shares": null, "nulls": 0, "infinite": 0, "histogram": {"edges": [0.0, 1.0], "counts": [9]}},
+   "cur": {"mean": 2.6, "shares": null, "nulls": 0, "infinite": 0, "histogram": null}}],
+ "target_drift": {"value": null, "ref_rate": null, "cur_rate": null, "reason": "no labels"},
+ "decision": "NO_ACTION", "reason": "1 of 16 columns drifted.", "line": "[Evidently] …", "seconds": 1.5,
+ "peak_bytes": null}
+"""
+
+
+def test_a_file_of_the_first_release_is_read_under_the_policy_it_had():
+    found = Result.from_json(FIRST.encode())
+    assert found.policy == Policy("all", 0.3, 30, 0.8, "churn_label", "user_id")
+    assert (found.policy.left_out, found.policy.thresholds, found.policy.methods) == ((), {}, {})
+    assert (found.policy.target_threshold, found.notes, found.own) == (None, (), None)
+    assert (found.columns[0].score, found.decision) == (0.20504, Verdict.NO_ACTION)
+    assert Result.from_json(found.to_json()) == found
+
+
+def test_a_trigger_below_the_share_threshold_was_target_drift():
+    assert result(decision=Verdict.RETRAINING_TRIGGERED).by_target
+    assert not result(decision=Verdict.RETRAINING_TRIGGERED, share=0.3).by_target
+    assert not result().by_target
+    assert not result(decision=Verdict.UNDECIDED, share=None).by_target
 
 
 def test_the_keys_are_those_of_the_contract():
@@ -69,3 +133,25 @@ def test_anything_else_is_refused_in_words(data):
 def test_the_digest_of_a_policy_tells_thresholds_apart():
     assert Policy("all", 0.3, 30, 0.8).digest == Policy("all", 0.3, 30, 0.8).digest
     assert Policy("all", 0.3, 30, 0.8).digest != Policy("all", 0.31, 30, 0.8).digest
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"left_out": ["a"]},
+        {"thresholds": {"a": 0.2}},
+        {"methods": {"a": "psi"}},
+        {"target_threshold": 0.1},
+        {"comparable": 0.9},
+    ],
+)
+def test_each_key_of_the_policy_makes_it_another_one(more):
+    plain = {"source": "files", "path": "x/{period}.csv"}
+    assert Policy.of(Drift(**plain, **more)).digest != Policy.of(Drift(**plain)).digest
+
+
+def test_the_order_of_columns_left_out_does_not_make_another_policy():
+    plain = {"source": "files", "path": "x/{period}.csv"}
+    one, two = (Policy.of(Drift(**plain, left_out=names)) for names in (["a", "b"], ["b", "a", "b"]))
+    assert (one, one.digest) == (two, two.digest)
+    assert one.left_out == ("a", "b")
