@@ -291,11 +291,16 @@ def test_a_comparison_prints_its_two_lines_and_exits_with_the_decision(environ, 
     assert target.startswith("[Target drift] not measured: ")
     assert "-> RETRAINING_TRIGGERED (SIMULÉ) drift_share=1.00 >= 0.30 (target_drift=NaN)" in decision
     assert Path(decision.split("report_html=")[1].split(" ")[0]).is_file()
+    # Why stands on standard error: the two lines stay alone on standard output.
+    assert out.count("\n") == 2
+    assert "why: 4 of 4 columns drifted: " in err
+    assert "reference 2024-01-31: 400 rows" in err
     # Without names, a source with exactly two periods needs none.
     code, out, err = run(environ, "drift", "--system", "mine", "--json")
     assert code == Exit.DONE, err
     found = json.loads(out)
     assert (found["decision"], found["k"], found["n"], found["state"]) == ("RETRAINING_TRIGGERED", 4, 4, "done")
+    assert {"left_out": [], "thresholds": {}, "methods": {}, "target_threshold": None}.items() <= found["policy"].items()
     assert len(json.loads(run(environ, "runs", "--json")[1])["runs"]) == 2
 
 
