@@ -20,6 +20,7 @@ import pytest
 
 from app.charts import Context, ask, figure, sentence
 from app.config import Settings, load_systems
+from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, QueryError
 from app.prometheus import Prometheus, State, TimeRange
 from app.prometheus.parse import api_error, parse
@@ -379,12 +380,13 @@ EXPECTED = {
 
 
 def test_every_panel_of_streamflow_is_known_here(streamflow):
-    assert {one.id for one in streamflow.panels} == set(EXPECTED)
+    # Of those on comparisons one stands for all: the engine has the share and its threshold alone.
+    assert {one.id for one in streamflow.panels} | {"drift_share"} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_panel_of_streamflow_is_asked_drawn_and_said(engine, streamflow, context, name):
-    panel = next(one for one in streamflow.panels if one.id == name)
+    panel = next(one for one in (*streamflow.panels, *drift_panels.panels(streamflow)) if one.id == name)
     found = ask(engine, panel, context)
     assert found.state is State.OK, found
     expected, off = EXPECTED[name]

@@ -10,6 +10,7 @@ import numpy as np
 
 from app.charts.units import Clock, format_duration, format_time
 from app.config import Panel, System
+from app.drift import panels as drift_panels
 from app.errors import VigieError
 from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
 from app.prometheus.promql import fill, rate_interval, step_for
@@ -70,7 +71,7 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
             answers[name] = Answer.failed(error)
     answer = merge(answers, panel.legend)
     if answer.state is State.EMPTY:
-        reason, hint = why_empty(prometheus, context, answer, clock)
+        reason, hint = drift_panels.why_empty(panel) or why_empty(prometheus, context, answer, clock)
         return replace(answer, reason=reason, hint=hint)
     return answer
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.config import Panel, System
+from app.drift import panels as drift_panels
 from app.export import grafana
 from app.prometheus.promql import matcher
 
@@ -129,31 +130,13 @@ def _drift(system: System) -> list[dict[str, Any]]:
         return []
     own = matcher("system", system.id)
     found = []
-    if not any("vigie_drift_share" in str(panel.expr) for panel in system.panels):
-        found.append(
-            grafana.draw(
-                system,
-                Panel(
-                    id="drift-share",
-                    title="Share of drifted columns",
-                    expr={"share": f"vigie_drift_share{{{own}}}", "threshold": f"vigie_drift_threshold{{{own}}}"},
-                    unit="ratio",
-                    help="Newest comparison with the system's own policy; from the threshold on retraining is due.",
-                ),
-            )
-        )
-    found.append(grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
-    found.append(grafana.bars(system, "Drift score by column", f"vigie_drift_column_score{{{own}}}", "{{column}}"))
-    if system.drift.label and not (system.quality and system.quality.kind == "regression"):
-        target = Panel(
-            id="target-drift",
-            title="Target drift",
-            expr=f"vigie_target_drift{{{own}}}",
-            unit="1",
-            legend="difference of the label rates",
-            help="Absolute difference of the label rates of both months; no value when a month has no labels.",
-        )
-        found.append(grafana.draw(system, target))
+    for panel in drift_panels.panels(system):
+        if panel.id == "drift_scores":
+            bars = f"vigie_drift_column_score{{{own}}}"
+            found.append(grafana.bars(system, panel.title, bars, "{{column}}"))
+        else:
+            found.append(grafana.draw(system, panel))
+    found.insert(1, grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
     return found
 
 

@@ -29,6 +29,7 @@ from app.config import (
     read_state,
 )
 from app.config import want as ask_stack
+from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
@@ -160,7 +161,8 @@ def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
 @st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
 def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float, zone: str) -> list[Answer]:
     system = systems().by_id[system_id]
-    by_id = {panel.id: panel for panel in (*system.panels, *kpis.panels(system), *kpis.status_panels(system))}
+    made = (*drift_panels.panels(system), *kpis.panels(system), *kpis.status_panels(system))
+    by_id = {panel.id: panel for panel in (*system.panels, *made)}
     known, _ = targets(system_id)
     context = Context.of(system, window, span, known)
     reader = Clock(ZoneInfo(zone))
@@ -199,7 +201,7 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
         if run.kind == "load":
             found.append(Mark(run.started, run.finished, "load", "traffic", f"/traffic{query}"))
         elif run.kind == "drift":
-            found.append(Mark(run.started, None, "drift", run.outcome or "comparison", f"/drift{query}"))
+            found.append(Mark(run.started, None, "drift", run.outcome or f"comparison {run.state}", f"/drift{query}"))
     return found
 
 

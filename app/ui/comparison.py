@@ -252,4 +252,5 @@ def gauge(system: System, drift: Drift) -> None:
     found_answers = cache.answers(system, own, span, GAUGE_WINDOW, str(widgets.zone()))
     context = Context.of(system, GAUGE_WINDOW, span)
     for panel, answer in zip(own, found_answers, strict=True):
-        charts.chart(system, panel, answer, cache.marks(system.id, span.start, span.end), context)
+        marks = charts.linked(cache.marks(system.id, span.start, span.end))
+        charts.chart(system, panel, answer, marks, context)

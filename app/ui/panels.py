@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
 from app.charts import Context, Mark, figure, sentence, title
 from app.charts.units import format_duration
 from app.config import Panel, System
+from app.drift import panels as drift_panels
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
 from app.words import REFRESH_COST
@@ -60,13 +61,18 @@ def controls() -> View:
 
 def tabs(system: System) -> list[str]:
     """The tabs that have panels, then the explorer."""
-    used = {panel.tab for panel in system.panels}
+    used = {panel.tab for panel in every(system)}
     return [title for key, title in TABS.items() if key in used] + [EXPLORER]
 
 
 def of_tab(system: System, name: str) -> list[Panel]:
-    """The panels of one tab, in the order of the file."""
-    return [panel for panel in system.panels if TABS[panel.tab] == name]
+    """The panels of one tab, in the order of the file; those on comparisons of months last."""
+    return [panel for panel in every(system) if TABS[panel.tab] == name]
+
+
+def every(system: System) -> tuple[Panel, ...]:
+    """The panels of the file and those that every system with comparisons of months has."""
+    return (*system.panels, *drift_panels.panels(system))
 
 
 def grid(system: System, panels: Sequence[Panel], view: View) -> None:
@@ -79,7 +85,7 @@ def grid(system: System, panels: Sequence[Panel], view: View) -> None:
             "fewer than two scrapes, and a rate needs two. Pick a longer window."
         )
     answers = cache.answers(system, panels, span, view.window, str(widgets.zone()))
-    marks = cache.marks(system.id, span.start, span.end)
+    marks = linked(cache.marks(system.id, span.start, span.end))
     context = Context.of(system, view.window, span)
     for start in range(0, len(panels), COLUMNS):
         columns = st.columns(COLUMNS, gap="medium")
@@ -90,6 +96,11 @@ def grid(system: System, panels: Sequence[Panel], view: View) -> None:
         st.caption(
             "Shaded bands are traffic runs, dotted lines comparisons of months: see Generate traffic, Compare months."
         )
+
+
+def linked(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks with links that lead to their runs behind a path prefix too."""
+    return [replace(mark, link=widgets.route(mark.link)) for mark in marks]
 
 
 def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], context: Context) -> None:

@@ -1,0 +1,90 @@
+"""What the console itself exports of the comparisons of a system, as panels: the same for every system with `[drift]`.
+
+A service that measures its own drift has panels of its own. What the system file draws already is left to it. Pure.
+"""
+
+from __future__ import annotations
+
+from app.config import Drift, Panel, System
+from app.prometheus.promql import matcher
+
+# All gauges on comparisons begin so, and no service's do.
+OURS = "vigie_"
+NOT_COMPARED = "no comparison under the system's own policy was scraped in this range"
+COMPARE = "Compare two months; Prometheus has to scrape the console's /metrics."
+
+
+def panels(system: System) -> tuple[Panel, ...]:
+    """Share, drifted columns, scores by column and target drift; nothing without comparisons of months."""
+    if system.drift is None or system.drift.source == "gauge":
+        return ()
+    own = matcher("system", system.id)
+    drawn = " ".join(text for panel in system.panels for text in texts(panel))
+    made = (_share(own), _columns(own), _target(own, system, system.drift), _scores(own))
+    found = [(metric, panel) for metric, panel in made if panel is not None and metric not in drawn]
+    ids = {panel.id for panel in system.panels}
+    return tuple(panel for _, panel in found if panel.id not in ids)
+
+
+def texts(panel: Panel) -> tuple[str, ...]:
+    """The expressions of a panel."""
+    return (panel.expr,) if isinstance(panel.expr, str) else tuple(panel.expr.values())
+
+
+def why_empty(panel: Panel) -> tuple[str, str] | None:
+    """(reason, hint) of an empty panel on comparisons; None for any other, whose traffic may say why."""
+    return (NOT_COMPARED, COMPARE) if all(OURS in text for text in texts(panel)) else None
+
+
+def _share(own: str) -> tuple[str, Panel]:
+    return "vigie_drift_share", Panel(
+        id="drift_share",
+        title="Share of drifted columns",
+        expr={"share": f"vigie_drift_share{{{own}}}", "threshold": f"vigie_drift_threshold{{{own}}}"},
+        unit="ratio",
+        tab="drift",
+        help="The newest comparison with the system's own policy; from the threshold on retraining is due. The share "
+        "is missing while that comparison is undecided.",
+    )
+
+
+def _columns(own: str) -> tuple[str, Panel]:
+    columns = f"vigie_drift_columns{{{own}"
+    return "vigie_drift_columns", Panel(
+        id="drift_columns",
+        title="Columns that drifted and that cannot be compared",
+        expr={"drifted": f'{columns}, state="drifted"}}', "not comparable": f'{columns}, state="not_comparable"}}'},
+        unit="count",
+        tab="drift",
+        help="Of all columns of the newest comparison with the system's own policy.",
+    )
+
+
+def _target(own: str, system: System, drift: Drift) -> tuple[str, Panel | None]:
+    metric = "vigie_target_drift"
+    # A number that is predicted has no rate.
+    if not drift.label or (system.quality is not None and system.quality.kind == "regression"):
+        return metric, None
+    return metric, Panel(
+        id="drift_target",
+        title="Target drift",
+        expr=f"{metric}{{{own}}}",
+        unit="1",
+        legend="difference of the label rates",
+        tab="drift",
+        bad=drift.target_threshold,
+        help="Absolute difference of the label rates of both months; no value when a month has no labels.",
+    )
+
+
+def _scores(own: str) -> tuple[str, Panel]:
+    return "vigie_drift_column_score", Panel(
+        id="drift_scores",
+        title="Drift score by column",
+        expr=f"vigie_drift_column_score{{{own}}}",
+        unit="1",
+        legend="{{column}}",
+        tab="drift",
+        help="By each column's own method: a distance grows with drift, a p-value falls. So a line compares with its "
+        "own past; which columns drifted, and by what threshold, stands in the comparison.",
+    )
