@@ -220,7 +220,7 @@ def test_names_of_any_length_and_kind_neither_run_nor_break_the_page(console, pa
         assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     wait_until("the dots are drawn", lambda: bool(plotted(page, "dots-")), page=page)
     assert sum(len(trace["x"]) for trace in plotted(page, "dots-")) == 20
-    assert "The 20 nearest of 200; the table has all." in main_text(page)
+    assert "20 of 200 columns, the furthest along first" in main_text(page)
     assert dialogs == []
     with Ledger(settings.ledger_url) as ledger:
         ledger.remove(found.run)

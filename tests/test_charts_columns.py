@@ -97,9 +97,16 @@ def test_of_200_columns_the_nearest_are_drawn_and_one_column_is_enough():
 
 def test_a_score_far_beyond_is_drawn_at_the_edge_with_its_number_and_zero_p_is_too():
     columns = [column("far", 5.0), replace(column("zero", 0.0), method="K-S p_value", threshold=0.05, drifted=True)]
+    columns += [column(f"calm{place}", 0.01) for place in range(6)]
     drifted = dot_plot(columns, theme="light").data[0]
     assert list(drifted.x) == [3.0, 3.0]
     assert set(drifted.text) == {"5 →", "0 →"}
+
+
+def test_when_many_are_far_beyond_the_plot_reaches_as_far_as_most_of_them():
+    figure = dot_plot([column(f"c{place}", 0.4 + place / 100) for place in range(20)], theme="light")
+    assert len(set(figure.data[0].x)) > 12
+    assert figure.layout.xaxis.range[1] > 5
 
 
 def test_names_and_values_from_data_are_text_of_bounded_length_in_every_figure():

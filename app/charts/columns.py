@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -39,7 +40,8 @@ ROW_HEIGHT: Final = 24
 PAIR_HEIGHT: Final = 330
 # So many rows fit on a laptop's screen under the banner; the table below the plot has every column.
 DOTS: Final = 20
-# A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number.
+# A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number,
+# unless many are as far: then they are what is to be seen.
 WIDEST: Final = 3.0
 # More categories than this make bars too thin to read; the rest is one bar.
 MOST_CATEGORIES: Final = 12
@@ -66,6 +68,7 @@ class Row:
 
     column: str
     verdict: str
+    reason: str
     score: float | None
     threshold: float | None
     distance: float | None
@@ -74,7 +77,6 @@ class Row:
     nulls: str
     infinite: str
     role: str
-    reason: str
 
 
 def by_nearness(columns: Sequence[Column]) -> list[Column]:
@@ -179,11 +181,12 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
     colours = COLOURS[theme]
     near_by = [(column, nearness(column)) for column in by_nearness(columns) if column.comparable]
     scored = [(column, near) for column, near in near_by if near is not None][:DOTS]
+    widest = _widest([near for _, near in scored])
     figure = go.Figure()
     for drifted in (True, False):
         part = [(at, *pair) for at, pair in enumerate(scored) if bool(pair[0].drifted) is drifted]
         figure.add_scatter(
-            x=[round(min(near, WIDEST), 4) for _, _, near in part],
+            x=[round(min(near, widest), 4) for _, _, near in part],
             y=[at for at, _, _ in part],
             customdata=[column.name for _, column, _ in part],
             mode="markers+text",
@@ -195,14 +198,14 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
             },
             # A picked point is shown by its distributions; fading all others would hide what is being compared.
             unselected={"marker": {"opacity": 1.0}},
-            text=[number(column.score) + (" →" if near > WIDEST else "") for _, column, near in part],
+            text=[number(column.score) + (" →" if near > widest else "") for _, column, near in part],
             # left of a dot just below the line, so that the number does not stand on it
             textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, _, near in part],
             textfont={"color": colours["text"], "size": 12},
             hovertext=[_hover(column) for _, column, _ in part],
             hoverinfo="text",
         )
-    edge = max([1.35, *(min(near, WIDEST) * 1.15 for _, near in scored)])
+    edge = max([1.35, *(min(near, widest) * 1.15 for _, near in scored)])
     figure.add_vline(x=1, line={"color": colours["bad"], "width": 1.5, "dash": "dash"})
     figure.update_xaxes(range=[-0.06, edge], title="score ÷ threshold", gridcolor=colours["grid"], zeroline=False)
     figure.update_yaxes(
@@ -215,6 +218,12 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
         ticklabelstandoff=8,
     )
     return framed(figure, theme, height=90 + ROW_HEIGHT * max(3, len(scored)))
+
+
+def _widest(distances: Sequence[float]) -> float:
+    """Where the plot ends: at `WIDEST`, or further where a quarter of the columns would lie beyond it."""
+    finite = sorted(one for one in distances if math.isfinite(one))
+    return max(WIDEST, finite[len(finite) * 3 // 4]) if finite else WIDEST
 
 
 def _hover(column: Column) -> str:

@@ -68,7 +68,8 @@ def headline_of(policy: Policy, decision: Decision) -> str:
     """The same for any decision, stored or not."""
     counted, least = decision.counted, policy.threshold
     if decision.share is None:
-        return "not decided"
+        few = counted.comparable < counted.n
+        return f"{counted.comparable} of {counted.n} columns comparable" if few else "nothing is decided"
     sign = "≥" if counted.reaches(least) else "<"
     share = f"{counted.k} of {counted.n} columns drifted: {decision.share:.2f} {sign} {limit(least)}"
     if decision.by_target and decision.target is not None:
@@ -93,10 +94,7 @@ def verdict(system: System, run: Run, result: Result) -> None:
                 + widgets.plain(_other_counting(result, decision))
             )
         _facts(result, decision)
-        for note in result.notes:
-            st.caption(f":material/info: {widgets.plain(note)}")
-        if difference := _not_own(system, result):
-            st.caption(f":material/visibility_off: {widgets.plain(difference)}")
+        _remarks(system, result)
         files(run)
         _line(result)
         st.caption(widgets.plain(_quiet(run, result)))
@@ -182,7 +180,7 @@ def _not_own(system: System, result: Result) -> str:
     if not parts:
         return ""
     what = f"the {' and the '.join(parts)}" if len(parts) <= PARTS_NAMED else "several of its rules"
-    return f"Not the system's own policy of today ({what} differ): this run moves no gauge."
+    return f"Not the system's own policy of today ({what} {'differs' if len(parts) == 1 else 'differ'}): this run moves no gauge."
 
 
 def report_of(run: Run, suffix: str = "html") -> str | None:
@@ -193,6 +191,17 @@ def report_of(run: Run, suffix: str = "html") -> str | None:
         return None
     found = [name for name in names if name.endswith(f".{suffix}") and name != "result.json"]
     return next(iter([name for name in found if name.startswith("drift_")] or found), None)
+
+
+def _remarks(system: System, result: Result) -> None:
+    """What to know beside the numbers: notes of the run, and that it moves no gauge."""
+    remarks = [f":material/info: {widgets.plain(note)}" for note in result.notes]
+    if difference := _not_own(system, result):
+        remarks.append(f":material/visibility_off: {widgets.plain(difference)}")
+    if remarks:
+        with st.container(key="remarks", gap=None):
+            for remark in remarks:
+                st.caption(remark)
 
 
 def files(run: Run) -> None:

@@ -255,10 +255,13 @@ def _again(system: System, change: Change) -> None:
     if not results:
         return
     now, before = again(results, change), again(results, Change())
-    runs = "run" if now.of == 1 else f"{now.of} runs"
-    text = f"Would have triggered **{now.triggered} of the last {runs}**"
-    text += f", as compared {before.triggered}" if change != Change() else " as compared"
-    text += f"; {now.undecided} undecided." if now.undecided else "."
+    if now.of == 1:
+        text = f"The last run would {'' if now.triggered else 'not '}have triggered"
+        text += "." if change == Change() else f"; as compared it {'did' if before.triggered else 'did not'}."
+    else:
+        text = f"Would have triggered **{now.triggered} of the last {now.of} runs**"
+        text += f", as compared {before.triggered}" if change != Change() else " as compared"
+        text += f"; {now.undecided} undecided." if now.undecided else "."
     st.markdown(f":material/history: {text}")
 
 

@@ -21,6 +21,8 @@ PLOT = {"displayModeBar": False}
 TABLE_ROWS = 16
 # Height of a table row and of its header in pixels.
 TABLE_ROW_HEIGHT = 32
+# Width of the column of names in pixels, and the length in letters from which on they get more.
+NAME_WIDTH, LONG_NAME_WIDTH, LONG_NAME = 200, 300, 30
 # A name on the picker beside the plot; the table has it whole.
 PICKER_NAME = 60
 
@@ -76,7 +78,9 @@ def _dots(result: Result, ordered: list[Column], key: str) -> None:
         on_select=lambda: _pick_dot(chart, key),
         selection_mode="points",
     )
-    bound = f"The {DOTS} nearest of {len(scored)}; the table has all. " if len(scored) > DOTS else ""
+    bound = (
+        f"{DOTS} of {len(scored)} columns, the furthest along first; the table has all. " if len(scored) > DOTS else ""
+    )
     st.caption(
         f"{bound}Score divided by its threshold (p-values: threshold divided by score): at 1 and beyond a column "
         "counts as drifted; → means further than drawn."
@@ -110,8 +114,12 @@ def _table(result: Result, table: list[Any], key: str) -> None:
         placeholder="–",
         selection_mode="single-row",
         column_config={
-            "column": st.column_config.TextColumn("column", width=200, pinned=True),
-            "verdict": st.column_config.TextColumn("drifted", width=90),
+            "column": st.column_config.TextColumn(
+                "column", width=NAME_WIDTH if len(max(names, key=len)) < LONG_NAME else LONG_NAME_WIDTH, pinned=True
+            ),
+            "verdict": st.column_config.TextColumn(
+                "drifted", width=95 if all(row.reason == "" for row in table) else 130
+            ),
             "score": st.column_config.NumberColumn("score", format="%.3g", width=70),
             "threshold": st.column_config.NumberColumn("threshold", format="%.3g", width=70),
             "distance": st.column_config.NumberColumn(
@@ -126,7 +134,7 @@ def _table(result: Result, table: list[Any], key: str) -> None:
             "nulls": st.column_config.TextColumn("nulls", width=75, help="Rows without a value, both months."),
             "infinite": st.column_config.TextColumn("infinities", width=75, help="Infinite values, both months."),
             "role": st.column_config.TextColumn("role", width=80),
-            "reason": st.column_config.TextColumn("not compared because", width="large"),
+            "reason": st.column_config.TextColumn("not compared because", width=280),
         },
     )
     st.caption(_method_note(result))
