@@ -82,3 +82,12 @@ def do_crash(job):
 
 def do_memory(job):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def do_hungry(job):
+    """Asks for more than there is without touching it: the bound counts what is asked for, the machine nothing."""
+    import numpy as np
+
+    held = []
+    while True:
+        held.append(np.empty(1_000_000_000, dtype="uint8"))

@@ -21,6 +21,7 @@ from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.result import Result, Verdict
 from app.errors import DataError, SourceUnavailable, UnknownPeriod
+from app.jobs import memory
 from app.periods import coverage, loading
 from tests.drift_frames import calm, quiet_job, settings, system
 
@@ -374,6 +375,19 @@ def test_a_check_that_fails_is_a_note_and_no_failure(tmp_path, world, monkeypatc
     frame = loaded(tmp_path, feast(world, "all"), MONTHS[0])
     assert frame.rows == 40
     assert frame.notes == ("Whether all_fv has rows of month_000 (2024-01-31) could not be checked (RuntimeError).",)
+
+
+# --- what does not fit -----------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_that_would_not_fit_is_refused_with_both_numbers_before_it_begins(tmp_path, base, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 90_000_000)
+    with pytest.raises(DataError, match=r"Comparing 200 and 200 rows in 4 columns needs about 0.1 GB of memory; 81 MB"):
+        judged(tmp_path, sql(base), "month_000", "month_001")
+    monkeypatch.setattr(memory, "available", lambda: None)
+    result = judged(tmp_path, sql(base), "month_000", "month_001")
+    assert result.decision is Verdict.NO_ACTION
+    assert result.peak_bytes > 100_000_000
 
 
 # --- rolling windows, to the decision --------------------------------------------------------------------------------

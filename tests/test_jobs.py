@@ -250,6 +250,15 @@ def test_a_failed_job_says_why_and_the_next_one_works(settings, host, do, reason
     assert ended(settings, start(settings, "echo").run).state == "done"
 
 
+def test_a_run_that_wants_more_memory_than_there_is_fails_in_words_and_the_same_worker_goes_on(settings, host):
+    worker = ended(settings, start(settings, "pid").run).outcome
+    found = ended(settings, start(settings, "hungry").run)
+    assert found.state == "failed"
+    assert found.reason.startswith("the run needed more memory than was free when it began (")
+    assert "; take fewer rows. MemoryError: Unable to allocate" in found.reason
+    assert ended(settings, start(settings, "pid", key="drift:again").run).outcome == worker
+
+
 def test_a_worker_that_is_killed_from_outside_is_a_failed_run(settings, host):
     run = start(settings, "sleep").run
     os.kill(working(settings, run).detail["pid"], signal.SIGKILL)
@@ -691,6 +700,23 @@ def test_a_torn_progress_file_is_no_progress(settings, text):
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text(text)
     assert jobs.read_progress(settings, folder.name) is None
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "detail", "share"),
+    [
+        (3, 6, {}, 0.5),
+        (3, 6, {"columns": 16, "compared": 8}, 3.5 / 6),
+        (5, 6, {"columns": 16, "compared": 16}, 1.0),
+        (3, 6, {"columns": 0, "compared": 0}, 0.5),
+        (3, 6, {"columns": "many", "compared": None}, 0.5),
+        (None, 6, {"columns": 16, "compared": 8}, None),
+        (3, None, {}, None),
+    ],
+)
+def test_a_stage_that_goes_through_columns_moves_the_bar(done, total, detail, share):
+    found = jobs.Progress("r", "drift", "s", "k", "running", done=done, total=total, detail=detail)
+    assert found.share == (share if share is None else pytest.approx(share))
 
 
 def test_a_process_is_told_by_pid_and_start_and_not_being_a_zombie():

@@ -212,7 +212,7 @@ def _run(
                 current_data=Dataset.from_pandas(current, data_definition=definition),
                 reference_data=Dataset.from_pandas(reference, data_definition=definition),
             )
-    except VigieError:
+    except (VigieError, MemoryError):
         raise
     except Exception as error:
         # Evidently raises whatever pandas, numpy, scipy and scikit-learn raise below it.

@@ -21,6 +21,7 @@ from types import FrameType, ModuleType
 from typing import IO, Any
 
 from app.errors import VigieError
+from app.jobs import memory
 from app.processes import die_with_parent
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
@@ -60,22 +61,32 @@ def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> 
     from app.config import Settings
     from app.jobs.job import Job, Outcome
 
+    bound: int | None = None
     try:
         job = Job(settings=Settings.from_env(), stopping=stopping.event, **request)
         stopping.busy = True
         try:
-            outcome: Outcome = module.run(job)
+            with memory.bounded() as bound:
+                outcome: Outcome = module.run(job)
         finally:
             job.close()
             stopping.busy = False
     except VigieError as error:
-        return {"event": "done", "state": "failed", "outcome": "", "reason": error.text[:MAX_REASON], "path": None}
+        return _failed(error.text)
+    except MemoryError as error:
+        traceback.print_exc()
+        free = "is free" if bound is None else f"was free when it began ({memory.words(bound)})"
+        return _failed(f"the run needed more memory than {free}; take fewer rows. {_sentence(error)}")
     except Exception as error:  # noqa: BLE001  a job that fails in any way is a failed run with a reason
         traceback.print_exc()
-        return {"event": "done", "state": "failed", "outcome": "", "reason": _sentence(error), "path": None}
+        return _failed(_sentence(error))
     path = None if outcome.path is None else str(outcome.path.absolute())
     said = {"state": outcome.state, "outcome": outcome.outcome, "reason": outcome.reason[:MAX_REASON], "path": path}
     return {"event": "done", **said}
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return {"event": "done", "state": "failed", "outcome": "", "reason": reason[:MAX_REASON], "path": None}
 
 
 class _Stopping:

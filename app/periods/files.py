@@ -169,7 +169,11 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
     except FileNotFoundError as error:
         raise SourceUnavailable(f"There is no file {path}.", hint="Correct drift.path in the system file.") from error
-    except (OSError, ValueError, ImportError, MemoryError) as error:
+    except MemoryError as error:
+        raise SourceUnavailable(
+            f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
         # pandas' and pyarrow's parse errors are ValueErrors.
         said = " ".join(str(error).split())[:200]
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
