@@ -202,7 +202,7 @@ def evidently():
     compare.preload()
 
 
-def compared(tmp_path, ref, cur, counted, labels=True):
+def compared(tmp_path, ref, cur, counted, labels=True, policy=""):
     """The result of a real run over the two months' folders, joined to a table each."""
     one = settings(tmp_path, REPORT_DIR="out")
     tables = tmp_path / "tables"
@@ -211,7 +211,7 @@ def compared(tmp_path, ref, cur, counted, labels=True):
         write_folder(data, tmp_path / "folders" / name, labels=labels)
         joined(tmp_path / "folders" / name).to_csv(tables / f"{day}.csv", index=False)
     text = TOML.format(path=tables, features=json.dumps(FEATURES), counted=counted)
-    (one.root / "app" / "systems" / "known.toml").write_text(text)
+    (one.root / "app" / "systems" / "known.toml").write_text(text + policy)
     args = {"ref": "month_000", "cur": "month_001", "threshold": None}
     outcome = worker.run(quiet_job(one, run=reports.new_run_id(), system="known", args=args))
     return Result.from_json(reports.read_file(outcome.path, "result.json")), outcome.path
@@ -286,6 +286,46 @@ def test_months_without_labels_have_their_answers_too(tmp_path, rows):
     label = next(one for one in result.columns if one.name == "churn_label")
     assert (label.comparable, label.score) == (False, None)
     assert "has no column churn_label" in label.reason
+
+
+POLICY = """\
+left_out = ["avg_session_mins_7d"]
+thresholds = { skips_7d = 5.0, plan_stream_tv = 0.2 }
+methods = { watch_hours_30d = "t_test", net_service = "chisquare", plan_stream_movies = "z", monthly_fee = "ks", \
+churn_label = "psi" }
+target_threshold = 0.05
+"""
+
+
+def test_a_policy_for_single_columns_has_its_answers_too(tmp_path):
+    ref, cur = pair_of(LARGE, event=True)
+    result, path = compared(tmp_path, ref, cur, "features", policy=POLICY)
+    by_name = {one.name: one for one in result.columns}
+    rates = [float(np.mean(side.churn_label)) for side in (ref, cur)]
+    expected = {
+        "watch_hours_30d": (float(stats.ttest_ind(ref.watch_hours_30d, cur.watch_hours_30d).pvalue), 0.05),
+        "net_service": (chance_of_counts(ref.net_service, cur.net_service), 0.05),
+        "plan_stream_movies": (chance_of_counts(ref.plan_stream_movies, cur.plan_stream_movies), 0.05),
+        "monthly_fee": (float(stats.ks_2samp(ref.monthly_fee, cur.monthly_fee).pvalue), 0.05),
+        "skips_7d": (distance_of_numbers(ref.skips_7d.to_numpy(), cur.skips_7d.to_numpy()), 5.0),
+        "plan_stream_tv": (distance_of_shares(ref.plan_stream_tv.to_numpy(), cur.plan_stream_tv.to_numpy()), 0.2),
+        "churn_label": (sum((b - a) * np.log(b / a) for a, b in (rates, [1 - rate for rate in rates])), 0.1),
+    }
+    for name, (score, threshold) in expected.items():
+        assert by_name[name].score == pytest.approx(score, abs=1e-9, rel=1e-9), name
+        assert by_name[name].threshold == threshold
+    # Beyond Evidently's 0.1 by far, below the column's own 5.
+    assert by_name["skips_7d"].drifted is False
+    assert {one.name for one in result.columns if one.drifted} - {"churn_label"} == EVENT - {"skips_7d"}
+    assert "avg_session_mins_7d" not in by_name
+    assert (result.k, result.n, result.share) == (5, 13, 5 / 13)
+    assert result.target_drift.value == pytest.approx(abs(rates[1] - rates[0]), abs=1e-12)
+    assert result.reason.endswith(" triggers too.")
+    assert not result.by_target
+    reading = compare.read_scores(reports.read_file(path, "drift_2024-01-31_vs_2024-02-29.json"))
+    assert (reading.drifted, reading.share) == (5, pytest.approx(5 / 13, abs=1e-12))
+    assert "avg_session_mins_7d" not in reading.scores
+    assert dict(result.policy.methods)["net_service"] == "chisquare"
 
 
 # --- through the folders, the feature store and the command line ------------------------------------------------------
