@@ -21,6 +21,9 @@ Axis = Literal["ran", "month"]
 HEIGHT: Final = 320
 # Room above the highest point or the threshold, so that neither touches the frame.
 HEADROOM: Final = 1.15
+# Room beside the first and the last point, as a share of the time between them; in seconds, where that is no time.
+ROOM: Final = 0.03
+LEAST_ROOM: Final = 60.0
 # A month's name in the hover; keys of dates are shorter.
 LONGEST_KEY: Final = 40
 SHAPE_OF: Final = {Verdict.NO_ACTION: ("circle", "good"), Verdict.RETRAINING_TRIGGERED: ("diamond", "bad")}
@@ -82,24 +85,31 @@ def share_history(
         gridcolor=colours["grid"],
         zeroline=False,
     )
-    figure.update_xaxes(gridcolor=colours["grid"], **_axis(known, axis))
+    figure.update_xaxes(gridcolor=colours["grid"], **_axis(known, axis, clock))
     return framed(figure, theme, height=HEIGHT)
 
 
 def _place(run: Run, axis: Axis, clock: Clock) -> str:
-    """Where a run stands: the reader's local time (without its zone: Plotly shows what it gets), or the month."""
-    if axis == "month":
-        return escaped(run.cur, LONGEST_KEY)
-    return dt.datetime.fromtimestamp(run.created, clock.tz).replace(tzinfo=None).isoformat(timespec="seconds")
+    """Where a run stands: when it was asked for, or its current month."""
+    return escaped(run.cur, LONGEST_KEY) if axis == "month" else _local(run.created, clock)
 
 
-def _axis(runs: Sequence[Run], axis: Axis) -> dict[str, object]:
+def _axis(runs: Sequence[Run], axis: Axis, clock: Clock) -> dict[str, object]:
     if axis == "ran":
-        return {"type": "date", "title": None}
+        if not runs:
+            return {"type": "date"}
+        first, last = (pick(run.created for run in runs) for pick in (min, max))
+        room = max(LEAST_ROOM, ROOM * (last - first))
+        return {"type": "date", "range": [_local(first - room, clock), _local(last + room, clock)]}
     keys = sorted({escaped(run.cur, LONGEST_KEY) for run in runs})
     if keys and all(_is_date(key) for key in keys):
         return {"type": "date", "title": "current month"}
     return {"type": "category", "categoryorder": "array", "categoryarray": keys, "title": "current month"}
+
+
+def _local(moment: float, clock: Clock) -> str:
+    """The reader's local time, without its zone: Plotly shows what it gets."""
+    return dt.datetime.fromtimestamp(moment, clock.tz).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _is_date(key: str) -> bool:

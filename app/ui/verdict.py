@@ -180,7 +180,8 @@ def _not_own(system: System, result: Result) -> str:
     if not parts:
         return ""
     what = f"the {' and the '.join(parts)}" if len(parts) <= PARTS_NAMED else "several of its rules"
-    return f"Not the system's own policy of today ({what} {'differs' if len(parts) == 1 else 'differ'}): this run moves no gauge."
+    verb = "differs" if len(parts) == 1 else "differ"
+    return f"Not the system's own policy of today ({what} {verb}): this run moves no gauge."
 
 
 def report_of(run: Run, suffix: str = "html") -> str | None:
