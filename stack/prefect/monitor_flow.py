@@ -96,7 +96,8 @@ def build_dataset(job: Job) -> Dataset:
 @task(name="compute_target_drift", **ONCE)
 def compute_target_drift(dataset: Dataset) -> Target:
     """The absolute difference of the label rates, or the reason why it is not measured."""
-    target = measure(dataset.reference, dataset.current, dataset.pair.drift.label)
+    pair = dataset.pair
+    target = measure(dataset.reference, dataset.current, pair.drift.label, pair.policy.min_rows)
     get_run_logger().info(target_line(target))
     return target
 
