@@ -74,7 +74,11 @@ def delete(settings: Settings, systems: Systems, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     LOG.info("%s was deleted", run_id)
     for directory, files in names.items():
-        reports.republish(directory, files)
+        try:
+            reports.republish(directory, files)
+        except ReportError as error:
+            message = f"Run {run_id} is deleted, but what it had published was not replaced: {error}"
+            raise type(error)(message, hint=error.hint) from error
 
 
 def _kept(settings: Settings, systems: Systems, run_id: str, row: Run | None) -> _Kept:
@@ -145,10 +149,13 @@ def import_report(
     sums = ":".join(hashlib.sha256(part).hexdigest() if part is not None else "-" for part in (html, json))
     request = Request("imported", system.id, f"imported:{system.id}:{sums}", {})
     run_id = reports.new_run_id()
+    files, about = _contents(system, run_id, title, html, json)
+    about |= {"key": request.key, "created": repr(created)}
     try:
         with held(settings, request, run_id), opened(settings) as ledger:
             _not_there_yet(ledger, request.key)
-            folder = _save(settings, system, (run_id, request.key, title, created), html, json)
+            directory = reports.report_dir(settings, system)
+            folder = reports.save(directory, run_id, "imported", files, (), about=about)
             run = recover.row_of_report(folder, system)
             try:
                 ledger.add(run)
@@ -161,31 +168,24 @@ def import_report(
     return run
 
 
-def _save(
-    settings: Settings,
-    system: System,
-    about: tuple[str, str, str, float],
-    html: bytes | None,
-    json: bytes | None,
-) -> Path:
-    """Write the run's directory; everything its row needs is in it."""
+def _contents(
+    system: System, run_id: str, title: str, html: bytes | None, json: bytes | None
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The files of the run, and what its row needs beside them."""
     from app.drift.imported import Names, read
 
-    run_id, key, title, created = about
     ref, cur = _months(title)
     files: dict[str, bytes] = {}
-    told = {"key": key, "created": repr(created), "name": title, "ref": ref, "cur": cur}
-    told["reason"] = "imported from an HTML without JSON: its share and its decision are not read"
-    if title:
-        told["reason"] += f" ({title})"
+    reason = "imported from an HTML without JSON: its share and its decision are not read"
+    about = {"name": title, "ref": ref, "cur": cur, "reason": f"{reason} ({title})" if title else reason}
     if html is not None:
         files[f"drift_{ref}_vs_{cur}.html"] = reports.safe_html(html)
     if json is not None:
         own = DEFAULT_THRESHOLD if system.drift is None else system.drift.threshold
         result = read(json, Names(run_id, system.id, ref, cur, title), own)
         files |= {f"drift_{ref}_vs_{cur}.json": json, "result.json": result.to_json()}
-        told |= {"reason": result.reason, "outcome": str(result.decision)}
-    return reports.save(reports.report_dir(settings, system), run_id, "imported", files, (), about=told)
+        about |= {"reason": result.reason, "outcome": str(result.decision)}
+    return files, about
 
 
 def _not_there_yet(ledger: Ledger, key: str) -> None:

@@ -233,7 +233,7 @@ def _raise(error: OSError, place: Path) -> NoReturn:
     if error.errno in _NO_ROOM:
         raise StorageFull(
             f"No room left to save the report in {place} ({error.strerror}); nothing was kept of it.",
-            hint="Free some disk space or lower VIGIE_KEEP_BYTES, then run the comparison again.",
+            hint="Free some disk space or lower VIGIE_KEEP_BYTES, then try again.",
         ) from error
     if error.errno in _NO_RIGHT:
         raise StorageFull(
@@ -364,35 +364,33 @@ def put_back(aside: Path, folder: Path) -> None:
 def republish(directory: Path, gone: Mapping[str, str]) -> None:
     """After a run was deleted: what it had published becomes that of the newest run that has a file of this name.
 
-    `gone` are its files with their SHA-256 ("" when it is not known any more). A flat file of other content is
-    somebody else's and stays. Raises StorageFull when there is no room for a copy; the old one is gone then too.
+    `gone` are its files with their SHA-256. A flat file of other content is somebody else's and stays. Raises
+    StorageFull when there is no room for a copy; the old one is gone then too.
     """
     runs = [path for path in _folders(directory)[::-1] if any(_stored(path, name) for name in gone)]
     for name, sum_ in gone.items():
         flat = directory / name
-        newest = next(filter(None, (_of_kind(path, name) for path in runs)), None)
         with _mapped(directory):
-            now = _sum(flat)
-            if now is None or (sum_ and now != sum_) or (newest is not None and newest.files[name] == now):
+            if _sum(flat) != sum_:
                 continue
             flat.unlink(missing_ok=True)
-            if newest is None:
+            data = next(filter(None, (_to_publish(path, name) for path in runs)), None)
+            if data is None:
                 continue
-            temporary = directory / f".tmp-{newest.run}-{name}"
+            temporary = directory / f".tmp-gone-{secrets.token_hex(4)}-{name}"
             try:
-                _write(temporary, read_file(directory / "runs" / newest.run, name))
+                _write(temporary, data)
                 temporary.replace(flat)
             finally:
                 temporary.unlink(missing_ok=True)
 
 
-def _of_kind(run: Path, name: str) -> Meta | None:
-    """The meta of a comparison that has a file of this name; imported ones are not published."""
+def _to_publish(run: Path, name: str) -> bytes | None:
+    """A file of a comparison; None for an imported report, which is not published, and for a run just deleted."""
     try:
-        meta = read_meta(run)
+        return read_file(run, name) if read_meta(run).kind == "drift" else None
     except ReportNotFound:
         return None
-    return meta if meta.kind == "drift" and name in meta.files else None
 
 
 def _sum(path: Path) -> str | None:

@@ -105,9 +105,26 @@ def found_runs(
             found[run.id] = run
     for run in _reports(settings, systems, known):
         ended = found.get(run.id)
-        mine = {name: getattr(run, name) for name in ("path", *SUMMARY)}
-        found[run.id] = run if ended is None else replace(ended, reason=ended.reason.removeprefix(GONE), **mine)
+        if ended is None:
+            found[run.id] = run
+        elif ended.state is State.INTERRUPTED:
+            found[run.id] = _finished_after_all(settings, ended, run)
+        else:
+            mine = {name: getattr(run, name) for name in ("path", *SUMMARY)}
+            found[run.id] = replace(ended, reason=ended.reason.removeprefix(GONE), **mine)
     return found, tuple(unreadable)
+
+
+def _finished_after_all(settings: Settings, ended: Run, report: Run) -> Run:
+    """A run whose process ended after its report was whole and before it could say so: it is done, here and there."""
+    run = replace(report, key=ended.key, created=ended.created, started=ended.started, finished=ended.finished)
+    folder = files.directory(settings, run.id)
+    told = files.load(folder)
+    if told is not None:
+        done = replace(told, state=str(State.DONE), stage="", outcome=run.outcome, reason=run.reason, path=run.path)
+        with contextlib.suppress(OSError):
+            files.write(folder, done)
+    return run
 
 
 def _size(folder: Path, row: Run | None) -> int | None:
