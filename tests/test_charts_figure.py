@@ -166,6 +166,14 @@ def test_marks_are_bands_with_linked_labels():
     )
 
 
+def test_the_newest_of_marks_that_crowd_has_the_label_and_near_the_edge_it_is_whole():
+    runs = [Mark(SPAN.end - ago, None, "drift", f"run {ago}", f"/drift?run={ago}") for ago in (250, 30, 20, 10)]
+    layout = drawn(panel(), answer(FULL), runs)["layout"]
+    assert [shape["x0"][-5:] for shape in layout["shapes"]] == ["00:50", "04:30", "04:40", "04:50"]
+    told = [(one["xanchor"], one["text"].partition(">")[2]) for one in layout["annotations"] if "run" in one["text"]]
+    assert told == [("left", "run 250</a>"), ("right", "run 10</a>")]
+
+
 def test_a_mark_that_still_goes_on_reaches_the_edge_and_an_instant_is_a_line():
     going, instant, before = (
         Mark(SPAN.start + 60, None, "load", "traffic"),

@@ -6,7 +6,6 @@ steps are null so that gaps stay gaps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -282,9 +281,11 @@ def _marks(
         "restart": colours.muted,
     }
     shapes, notes = [], []
-    labelled = -math.inf
+    room = span.seconds * LABEL_WIDTH
+    free = span.end + room
     seen = [one for one in marks if one.start <= span.end and _until(one, span) >= span.start]
-    for mark in sorted(seen, key=lambda one: one.start)[-MAX_MARKS:]:
+    # From the newest back: where labels would lie on each other, the newest is the one that is looked for.
+    for mark in sorted(seen, key=lambda one: one.start, reverse=True)[:MAX_MARKS]:
         start, end = max(mark.start, span.start), min(_until(mark, span), span.end)
         thin = end - start < span.seconds * THIN
         place = {"x0": _stamp(start, span, clock), "x1": _stamp(start if thin else end, span, clock)}
@@ -293,15 +294,18 @@ def _marks(
         if not thin:
             shape["fillcolor"] = _see_through(tint[mark.kind], 0.12)
         shapes.append(place | shape)
-        if start - labelled < span.seconds * LABEL_WIDTH:
+        # Near the end of the chart a label to the right of its line would be cut.
+        left = start + room > span.end
+        if (start if left else start + room) > free:
             continue  # two labels on one place cannot be read; the band itself is drawn
-        labelled = start
+        free = start - room if left else start
         notes.append(
             {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark, tint[mark.kind]), "showarrow": False}
-            | {"xanchor": "left", "yanchor": "top", "font": {"size": 10, "color": tint[mark.kind]}}
+            | {"xanchor": "right" if left else "left", "yanchor": "top"}
+            | {"font": {"size": 10, "color": tint[mark.kind]}}
             | {"hovertext": f"{escape(mark.text)}, {format_time(mark.start, clock)}"}
         )
-    return shapes, notes
+    return shapes[::-1], notes[::-1]
 
 
 def _until(mark: Mark, span: TimeRange) -> float:

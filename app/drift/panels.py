@@ -11,6 +11,7 @@ from app.prometheus.promql import matcher
 # All gauges on comparisons begin so, and no service's do.
 OURS = "vigie_"
 NOT_COMPARED = "no comparison under the system's own policy was scraped in this range"
+NONE_DRIFTED = "no column drifted in a comparison of this range, or none was scraped"
 COMPARE = "Compare two months; Prometheus has to scrape the console's /metrics."
 
 
@@ -33,7 +34,9 @@ def texts(panel: Panel) -> tuple[str, ...]:
 
 def why_empty(panel: Panel) -> tuple[str, str] | None:
     """(reason, hint) of an empty panel on comparisons; None for any other, whose traffic may say why."""
-    return (NOT_COMPARED, COMPARE) if all(OURS in text for text in texts(panel)) else None
+    if not all(OURS in text for text in texts(panel)):
+        return None
+    return (NONE_DRIFTED, COMPARE) if any("== 1" in text for text in texts(panel)) else (NOT_COMPARED, COMPARE)
 
 
 def _share(own: str) -> tuple[str, Panel]:
@@ -78,13 +81,15 @@ def _target(own: str, system: System, drift: Drift) -> tuple[str, Panel | None]:
 
 
 def _scores(own: str) -> tuple[str, Panel]:
+    # All columns of a wide table would leave no room for their lines; those that drifted are asked for.
+    drifted = f"on (system, column) vigie_drift_column_drifted{{{own}}} == 1"
     return "vigie_drift_column_score", Panel(
         id="drift_scores",
-        title="Drift score by column",
-        expr=f"vigie_drift_column_score{{{own}}}",
+        title="Score of the columns that drifted",
+        expr=f"vigie_drift_column_score{{{own}}} and {drifted}",
         unit="1",
         legend="{{column}}",
         tab="drift",
-        help="By each column's own method: a distance grows with drift, a p-value falls. So a line compares with its "
-        "own past; which columns drifted, and by what threshold, stands in the comparison.",
+        help="By each column's own method: a distance grows with drift, a p-value falls, so a line compares with its "
+        "own past. The scores of all columns, with their thresholds, stand in the comparison.",
     )

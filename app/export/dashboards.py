@@ -133,7 +133,7 @@ def _drift(system: System) -> list[dict[str, Any]]:
     for panel in drift_panels.panels(system):
         if panel.id == "drift_scores":
             bars = f"vigie_drift_column_score{{{own}}}"
-            found.append(grafana.bars(system, panel.title, bars, "{{column}}"))
+            found.append(grafana.bars(system, "Drift score by column", bars, "{{column}}"))
         else:
             found.append(grafana.draw(system, panel))
     found.insert(1, grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
