@@ -14,7 +14,8 @@ from scipy import stats
 from app.drift import compare
 from app.drift.decide import decide, decision_line, sentence
 from app.drift.gate import Names, check
-from app.drift.result import Target, Verdict
+from app.drift.result import Months, Result, Target, Verdict
+from app.drift.what_if import Change, recompute
 from app.drift.worker import judge
 from app.errors import DataError
 from tests.drift_frames import FEATURES, calm, frame, pair, policy, quiet_job
@@ -292,7 +293,28 @@ def outcome(tmp_path, ref, cur, features, **changes):
     job = quiet_job()
     found = judge(job, pair(tmp_path, features, policy(**changes)), frame(ref, "jan"), frame(cur, "feb"))
     used = policy(**changes)
-    return found, sentence(used, found.decision, found.columns), decision_line(used, found.decision, Target(reason="x"))
+    text = sentence(used, found.decision, found.columns)
+    kept = Result.from_json(saved(used, found, text).to_json())
+    again = recompute(kept, Change())
+    # Whatever came out, the stored run is decided again as it was.
+    assert (again.decision, again.sentence) == (found.decision, text)
+    return found, text, decision_line(used, found.decision, Target(reason="x"))
+
+
+def saved(used, found, text):
+    """What the worker keeps of a run."""
+    decision = found.decision
+    k, features = (None, None) if decision.share is None else (decision.counted.k, decision.features.share)
+    months = (Months("jan", ROWS, ROWS), Months("feb", ROWS, ROWS))
+    shares = {"share": decision.share, "k": k, "n": decision.counted.n, "share_features": features}
+    rest = {
+        "target_drift": found.target,
+        "decision": decision.verdict,
+        "reason": text,
+        "line": "",
+        "notes": found.notes,
+    }
+    return Result("run", "mine", *months, used, columns=found.columns, seconds=1.0, peak_bytes=None, **shares, **rest)
 
 
 @pytest.mark.parametrize("case", DEGENERATE)

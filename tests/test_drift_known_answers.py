@@ -22,6 +22,7 @@ from app import reports
 from app.drift import compare, worker
 from app.drift.decide import target_line
 from app.drift.result import Result, Verdict
+from app.drift.what_if import Change, recompute
 from stack.ingest import embedded
 from stack.ingest.reading import read_month
 from tests.drift_frames import quiet_job, settings
@@ -239,6 +240,8 @@ def check(result, expected, *, labels=True):
     share = expected.k / expected.n
     sign, words = (">=", "RETRAINING_TRIGGERED (SIMULÉ)") if expected.triggers else ("<", "NO_ACTION")
     told = repr(result.target_drift.value) if labels else "NaN"
+    again = recompute(result, Change())
+    assert (again.decision.verdict, again.decision.share, again.sentence) == (result.decision, share, result.reason)
     assert result.line.endswith(
         f" drift_share={share:.2f} -> {words} drift_share={share:.2f} {sign} 0.30 (target_drift={told})"
     )
