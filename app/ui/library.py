@@ -58,7 +58,8 @@ HEADS: Final = {
     "took": "duration",
     "size": "size",
 }
-DIRECTIONS: Final = ("descending", "ascending")
+# Largest or newest first, or the other way round; as they stand in the address.
+DIRECTIONS: Final = ("↓", "↑")
 # Filters by session key with the value that filters nothing.
 OFF: Final[Mapping[str, Any]] = {
     "find": "",
@@ -185,9 +186,7 @@ def _order() -> tuple[str, bool, int]:
     common: dict[str, Any] = {"bind": "query-params", "label_visibility": "collapsed", "on_change": _first_page}
     st.caption("Sorted by", width="content")
     sort = st.selectbox("Sort by", list(SORTS), key="sort", width=170, **common)
-    order = st.segmented_control(
-        "Order", DIRECTIONS, key="order", default=DIRECTIONS[0], required=True, format_func=_arrow, **common
-    )
+    order = st.segmented_control("Order", DIRECTIONS, key="order", default=DIRECTIONS[0], required=True, **common)
     per_page = st.selectbox("Runs on a page", PER_PAGE, key="per", width=80, help="Runs on a page", **common)
     return sort, order == DIRECTIONS[0], int(per_page)
 
@@ -249,22 +248,19 @@ def table(wanted: Filter, listing: Listing) -> list[str]:
     frame = rows(listing, all_systems=not wanted.systems)
     shown = min(len(ids), ROWS_BESIDE_RUN) if asked else len(ids)
     modes: tuple[Literal["multi-row"], Literal["single-column"]] = ("multi-row", "single-column")
-    st.dataframe(
-        frame.style.map(_coloured, subset=["decision"]),
-        key=key,
-        hide_index=True,
-        height=HEAD_PIXELS + ROW_PIXELS * shown,
-        row_height=ROW_PIXELS,
-        on_select=partial(_selected, key, ids),
-        selection_mode=modes,
-        selection_default={"selection": {"rows": ticked, "columns": []}},
-        column_config=_columns(listing),
-    )
+    with st.container(key="library-table"):
+        st.dataframe(
+            frame.style.map(_coloured, subset=["decision"]),
+            key=key,
+            hide_index=True,
+            height=HEAD_PIXELS + ROW_PIXELS * shown,
+            row_height=ROW_PIXELS,
+            on_select=partial(_selected, key, ids),
+            selection_mode=modes,
+            selection_default={"selection": {"rows": ticked, "columns": []}},
+            column_config=_columns(listing),
+        )
     return asked
-
-
-def _arrow(direction: str) -> str:
-    return "↓" if direction == DIRECTIONS[0] else "↑"
 
 
 def rows(listing: Listing, *, all_systems: bool) -> pd.DataFrame:
@@ -348,7 +344,7 @@ def _columns(listing: Listing) -> dict[str, Any]:
     right = ("drifted", "target drift", "rows", "took", "size")
     found = {}
     for name, width in widths.items():
-        arrow = f" {'↓' if listing.descending else '↑'}" if HEADS.get(name) == listing.head else ""
+        arrow = f" {DIRECTIONS[not listing.descending]}" if HEADS.get(name) == listing.head else ""
         side: Literal["left", "right"] = "right" if name in right else "left"
         hint = f"Click: sort all runs by {HEADS[name]}" if name in HEADS else None
         found[name] = st.column_config.TextColumn(f"{name}{arrow}", width=width, alignment=side, help=hint)
