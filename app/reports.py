@@ -30,6 +30,7 @@ __all__ = [
     "Meta",
     "Pruned",
     "find",
+    "folders",
     "new_run_id",
     "prune",
     "put_back",
@@ -297,15 +298,15 @@ def _stored(run_dir: Path, name: str) -> Path | None:
 def scan(directory: Path) -> list[Path]:
     """The folders of finished runs, oldest first; anything without a valid meta.json is passed over."""
     found = []
-    for path in _folders(directory):
+    for path in folders(directory):
         with suppress(ReportNotFound):
             read_meta(path)
             found.append(path)
     return found
 
 
-def _folders(directory: Path) -> list[Path]:
-    """Every folder that bears a run id, oldest first."""
+def folders(directory: Path) -> list[Path]:
+    """Every folder that bears a run id, oldest first; unlike `scan` it opens none of them."""
     try:
         names = sorted(name for name in os.listdir(directory / "runs") if RUN_ID.fullmatch(name))  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
@@ -367,7 +368,7 @@ def republish(directory: Path, gone: Mapping[str, str]) -> None:
     `gone` are its files with their SHA-256. A flat file of other content is somebody else's and stays. Raises
     StorageFull when there is no room for a copy; the old one is gone then too.
     """
-    runs = [path for path in _folders(directory)[::-1] if any(_stored(path, name) for name in gone)]
+    runs = [path for path in folders(directory)[::-1] if any(_stored(path, name) for name in gone)]
     for name, sum_ in gone.items():
         flat = directory / name
         with _mapped(directory):
@@ -443,21 +444,25 @@ def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collect
     Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
     newest run of each directory always stays.
     """
-    runs: list[Path] = []
     newest: set[Path] = set()
     packed: list[Path] = []
+    sizes: dict[Path, int] = {}
     for directory in dict.fromkeys(directories):
-        found = scan(directory)
+        # After every run this goes through all there are: one look into each folder, and no file is opened.
+        looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
+        found = list(looks)
         newest.update(found[-1:])
-        runs += found
+        sizes |= {run: look.size for run, look in looks.items()}
         with _mapped(directory):
             for run in found[:-PLAIN_RUNS]:
                 # A person may delete a run at this moment.
                 with suppress(FileNotFoundError):
-                    packed += [run] if _pack(run) else []
-    sizes = {run: _size(run) for run in runs}
+                    if looks[run].html:
+                        _pack(run)
+                        packed.append(run)
+                        sizes[run] = _size(run)
     total = sum(sizes.values())
-    order = sorted((run for run in runs if run not in newest), key=lambda run: (run.name in acknowledged, run.name))
+    order = sorted(sizes.keys() - newest, key=lambda run: (run.name in acknowledged, run.name))
     gone: list[str] = []
     for run in order:
         if total <= keep_bytes:
@@ -470,22 +475,38 @@ def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collect
     return Pruned(tuple(gone), {run.name: sizes[run] for run in packed if run.name not in gone})
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Bytes of a finished run, and whether HTML lies in it unpacked."""
+
+    size: int
+    html: bool
+
+
+def _look(run: Path) -> _Look | None:
+    """None for a folder without meta.json: it is no run."""
+    size, names = 0, set()
+    try:
+        with os.scandir(run) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    size += entry.stat(follow_symlinks=False).st_size
+                names.add(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _Look(size, any(name.endswith(".html") for name in names)) if META in names else None
+
+
 def _size(run: Path) -> int:
-    total = 0
-    with suppress(FileNotFoundError):
-        for path in run.iterdir():
-            with suppress(FileNotFoundError):
-                total += path.stat().st_size
-    return total
+    look = _look(run)
+    return 0 if look is None else look.size
 
 
-def _pack(run: Path) -> bool:
-    """Gzip the HTML of a run; False when there was none left to do."""
-    found = list(run.glob("*.html"))
-    for path in found:
+def _pack(run: Path) -> None:
+    """Gzip the HTML of a run."""
+    for path in run.glob("*.html"):
         packed, temporary = run / f"{path.name}.gz", run / f".tmp-{path.name}.gz"
         with path.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as target:
             shutil.copyfileobj(plain, target)
         temporary.replace(packed)
         path.unlink()
-    return bool(found)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import VigieError
+from app.errors import ReportNotFound, VigieError
 from app.jobs import progress as files
 from app.jobs.local import as_run
 from app.jobs.progress import ENDED, Progress
@@ -154,14 +154,16 @@ def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> 
     runs: list[Run] = []
     for system in systems.by_id.values():
         try:
-            folders = reports.scan(reports.report_dir(settings, system))
+            folders = reports.folders(reports.report_dir(settings, system))
         except VigieError as error:
             LOG.warning("%s", error.text)
             continue
         for folder in folders:
             row = known.get(folder.name)
             right = row is not None and row.path == str(folder) and row.state is State.DONE and not lacking(row)
-            runs.append(row if row is not None and right else row_of_report(folder, system))
+            # Whoever is not a run at all says so when it is read.
+            with contextlib.suppress(ReportNotFound):
+                runs.append(row if row is not None and right else row_of_report(folder, system))
     return runs
 
 
