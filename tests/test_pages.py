@@ -6,20 +6,32 @@ the browser files.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import subprocess
 import sys
+import time
+import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from app.config import Settings, load_systems
+from app.drift.result import Policy, Target
+from app.ledger import Ledger
+from app.periods import Period
+from app.ui.comparison import period_label
+from app.ui.what_if import policy_lines
 from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
+from tests.kept_runs import keep, result
 
 PAGES = {
     "Overview": None,
@@ -148,6 +160,111 @@ def test_months_are_offered_without_any_service_and_the_first_two_are_picked(hom
     assert not app.exception
     assert "Nothing was started. No job host answers" in words(app).replace("**", "")
     assert "Nothing compared yet." in words(app)
+
+
+def kept(home: Path, monkeypatch, drifted: int, **changes: Any) -> AppTest:
+    """The page of a finished run of the system with hostile data: 16 columns, so many of them drifted."""
+    write_system(home / "systems")
+    monkeypatch.setenv("VIGIE_SYSTEMS", str(home / "systems"))
+    monkeypatch.setenv("REPORT_DIR", str(home / "reports"))
+    forget()
+    settings = Settings.from_env()
+    system = load_systems(settings).by_id[SYSTEM]
+    found = result("20240301T000000Z-000001", SYSTEM, drifted=drifted, months=("2024-01-31", "2024-02-29"), **changes)
+    keep(settings, system, found, time.time() - 60)
+    return run("Compare months", SYSTEM)
+
+
+def test_the_banner_says_both_measures_of_target_drift_the_policy_and_what_it_cost(home, monkeypatch):
+    app = kept(home, monkeypatch, 1, seconds=2.5, peak_bytes=400_000_000)
+    assert not app.exception
+    said = words(app)
+    assert "NO_ACTION" in said and "1 of 16 columns drifted: 0.06 < 0.30" in said
+    shown = {metric.label: (metric.value, metric.delta) for metric in app.main.metric}
+    assert shown == {
+        "Covariate drift": ("0.0625", "1 of 16 columns"),
+        "Features alone": ("0.06667", "1 of 15, same decision"),
+        "Target drift": ("0.024", "churn_label 26.5 → 24.1 %"),
+        "Value drift of the label": ("0.02", "not drifted, threshold 0.10"),
+    }
+    assert "all columns count, share threshold 0.30, at least 30 rows, 80 % of the columns comparable" in said
+    assert "took 2.5 s, peak memory 400 MB" in said
+    assert "this run moves no gauge" in said
+    assert "Copy decision line" in said
+
+
+def test_two_ways_of_counting_that_decide_differently_are_a_warning(home, monkeypatch):
+    policy = Policy("all", 0.065, 30, 0.8, "churn_label", "user_id")
+    said = words(kept(home, monkeypatch, 1, policy=policy))
+    assert "The two ways of counting decide differently." in said
+    assert "features alone 1 of 15 = 0.067 ≥ 0.065; with label and identifier 1 of 16 = 0.062 < 0.065" in said
+    assert "The policy counts all columns." in said
+
+
+def test_target_drift_alone_says_so_and_one_that_is_not_measured_says_why(home, monkeypatch):
+    policy = Policy("all", 0.3, 30, 0.8, "churn_label", "user_id", target_threshold=0.02)
+    said = words(kept(home, monkeypatch, 1, policy=policy))
+    assert "RETRAINING_TRIGGERED] (SIMULÉ) · target drift 0.024 ≥ 0.02; 1 of 16 columns drifted: 0.06 < 0.30" in said
+
+
+def test_target_drift_that_is_not_measured_says_why(home, monkeypatch):
+    app = kept(home, monkeypatch, 1, target=Target(reason="labels has no period_start."))
+    assert "Target drift not measured: labels has no period_start." in words(app)
+    assert "Target drift" not in {metric.label for metric in app.main.metric}
+
+
+def test_what_the_hooks_answered_and_what_people_wrote_stands_on_the_banner(home, monkeypatch):
+    app = kept(home, monkeypatch, 5)
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        ledger.hook("20240301T000000Z-000001", "mail *me*", "HTTP 503 from <b>hook</b>", 1.5)
+        for number in range(5):
+            ledger.note("20240301T000000Z-000001", f"note {number}", acknowledged=number > 2)
+    said = words(app.run())
+    assert re.search(r"Hook mail \*me\*: HTTP 503 from <b>hook</b> \(\d\d:\d\d:\d\d, 1.5 s\)", said), said
+    assert re.search(r"\*\*Acknowledged\*\*\] \d\d:\d\d:\d\d · note 3", said)
+    assert re.search(r"\*\*Note\*\*\] \d\d:\d\d:\d\d · note 4", said)
+    assert [block.label for block in app.main.expander] == ["2 earlier notes"]
+    assert "Withdraw acknowledgement" in [button.label for button in app.main.button]
+
+
+def test_an_undecided_run_keeps_the_frame_and_says_what_could_be_compared(home, monkeypatch):
+    app = kept(home, monkeypatch, 1, refusal="2024-02-29 has 3 rows; at least 30 are needed to say anything.")
+    said = words(app)
+    assert "UNDECIDED" in said
+    assert "2024-02-29 has 3 rows; at least 30 are needed to say anything." in said
+    assert "Evidently report" not in said
+    assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("period", "labels", "said"),
+    [
+        ((7043, 7043), True, "month_001 · 2024-02-29 · 7,043 rows · 7,043 labelled"),
+        ((7043, 12), True, "month_001 · 2024-02-29 · 7,043 rows · 12 labelled"),
+        ((7043, 0), True, "month_001 · 2024-02-29 · 7,043 rows · no labels"),
+        ((7043, None), True, "month_001 · 2024-02-29 · 7,043 rows · labels not counted"),
+        ((None, None), True, "month_001 · 2024-02-29 · rows not counted · labels not counted"),
+        ((7043, None), False, "month_001 · 2024-02-29 · 7,043 rows"),
+    ],
+)
+def test_a_month_on_the_picker_says_its_rows_and_its_label_coverage(period, labels, said):
+    month = Period("2024-02-29", "month_001", dt.date(2024, 2, 29), *period)
+    assert period_label(month, labels=labels) == said
+
+
+def test_the_lines_of_a_tried_policy_make_it_the_systems_own(home):
+    own = Policy.of(load_systems(Settings.from_env()).by_id["diabetes"].drift)
+    tried = replace(
+        own, threshold=0.125, left_out=('odd "name" \n[drift]',), thresholds={"a.b": 0.2}, target_threshold=0.05
+    )
+    assert policy_lines(own, own) == []
+    raw = tomllib.loads("\n".join(policy_lines(tried, own)))
+    assert raw == {
+        "threshold": 0.125,
+        "left_out": ['odd "name" \n[drift]'],
+        "thresholds": {"a.b": 0.2},
+        "target_threshold": 0.05,
+    }
 
 
 def test_without_any_readable_system_the_frame_says_why(home, monkeypatch, tmp_path):
