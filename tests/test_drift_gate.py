@@ -2,15 +2,17 @@
 
 import datetime as dt
 import json
+import uuid
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from app.drift.gate import Names, check
 from app.drift.normalise import plain
-from tests.drift_frames import ROWS, calm, policy
+from tests.drift_frames import FEATURES, ROWS, calm, policy
 
 NAMES = Names("jan", "feb")
 NUMBERS = np.random.default_rng(1).normal(10, 2, ROWS)
@@ -73,6 +75,36 @@ NOT_COMPARABLE = {
         "a different value in every row",
     ),
     "row numbers": (np.arange(ROWS), np.arange(ROWS) + 5000, "a different value in every row"),
+    "numbers with a decimal comma": (
+        [f"{x:.2f}".replace(".", ",") for x in NUMBERS],
+        [f"{x:.2f}".replace(".", ",") for x in NUMBERS],
+        "numbers written as text",
+    ),
+    "days of two months as text": (
+        [f"{1 + i % 9}.01.2024" for i in range(ROWS)],
+        [f"{1 + i % 9}.02.2024" for i in range(ROWS)],
+        "a point in time",
+    ),
+    "the day of the snapshot": (["2024-01-31"] * ROWS, ["2024-02-29"] * ROWS, "a point in time"),
+    "True and False against words": (
+        [True, False] * 100,
+        ["yes", "no"] * 100,
+        "True and False in one of jan and feb, text in the other",
+    ),
+    "nearly a different value in every row": (
+        [f"name {i % 150}" for i in range(ROWS)],
+        [f"name {i % 140}" for i in range(ROWS)],
+        "150 different values in 200 rows of jan",
+    ),
+    "identifiers beyond 2^53": (2**60 + np.arange(ROWS) // 2, 2**60 + np.arange(ROWS) // 2, "cannot be told apart"),
+    "True mixed with numbers": (
+        pd.Series([True, 2] * 100, dtype=object),
+        pd.Series([True, 2] * 100, dtype=object),
+        "numbers and True or False mixed in jan",
+    ),
+    "UUIDs": ([uuid.UUID(int=i) for i in range(ROWS)], [uuid.UUID(int=7)] * ROWS, "neither numbers nor text (UUID)"),
+    "numbers beyond a square": (NUMBERS * 1e160, NUMBERS, "too large to reckon a spread of, in jan"),
+    "numbers a float cannot part": ([1e16, 1e16 + 2] * 100, NUMBERS, "so close together"),
 }
 
 
@@ -110,6 +142,45 @@ COMPARABLE = {
     "timedelta": (pd.to_timedelta(NUMBERS, unit="h"), pd.to_timedelta(NUMBERS + 3, unit="h"), "number"),
     "constant": ([29.1] * ROWS, [29.1] * 150, "number"),
     "text with nulls": (nulls(WORDS, 0.1), nulls(WORDS, 0.2), "category"),
+    "sparse": (pd.arrays.SparseArray(NUMBERS), pd.arrays.SparseArray(NUMBERS[:150] + 1), "number"),
+    "Arrow numbers": (pd.array(NUMBERS, dtype="double[pyarrow]"), NUMBERS + 1, "number"),
+    "Arrow decimals": (
+        pd.Series([Decimal("1.5"), Decimal(2), None, Decimal(9)] * 50, dtype=pd.ArrowDtype(pa.decimal128(6, 2))),
+        [1.5, 2, 2] * 60,
+        "number",
+    ),
+    "Arrow durations": (
+        pd.Series(pd.to_timedelta(NUMBERS, unit="h")).astype("duration[ns][pyarrow]"),
+        pd.to_timedelta(NUMBERS + 3, unit="h"),
+        "number",
+    ),
+    "durations as objects": (
+        pd.Series([dt.timedelta(hours=x) for x in NUMBERS], dtype=object),
+        pd.Series([dt.timedelta(hours=x + 3) for x in NUMBERS], dtype=object),
+        "number",
+    ),
+    "Decimal and float in one column": (
+        pd.Series([Decimal(1), 2.5] * 100, dtype=object),
+        pd.Series([Decimal(1), 2.5, 2.5] * 60, dtype=object),
+        "number",
+    ),
+    "bins of pandas.cut": (pd.cut(NUMBERS, [0, 9, 11, 99]), pd.cut(NUMBERS[:150], [0, 9, 11, 99]), "category"),
+    "codes with zeros in front": (
+        [f"{i % 30:03d}" for i in range(ROWS)],
+        [f"{i % 30:03d}" for i in range(ROWS - 20)],
+        "category",
+    ),
+    "True and False against true and false": ([True, False] * 100, ["true", "false", "false"] * 60, "category"),
+    "uint64 beyond int64": (
+        np.array([2**63 + 4096, 1] * 100, dtype="uint64"),
+        np.array([1, 2**63 + 4096, 1] * 60, dtype="uint64"),
+        "number",
+    ),
+    "contracts by the day they began": (
+        ["2024-01-01", "2024-02-01"] * 100,
+        ["2024-01-01", "2024-02-01", "2024-03-01"] * 60,
+        "category",
+    ),
 }
 
 
@@ -230,3 +301,149 @@ def test_dtype_tricks_do_not_change_what_is_plain():
     assert plain(pd.Series([], dtype=float)).kind == "empty"
     assert plain(pd.Series([pd.Period("2024-01")] * 3)).kind == "time"
     assert plain(pd.Series(pd.interval_range(0, 3))).kind == "category"
+
+
+# --- what Evidently measures wrongly without a word ------------------------------------------------------------------
+
+
+def pair_of_numbers(left, right, **more):
+    """The one column of two months of 1,500 rows, above the size at which distances are measured."""
+    return look(left, right, **more).columns[0]
+
+
+LARGE = np.random.default_rng(3).normal(10, 2, 1500)
+
+
+def test_a_constant_has_no_spread_to_divide_by():
+    assert "always 29.1 in jan" in pair_of_numbers(np.full(1500, 29.1), LARGE).reason
+    assert pair_of_numbers(np.full(1500, 29.1), np.full(1499, 29.1)).comparable
+    assert pair_of_numbers(np.full(1500, 29.1), np.full(1500, 30.0)).comparable
+    # A test needs no spread.
+    assert look(np.full(200, 29.1), NUMBERS).columns[0].comparable
+
+
+def test_a_unit_so_large_that_the_distance_vanishes_is_said_and_another_method_is_believed():
+    small = LARGE * 1e-6
+    assert "below 0.001 normed Wasserstein measures nothing" in pair_of_numbers(small, small * 2).reason
+    chosen = policy(label=None, identifier=None, methods={"x": "ks"})
+    assert pair_of_numbers(small, small * 2, policy=chosen).comparable
+
+
+def test_an_outlier_that_hides_all_other_values_is_said():
+    assert "beside its outliers" in pair_of_numbers([1e90, *LARGE[1:]], LARGE + 100).reason
+    # An outlier in current alone is what the distance is for.
+    assert pair_of_numbers(LARGE, [1e90, *LARGE[1:]]).comparable
+    assert pair_of_numbers([0.0] * 1490 + [1.0] * 10, [0.0] * 1400 + [1.0] * 100).comparable
+
+
+def test_columns_no_more_different_than_chance_makes_them_are_not_called_drifted():
+    assert "no more different than random parts" in look(["a", "b"] * 100, ["c", *["a", "b"] * 90]).columns[0].reason
+    random = np.random.default_rng(5)
+    few = look(random.normal(0, 1, 1500), random.normal(0, 1, 30)).columns[0]
+    assert "too few rows (1,500 and 30) to tell" in few.reason
+    # What is further apart than chance brings is believed, however few rows there are.
+    assert look(random.normal(0, 1, 1500), random.normal(3, 1, 30)).columns[0].comparable
+    assert look(["a", "b"] * 100, ["c", "d"] * 100).columns[0].comparable
+
+
+def test_numbers_of_few_values_above_the_switch_are_judged_as_categories():
+    assert pair_of_numbers(np.arange(1500) % 3 * 1e-9, np.arange(1400) % 3 * 1e-9).comparable
+
+
+# --- notes -----------------------------------------------------------------------------------------------------------
+
+
+def notes(ref, cur, **more):
+    features = more.pop("features", FEATURES)
+    return check(ref, cur, policy(**more), NAMES, features=features).notes
+
+
+def test_repeated_rows_and_identifiers_are_counted():
+    ref, cur = calm(1), calm(2)
+    twice = pd.concat([ref, ref.head(30)])
+    assert notes(twice, cur) == (
+        "30 of 230 rows of jan repeat another row.",
+        "30 of 230 rows of jan repeat an identifier (user).",
+    )
+    cur["user"] = cur["user"].where(np.arange(ROWS) > 4, None)
+    assert notes(ref, cur) == ()
+    # Rows of two flags must repeat.
+    coarse = pd.DataFrame({"f6": ref.f6, "f7": ref.f7})
+    assert notes(coarse, coarse.head(150), identifier=None, label=None, features=["f6", "f7"]) == ()
+
+
+def test_repeated_rows_are_found_among_values_that_cannot_be_compared():
+    ref, cur = (calm(seed).assign(f0=[[seed, 2]] * ROWS) for seed in (1, 2))
+    assert "5 of 205 rows of feb repeat another row." in notes(ref, pd.concat([cur, cur.head(5)]))
+
+
+def test_columns_left_out_are_nowhere_and_named():
+    ref, cur = calm(1), calm(2)
+    used = policy(left_out=("f0", "label", "nobody"), thresholds={"f1": 0.2, "f0": 0.1, "x": 1.0}, methods={"y": "ks"})
+    gate = check(ref, cur.drop(columns="f0"), used, NAMES, features=FEATURES)
+    assert {column.name for column in gate.columns} == {*FEATURES[1:], "user"}
+    assert {*gate.reference.columns} == {*FEATURES[1:], "user"}
+    assert gate.notes == (
+        "Left out by the policy: f0, label.",
+        "left_out names nobody, which neither jan nor feb has.",
+        "thresholds names x, which neither jan nor feb has.",
+        "thresholds names f0, which is not compared.",
+        "methods names y, which neither jan nor feb has.",
+    )
+
+
+def test_with_every_feature_left_out_no_other_column_takes_its_place():
+    gate = check(calm(1), calm(2), policy(left_out=("f0",), label=None, identifier=None), NAMES, features=["f0"])
+    assert gate.columns == ()
+
+
+def test_a_column_of_one_month_that_nobody_asked_for_is_named():
+    said = notes(calm(1).assign(old=1), calm(2).assign(new=1, newer=2), features=["f1"])
+    assert said == ("Only jan has old; not compared.", "Only feb has new, newer; not compared.")
+
+
+def test_a_column_that_differs_in_white_space_or_case_is_pointed_at():
+    ref, cur = calm(1), calm(2).rename(columns={"f0": " f0", "f1": "F1"})
+    reasons = {one.name: one.reason for one in check(ref, cur, policy(), NAMES, features=["f0", "f1"]).columns}
+    assert reasons["f0"] == "missing in feb, which has ' f0'"
+    assert reasons["f1"] == "missing in feb, which has 'F1'"
+
+
+def test_columns_whose_nulls_put_them_below_the_switch_are_named():
+    ref, cur = calm(1, 1300), calm(2, 1300)
+    for data in (ref, cur):
+        data.loc[data.index < 400, "f3"] = None
+    (said,) = notes(ref, cur)
+    assert said.startswith("f3: 1,000 values or fewer in jan, so Evidently tests for significance")
+
+
+def test_a_label_or_identifier_among_the_features_counts_once():
+    gate = check(calm(1), calm(2), policy(), NAMES, features=["f0", "label", "user"])
+    assert [column.name for column in gate.columns] == ["f0", "label", "user"]
+
+
+def test_identifiers_of_any_kind_are_text_and_a_null_does_not_change_them():
+    ref, cur = calm(1).assign(user=np.arange(ROWS)), calm(2).assign(user=[*map(float, range(ROWS - 1)), None])
+    gate = check(ref, cur, policy(), NAMES, features=["f0"])
+    assert gate.reference.user[7] == gate.current.user[7] == "7"
+    lists = check(ref.assign(user=[[1]] * ROWS), cur, policy(), NAMES, features=["f0"])
+    assert lists.columns[-1].comparable
+
+
+# --- the same month twice --------------------------------------------------------------------------------------------
+
+
+def test_a_flag_that_is_on_as_often_in_both_months_does_not_make_them_one():
+    ref, cur = ([True, False, False, False] * 50, [False, True, False, False] * 50)
+    assert look(ref, cur).refusal == ""
+    assert look([1.0] * 200, [1.0] * 200).refusal == ""
+    assert "the same rows" in look(ref, ref).refusal
+
+
+def test_whole_numbers_and_floats_of_one_month_are_the_same_rows():
+    assert "the same rows" in look(np.arange(200) * 7, (np.arange(200) * 7.0)[::-1]).refusal
+
+
+def test_a_month_under_new_identifiers_is_still_the_same_month():
+    gate = check(calm(1), calm(1).assign(user=[f"V{i}" for i in range(ROWS)]), policy(), NAMES, features=FEATURES)
+    assert "the same rows" in gate.refusal

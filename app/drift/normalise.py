@@ -177,11 +177,7 @@ def _other_dates(left: pd.Series, right: pd.Series) -> bool:
 
 def texts(series: pd.Series) -> pd.Series:
     """Values as text that can be written to a file: no lone surrogates, none of megabytes; 7.0 is 7 as 7 is."""
-    objects = _objects(series)
-    if pd.api.types.is_float_dtype(series.dtype):
-        # Whole numbers with one null among them arrive as floats.
-        objects = objects.map(lambda one: int(one) if float(one).is_integer() else one, na_action="ignore")
-    return objects.map(_text, na_action="ignore")
+    return _objects(series).map(_text, na_action="ignore")
 
 
 def readable(text: str) -> str:
@@ -191,7 +187,9 @@ def readable(text: str) -> str:
 
 
 def _text(value: object) -> str:
-    text = readable(str(value))
+    # Whole numbers with one null among them arrive as floats.
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    text = readable(str(number))
     if len(text) <= MAX_VALUE_CHARS:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
