@@ -27,6 +27,7 @@ from app.drift.result import Policy, Target
 from app.ledger import Ledger
 from app.periods import Period
 from app.ui.comparison import period_label
+from app.ui.verdict import headline
 from app.ui.what_if import policy_lines
 from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system
@@ -201,7 +202,22 @@ def test_two_ways_of_counting_that_decide_differently_are_a_warning(home, monkey
     assert "The policy counts all columns." in said
 
 
-def test_target_drift_alone_says_so_and_one_that_is_not_measured_says_why(home, monkeypatch):
+@pytest.mark.parametrize(
+    ("drifted", "threshold", "said"),
+    [
+        (1, 0.3, "1 of 16 columns drifted: 0.06 < 0.30"),
+        (2, 0.125, "2 of 16 columns drifted: 0.125 ≥ 0.125"),
+        (1, 0.0626, "1 of 16 columns drifted: 0.06 < 0.0626"),
+        (1, 0.061, "1 of 16 columns drifted: 0.0625 ≥ 0.061"),
+        (5, 0.31, "5 of 16 columns drifted: 0.31 ≥ 0.31"),
+    ],
+)
+def test_the_headline_never_contradicts_itself_by_rounding(drifted, threshold, said):
+    policy = Policy("all", threshold, 30, 0.8, "churn_label", "user_id")
+    assert headline(result("r", "s", drifted=drifted, months=("a", "b"), policy=policy)) == said
+
+
+def test_target_drift_alone_says_so(home, monkeypatch):
     policy = Policy("all", 0.3, 30, 0.8, "churn_label", "user_id", target_threshold=0.02)
     said = words(kept(home, monkeypatch, 1, policy=policy))
     assert "RETRAINING_TRIGGERED] (SIMULÉ) · target drift 0.024 ≥ 0.02; 1 of 16 columns drifted: 0.06 < 0.30" in said

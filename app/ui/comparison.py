@@ -22,7 +22,7 @@ from app.ui import panels as charts
 from app.ui.history import history, months_of, pair_of
 from app.ui.notes import notes
 from app.ui.palette import Tone
-from app.ui.verdict import FRAME_OF, TONE_OF, frame, read, report_of, verdict
+from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
 
@@ -246,7 +246,7 @@ def gauge(system: System, drift: Drift) -> None:
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
         if found.value is None:
             st.markdown("A score over the last requests needs enough of them first: generate traffic, then look again.")
-        st.code(found.line, language=None, wrap_lines=True)
+        decision_line(found.line)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
     own = [panel for panel in system.panels if panel.tab == "drift"]
     found_answers = cache.answers(system, own, span, GAUGE_WINDOW, str(widgets.zone()))

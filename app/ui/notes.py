@@ -26,7 +26,7 @@ def notes(run: Run) -> None:
             st.rerun()
         ledger = cache.ledger()
         found = ledger.notes(run.id)
-        with st.container(key="notes", gap="xsmall"):
+        with st.container(key="notes", gap="small"):
             for told in ledger.hooks(run.id):
                 st.markdown(_hook_words(told))
             said = [_note_words(note, before) for note, before in zip(found, [None, *found], strict=False)]

@@ -71,10 +71,18 @@ def headline_of(policy: Policy, decision: Decision) -> str:
         few = counted.comparable < counted.n
         return f"{counted.comparable} of {counted.n} columns comparable" if few else "nothing is decided"
     sign = "≥" if counted.reaches(least) else "<"
-    share = f"{counted.k} of {counted.n} columns drifted: {decision.share:.2f} {sign} {limit(least)}"
+    share = f"{counted.k} of {counted.n} columns drifted: {_apart(decision.share, least)} {sign} {limit(least)}"
     if decision.by_target and decision.target is not None:
         return f"target drift {number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}; {share}"
     return share
+
+
+def _apart(share: float, threshold: float) -> str:
+    """A share with two decimals, or with as many as stand on its side of the threshold: never `0.12 ≥ 0.125`."""
+    for text in (f"{share:.2f}", f"{share:.4g}"):
+        if (float(text) >= threshold) == (share >= threshold):
+            return text
+    return repr(share)
 
 
 def frame(name: str, title: str, tone: Tone) -> None:
@@ -96,7 +104,7 @@ def verdict(system: System, run: Run, result: Result) -> None:
         _facts(result, decision)
         _remarks(system, result)
         files(run)
-        _line(result)
+        decision_line(result.line)
         st.caption(widgets.plain(_quiet(run, result)))
         notes(run)
 
@@ -228,11 +236,11 @@ def files(run: Run) -> None:
             st.link_button("Full page", widgets.route(f"/reports/view/{run.id}"), icon=":material/open_in_new:")
 
 
-def _line(result: Result) -> None:
+def decision_line(line: str) -> None:
     """The decision line under its label: the copy button of a code block shows itself to the pointer alone."""
     with st.container(key="decision-line", gap=None):
         st.caption("Copy decision line :material/content_copy: – the last line of the command line's output")
-        st.code(result.line, language=None, wrap_lines=True)
+        st.code(line, language=None, wrap_lines=True)
 
 
 def _quiet(run: Run, result: Result) -> str:

@@ -186,10 +186,10 @@ def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[
             pd.DataFrame(
                 {
                     "column": [column.name for column in able],
-                    "method": [method_words(column.method or "") for column in able],
-                    "score": [column.score for column in able],
-                    "threshold": [column.threshold for column in able],
                     "own": pd.Series([asked.thresholds.get(column.name) for column in able], dtype="float64"),
+                    "threshold": [column.threshold for column in able],
+                    "score": [column.score for column in able],
+                    "method": [method_words(column.method or "") for column in able],
                 }
             ),
             hide_index=True,
@@ -197,9 +197,10 @@ def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[
             height=EDITOR_HEIGHT,
             key=key,
             column_config={
-                "score": st.column_config.NumberColumn("score", format="%.3g"),
-                "threshold": st.column_config.NumberColumn("compared with", format="%.3g"),
-                "own": st.column_config.NumberColumn("try", min_value=0.0, format="%.4g"),
+                "column": st.column_config.TextColumn("column", width=150, pinned=True),
+                "own": st.column_config.NumberColumn("try", min_value=0.0, format="%.4g", width=70),
+                "threshold": st.column_config.NumberColumn("threshold", format="%.3g", width=75),
+                "score": st.column_config.NumberColumn("score", format="%.3g", width=70),
             },
         )
     return {column.name: float(value) for column, value in zip(able, edited["own"], strict=True) if value > 0}
@@ -271,7 +272,7 @@ def _flips(flips: Sequence[Flip], start: Start, state: str) -> None:
         st.caption("No single change of a threshold, and no column left out, turns this verdict.")
     with st.container(key="flips", gap="xsmall"):
         for number, flip in enumerate(flips):
-            with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"flip-{number}"):
+            with st.container(horizontal=True, wrap=False, vertical_alignment="center", key=f"flip-{number}"):
                 st.button(
                     "Try",
                     key=f"{state}-{start.turn}-try-{number}",
