@@ -36,6 +36,8 @@ THRESHOLD_REACH = 3.0
 MAX_MARKS = 20
 # A label such as RETRAINING_TRIGGERED takes about this part of a chart of half a laptop's width.
 LABEL_WIDTH = 0.2
+# Pixels between a mark's line and its label.
+LABEL_GAP = 2
 # A mark narrower than this share of the range cannot be seen: it is drawn as a line.
 THIN = 0.002
 
@@ -301,7 +303,7 @@ def _marks(
         free = start - room if left else start
         notes.append(
             {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark, tint[mark.kind]), "showarrow": False}
-            | {"xanchor": "right" if left else "left", "yanchor": "top"}
+            | {"xanchor": "right" if left else "left", "yanchor": "top", "xshift": -LABEL_GAP if left else LABEL_GAP}
             | {"font": {"size": 10, "color": tint[mark.kind]}}
             | {"hovertext": f"{escape(mark.text)}, {format_time(mark.start, clock)}"}
         )

@@ -1,0 +1,47 @@
+"""Drift on the Charts page: what a comparison found, over time, with a mark that leads back to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.console_world import main_text, no_trace, ready, wait_text, wait_until
+from tests.test_browser_runs import press_compare, warm
+
+pytestmark = pytest.mark.browser
+
+
+def marks(page):
+    """(text, link) of every mark on the charts."""
+    links = page.locator(".annotation-text a")
+    return {(one.text_content(), one.get_attribute("xlink:href") or one.get_attribute("href")) for one in links.all()}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_comparison_is_on_the_charts_with_its_decision_and_a_way_back(console, browser, theme):
+    context = browser.new_context(color_scheme=theme, viewport={"width": 1280, "height": 1200})
+    page = context.new_page()
+    warm(console, page)
+    page.goto(f"{console.url}/drift?ref=2024-01-31&cur=2024-02-29")
+    ready(page, "drift")
+    run = press_compare(page)
+    page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)
+    page.goto(f"{console.url}/charts?tab=Drift")
+    ready(page, "charts")
+    page.get_by_text("Drift", exact=True).first.click()
+    wait_text(page, "Share of drifted columns")
+    # Prometheus scrapes the console every few seconds.
+    wait_text(page, r"share 6\.25\s*%, threshold 30\s*% now")
+    wait_text(page, r"drifted 1, not comparable 0 now")
+    wait_text(page, r"rebuffer_events_7d 0\.205 now")
+    assert "no comparison" not in main_text(page)
+    no_trace(page)
+    wait_until(
+        "the mark of the run with its decision",
+        lambda: any(text == "NO_ACTION" and f"run={run}" in to for text, to in marks(page)),
+        page=page,
+    )
+    (link,) = {to for _, to in marks(page) if f"run={run}" in to}
+    page.goto(f"{console.url}{link}")
+    page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)
+    assert "2024-01-31 (7,043 rows) → 2024-02-29" in main_text(page)
+    context.close()
