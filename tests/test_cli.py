@@ -296,12 +296,19 @@ def test_a_comparison_prints_its_two_lines_and_exits_with_the_decision(environ, 
     assert "why: 4 of 4 columns drifted: " in err
     assert "reference 2024-01-31: 400 rows" in err
     # Without names, a source with exactly two periods needs none.
-    code, out, err = run(environ, "drift", "--system", "mine", "--json")
+    code, out, err = run(environ, "drift", "--system", "mine", "--threshold", "0.9", "--json")
     assert code == Exit.DONE, err
     found = json.loads(out)
     assert (found["decision"], found["k"], found["n"], found["state"]) == ("RETRAINING_TRIGGERED", 4, 4, "done")
-    assert {"left_out": [], "thresholds": {}, "methods": {}, "target_threshold": None}.items() <= found["policy"].items()
-    assert len(json.loads(run(environ, "runs", "--json")[1])["runs"]) == 2
+    assert {"left_out": [], "thresholds": {}, "methods": {}, "target_threshold": None}.items() <= found[
+        "policy"
+    ].items()
+    newer, older = json.loads(run(environ, "runs", "--json")[1])["runs"]
+    figures = {"ref": "2024-01-31", "cur": "2024-02-29", "rows_ref": 400, "rows_cur": 400, "share": 1.0}
+    figures |= {"drifted": 4, "counted": 4, "target_drift": None}
+    assert newer.items() >= (figures | {"threshold": 0.9, "own": False}).items()
+    assert older.items() >= (figures | {"threshold": 0.3, "own": True}).items()
+    assert newer["share"] == found["share"]
 
 
 def test_a_month_that_does_not_exist_names_those_that_do(capsys, environ, system_file):

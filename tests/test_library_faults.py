@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from app import library, reports
-from app.errors import ReportError, ReportNotFound
+from app.errors import AlreadyImported, ReportError, ReportNotFound
 from app.jobs import recover
 from app.ledger import Filter, Ledger, State
 from tests.test_drift_imported import CORPORA, today
@@ -154,6 +154,51 @@ def test_every_torture_file_is_refused_and_every_naughty_note_is_kept(settings, 
     for text in texts[::10]:
         title = imported(settings, system, html=HTML + repr(text).encode(), name=text).reason
         assert title.isprintable()
+
+
+def in_a_child(work):
+    """What `work` said, or raised, in a process of its own: limits and deaths must not be the test's."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            said = work()
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(writing, str(said).encode())
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        return told.read().decode()
+
+
+def test_a_limit_of_the_kernel_on_file_size_keeps_nothing_of_an_import(settings, system, ledger):
+    import resource
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        return imported(settings, system, html=HTML + b" " * 2_000_000)
+
+    assert "StorageFull: No room left" in in_a_child(work)
+    assert everything(settings, system) == ({}, [])
+    assert imported(settings, system, html=HTML + b" " * 2_000_000).kind == "imported"
+
+
+def test_killed_between_report_and_row_an_import_is_found_again(settings, systems, system, ledger):
+    def work():
+        Ledger.add = lambda _self, _run: os.kill(os.getpid(), signal.SIGKILL)
+        return imported(settings, system, today(), html=HTML, name="a vs b")
+
+    assert in_a_child(work) == ""
+    assert ledger.count() == 0
+    (found,) = ledger.rescan(settings, systems).added
+    run = ledger.get(found)
+    assert (run.kind, run.ref, run.cur, run.share, run.counted) == ("imported", "a", "b", 2 / 3, 3)
+    with pytest.raises(AlreadyImported, match=found):
+        imported(settings, system, today(), html=HTML, name="a vs b")
 
 
 @contextmanager
