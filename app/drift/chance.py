@@ -31,7 +31,7 @@ THRESHOLDS: Final = {"wasserstein": 0.1, "jensenshannon": 0.1, "chisquare": 0.05
 
 def default_method(reference: pd.Series, current: pd.Series, kind: str) -> str:
     """Evidently's choice for two columns without nulls."""
-    distinct = len({*reference.unique(), *current.unique()})
+    distinct = pd.concat([reference, current]).nunique()
     small = len(reference) <= METHOD_SWITCH_ROWS
     if kind == "number" and distinct > FEW_NUMBERS:
         return "ks" if small else "wasserstein"

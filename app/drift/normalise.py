@@ -177,7 +177,14 @@ def _other_dates(left: pd.Series, right: pd.Series) -> bool:
 
 def texts(series: pd.Series) -> pd.Series:
     """Values as text that can be written to a file: no lone surrogates, none of megabytes; 7.0 is 7 as 7 is."""
-    return _objects(series).map(_text, na_action="ignore")
+    objects = _objects(series)
+    try:
+        # Each different value is written once: there are few of them in a million rows.
+        known = {value: _text(value) for value in objects.dropna().unique()}
+    except TypeError:
+        # Lists and mappings have no hash.
+        return objects.map(_text, na_action="ignore")
+    return objects.map(known, na_action="ignore")
 
 
 def readable(text: str) -> str:
