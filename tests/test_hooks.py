@@ -379,8 +379,8 @@ def months(world, shift):
         (world.folder / f"{month}.csv").write_text("\n".join(["a,b", *rows]) + "\n")
 
 
-def typed(world, *more, **options):
-    command = [sys.executable, "-m", "app", "drift", "--system", "mine", "--ref", "month_000", "--cur", "month_001"]
+def typed(world, *more, program=("-m", "app"), **options):
+    command = [sys.executable, *program, "drift", "--system", "mine", "--ref", "month_000", "--cur", "month_001"]
     return subprocess.Popen(
         [*command, *more],
         cwd=ROOT,
@@ -437,7 +437,7 @@ def test_a_command_line_that_ends_takes_its_hook_with_it(compared, number):
     seen = world.folder / "seen"
     hang = world.script(f"import os, time\nopen({str(seen)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
     world.write({"command": hang, "timeout": 300}, {"command": ["true"]}, **data(world))
-    process = typed(world, "--json", start_new_session=True)
+    process = typed(world, "--json", program=[str(TESTS / "hooks_fake_cli.py")], start_new_session=True)
     pid = int(until(lambda: seen.exists() and seen.read_text(), "the hook to begin"))
     process.send_signal(number)
     out, _ = process.communicate(timeout=PATIENCE)
