@@ -277,3 +277,14 @@ def test_a_gauge_has_no_rows(tmp_path):
     month = periods.Period("a", "a", None, 1, None)
     with pytest.raises(DataError, match="as a gauge"):
         periods.load(settings(tmp_path), system(tmp_path, {"source": "gauge", "expr": "x"}), month)
+
+
+def test_two_columns_of_one_name_in_a_csv_file_stay_two(tmp_path):
+    (tmp_path / "2024-01-31.csv").write_text("plan,user,plan,\na,u1,b,1\nc,u2,d,2\n")
+    drift = {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "identifier": "plan"}
+    one = system(tmp_path, drift)
+    (period,) = periods.list_periods(settings(tmp_path), one)
+    found = periods.load(settings(tmp_path), one, period)
+    assert list(found.data.columns) == ["plan", "user", "plan", "Unnamed: 3"]
+    with pytest.raises(DataError, match="two columns 'plan'"):
+        periods.entity_ids(settings(tmp_path), one, None, 9)

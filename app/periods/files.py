@@ -164,7 +164,8 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path, columns=columns)
             return frame if rows is None else frame.head(rows)
-        return pd.read_csv(path, nrows=rows, usecols=columns)
+        frame = pd.read_csv(path, nrows=rows, usecols=columns)
+        return frame if columns is not None else _under_its_header(frame, path)
     except pd.errors.EmptyDataError as error:
         raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
     except FileNotFoundError as error:
@@ -177,6 +178,18 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         # pandas' and pyarrow's parse errors are ValueErrors.
         said = " ".join(str(error).split())[:200]
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
+
+
+def _under_its_header(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The frame with two columns of one name where the file has them: pandas calls the second `plan.1`."""
+    import pandas as pd
+
+    written = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+    if len(written) != len(frame.columns) or len(set(written)) == len(written):
+        return frame
+    # A column without a name keeps the one that pandas gives it.
+    names = [name or given for name, given in zip(written, frame.columns, strict=True)]
+    return frame.set_axis(names, axis=1)
 
 
 def rows_of(system: System, key: str) -> pd.DataFrame:
@@ -227,6 +240,7 @@ def by_time(frame: pd.DataFrame, drift: Drift) -> pd.DataFrame:
 
     if drift.time not in frame.columns:
         raise DataError(f"{drift.path} has no column {drift.time!r}.", hint="Correct `time` in [drift].")
+    _once(frame, str(drift.time), drift)
     try:
         times = pd.to_datetime(frame[drift.time], utc=True)
     except (ValueError, TypeError) as error:
@@ -245,7 +259,13 @@ def identifiers(system: System, key: str, limit: int) -> list[str]:
     frame = read(paths(drift)[key], rows=limit) if pattern else rows_of(system, key).head(limit)
     if drift.identifier not in frame.columns:
         raise DataError(f"{drift.path} has no column {drift.identifier!r}.", hint="Correct `identifier` in [drift].")
+    _once(frame, str(drift.identifier), drift)
     return [str(value) for value in frame[drift.identifier].dropna()]
+
+
+def _once(frame: pd.DataFrame, name: str, drift: Drift) -> None:
+    if list(frame.columns).count(name) > 1:
+        raise DataError(f"{drift.path} has two columns {name!r}.", hint="Rename one of them.")
 
 
 def _date(key: str) -> dt.date | None:
