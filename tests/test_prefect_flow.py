@@ -144,6 +144,28 @@ def test_the_flow_says_saves_and_records_what_the_command_line_does(python, home
 
 
 @pytest.mark.heavy
+def test_the_flow_calls_the_hooks_of_its_own_run_after_its_two_lines(python, home, tmp_path):
+    for index, month in enumerate(("2024-01-31", "2024-02-29")):
+        lines = [f"{n % 17 + 9 * index},{n % 5}" for n in range(200)]
+        (tmp_path / f"{month}.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    (tmp_path / "systems").mkdir()
+    (tmp_path / "systems" / "mine.toml").write_text(
+        f'title = "Mine"\n[drift]\nsource = "files"\npath = "{tmp_path}/{{period}}.csv"\nfeatures = ["a", "b"]\n'
+        f'[[drift.hooks]]\nname = "team"\ncommand = ["sh", "-c", "cat > {tmp_path}/note; echo told"]\n'
+    )
+    known = settings(home, tmp_path, VIGIE_SYSTEMS=str(tmp_path / "systems"))
+    flow = run([python, FLOW, "--system", "mine"], known, tmp_path)
+    assert flow.returncode == 0, flow.stderr[-3000:]
+    assert "RETRAINING_TRIGGERED" in flow.stdout.splitlines()[-1]
+    (kept,) = rows(tmp_path)
+    assert json.loads((tmp_path / "note").read_text())["run"] == kept.id
+    assert re.search(r"hook team: exit 0 after \d+\.\d s: told", flow.stderr)
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        (outcome,) = ledger.hooks(kept.id)
+    assert outcome.hook == "team"
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
