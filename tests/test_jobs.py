@@ -266,6 +266,13 @@ def test_a_worker_that_is_killed_from_outside_is_a_failed_run(settings, host):
     assert (found.state, found.reason) == ("failed", "the worker was killed (signal 9)")
 
 
+def test_a_run_whose_report_is_whole_is_done_however_its_worker_ended(settings, host):
+    found = ended(settings, start(settings, "saved").run)
+    assert (found.state, found.outcome, found.reason) == ("done", "RETRAINING_TRIGGERED", "1 of 2 columns drifted")
+    assert found.path == str(settings.home / "reports" / "runs" / found.run)
+    until(lambda: row(settings, found.run).state is State.DONE, "the row")
+
+
 def test_a_module_that_cannot_be_loaded_is_a_reason(settings, host):
     found = ended(settings, start(settings, "echo", kind="broken").run)
     assert found.state == "failed"

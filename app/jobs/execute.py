@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.errors import VigieError
 from app.jobs.child import Child, Died
 from app.jobs.kinds import Kind
 from app.jobs.runs import ActiveRun
@@ -52,10 +53,31 @@ async def carry_out(active: ActiveRun, kind: Kind, child: Child, stop: Stop) -> 
             await asyncio.wait({answer}, timeout=kind.grace if stop.grace is None else min(stop.grace, kind.grace))
         if not answer.done():
             await child.end()
-        return _ending(await answer, kind, stop, late=late)
+        told = await answer
+        if isinstance(told, Died):
+            finished = await asyncio.to_thread(_finished, active)
+            if finished is not None:
+                return finished
+        return _ending(told, kind, stop, late=late)
     finally:
         wish.cancel()
         answer.cancel()
+
+
+def _finished(active: ActiveRun) -> Ending | None:
+    """The end of a run whose report was whole when its worker died: nobody calls failed what can be read."""
+    if active.request.kind != "drift":
+        return None
+    from app import reports
+    from app.config import load_systems
+    from app.drift.result import Result
+
+    try:
+        folder = reports.find(active.settings, load_systems(active.settings), active.id)
+        result = Result.from_json(reports.read_file(folder, "result.json"))
+    except VigieError:
+        return None
+    return Ending("done", result.decision.value, result.reason, str(folder.absolute()))
 
 
 def _ending(answer: dict[str, Any] | Died, kind: Kind, stop: Stop, *, late: bool) -> Ending:

@@ -1,0 +1,194 @@
+"""A real job host with the real drift worker for tests that break things under it; no test in here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from app import jobs, reports
+from app.config import Settings, load_systems
+from app.drift.request import job_args, job_key
+from app.drift.result import Policy, Result
+from app.errors import HostUnavailable
+from app.jobs import Progress
+from app.ledger import Ledger, Run
+
+ROOT = Path(__file__).resolve().parents[1]
+MONTHS = ["2024-01-31", "2024-02-29"]
+# The first run imports Evidently and Feast on a machine that others use as well. No test waits for it to pass.
+PATIENCE = 120.0
+
+
+def until(ask: Callable[[], Any], what: str, *, every: float = 0.02) -> Any:
+    """What `ask` returns once it is true."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = ask()
+        if found:
+            return found
+        time.sleep(every)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+@dataclass
+class Home:
+    """A VIGIE_HOME with systems of its own, its job host, and command lines beside it."""
+
+    folder: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "app.jobs")
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "CI") if name in os.environ}
+        mine = {"VIGIE_HOME": str(self.folder / "home"), "HOME": str(self.folder)}
+        mine |= {"VIGIE_SYSTEMS": str(self.folder / "systems"), "REPORT_DIR": str(self.folder / "reports")}
+        return kept | mine | {"PYTHONPATH": str(ROOT)} | dict(self.more)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_env(self.environ)
+
+    def system(self, name: str, drift: Mapping[str, Any]) -> None:
+        """Write a system file."""
+        lines = [f"{key} = {json.dumps(value)}" for key, value in drift.items()]
+        (self.folder / "systems").mkdir(exist_ok=True)
+        text = f'title = "{name.title()}"\n[drift]\n' + "\n".join(lines) + "\n"
+        (self.folder / "systems" / f"{name}.toml").write_text(text)
+
+    def pair(self, name: str, rows: int) -> None:
+        """A system of two calm months of so many rows, eight columns each."""
+        (self.folder / name).mkdir()
+        for index, month in enumerate(MONTHS):
+            generator = np.random.default_rng(index)
+            frame = pd.DataFrame({f"f{column}": generator.normal(0, 1, rows) for column in range(8)})
+            frame.to_parquet(self.folder / name / f"{month}.parquet")
+        self.system(name, {"source": "files", "path": f"{self.folder}/{name}/{{period}}.parquet"})
+
+    def start(self) -> Home:
+        """Start the host and wait until it answers."""
+        self.process = subprocess.Popen(
+            [sys.executable, *self.program, "--parent-pipe"],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        until(self._answers, "the host to answer")
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "the host ended"
+        try:
+            return jobs.ping(self.settings).owner.pid == self.process.pid
+        except HostUnavailable:
+            return False
+
+    def end(self) -> None:
+        """End the host and all its workers."""
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def kill(self) -> None:
+        """End the host as a machine does that runs out of memory: no last word."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process = None
+
+    def workers(self) -> list[int]:
+        """The process ids of the host's workers."""
+        assert self.process is not None
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def compare(self, system: str, ref: str, cur: str) -> str:
+        """Start a comparison as the page does; its run."""
+        one = load_systems(self.settings).by_id[system]
+        assert one.drift is not None
+        policy = Policy.of(one.drift, None)
+        key, args = job_key(one, ref, cur, policy), job_args(ref, cur, policy)
+        return jobs.start(self.settings, "drift", system, key, args).run
+
+    def at(self, run: str, stage: str) -> Progress:
+        """The progress of a run once it is at that stage."""
+
+        def ask() -> Progress | None:
+            found = jobs.read_progress(self.settings, run)
+            assert found is not None
+            assert not found.final, f"ended before {stage}: {found.state} {found.reason}"
+            return found if found.stage == stage else None
+
+        found: Progress = until(ask, f"{run} to be {stage}", every=0.001)
+        return found
+
+    def ended(self, run: str) -> Progress:
+        """The last word on a run, once the ledger has it too."""
+
+        def ask() -> Progress | None:
+            found = jobs.read_progress(self.settings, run)
+            assert found is not None
+            row = self.row(run)
+            return found if found.final and row is not None and row.state.final else None
+
+        found: Progress = until(ask, f"{run} to end")
+        return found
+
+    def row(self, run: str) -> Run | None:
+        with Ledger(self.settings.ledger_url) as ledger:
+            return ledger.get(run)
+
+    def rows(self) -> list[Run]:
+        """The ledger, newest first."""
+        with Ledger(self.settings.ledger_url) as ledger:
+            return ledger.runs(limit=1000)
+
+    def begin(self, *argv: str) -> subprocess.Popen[str]:
+        """A command line, going."""
+        command = [sys.executable, "-m", "app", *argv]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=ROOT, env=self.environ, text=True, **pipes)
+
+    def told(self, *argv: str) -> tuple[int, str, str]:
+        """(exit code, output, errors) of a command line."""
+        process = self.begin(*argv)
+        out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+    def saved(self) -> list[Path]:
+        """Every file under the reports."""
+        return [path for path in (self.folder / "reports").rglob("*") if path.is_file()]
+
+
+def whole(home: Home) -> None:
+    """Fails when a report is listed that cannot be read from one end to the other."""
+    for folder in (home.folder / "reports").glob("*"):
+        for run in reports.scan(folder):
+            meta = reports.read_meta(run)
+            for name in meta.files:
+                assert reports.read_file(run, name)
+            result = Result.from_json(reports.read_file(run, "result.json"))
+            assert result.run == run.name == meta.run
