@@ -195,6 +195,7 @@ def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[
             hide_index=True,
             disabled=["column", "method", "score", "threshold"],
             height=EDITOR_HEIGHT,
+            placeholder="–",
             key=key,
             column_config={
                 "column": st.column_config.TextColumn("column", width=150, pinned=True),
