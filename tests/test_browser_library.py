@@ -357,7 +357,7 @@ OLD_HTML = b"<html><head><title>0.4</title></head><body><h1>Evidently 0.4 report
     [
         ([file("old.json", older())], r"NO_ACTION|RETRAINING_TRIGGERED"),
         ([file("new.json", today()), file("new.html", kept_runs.page("today"))], r"NO_ACTION|RETRAINING_TRIGGERED"),
-        ([file("old.html", OLD_HTML)], r"NOT DECIDED HERE[\s\S]*imported from an HTML without JSON"),
+        ([file("old.html", OLD_HTML)], r"NOT DECIDED HERE[\s\S]*Imported from an HTML without JSON"),
     ],
     ids=["0.7.15", "today", "0.4 HTML"],
 )

@@ -128,7 +128,8 @@ def _without_numbers(run: Run) -> None:
     """A report that is only there to be read: what is unknown and why, in the frame of every verdict."""
     with st.container(border=True, key="verdict-undecided"):
         frame("NOT DECIDED HERE", f" · {widgets.plain(run.kind)} report", "unknown")
-        st.markdown(widgets.plain(run.reason or "This run came without numbers: there is a report, and no JSON of it."))
+        reason = run.reason or "this run came without numbers: there is a report, and no JSON of it."
+        st.markdown(widgets.plain(f"{reason[:1].upper()}{reason[1:]}"))
         st.markdown(
             "Share of drifted columns **unknown** · target drift **unknown** · columns **unknown**: a report without "
             "its JSON is a picture, nothing in it can be counted."
