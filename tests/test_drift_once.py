@@ -127,16 +127,22 @@ def test_every_column_is_told_in_both_stages_and_once():
     assert told[len(described) :] == [(once.COMPARING, n + 1) for n in range(columns)]
 
 
-def test_evidently_is_as_it_was_afterwards_also_after_a_failure():
+def test_a_listener_that_fails_is_heard_at_the_end_and_evidently_is_as_it_was():
     before = [function(place) for place in SEAMS]
+    told, used = [], policy(identifier=None)
 
-    def fails(*_arguments):
-        raise KeyError("a listener that fails")
+    def full(stage, done):
+        told.append((stage, done))
+        raise OSError(28, "No space left on device")
 
-    used = policy()
     gate = gated(400, used)
-    with pytest.raises(Exception, match=r"listener|Evidently could not compare"), once.once(fails):
-        compare.compare(gate.reference, gate.current, gate.columns, used)
+    with pytest.raises(OSError, match="No space left"), once.once(full):
+        found = compare.compare(gate.reference, gate.current, gate.columns, used)
+    assert told == [(once.DESCRIBING, 1)]
+    assert all(column.score is not None for column in found.columns if column.comparable)
+    assert [function(place) for place in SEAMS] == before
+    with pytest.raises(ZeroDivisionError), once.once():
+        _ = 1 // 0
     assert [function(place) for place in SEAMS] == before
 
 

@@ -44,7 +44,10 @@ _IN_FORCE: Final = threading.Lock()
 
 @contextmanager
 def once(told: Told | None = None) -> Iterator[None]:
-    """Evidently's reports made inside, by this thread, compute each column once; `told` hears of every column."""
+    """Evidently's reports made inside, by this thread, compute each column once; `told` hears of every column.
+
+    What `told` raises is raised at the end.
+    """
     if not _IN_FORCE.acquire(blocking=False):
         # Another thread makes a report: this one is made as Evidently makes it.
         yield
@@ -59,6 +62,8 @@ def once(told: Told | None = None) -> Iterator[None]:
             _replace(place, lambda original: _telling(original, counter.compared, mine), undo)
         _replace(_MEASURED, lambda original: _telling(original, counter.measured, mine), undo)
         yield
+        if counter.failure is not None:
+            raise counter.failure
     finally:
         for owner, name, original in reversed(undo):
             setattr(owner, name, original)
@@ -100,6 +105,8 @@ class _Counter:
 
     def __init__(self, told: Told | None) -> None:
         self._told = told
+        # Raised when the reports are made: inside Evidently it would pass for a failure of a column.
+        self.failure: Exception | None = None
         self._seen: dict[str, set[str]] = {DESCRIBING: set(), COMPARING: set()}
 
     def compared(self, *_arguments: Any, column_name: str = "", **_named: Any) -> None:
@@ -115,8 +122,11 @@ class _Counter:
         seen = self._seen[stage]
         if column and column not in seen:
             seen.add(column)
-            if self._told is not None:
-                self._told(stage, len(seen))
+            if self._told is not None and self.failure is None:
+                try:
+                    self._told(stage, len(seen))
+                except Exception as error:  # noqa: BLE001 - raised by `once`
+                    self.failure = error
 
 
 # --- equal calls -----------------------------------------------------------------------------------------------------
