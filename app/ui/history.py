@@ -86,7 +86,7 @@ def _table(runs: Sequence[Run]) -> None:
         key="earlier",
         height="auto" if len(rows) < 11 else TABLE_HEIGHT,
         on_select=open_row,
-        placeholder="–",
+        placeholder="unknown",
         selection_mode="single-row",
         column_config={
             "when": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
