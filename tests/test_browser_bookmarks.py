@@ -62,6 +62,8 @@ def fresh(console, home) -> Iterator[Console]:
     environ = {
         "VIGIE_PROMETHEUS_URL": console.service("prometheus"),
         "VIGIE_STREAMFLOW_URL": console.service("streamflow"),
+        # What somebody compared in this checkout is no part of a fresh console.
+        "REPORT_DIR": str(home / "reports"),
     }
     with running(Console(home, free_port(), environ)) as one:
         yield one.wait_job_host()
