@@ -27,6 +27,7 @@ from app.cli import main
 from app.config import Settings
 from app.drift import worker
 from app.drift.compare import read_scores
+from app.drift.decide import counted_columns
 from app.drift.result import Result, Verdict
 from app.jobs import worker as process
 from app.jobs.local import as_run
@@ -240,6 +241,13 @@ CASES = {
         lambda r, c: (r, c.assign(user=c.user.where(np.arange(ROWS) > 4, "U00100"))), NO_ACTION, "0 of 3",
         "5 of 200 rows of feb repeat an identifier (user)", features=SOME, lines=USERS, drifted=False,
     ),
+    "identifiers without a word in them": Case(
+        lambda r, c: (r.assign(user="-"), c.assign(user="--")), NO_ACTION, "0 of 1", lines=USERS, drifted=False
+    ),
+    "counted identifiers without a word in them": sick(
+        lambda r, c: (r.assign(user="-"), c.assign(user="--")), "user (Evidently fails on its values: ValueError",
+        lines=USERS + '\ncolumns = "all"',
+    ),
     "left out": Case(
         lambda r, c: (r, c.assign(f0=c.f0 + 99)), NO_ACTION, "0 of 2 columns drifted", "Left out by the policy: f0",
         features=SOME, lines='left_out = ["f0", "f77"]', drifted=False,
@@ -406,7 +414,7 @@ def test_a_sick_month_is_told_on_the_command_line_and_on_the_page(home, page, ca
 
 def consistent(run, result: Result) -> None:
     """No share of 0 by accident: the numbers, the flags, the report and the words say one thing."""
-    counted = [one for one in result.columns if one.name not in ("label", "user")]
+    counted = counted_columns(result.columns, result.policy)
     assert result.n == len(counted)
     names = [path.name for path in Path(str(run.path)).iterdir()]
     if result.decision is Verdict.UNDECIDED:

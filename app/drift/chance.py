@@ -19,13 +19,15 @@ from app.drift.methods import method_of
 METHOD_SWITCH_ROWS: Final = 1000
 # Up to so many different numbers Evidently judges them as categories.
 FEW_NUMBERS: Final = 5
-# With so many random divisions, a method that calls most of them drift calls anything drift.
+# What is further apart than all of so many random divisions is not so by chance (5 %) ...
 DIVISIONS: Final = 19
+# ... and a method that calls so many of them drifted gives twice the false alarms of a test at that level.
+FALSE_ALARMS: Final = 2
 # Beyond these rows on the smaller side chance moves no distance near a threshold anybody sets.
 CERTAIN_ROWS: Final = 20_000
 # Evidently divides the distance by the spread of the reference, and by this where the spread is smaller.
 MIN_SPREAD: Final = 0.001
-# Evidently's own thresholds, where the policy names none.
+# Evidently's own thresholds.
 THRESHOLDS: Final = {"wasserstein": 0.1, "jensenshannon": 0.1, "chisquare": 0.05}
 
 
@@ -40,14 +42,14 @@ def default_method(reference: pd.Series, current: pd.Series, kind: str) -> str:
     return "chisquare" if distinct > 2 else "z"
 
 
-def within(reference: pd.Series, current: pd.Series, method: str, threshold: float | None = None) -> str:
+def within(reference: pd.Series, current: pd.Series, method: str) -> str:
     """The reason when the method finds drift, but no more than in random divisions of the same rows; else "".
 
-    The tests that reckon with chance themselves (K-S and z) are believed, and so is a method that a policy chose.
+    The tests that reckon with chance themselves (K-S and z) are believed.
     """
     if method not in THRESHOLDS:
         return ""
-    limit = THRESHOLDS[method] if threshold is None else threshold
+    limit = THRESHOLDS[method]
     if method == "wasserstein":
         if min(len(reference), len(current)) > CERTAIN_ROWS:
             return ""
@@ -59,7 +61,7 @@ def within(reference: pd.Series, current: pd.Series, method: str, threshold: flo
     if not drifts:
         return ""
     found = [draw() for _ in range(DIVISIONS)]
-    if sum(one for one, _ in found) <= DIVISIONS / 2 or distance > max(far for _, far in found):
+    if sum(one for one, _ in found) < FALSE_ALARMS or distance > max(far for _, far in found):
         return ""
     return (
         f"no more different than random parts of the same rows, which {method_of(method).words} calls drifted too:"

@@ -105,9 +105,13 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
     text = snapshot.json()
     reading = read_scores(text)
     scores = _with_text_flag(reading)
-    extra = _identifier_score(reference, current, columns, policy, shown)
-    if extra is not None:
-        scores[extra.column] = extra
+    try:
+        extra = _identifier_score(reference, current, columns, policy, shown)
+        scores |= {} if extra is None else {extra.column: extra}
+    except DataError as error:
+        # It does not count: the report and the verdict can do without it.
+        why = f"Evidently fails on its values: {_said(error)}"
+        columns = tuple(_unfit(one, why) if one.name == policy.identifier else one for one in columns)
     scored = tuple(_scored(column, scores, reference, current) for column in columns)
     if any(
         old.comparable and not new.comparable and new.name in shown for old, new in zip(columns, scored, strict=True)
@@ -179,18 +183,26 @@ def _fits(method: Method, kind: str, reference: pd.Series, current: pd.Series) -
 
 
 def _tried(column: Column, reference: pd.DataFrame, current: pd.DataFrame, policy: Policy) -> Column:
-    """After a failure: the column, or the same as not comparable when it is its chosen method that fails on it."""
-    chosen = policy.methods.get(column.name)
-    if chosen is None or not column.comparable or column.kind == "text":
+    """After a failure: the column, or the same as not comparable when it is this one that Evidently fails on."""
+    if not column.comparable or column.name not in reference.columns:
         return column
     from evidently.metrics import ValueDrift
+    from evidently.presets import DataSummaryPreset
 
     name = column.name
+    chosen = None if column.kind == "text" else policy.methods.get(name)
+    metrics = [DataSummaryPreset(), ValueDrift(column=name, method=chosen)]
     try:
-        _run(reference[[name]], current[[name]], {name: column.kind}, [ValueDrift(column=name, method=chosen)])
+        _run(reference[[name]], current[[name]], {name: column.kind}, metrics)
     except DataError as error:
-        return _unfit(column, f"the method chosen for it ({chosen}) fails on its values: {error.text.rstrip('.')}")
+        which = f"the method chosen for it ({chosen})" if chosen else "Evidently"
+        return _unfit(column, f"{which} fails on its values: {_said(error)}")
     return column
+
+
+def _said(error: DataError) -> str:
+    cause = error.__cause__
+    return str(error).rstrip(".") if cause is None else f"{type(cause).__name__}, {_first_line(cause).rstrip('.')}"
 
 
 def _run(
@@ -222,7 +234,7 @@ def _run(
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 

@@ -160,8 +160,13 @@ class _Look:
         if ref is None or cur is None:
             return _Found(Column(name, "text", reason=reason))
         for side, data in ((self.names.ref, ref), (self.names.cur, cur)):
-            if not data.notna().any():
+            present = int(data.notna().sum())
+            if not present:
                 return _Found(Column(name, "text", reason=f"no value at all in {side}"))
+            if self._few(present) and not self._few(len(data)):
+                return _Found(
+                    Column(name, "text", reason=f"only {present:,} of {len(data):,} rows have a value in {side}")
+                )
         left, right = texts(ref), texts(cur)
         one, two = sides(left, right, "text")
         return _Found(Column(name, "text", comparable=True, ref=one, cur=two), (left, right))
@@ -235,7 +240,9 @@ class _Look:
                     return f"{reason} in {side}"
         if method == "wasserstein" and ref.kind == "number" and (reason := self._spread(left, right)):
             return reason
-        return chance.within(left, right, method, self.policy.thresholds.get(name))
+        # Whoever chose a method or a threshold for this column is believed.
+        believed = name in self.policy.methods or name in self.policy.thresholds
+        return "" if believed else chance.within(left, right, method)
 
     def _spread(self, left: pd.Series, right: pd.Series) -> str:
         """Why the spread of the reference, by which the distance is divided, is none to divide by; or ""."""
@@ -312,7 +319,8 @@ class _Look:
     def note_method_switch(self, compared: pd.DataFrame) -> None:
         """Say when a month is near the size at which Evidently changes its methods, or nulls put columns below it."""
         found, switch = len(self.reference), chance.METHOD_SWITCH_ROWS
-        few = [name for name in compared.columns if compared[name].notna().sum() <= switch]
+        scored = [name for name in compared.columns if name != self.policy.identifier]
+        few = [name for name in scored if compared[name].notna().sum() <= switch]
         if abs(found - switch) <= METHOD_SWITCH_MARGIN * switch:
             self.notes.append(
                 f"{self.names.ref} has {found:,} rows. Up to {switch:,} Evidently tests for significance,"
