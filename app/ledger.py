@@ -234,16 +234,23 @@ class Ledger:
 
     # -- notes ----------------------------------------------------------------------------------------------------
 
-    def note(self, run_id: str, text: str, *, acknowledged: bool = False) -> Note:
-        """Write a note on a run; LedgerError when there is no such run or the text is too long."""
+    def note(self, run_id: str, text: str, *, acknowledged: bool | None = None) -> Note:
+        """Write a note on a run; `acknowledged` None leaves it as the latest note has it.
+
+        LedgerError when there is no such run or the text is too long.
+        """
         if len(text) > MAX_NOTE:
             raise LedgerError(f"A note has at most {MAX_NOTE} characters; this one has {len(text)}.")
         if storable(text) != text:
             # A note is kept as it was written or not at all.
             raise LedgerError("The note has a character that no database keeps (NUL, or half of a surrogate pair).")
-        note = Note(run_id, time.time(), text, acknowledged)
         with self._write() as connection:
             _must_be_there(connection, run_id)
+            if acknowledged is None:
+                # Asked under the lock: somebody else may have acknowledged since the page was drawn.
+                latest = sa.select(NOTES.c.acknowledged).where(NOTES.c.run == run_id).order_by(NOTES.c.n.desc())
+                acknowledged = bool(connection.scalar(latest.limit(1)))
+            note = Note(run_id, time.time(), text, acknowledged)
             connection.execute(NOTES.insert().values(asdict(note)))
         return note
 

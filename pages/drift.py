@@ -34,8 +34,9 @@ with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap=
     ref = st.selectbox("Reference", list(labels), key="ref", format_func=labels.__getitem__, width=390)
     st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)
     cur = st.selectbox("Current", list(labels), key="cur", format_func=labels.__getitem__, width=390)
+    # A key of the system and of its policy: another system, or a changed file, begins with its own threshold.
     threshold = st.number_input(
-        "Threshold", 0.0, 1.0, drift.threshold, 0.05, key="threshold", width=120,
+        "Threshold", 0.0, 1.0, drift.threshold, 0.05, key=f"threshold-{system.id}-{drift.threshold:g}", width=120,
         help="Share of drifted columns from which retraining is triggered; the system's own policy is "
         f"{drift.threshold:g}.",
     )  # fmt: skip

@@ -132,12 +132,20 @@ def test_notes_are_kept_in_order_and_the_latest_says_whether_a_run_is_acknowledg
     ledger.add(a_run(2))
     ledger.note(a_run(1).id, "seen", acknowledged=True)
     ledger.note(a_run(2).id, "seen", acknowledged=True)
-    ledger.note(a_run(2).id, "open again")
+    ledger.note(a_run(2).id, "open again", acknowledged=False)
     assert [(note.text, note.acknowledged) for note in ledger.notes(a_run(2).id)] == [
         ("seen", True),
         ("open again", False),
     ]
     assert ledger.acknowledged() == {a_run(1).id}
+
+
+def test_a_mere_note_leaves_an_acknowledgement_as_it_is(ledger):
+    ledger.add(a_run())
+    assert [ledger.note(a_run().id, "first").acknowledged, ledger.acknowledged()] == [False, frozenset()]
+    ledger.note(a_run().id, "seen", acknowledged=True)
+    assert ledger.note(a_run().id, "and mended").acknowledged
+    assert ledger.acknowledged() == {a_run().id}
 
 
 def test_a_note_needs_a_run_and_has_a_length(ledger):

@@ -281,6 +281,27 @@ def test_the_lines_of_a_tried_policy_make_it_the_systems_own(home):
         "thresholds": {"a.b": 0.2},
         "target_threshold": 0.05,
     }
+    assert policy_lines(own, replace(own, target_threshold=0.05)) == ["# without target_threshold"]
+
+
+def test_another_system_begins_with_a_threshold_of_its_own(home, monkeypatch, tmp_path):
+    folder = tmp_path / "systems"
+    folder.mkdir()
+    for name, threshold in (("first", 0.3), ("second", 0.2)):
+        (tmp_path / name).mkdir()
+        for month in ("2024-01-31", "2024-02-29"):
+            (tmp_path / name / f"{month}.csv").write_text("a\n1\n2\n")
+        (folder / f"{name}.toml").write_text(
+            f'title = "{name}"\n[drift]\nsource = "files"\npath = "{tmp_path}/{name}/{{period}}.csv"\n'
+            f"threshold = {threshold}\n"
+        )
+    monkeypatch.setenv("VIGIE_SYSTEMS", str(folder))
+    forget()
+    app = run("Compare months", "first")
+    assert app.main.number_input[0].value == 0.3
+    app.main.number_input[0].set_value(0.4).run()
+    app.sidebar.selectbox[0].select("second").run()
+    assert app.main.number_input[0].value == 0.2
 
 
 def test_without_any_readable_system_the_frame_says_why(home, monkeypatch, tmp_path):

@@ -82,17 +82,17 @@ def _write(run_id: str, *, acknowledged: bool) -> None:
             key=f"add-{run_id}",
             icon=":material/edit_note:",
             on_click=_save,
-            args=(run_id, key, acknowledged, True),
+            args=(run_id, key, None),
         )
     problem = st.session_state.pop(_PROBLEM, None)
     if isinstance(problem, VigieError):
         widgets.problem(problem, title="Nothing was written.")
 
 
-def _save(run_id: str, key: str, acknowledged: bool, needs_text: bool = False) -> None:
-    """Runs before the page is drawn again: what fails is said there."""
+def _save(run_id: str, key: str, acknowledged: bool | None) -> None:
+    """Runs before the page is drawn again: what fails is said there. None writes a note and leaves the rest."""
     text = str(st.session_state.get(key) or "").strip()
-    if needs_text and not text:
+    if acknowledged is None and not text:
         st.session_state[_PROBLEM] = VigieError("The note is empty.", hint="Write it into the line first.")
         return
     try:

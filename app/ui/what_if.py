@@ -37,7 +37,18 @@ LEAST_HIGHEST_DISTANCE = 1.0
 EDITOR_HEIGHT = 250
 COUNTED: dict[Literal["features", "all"], str] = {"features": "Features alone", "all": "Label and identifier too"}
 # The keys of [drift] that are policy, in the order of the documentation.
-KEYS = ("columns", "threshold", "min_rows", "comparable", "left_out", "thresholds", "methods", "target_threshold")
+KEYS = (
+    "columns",
+    "label",
+    "identifier",
+    "threshold",
+    "min_rows",
+    "comparable",
+    "left_out",
+    "thresholds",
+    "methods",
+    "target_threshold",
+)
 
 
 def what_if(system: System, run: Run, result: Result) -> None:
@@ -287,10 +298,11 @@ def _lines(system: System, policy: Policy) -> None:
     """The lines that would make this policy the system's own."""
     if system.drift is None:
         return
-    lines = policy_lines(policy, Policy.of(system.drift))
-    if not lines:
+    own = Policy.of(system.drift)
+    if policy == own:
         st.caption("This is the system's own policy of today.")
         return
+    lines = policy_lines(policy, own)
     st.caption(f"To make this the system's own policy, set in the [drift] table of {widgets.plain(system.id)}.toml:")
     st.code("\n".join(lines), language="toml", wrap_lines=True)
 
@@ -300,6 +312,10 @@ def policy_lines(policy: Policy, own: Policy) -> list[str]:
     found = []
     for name in KEYS:
         value: Any = getattr(policy, name)
-        if value != getattr(own, name) and value is not None:
+        if value == getattr(own, name):
+            continue
+        if value is None:
+            found.append(f"# without {name}")
+        else:
             found.append(assign(name, list(value) if isinstance(value, tuple) else value))
     return found
