@@ -122,6 +122,38 @@ def test_the_older_form_with_none_or_all_drifted_says_it_of_each():
     assert flags(imported(older(share=1.0, count=3))) == dict.fromkeys(SCORES, True)
 
 
+def test_a_share_of_nothing_is_not_calm():
+    """0 drifted of no column that anybody knows of: unknown, not 0."""
+    bare = {"metrics": [older(share=0.0, count=0)["metrics"][0]]}
+    found = imported(bare)
+    assert (found.decision, found.share, found.k, found.n) == ("UNDECIDED", None, None, 0)
+    assert found.reason.endswith("a share of 0, and no column that was compared; nothing follows from it.")
+    assert recompute(found, Change()).decision.verdict == "UNDECIDED"
+    assert recompute(found, Change(threshold=0.0)).decision.verdict == "UNDECIDED"
+
+
+def test_a_column_without_a_number_is_counted_too():
+    raw = older(share=0.0, count=0)
+    raw["metrics"][2]["value"] = None
+    found = imported(raw)
+    assert (found.k, found.n, found.decision) == (0, 3, "NO_ACTION")
+    assert len(found.columns) == 3
+    # The form of 0.4 says how many there are, with and without its table.
+    raw = oldest()
+    numbers = {"number_of_columns": 3, "number_of_drifted_columns": 0, "share_of_drifted_columns": 0.0}
+    raw["metrics"] = [{"metric": "DatasetDriftMetric", "result": numbers}]
+    found = imported(raw)
+    assert (found.k, found.n, found.share, found.decision) == (0, 3, 0.0, "NO_ACTION")
+
+
+def test_names_and_reasons_of_any_length_are_kept_short():
+    long = "x" * 100_000
+    found = imported(today(share=1.0, count=1, scores={long: (long, 0.05, 0.01)}, more=[older()["metrics"][-1]]))
+    assert len(found.columns[0].name) == 200
+    assert len(found.columns[0].method) == 200
+    assert len(found.reason) <= 2000
+
+
 def test_the_older_form_may_name_the_columns_it_counts():
     found = imported(older(share=0.5, count=1, arguments="columns=fee,age,drift_share=0.3"))
     assert (found.k, found.n, found.policy.threshold, found.policy.label) == (1, 2, 0.3, "plan")

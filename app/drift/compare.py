@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from app.drift.decide import count, counted_columns, is_drifted
+from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import Method, method_of
 from app.drift.result import Column, Policy
 from app.errors import DataError, VigieError
@@ -32,7 +32,6 @@ IDENTIFIER_ROWS: Final = 50_000
 # Enough rows for every method to have something to do.
 WARM_ROWS: Final = 40
 PERCENTILE_TEXT: Final = "Percentile text content drift"
-_CALL: Final = re.compile(r"^(?P<type>[A-Za-z]+)\((?P<arguments>.*)\)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +315,10 @@ def read_scores(text: str | bytes) -> Reading:
     hint = "Give the JSON that Evidently saved with the report."
     try:
         metrics = json.loads(text)["metrics"]
-        rows = [metric for metric in metrics if _type(metric) == "DriftedColumnsCount"]
+        rows = [metric for metric in metrics if metric_type(metric) == "DriftedColumnsCount"]
         if not rows:
             raise DataError("There is no share of drifted columns in this report.", hint=hint)
-        value, arguments = rows[0]["value"], _arguments(rows[0])
+        value, arguments = rows[0]["value"], metric_arguments(rows[0])
         drift_share = arguments.get("drift_share")
         return Reading(
             drifted=round(float(value["count"])),
@@ -334,8 +333,8 @@ def read_scores(text: str | bytes) -> Reading:
 def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
     found = {}
     for metric in metrics:
-        if _type(metric) == "ValueDrift":
-            arguments = _arguments(metric)
+        if metric_type(metric) == "ValueDrift":
+            arguments = metric_arguments(metric)
             value = metric["value"]
             threshold = arguments.get("threshold")
             method = arguments.get("method")
@@ -347,22 +346,3 @@ def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
                 threshold=None if threshold is None else float(threshold),
             )
     return found
-
-
-def _type(metric: Mapping[str, Any]) -> str:
-    """The metric's class, from `config.type` or, in older files, from its name."""
-    config = metric.get("config")
-    if isinstance(config, Mapping) and config.get("type"):
-        return str(config["type"]).rpartition(":")[2]
-    return str(metric.get("metric_name") or metric.get("metric_id") or "").partition("(")[0]
-
-
-def _arguments(metric: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = metric.get("config")
-    if isinstance(config, Mapping) and config.get("type"):
-        return config
-    match = _CALL.match(str(metric.get("metric_name") or metric.get("metric_id") or ""))
-    if match is None:
-        return {}
-    pairs = re.split(r",(?=[a-z_]+=)", match["arguments"])
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

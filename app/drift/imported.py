@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.drift.decide import decision_line, limit, one_line, sentence
+from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import METHODS, method_of
 from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdict
 from app.drift.what_if import Change, recompute
@@ -21,8 +21,9 @@ from app.errors import ReportError
 
 # A page shows some hundred columns; a report of more than this was not made to be looked at.
 MAX_COLUMNS: Final = 2000
-# What fits a cell, three times over.
+# Names of columns and methods: what fits a cell, three times over. A reason is a paragraph at most.
 MAX_COLUMN_NAME: Final = 200
+MAX_REASON: Final = 2000
 # Evidently rounds nothing, but a share goes through JSON as text.
 SHARE_ERROR: Final = 1e-6
 TODAY: Final = "today's Evidently (metric_name)"
@@ -33,20 +34,22 @@ UNSAID: Final = "the report does not say how this column was judged"
 PERCENTILE_TEXT: Final = "percentile text content drift"
 # Column types as Evidently 0.4 writes them.
 _KINDS: Final = {"num": "number", "cat": "category", "text": "text"}
-_CALL: Final = re.compile(r"(?P<type>[A-Za-z]+)\((?P<arguments>.*)\)", re.DOTALL)
-# A comma inside a list of columns is not one between arguments.
-_ARGUMENT: Final = re.compile(r",(?=[a-z_]+=)")
 
 
 @dataclass(slots=True)
 class Said:
-    """What a report says. `counted` are the columns its share counts, where it names them."""
+    """What a report says. `counted` are the columns its share counts, `total` how many they are, where it says so.
+
+    `judged` are those with a drift metric, also when it gives no number.
+    """
 
     form: str
     count: float | None = None
     share: float | None = None
     threshold: float | None = None
     counted: tuple[str, ...] = ()
+    total: int | None = None
+    judged: set[str] = field(default_factory=set)
     columns: dict[str, Column] = field(default_factory=dict)
     rows_ref: int | None = None
     rows_cur: int | None = None
@@ -74,8 +77,12 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
     k, n = _counts(said)
     threshold = own_threshold if said.threshold is None else said.threshold
     columns, policy = _judged(said, k, n, threshold)
-    share = said.share
-    verdict = Verdict.RETRAINING_TRIGGERED if share >= threshold else Verdict.NO_ACTION
+    # A share of 0 over nothing is not the calm it looks like.
+    share = said.share if n else None
+    if share is None:
+        verdict = Verdict.UNDECIDED
+    else:
+        verdict = Verdict.RETRAINING_TRIGGERED if share >= threshold else Verdict.NO_ACTION
     result = Result(
         run=names.run,
         system=names.system,
@@ -83,7 +90,7 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
         cur=Months(names.cur, said.rows_cur),
         policy=policy,
         share=share,
-        k=k,
+        k=k if n else None,
         n=n,
         share_features=None,
         columns=columns,
@@ -97,9 +104,13 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
     )
     decision = recompute(result, Change()).decision
     title = f", {names.title}" if names.title else ""
-    sign = "≥" if share >= threshold else "<"
-    words = sentence(policy, decision, columns) if decision.counted.k == k and k else f"{k} of {n} columns drifted."
-    reason = one_line(f"imported from {said.form}{title}: share {share:.2f} {sign} {limit(threshold)}, {words}")
+    if share is None:
+        words = "a share of 0, and no column that was compared; nothing follows from it."
+    else:
+        drifted = f"{k} of {n} columns drifted."
+        words = sentence(policy, decision, columns) if decision.counted.k == k and k else drifted
+        words = f"share {share:.2f} {'≥' if share >= threshold else '<'} {limit(threshold)}, {words}"
+    reason = one_line(f"imported from {said.form}{title}: {words}")[:MAX_REASON]
     return replace(result, reason=reason, line=decision_line(policy, decision, result.target_drift))
 
 
@@ -117,7 +128,7 @@ def _said(data: bytes) -> Said:
         return _oldest(found)
     said = Said(TODAY if any("metric_name" in metric or "config" in metric for metric in found) else OLDER)
     for metric in found:
-        _take(said, _type(metric), _arguments(metric), metric.get("value"))
+        _take(said, metric_type(metric), metric_arguments(metric), metric.get("value"))
     return said
 
 
@@ -130,11 +141,11 @@ def _take(said: Said, kind: str, arguments: Mapping[str, Any], value: Any) -> No
             said.threshold = _number(arguments.get("drift_share"))
             said.counted = _names(arguments.get("columns"))
         case "ValueDrift" if name:
-            method = arguments.get("method")
+            said.judged.add(name)
             _put(
                 said,
                 name,
-                method=str(method) if method else None,
+                method=_method(arguments.get("method")),
                 score=_number(value),
                 threshold=_number(arguments.get("threshold")),
             )
@@ -157,12 +168,14 @@ def _oldest(metrics: Sequence[Mapping[str, Any]]) -> Said:
         if "share_of_drifted_columns" in result and said.count is None:
             said.count = _number(result.get("number_of_drifted_columns"))
             said.share = _number(result.get("share_of_drifted_columns"))
+            said.total = _whole(result.get("number_of_columns"))
         if metric.get("metric") == "DatasetDriftMetric":
             # The table beside it has a fixed threshold of its own.
             said.threshold = _number(result.get("drift_share"))
         table = result.get("drift_by_columns")
         for name, row in (table if isinstance(table, Mapping) else {}).items():
             if isinstance(row, Mapping):
+                said.judged.add(str(name)[:MAX_COLUMN_NAME])
                 _put_oldest(said, str(name)[:MAX_COLUMN_NAME], row)
         for side in ("reference", "current"):
             told = result.get(side)
@@ -178,11 +191,15 @@ def _put_oldest(said: Said, name: str, row: Mapping[str, Any]) -> None:
         said,
         name,
         kind=_KINDS.get(str(row.get("column_type")), "unknown"),
-        method=str(method) if method else None,
+        method=_method(method),
         score=_number(row.get("drift_score")),
         threshold=_number(row.get("stattest_threshold", row.get("threshold"))),
         drifted=flag if isinstance(flag, bool) else None,
     )
+
+
+def _method(value: Any) -> str | None:
+    return str(value)[:MAX_COLUMN_NAME] if value else None
 
 
 def _put(said: Said, name: str, **values: Any) -> None:
@@ -201,7 +218,7 @@ def _counts(said: Said) -> tuple[int, int]:
     count, share = said.count or 0.0, said.share or 0.0
     whole = 0 <= count <= MAX_COLUMNS and count == int(count) and 0 <= share <= 1 and (count == 0) == (share == 0)
     if whole and count == 0:
-        return 0, len(said.counted) or sum(column.score is not None for column in _scored(said))
+        return 0, said.total or len(said.counted) or len(said.judged)
     n = round(count / share) if whole and share >= count / MAX_COLUMNS else 0
     if n < 1 or not math.isclose(count / n, share, abs_tol=SHARE_ERROR):
         message = f"This report contradicts itself: {count:g} drifted columns, and a share of {share:g}."
@@ -211,7 +228,7 @@ def _counts(said: Said) -> tuple[int, int]:
 
 def _scored(said: Said) -> list[Column]:
     """The columns that were judged; others are only described in the report."""
-    return [one for one in said.columns.values() if one.score is not None or one.method or one.drifted is not None]
+    return [one for one in said.columns.values() if one.name in said.judged]
 
 
 def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column, ...], Policy]:
@@ -275,24 +292,6 @@ def _notes(said: Said, columns: Sequence[Column], policy: Policy, k: int) -> tup
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _type(metric: Mapping[str, Any]) -> str:
-    """The metric's class, from `config.type` or, in older files, from its name."""
-    config = metric.get("config")
-    if isinstance(config, Mapping) and config.get("type"):
-        return str(config["type"]).rpartition(":")[2]
-    return str(metric.get("metric_name") or metric.get("metric_id") or "").partition("(")[0]
-
-
-def _arguments(metric: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = metric.get("config")
-    if isinstance(config, Mapping) and config.get("type"):
-        return config
-    match = _CALL.fullmatch(str(metric.get("metric_name") or metric.get("metric_id") or ""))
-    if match is None:
-        return {}
-    return dict(part.split("=", 1) for part in _ARGUMENT.split(match["arguments"]) if "=" in part)
 
 
 def _names(value: Any) -> tuple[str, ...]:
