@@ -269,11 +269,17 @@ def test_periods_too_little_to_decide_on_stay_undecided_whatever_the_target_did(
     assert few.reason.endswith("would trigger by itself.")
 
 
-def test_a_share_that_hangs_on_columns_nobody_could_compare_does_not_matter_to_a_target_that_triggers():
-    used, found = policy(**RULE), columns(3, 6, 2)
-    assert decide(policy(), found).verdict is Verdict.UNDECIDED
+def test_a_share_that_hangs_on_columns_nobody_could_compare_is_not_decided_by_the_target_either():
+    # 3 of 10 do not reach 0.32, 3 of the 9 that the report counts do: whatever the banner said, one would contradict.
+    used, found = policy(threshold=0.32, **RULE), columns(3, 6, 1)
     decision = decide(used, found, "", MOVED)
-    assert (decision.verdict, decision.by_target) == (Verdict.RETRAINING_TRIGGERED, True)
+    assert (decision.verdict, decision.by_target, decision.share) == (Verdict.UNDECIDED, False, None)
+    assert decision.reason.startswith("3 of 9 comparable columns drifted, which reaches 0.32, but not of all 10")
+    assert decision.reason.endswith(
+        "; target drift 0.024 ≥ 0.02 (rate of churn_label 26.5% → 24.2%) would trigger by itself."
+    )
+    # Where both ways of counting say the same, the target decides.
+    assert decide(policy(threshold=0.34, **RULE), found, "", MOVED).by_target
 
 
 def test_the_line_of_a_trigger_by_the_target_alone_compares_the_target_first():

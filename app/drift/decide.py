@@ -112,13 +112,13 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
 
     A column that cannot be compared counts in n and never as drifted. When leaving those columns out, as the Evidently
     report does, would turn the verdict round, nothing is decided: banner and report must not disagree. Target drift
-    triggers where the policy has a threshold for it, but never on periods that are too little to decide on.
+    triggers where the policy has a threshold for it, but never where nothing can be decided.
     """
     counted = count(columns, policy)
     features = count(columns, replace(policy, columns="features"))
     everything = count(columns, replace(policy, columns="all"))
     reached = target_reached(policy, target)
-    reason = refusal or _too_little(policy, columns, counted) or ("" if reached else _hangs(policy, columns, counted))
+    reason = refusal or _too_little(policy, columns, counted) or _hangs(policy, columns, counted)
     if reason and reached and target is not None:
         reason = f"{reason.rstrip('.')}; {_target_rule(policy, target)} would trigger by itself."
     by_share = counted.reaches(policy.threshold)
