@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,9 @@ from app.check import Outcome
 from app.check.hooks import rows as check_rows
 from app.config import Settings, load_systems
 from app.hooks.calling import MAX_OUTCOME, Fared
+from app.jobs import progress
 from app.ledger import Ledger
+from app.processes import myself
 from tests.conftest import free_port
 from tests.http_fakes import answer, dribble, raw, serve
 
@@ -301,6 +304,34 @@ def test_nobody_listens(world):
     assert "path-secret" not in outcome
 
 
+def test_a_path_that_is_sent_in_another_spelling_is_not_quoted_either(world):
+    port = free_port()
+    for path in ("ser vices/SECRETP", "ser%20vices/SECRETP", "é/SECRETP?key=SECRETP", "%53ECRETP"):
+        world.write({"url": f"http://127.0.0.1:{port}/{path}"})
+        outcome = world.only()
+        assert f"http://127.0.0.1:{port}: connection refused" in outcome
+        assert "SECRETP" not in outcome
+        assert "vices" not in outcome
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/SECRETP", "https:/hooks/SECRETP", "http://[h/SECRETP", "h/SECRETP"])
+def test_an_address_that_is_none_is_refused_without_its_path(world, url):
+    world.write({"url": url})
+    outcome = world.only()
+    assert "is not an address" in outcome
+    assert "SECRETP" not in outcome
+
+
+def test_what_a_receiver_says_of_the_path_is_hidden_in_every_spelling(world):
+    body = rb'{"no": "\/ser%20vices\/SECRET%50", "or": "/ser vices/SECRETP", "and": "key SECRETQ"}'
+    with serve(answer(body, status="404 Gone")) as fake:
+        world.write({"url": f"{fake.url}/ser vices/SECRET%50?key=SECRETQ"})
+        outcome = world.only()
+    assert outcome.startswith("HTTP 404 after ")
+    assert '"and": "key …"' in outcome
+    assert "SECRET" not in outcome
+
+
 def test_a_token_that_is_not_set_calls_nobody_and_says_where_it_was_looked_for(world):
     with serve(answer()) as fake:
         world.write({"url": fake.url, "secret": "HOOK_TOKEN"})
@@ -534,6 +565,38 @@ def test_the_caller_that_is_killed_leaves_an_outcome_too(world, host):
         os.kill(hook, signal.SIGKILL)
 
 
+def test_hooks_that_a_killed_host_did_not_call_are_written_down_by_the_next(world, monkeypatch):
+    """Host and caller killed at once, as when the power fails: with the hook begun, and before it began."""
+    world.write({"command": ["true"]}, {"command": ["true"]})
+    monkeypatch.setattr(hooks.Calls, "follow", lambda self, say: self._process.wait())
+    runs = [
+        jobs.run_here(world.settings, "drift", "mine", f"drift:mine:{key}", {}, kinds=KINDS).id
+        for key in ("a", "b", "c", "d")
+    ]
+    begun, early, living, late = runs
+    with Ledger(world.settings.ledger_url) as ledger, ledger._write() as connection:
+        connection.exec_driver_sql("DELETE FROM hooks WHERE hook = 'hook1' OR run IN (?, ?, ?)", (early, living, late))
+    for run in runs:
+        folder = world.settings.home / "runs" / run
+        told = jobs.read_progress(world.settings, run)
+        # The real owner is this test's process, which lives.
+        owner = myself() if run == living else replace(myself(), started="an older process of this number")
+        progress.write(folder, replace(told, owner=owner))
+        os.utime(folder / hooks.PROMISE, (1e9, 2e9 if run == late else 1e9))
+    (world.settings.home / "runs" / early / hooks.CLAIM).unlink()
+    # Added since: nobody promised this one.
+    world.write({"command": ["true"]}, {"command": ["true"]}, {"command": ["true"]})
+    said = []
+    for _ in range(2):
+        hooks.settle(world.settings, 1.5e9, said.append)
+    (first, outcome), second = world.outcomes(begun)
+    assert (first, outcome.split(" after ")[0]) == ("hook0", "exit 0")
+    assert second == ("hook1", f"unknown: {hooks.LOST}")
+    assert world.outcomes(early) == [(name, f"not called: {hooks.LOST}") for name in ("hook0", "hook1")]
+    assert world.outcomes(living) == world.outcomes(late) == []
+    assert len(said) == 3
+
+
 # --- systems check ----------------------------------------------------------------------------------------------------
 
 
@@ -545,7 +608,7 @@ def test_the_check_looks_at_each_hook_and_calls_none(world):
             {"command": ["no-such-program"]},
             {"url": f"{fake.url}/deep/path-secret", "secret": "HOOK_TOKEN"},
             {"url": fake.url, "secret": "MISSING"},
-            {"url": "ftp://example.com/x"},
+            {"url": "ftp://example.com/path-secret"},
         )
         rows = list(check_rows(world.settings, world.system))
     assert fake.requests == []
@@ -560,6 +623,8 @@ def test_the_check_looks_at_each_hook_and_calls_none(world):
     assert "RETRAINING_TRIGGERED" in rows[0].text
     assert "path-secret" not in rows[2].text
     assert "MISSING is not set" in rows[3].text
+    assert rows[4].text.startswith("'ftp://example.com' is not an address")
+    assert "path-secret" not in rows[4].text
 
 
 def test_the_check_says_that_a_gauge_decides_without_runs(world):

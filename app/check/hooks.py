@@ -9,7 +9,7 @@ from app import hooks
 from app.check.rows import Outcome, Row, failed
 from app.config import Settings, System
 from app.config.system import Hook
-from app.egress.addresses import check_parts, is_loopback_name
+from app.egress.addresses import check_parts, is_loopback_name, origin
 from app.errors import VigieError
 
 
@@ -37,14 +37,14 @@ def _command(settings: Settings, hook: Hook) -> Row:
 def _url(settings: Settings, system: System, hook: Hook) -> Row:
     url = str(hook.url)
     try:
-        check_parts(url)
+        # The path of a chat service's address is its secret: no message may quote it.
+        check_parts(origin(url))
         token = hooks.bearer(settings, system, hook)
     except VigieError as error:
         return failed("hook", hook.name, error)
     parts = urlsplit(url)
     open_way = parts.scheme == "http" and not is_loopback_name(parts.hostname or "")
     hint = "The token travels in the clear: use https." if token and open_way else ""
-    # The path of a chat service's address is its secret.
     with_token = ", with its token" if token else ""
     return Row("hook", hook.name, Outcome.OK, f"{parts.scheme}://{parts.hostname}{with_token}; {_called(hook)}", hint)
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import AddressRefused, DeadlineExceeded, Unreachable
 
@@ -34,6 +34,16 @@ def shown(url: str) -> str:
         return "an address that is not a URL"
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{parts.path}" if host else f"{parts.scheme}:{parts.path}"[:SHOWN_CHARS]
+
+
+def origin(url: str) -> str:
+    """`url` without path, query and fragment, for addresses whose path is a secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # What cannot be taken apart is not shown in part; it is no address either.
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc, "", "", ""))
 
 
 @dataclass(frozen=True, slots=True)

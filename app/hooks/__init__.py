@@ -9,6 +9,7 @@ captured requests and for what-if.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from app.config import Settings, System, address, load_systems, public_url
 from app.drift.result import Policy, Result
 from app.errors import VigieError
 from app.jobs.child import CHECKOUT
-from app.jobs.progress import read_progress
+from app.jobs.progress import directory, read_progress
 from app.jobs.runs import opened
+from app.ledger import State
 
 if TYPE_CHECKING:
     from app.config.system import Hook
@@ -35,7 +37,13 @@ Say = Callable[[str], None]
 VERSION: Final = 1
 # An owner that ends gives its hooks this long to be ended and written down: the console gives the host three.
 END_SECONDS: Final = 1.5
+LOST: Final = "the process that ran the comparison was killed"
 STOPPED: Final = "the process that ran the comparison was stopped"
+# Files in a run's folder: its owner is about to call the hooks, and somebody has begun (a run calls them once).
+PROMISE: Final = "hooks.due"
+CLAIM: Final = "hooks.called"
+# Promises of a host that was killed are among its newest runs.
+RECENT_RUNS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,46 @@ def due(settings: Settings, run: str) -> Due | None:
 
 
 # --- for the owner of a run ------------------------------------------------------------------------------------------
+
+
+def promise(found: Due, say: Say) -> None:
+    """Leave a trace of the hooks that are to be called, for `settle` should this process be killed before the end."""
+    try:
+        names = json.dumps([hook.name for hook in found.hooks])
+        (directory(found.settings, found.result.run) / PROMISE).write_text(names, encoding="utf-8")
+    except OSError as error:
+        say(f"{found.result.run}: {error}")
+
+
+def settle(settings: Settings, before: float, say: Say) -> None:
+    """Write down what became of hooks promised before that moment (epoch seconds) by processes that are gone."""
+    try:
+        with opened(settings) as ledger:
+            for run in ledger.runs(kind="drift", states=(State.DONE,), limit=RECENT_RUNS):
+                names = _promised(settings, run.id, before)
+                told = {one.hook for one in ledger.hooks(run.id)} if names else set()
+                begun = (directory(settings, run.id) / CLAIM).exists()
+                for name in names:
+                    if name not in told:
+                        why = f"unknown: {LOST}" if begun else f"not called: {LOST}"
+                        ledger.hook(run.id, name, why, 0.0)
+                        say(f"{run.id} hook {name}: {why}")
+    except VigieError as error:
+        say(error.text)
+
+
+def _promised(settings: Settings, run: str, before: float) -> list[str]:
+    """The hooks promised for a run before that moment whose owner is gone."""
+    path = directory(settings, run) / PROMISE
+    try:
+        if path.stat().st_mtime >= before:
+            return []
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    found = read_progress(settings, run)
+    alive = found is not None and found.owner is not None and found.owner.alive
+    return [str(name) for name in names] if isinstance(names, list) and not alive else []
 
 
 class Calls:
@@ -112,8 +160,10 @@ class Calls:
 def call(settings: Settings, run: str, say: Say) -> None:
     """Call the hooks of a run that this process has just ended, and wait for them. Never raises for their sake."""
     try:
-        if due(settings, run) is None:
+        found = due(settings, run)
+        if found is None:
             return
+        promise(found, say)
         calls = Calls(settings, run)
     except (VigieError, OSError) as error:
         say(f"the hooks of {run} were not called: {error}")

@@ -8,17 +8,13 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final
 
 from app.config import Settings
 from app.errors import LedgerError, VigieError
-from app.hooks import due
+from app.hooks import CLAIM, due
 from app.hooks.calling import Patience, call_one
 from app.jobs.progress import directory
 from app.jobs.runs import opened
-
-# The file in a run's folder that says that its hooks were called: a run calls them once, whoever asks again.
-CLAIM: Final = "hooks.called"
 
 
 def _claimed(settings: Settings, run: str) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -13,14 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from app.errors import DeadlineExceeded, VigieError
+from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
 from app.hooks import STOPPED, Due, bearer, note
 from app.terminal import plain
 
 if TYPE_CHECKING:
     from app.config.system import Hook
+    from app.egress import Answer, Credentials
 
 _Given = TypeVar("_Given")
 
@@ -38,6 +40,8 @@ REAP_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 0.5
 # Looking up a name has a clock of its own beside the deadline of the request.
 URL_SLACK: Final = 2.0
+# A shorter part of a path is a word such as `api`, and no secret: hiding it would tear words apart.
+HIDDEN_CHARS: Final = 6
 
 
 class Patience:
@@ -171,6 +175,7 @@ def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
 def _post(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
     """Post the note. Addresses of chat services carry their secret in the path: no message names it."""
     from app import egress
+    from app.egress.addresses import check_parts, origin
 
     url = str(hook.url)
     token = bearer(found.settings, found.system, hook)
@@ -178,19 +183,47 @@ def _post(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
     def send() -> Fared:
         headers = {"Content-Type": "application/json"}
         try:
+            check_parts(origin(url))
+        except AddressRefused as error:
+            return Fared("failed", str(error).rstrip("."))
+        try:
             with egress.Session(hook.timeout, MAX_ANSWER, auth=token) as session:
                 answer = session.fetch(url, method="POST", data=body, headers=headers)
         except DeadlineExceeded:
             return Fared("ended", "no complete answer")
-        except VigieError as error:
+        except EgressError as error:
             status = getattr(error, "status", None) or 0
             if 300 <= status < 400:
                 return Fared(f"HTTP {status}", "a redirect, which is not followed")
-            return Fared("failed", str(error).rstrip("."))
-        return Fared(f"HTTP {answer.status}", "" if answer.ok or not answer.body.strip() else answer.excerpt)
+            return Fared("failed", _why(error, origin(url)).rstrip("."))
+        return Fared(f"HTTP {answer.status}", "" if answer.ok else _quoted(answer, url, token))
 
     fared = patience.wait(send, hook.timeout + URL_SLACK)
     if fared is None:
         return Fared("ended", STOPPED if patience.stopped else "")
-    path = urlsplit(url).path
-    return replace(fared, detail=fared.detail.replace(path, "/…")) if len(path) > 1 else fared
+    return fared
+
+
+def _why(error: EgressError, where: str) -> str:
+    """What went wrong at `where`, scheme and host alone: the error's own words quote the address as it was sent."""
+    from app.egress.faults import map_error
+
+    if isinstance(error, AnswerTooLarge):
+        return f"{where} answered more than {MAX_ANSWER:,} bytes; the rest was not read"
+    cause = error.__cause__
+    # The same fault in the same words, at an address without path.
+    text = str(error if cause is None else map_error(cause, where, 0.0))
+    return text if text.count("://") == text.count(where) else f"{where}: the request failed ({type(error).__name__})"
+
+
+def _quoted(answer: Answer, url: str, token: Credentials | None) -> str:
+    """The beginning of what the receiver said, without token, path and query, in whichever way it writes them."""
+    parts = urlsplit(url)
+    texts = [parts.path, *re.split(r"[/?&=;]", f"{parts.path}?{parts.query}")]
+    forms = {form for text in texts for form in (text, unquote(text), quote(unquote(text)), quote(text))}
+    said = answer.body.decode("utf-8", "replace")
+    said = token.redact(said) if token else said
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= HIDDEN_CHARS:
+            said = said.replace(form, "/…" if form.startswith("/") else "…")
+    return replace(answer, body=said.encode()).excerpt

@@ -45,6 +45,8 @@ TICK_SECONDS = 1.0
 STOP_GRACE = 1.5
 # Each is a small process that mostly waits for somebody's answer.
 HOOKS_AT_ONCE = 4
+# Processes that call hooks outlive a killed host by less than this.
+SETTLE_SECONDS = 5.0
 # A client sends its line at once; one that does not is no client.
 LINE_SECONDS = 30.0
 
@@ -93,6 +95,7 @@ class Host:
         server = await asyncio.start_unix_server(self._client, sock=listener, limit=protocol.MAX_LINE)
         LOG.info("job host %d serves %s", os.getpid(), self.settings.home)
         self._spawn_task(self._rescan())
+        self._spawn_task(self._settle(time.time()))
         try:
             while not self._ended.is_set():
                 with contextlib.suppress(TimeoutError):
@@ -273,8 +276,10 @@ class Host:
     async def _hook(self, run: str) -> None:
         """Tell those whom the system file names of the decision; nobody waits for it, and it changes nothing."""
         try:
-            if await self._on_disk(lambda: hooks.due(self.settings, run)) is None:
+            found = await self._on_disk(lambda: hooks.due(self.settings, run))
+            if found is None:
                 return
+            await self._on_disk(lambda: hooks.promise(found, LOG.info))
             async with self._hook_slots:
                 if self._ended.is_set():
                     await self._on_disk(lambda: hooks.skip(self.settings, run, LOG.info))
@@ -300,6 +305,11 @@ class Host:
 
     async def _rescan(self) -> None:
         await self._quietly(lambda: LOG.info("index: %s", _rescan(self.settings)))
+
+    async def _settle(self, started: float) -> None:
+        """Hooks that the last host did not live to call, once its own helpers have had their time to write."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._quietly(lambda: hooks.settle(self.settings, started, LOG.info))
 
     async def _retain(self) -> None:
         await self._quietly(lambda: recover.retain(self.settings, load_systems(self.settings)))
