@@ -121,7 +121,8 @@ class Gauges(Collector):
         for offset in range(0, MAX_DRIFTS, PAGE):
             page = ledger.runs(kind="drift", system=system.id, states=(State.DONE,), limit=PAGE, offset=offset)
             for run in page:
-                found = self._drift(run)
+                # Of a run whose directory is gone the index knows too little for the gauges of columns.
+                found = self._drift(run) if run.path else None
                 if found is not None and found.policy == own and not found.capture:
                     return run, found
             if len(page) < PAGE:

@@ -71,6 +71,7 @@ __all__ = [
     "Rescan",
     "Run",
     "State",
+    "why",
 ]
 
 # A writer holds the file for milliseconds; five seconds of waiting means that something is wrong, and saying so helps.
@@ -86,7 +87,15 @@ MAX_LIMIT = 1000
 MAX_NOTE = 4000
 # SQLite's own words for "this is no database" and "this database is damaged".
 DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Said of a run without a path. Older versions wrote it in place of the reason.
 GONE = "the directory of this run is gone"
+
+
+def why(run: Run) -> str:
+    """The reason of a run for a list; of one whose directory is gone it says that first."""
+    if not run.state.final or run.path:
+        return run.reason
+    return GONE if run.reason in ("", GONE) else f"{GONE}; {run.reason}"
 
 
 class Ledger:
@@ -310,8 +319,8 @@ class Ledger:
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(row_of(new)))
                     changed.append(run.id)
             for run in known.values():
-                if run.id not in found and run.state.final and run.reason != GONE and not Path(run.path).is_dir():
-                    values = {"reason": GONE, "path": "", "bytes": None}
+                if run.id not in found and run.state.final and run.path and not Path(run.path).is_dir():
+                    values = {"path": "", "bytes": None}
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
                     gone.append(run.id)
         return Rescan(tuple(added), tuple(changed), tuple(gone), unreadable)
@@ -414,8 +423,12 @@ def _corrected(old: Run, found: Run) -> Run:
     """The row as its directory tells it.
 
     The directory is the truth; only the key and the time of a row written by the job itself say more than ours. A
-    row that is right but lacks its summary gets that alone.
+    row that is right but lacks its summary gets that alone, and one whose directory is gone keeps what it knows.
     """
+    if old.reason in ("", GONE) and found.reason:
+        old = replace(old, reason=found.reason)
+    if not found.path and old.state is found.state:
+        return replace(old, path="", bytes=None)
     if old.path != found.path or (found.state is State.DONE and old.state is not State.DONE):
         return replace(found, key=old.key, created=old.created)
     return replace(old, **{name: getattr(found, name) for name in SUMMARY if getattr(found, name) not in (None, "")})

@@ -156,8 +156,8 @@ def import_report(
             _not_there_yet(ledger, request.key)
             directory = reports.report_dir(settings, system)
             folder = reports.save(directory, run_id, "imported", files, (), about=about)
-            run = recover.row_of_report(folder, system)
             try:
+                run = recover.row_of_report(folder, system)
                 ledger.add(run)
             except VigieError:
                 shutil.rmtree(reports.set_aside(folder) or folder, ignore_errors=True)

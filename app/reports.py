@@ -438,20 +438,20 @@ class Pruned:
     packed: Mapping[str, int]
 
 
-def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = ()) -> Pruned:
+def prune(
+    directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = (), spare: Collection[str] = ()
+) -> Pruned:
     """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
 
-    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
-    newest run of each directory always stays.
+    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; those
+    in `spare` always stay.
     """
-    newest: set[Path] = set()
     packed: list[Path] = []
     sizes: dict[Path, int] = {}
     for directory in dict.fromkeys(directories):
         # After every run this goes through all there are: one look into each folder, and no file is opened.
         looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
         found = list(looks)
-        newest.update(found[-1:])
         sizes |= {run: look.size for run, look in looks.items()}
         with _mapped(directory):
             for run in found[:-PLAIN_RUNS]:
@@ -462,7 +462,8 @@ def prune(directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collect
                         packed.append(run)
                         sizes[run] = _size(run)
     total = sum(sizes.values())
-    order = sorted(sizes.keys() - newest, key=lambda run: (run.name in acknowledged, run.name))
+    order = sorted(sizes, key=lambda run: (run.name in acknowledged, run.name))
+    order = [run for run in order if run.name not in spare]
     gone: list[str] = []
     for run in order:
         if total <= keep_bytes:

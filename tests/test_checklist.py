@@ -19,7 +19,13 @@ EXPECTED = (
     | {f"C{n}" for n in range(1, 13)}
     | {f"D{n}" for n in range(1, 20)}
 )
-PAGES = {"Overview": "overview", "Targets": "targets", "Charts": "charts", "Compare months": "drift", "Reports": "reports"}
+PAGES = {
+    "Overview": "overview",
+    "Targets": "targets",
+    "Charts": "charts",
+    "Compare months": "drift",
+    "Reports": "reports",
+}
 # Built by the issues to come; nothing else may be missing.
 LATER = {"B48", "D16"}
 

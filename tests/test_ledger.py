@@ -19,7 +19,7 @@ from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress, recover
-from app.ledger import GONE, LATEST, Filter, Ledger, Run, State
+from app.ledger import GONE, LATEST, Filter, Ledger, Run, State, why
 from app.processes import Owner, myself
 
 ROOT = Path(__file__).parent.parent
@@ -218,7 +218,7 @@ def shelf(ledger):
         ledger.add(run)
     ledger.note(SHELF[1].id, "Seen by ÉLODIE", acknowledged=True)
     ledger.note(SHELF[2].id, "seen", acknowledged=True)
-    ledger.note(SHELF[2].id, "opened again")
+    ledger.note(SHELF[2].id, "opened again", acknowledged=False)
     return ledger
 
 
@@ -397,7 +397,8 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         summary |= {"threshold": 0.3, "drifted": 1, "counted": 16, "bytes": size(folder)}
         assert after == replace(before, **summary, own=after.own)
         assert ledger.get(load).bytes == size(sent)
-        assert ledger.get(lost).reason == GONE
+        assert ledger.get(lost).path == ""
+        assert why(ledger.get(lost)).startswith(GONE)
         assert ledger.acknowledged() == {drift}
         assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
         told = ledger.hook(drift, "mail", "answered 200", 0.5)
@@ -665,12 +666,13 @@ def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_
 
 
 def test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes(settings, ledger):
-    run = a_run(state=State.DONE, outcome="NO_ACTION", path=str(settings.home / "nowhere"))
+    run = a_run(state=State.DONE, outcome="NO_ACTION", reason="1 of 16", path=str(settings.home / "nowhere"))
     ledger.add(run)
     ledger.note(run.id, "kept")
     found = ledger.rescan(settings, load_systems(settings))
     assert found.gone == (run.id,)
-    assert ledger.get(run.id) == replace(run, reason=GONE, path="")
+    assert ledger.get(run.id) == replace(run, path="")
+    assert why(ledger.get(run.id)) == f"{GONE}; 1 of 16"
     assert [note.text for note in ledger.notes(run.id)] == ["kept"]
     assert ledger.rescan(settings, load_systems(settings)).gone == ()
 

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from app.config import Settings, load_systems
 from app.drift.result import Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
-from app.jobs import progress
+from app.jobs import progress, recover
 from app.jobs.runs import ActiveRun, Request
 from app.ledger import Ledger, Run, State
 from app.routes import SANDBOX, middleware, routes
@@ -298,6 +299,55 @@ def test_a_full_disk_does_not_keep_a_run_from_being_deleted(settings, systems, s
     assert flat(settings, system) is None
     assert not [path for path in reports.report_dir(settings, system).rglob(".tmp*")]
     agree(settings, systems)
+
+
+# --- retention and moves ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("in_order")
+@pytest.mark.parametrize("own", [True, None])
+def test_retention_never_takes_the_run_that_the_gauges_show(settings, systems, system, ledger, own):
+    old, current, capture, other = (run_once(settings, system) for _ in range(4))
+    ledger.update(old, own=True)
+    ledger.update(current, own=True)
+    ledger.update(capture, own=True, cur="capture-x")
+    ledger.update(other, own=False)
+    if own is None:
+        ledger.update(other, own=None)
+    newest = import_report(settings, system)
+    small = replace(settings, keep_bytes=0)
+    assert sorted(recover.retain(small, systems)) == sorted([old, capture, newest])
+    assert [Path(ledger.get(run).path).is_dir() for run in (current, other)] == [True, True]
+    row = ledger.get(old)
+    assert (row.path, row.reason, row.outcome, row.share) == ("", "1 of 16", "NO_ACTION", 0.0625)
+
+
+def import_report(settings, system):
+    return library.import_report(settings, system, html=HTML, json=None).id
+
+
+def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, systems, ledger, tmp_path):
+    run = run_once(settings, system)
+    before = ledger.get(run)
+    moved = tmp_path / "moved"
+    reports.report_dir(settings, system).rename(moved)
+    ledger.rescan(settings, systems)
+    assert ledger.get(run) == replace(before, path="", bytes=None)
+    there = replace(settings, report_dir=str(moved))
+    ledger.rescan(there, systems)
+    assert ledger.get(run) == replace(before, path=str(moved / "runs" / run))
+    # An index made anew tells the same.
+    ledger.remove(run)
+    ledger.rescan(there, systems)
+    assert ledger.get(run).reason == "1 of 16"
+
+
+def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, systems, ledger):
+    run = run_once(settings, system)
+    for lost in ("", ledger_module.GONE):
+        ledger.update(run, reason=lost)
+        ledger.rescan(settings, systems)
+        assert ledger.get(run).reason == "1 of 16"
 
 
 # --- importing -------------------------------------------------------------------------------------------------------

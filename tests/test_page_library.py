@@ -10,7 +10,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from app import reports
 from app.config import Settings, load_systems
+from app.errors import StorageFull
 from app.ledger import GONE, Ledger, Note, Run, State
 from app.ui import library
 from tests.conftest import ROOT
@@ -83,7 +85,7 @@ def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
     assert row["rows"] == "0 → unknown"
 
 
-@pytest.mark.parametrize("run", [replace(RUN, reason=GONE), replace(RUN, path="")])
+@pytest.mark.parametrize("run", [replace(RUN, reason=GONE, path=""), replace(RUN, path="")])
 def test_a_run_whose_files_were_deleted_says_so_beside_its_decision(run):
     row = library.cells(run, ())
     assert row["decision"] == "● NO_ACTION (deleted)"
@@ -150,3 +152,36 @@ def test_a_result_that_was_changed_after_it_was_saved_is_not_believed(home):
     app = opened(run=run.id)
     assert "was changed after it was saved" in words(app)
     assert "Vigie itself failed" not in words(app)
+
+
+def test_a_load_run_has_no_report_and_says_so(home, tmp_path):
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        ledger.add(replace(RUN, kind="load", path=str(sent), outcome="", reason="40 of 40 answered"))
+    app = opened(run=RUN.id)
+    assert not app.exception
+    assert not app.main.get("error")
+    assert "This run has no report." in words(app)
+    assert "40 of 40 answered" in words(app)
+
+
+def test_deleting_says_what_is_left_and_not_that_nothing_was_deleted(home, monkeypatch):
+    run = kept(home, "20240501T000000Z-00000b")
+
+    def full(directory: Path, files: object) -> None:
+        raise StorageFull("There is no room on the disk.", hint="Make some.")
+
+    monkeypatch.setattr(reports, "republish", full)
+
+    def script(run: str) -> None:
+        from app.ui import cache, kept_run
+
+        kept_run._remove(cache.ledger().get(run))
+
+    # AppTest closes a dialog at the press of a button in it: this is what the button does.
+    said = words(AppTest.from_function(script, args=(run.id,), default_timeout=RUN_SECONDS).run())
+    assert "The run is deleted, and something is left." in said
+    assert "what it had published was not replaced: There is no room on the disk." in said
+    assert "Nothing was deleted." not in said
+    assert not Path(run.path).exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -227,6 +228,21 @@ def test_target_drift_that_is_not_measured_says_why(home, monkeypatch):
     app = kept(home, monkeypatch, 1, target=Target(reason="labels has no period_start."))
     assert "Target drift not measured: labels has no period_start." in words(app)
     assert "Target drift" not in {metric.label for metric in app.main.metric}
+
+
+def test_a_run_whose_files_were_deleted_keeps_its_decision_on_the_page(home, monkeypatch):
+    kept(home, monkeypatch, 1)
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        before = ledger.get("20240301T000000Z-000001")
+        shutil.rmtree(before.path)
+        ledger.rescan(Settings.from_env(), load_systems(Settings.from_env()))
+    forget()
+    app = run("Compare months", SYSTEM)
+    said = words(app)
+    assert not app.exception
+    assert "FILES DELETED" in said and "● NO_ACTION" in said
+    assert "2024-01-31 → 2024-02-29, share 0.06 · 1 of 16, target drift 0.024." in said
+    assert before.reason[1:] in said
 
 
 def test_what_the_hooks_answered_and_what_people_wrote_stands_on_the_banner(home, monkeypatch):

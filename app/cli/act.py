@@ -66,12 +66,14 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
 
 def _cells(run: Run) -> list[str]:
     """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
+    from app.ledger import why
+
     months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
     share = "" if run.share is None else f"{run.share:.2f}"
     if share and run.drifted is not None and run.counted is not None:
         share += f" ({run.drifted} of {run.counted})"
     state, created = str(run.state), stamp(run.created)
-    return [run.id, run.kind, run.system, state, months, share, run.outcome, created, run.reason]
+    return [run.id, run.kind, run.system, state, months, share, run.outcome, created, why(run)]
 
 
 def drift(settings: Settings, options: argparse.Namespace) -> int:

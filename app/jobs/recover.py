@@ -21,12 +21,15 @@ from app.jobs.local import as_run
 from app.jobs.progress import ENDED, Progress
 from app.jobs.runs import opened
 from app.jobs.summary import RESULT, figures, lacking, result_of, size
-from app.ledger import GONE, LIVE, MAX_LIMIT, SUMMARY, Run, State
+from app.ledger import LIVE, MAX_LIMIT, SUMMARY, Run, State
 
 if TYPE_CHECKING:
     from app.config import Settings, System, Systems
+    from app.ledger import Ledger
 
 LOG = logging.getLogger("vigie.jobs")
+# The newest run nearly always has the system's own policy: one page is read after each run, seldom more.
+SPARE_PAGE = 50
 
 
 def interrupt(settings: Settings) -> list[Run]:
@@ -99,7 +102,7 @@ def found_runs(
         elif told.final:
             run = as_run(told)
             if not Path(run.path).is_dir():
-                run = replace(run, path="", reason=GONE)
+                run = replace(run, path="")
             elif Path(run.path) == folder:
                 run = replace(run, bytes=_size(folder, known.get(run.id)))
             found[run.id] = run
@@ -111,7 +114,7 @@ def found_runs(
             found[run.id] = _finished_after_all(settings, ended, run)
         else:
             mine = {name: getattr(run, name) for name in ("path", *SUMMARY)}
-            found[run.id] = replace(ended, reason=ended.reason.removeprefix(GONE), **mine)
+            found[run.id] = replace(ended, reason=ended.reason or run.reason, **mine)
     return found, tuple(unreadable)
 
 
@@ -229,11 +232,37 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
 
     with opened(settings) as ledger:
         folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
-        pruned = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged())
+        spare = {run for system in systems.by_id for run in _spared(ledger, system)}
+        pruned = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged(), spare=spare)
         for run, left in pruned.packed.items():
             if ledger.get(run) is not None:
                 ledger.update(run, bytes=left)
         for run in pruned.gone:
             if ledger.get(run) is not None:
-                ledger.update(run, path="", reason=GONE, bytes=None)
+                # The reason stays: it is all that is left of why it was decided so.
+                ledger.update(run, path="", bytes=None)
     return list(pruned.gone)
+
+
+def _spared(ledger: Ledger, system: str) -> set[str]:
+    """Ids of the runs of a system that retention never takes: its newest comparison, and the one its gauges show.
+
+    A run of before it was written down whose policy it had may be the current one: the newest such run stays too.
+    """
+    from app.drift.result import CAPTURE
+
+    spared: dict[bool | None, str] = {}
+    newest = ""
+    for offset in range(0, MAX_LIMIT, SPARE_PAGE):
+        page = ledger.runs(kind="drift", system=system, states=(State.DONE,), limit=SPARE_PAGE, offset=offset)
+        for run in page:
+            if not run.path:
+                continue
+            newest = newest or run.id
+            if not run.ref.startswith(CAPTURE) and not run.cur.startswith(CAPTURE):
+                spared.setdefault(run.own, run.id)
+            if True in spared:
+                break
+        if True in spared or len(page) < SPARE_PAGE:
+            break
+    return {run for own, run in spared.items() if own is not False} | ({newest} - {""})

@@ -20,9 +20,11 @@ from app.prometheus import TimeRange
 from app.ui import cache, widgets
 from app.ui import panels as charts
 from app.ui.history import history, months_of, pair_of
+from app.ui.kept_run import files_deleted
+from app.ui.library import gone
 from app.ui.notes import notes
 from app.ui.palette import Tone
-from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report_of, verdict
+from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
 
@@ -33,8 +35,6 @@ EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
 GAUGE_RANGE = 1800.0
 GAUGE_WINDOW = 60.0
-# High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
-REPORT_HEIGHT = 900
 REPORT = "Evidently report"
 VIEWS = ("Why", REPORT, "What if", "History")
 # The end of a run without a verdict: name, tone, why when nobody wrote it down, what to do next.
@@ -209,6 +209,11 @@ def _say_which(run: Run) -> None:
 
 
 def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
+    if gone(run):
+        _say_which(run)
+        files_deleted(run)
+        history(system, earlier, run.id)
+        return
     try:
         result = read(run)
     except VigieError as error:
@@ -225,8 +230,7 @@ def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
     if view == "Why":
         why(result)
     elif view == REPORT:
-        # Served by our own route under a sandboxing policy: values in a report can carry script.
-        st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
+        report(run)
     elif view == "What if":
         what_if(system, run, result)
     else:

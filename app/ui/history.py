@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.charts.history import Axis, share_history
 from app.config import System
-from app.ledger import Run
+from app.ledger import Run, why
 from app.ui import cache, palette, widgets
 
 AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}
@@ -69,7 +69,7 @@ def _table(runs: Sequence[Run]) -> None:
             "share": run.share,
             "target": run.target_drift,
             "seconds": run.seconds,
-            "reason": run.reason,
+            "reason": why(run),
         }
         for run in runs
     ]

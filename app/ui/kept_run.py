@@ -13,14 +13,12 @@ from app.charts.units import format_time, format_value
 from app.config import System
 from app.drift.decide import number
 from app.errors import ReportError, VigieError
-from app.ledger import Note, Run, State
+from app.ledger import GONE, Note, Run, State
 from app.ui import cache, library, widgets
 from app.ui.notes import notes
-from app.ui.verdict import files, frame, read, report_of, verdict
+from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why
 
-# High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
-REPORT_HEIGHT: Final = 900
 VIEWS: Final = ("Why", "Evidently report")
 RESULT: Final = "result.json"
 ENDED: Final = {
@@ -43,7 +41,7 @@ def show(run_id: str) -> None:
         elif run.state is not State.DONE:
             _ended(run)
         elif library.gone(run):
-            _gone(run)
+            files_deleted(run)
         else:
             _done(run)
 
@@ -79,7 +77,7 @@ def _ended(run: Run) -> None:
     notes(run)
 
 
-def _gone(run: Run) -> None:
+def files_deleted(run: Run) -> None:
     """The files are deleted; the index still knows what was decided."""
     with st.container(border=True, key="verdict-undecided"):
         frame("FILES DELETED", f" · {widgets.plain(library.decision_word(run))}", "unknown")
@@ -90,11 +88,18 @@ def _gone(run: Run) -> None:
                 f"{library.months(run)}, share {library.share_words(run)}, target drift {number(run.target_drift)}."
             )
         )
+        if run.reason and run.reason != GONE:
+            st.markdown(widgets.plain(f"{run.reason[:1].upper()}{run.reason[1:]}"))
         notes(run)
 
 
 def _done(run: Run) -> None:
     """A finished run: the verdict with its table where numbers are known, and the report."""
+    if run.kind not in reports.KINDS:
+        # A load run: its numbers and charts are on the page that its head links to.
+        widgets.empty("This run has no report.", run.reason)
+        notes(run)
+        return
     try:
         result = read(run) if RESULT in reports.read_meta(Path(run.path)).files else None
     except ReportError as error:
@@ -114,8 +119,7 @@ def _done(run: Run) -> None:
             why(result)
             return
     if has_page:
-        # Served by our own route under a sandboxing policy: values in a report can carry script.
-        st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
+        report(run)
 
 
 def _system_of(run: Run) -> System:
@@ -184,7 +188,10 @@ def _remove(run: Run) -> None:
     try:
         keeping.delete(cache.settings(), cache.systems(), run.id)
     except VigieError as error:
-        widgets.problem(error, title="Nothing was deleted.")
+        cache.forget_runs()
+        # The index has the last word: a run can be gone and a file it had published still there.
+        kept = cache.ledger().get(run.id) is not None
+        widgets.problem(error, title="Nothing was deleted." if kept else "The run is deleted, and something is left.")
         return
     library.pick([one for one in library.picked() if one != run.id])
     cache.forget_runs()

@@ -286,8 +286,16 @@ def cells(run: Run, notes: Sequence[Note]) -> dict[str, str]:
         "took": format_duration(run.seconds),
         "size": format_value(run.bytes, "bytes"),
         "kind": run.kind,
-        "in words": "files deleted, the decision is kept" if gone(run) else run.reason or "no reason was kept",
+        "in words": in_words(run),
     }
+
+
+def in_words(run: Run) -> str:
+    """Why it was decided so; of a run whose files are deleted, that first."""
+    if not gone(run):
+        return run.reason or "no reason was kept"
+    kept = "files deleted, the decision is kept" if run.state is State.DONE else "files deleted"
+    return kept if run.reason in ("", GONE) else f"{kept}: {run.reason}"
 
 
 def months(run: Run) -> str:
@@ -316,7 +324,7 @@ def share_words(run: Run) -> str:
 
 def gone(run: Run) -> bool:
     """Whether the index still knows this run and its directory is gone: retention, or somebody by hand."""
-    return run.state.final and (run.reason == GONE or not run.path)
+    return run.state.final and not run.path
 
 
 def noted(notes: Sequence[Note]) -> str:

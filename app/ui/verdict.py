@@ -29,6 +29,8 @@ TONE_OF: dict[str, Tone] = {
     Verdict.UNDECIDED: "unknown",
 }
 FRAME_OF = {Verdict.NO_ACTION: "none", Verdict.RETRAINING_TRIGGERED: "trigger", Verdict.UNDECIDED: "undecided"}
+# High enough for Evidently's report without a scroll bar inside a scroll bar on a laptop.
+REPORT_HEIGHT = 900
 # Methods named in the quiet line; the table names that of every column.
 METHODS_NAMED = 3
 # A policy that differs in more than this is another policy: naming every rule would be a list, not a sentence.
@@ -200,6 +202,12 @@ def report_of(run: Run, suffix: str = "html") -> str | None:
         return None
     found = [name for name in names if name.endswith(f".{suffix}") and name != "result.json"]
     return next(iter([name for name in found if name.startswith("drift_")] or found), None)
+
+
+def report(run: Run) -> None:
+    """Evidently's report in the page."""
+    # Served by our own route under a sandboxing policy: values in a report can carry script.
+    st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
 
 
 def _remarks(system: System, result: Result) -> None:
