@@ -31,9 +31,9 @@ if len(periods) < 2:
 labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}
 comparison.defaults(list(labels), newest=drift.window is not None)
 with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
-    ref = st.selectbox("Reference", list(labels), key="ref", format_func=labels.__getitem__, width=390)
+    ref = comparison.month("Reference", "ref", labels)
     st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)
-    cur = st.selectbox("Current", list(labels), key="cur", format_func=labels.__getitem__, width=390)
+    cur = comparison.month("Current", "cur", labels)
     # A key of the system and of its policy: another system, or a changed file, begins with its own threshold.
     threshold = st.number_input(
         "Threshold", 0.0, 1.0, drift.threshold, 0.05, key=f"threshold-{system.id}-{drift.threshold:g}", width=120,
@@ -43,7 +43,6 @@ with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap=
     clicked = st.button("Compare months", type="primary", icon=":material/compare_arrows:")
     with st.popover("What is measured", icon=":material/help:", type="tertiary"):
         st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
-comparison.keep_address(ref, cur)
 
 if clicked:
     comparison.start(system, ref, cur, Policy.of(drift, threshold))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -30,6 +30,8 @@ from app.ui.why import why
 
 # How often a running comparison is looked at, in seconds: a stage lasts about a second.
 LOOK_EVERY = 0.5
+# A month with its rows and label coverage on one line, in pixels.
+PICKER_WIDTH = 390
 # Earlier runs in the table of this page; the library has them all.
 EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
@@ -82,16 +84,15 @@ def defaults(keys: Sequence[str], *, newest: bool = False) -> None:
     """Before the pickers are drawn: the pair of the address, else of the run it names, else the first two months.
 
     Of rolling windows the newest two. A month that has vanished is dropped; an address that has changed since it was
-    last written (a link, the back button) wins over what is picked.
+    last seen (a link, the back button) wins over what is picked.
     """
-    written = st.session_state.get(_PAIR_IN_ADDRESS, {})
+    seen = st.session_state.get(_PAIR_IN_ADDRESS, {})
     for name, fallback in zip(("ref", "cur"), keys[-2:] if newest else keys[:2], strict=True):
         asked = st.query_params.get(name)
-        if asked in keys and asked != written.get(name):
-            st.session_state[name] = asked
-        elif st.session_state.get(name) not in keys:
-            named = _pair_of_address().get(name)
+        if asked != seen.get(name) or st.session_state.get(name) not in keys:
+            named = asked if asked in keys else _pair_of_address().get(name)
             st.session_state[name] = named if named in keys else fallback
+    st.session_state[_PAIR_IN_ADDRESS] = {name: st.query_params.get(name) for name in ("ref", "cur")}
 
 
 def _pair_of_address() -> dict[str, str]:
@@ -100,18 +101,28 @@ def _pair_of_address() -> dict[str, str]:
     return {} if run is None else dict(zip(("ref", "cur"), pair_of(run), strict=True))
 
 
-def keep_address(ref: str, cur: str) -> None:
-    """Write the picked pair into the address, so that a reload and a link show the same."""
-    pair = {"ref": ref, "cur": cur}
-    for name, key in pair.items():
-        if st.query_params.get(name) != key:
-            st.query_params[name] = key
+def month(title: str, key: str, labels: Mapping[str, str]) -> str:
+    """One of the two pickers; `labels` by period key."""
+    return st.selectbox(
+        title, list(labels), key=key, format_func=labels.__getitem__, on_change=keep_address, width=PICKER_WIDTH
+    )
+
+
+def keep_address() -> None:
+    """Write the pair into the address once somebody has picked it, so that a reload and a link show the same.
+
+    Not the pair a page begins with: the address would change under the reader, and the back button lead nowhere.
+    """
+    pair = {name: st.session_state[name] for name in ("ref", "cur")}
+    # At once: each single change would be a step of its own for the back button.
+    st.query_params.update(pair)
     st.session_state[_PAIR_IN_ADDRESS] = pair
 
 
 def swap() -> None:
     """Exchange reference and current."""
     st.session_state["ref"], st.session_state["cur"] = st.session_state["cur"], st.session_state["ref"]
+    keep_address()
 
 
 def start(system: System, ref: str, cur: str, policy: Policy) -> bool:

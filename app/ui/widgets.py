@@ -22,6 +22,8 @@ from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 LOG = logging.getLogger("vigie.console")
 SYSTEM_KEY = "system"
+# Parts of an address that mean something for one system only.
+OF_SYSTEM = ("run", "ref", "cur")
 # Icon and emoji codes are replaced after Markdown is read, so that a backslash is no help; a time is none of them.
 _ICON = re.compile(r":(?=(?!\d\d:)[\w+/-]+:)")
 # The system that the address named last: tells a new address from a new choice.
@@ -45,7 +47,7 @@ def system_picker(systems: Systems) -> None:
         ids,
         key=SYSTEM_KEY,
         format_func=lambda key: systems.by_id[key].title,
-        on_change=_forget_run,
+        on_change=_move_address,
         label_visibility="collapsed",
         help="Everything on every page is about this one system.",
     )
@@ -54,9 +56,11 @@ def system_picker(systems: Systems) -> None:
     st.session_state[_ADDRESS_KEY] = picked
 
 
-def _forget_run() -> None:
-    """A run in the address belongs to the system that was picked before."""
-    st.query_params.pop("run", None)
+def _move_address() -> None:
+    """Run and months in the address belong to the system that was picked before."""
+    kept = {name: st.query_params.get_all(name) for name in st.query_params if name not in OF_SYSTEM}
+    # At once: each single change would be a step of its own for the back button.
+    st.query_params.from_dict({**kept, SYSTEM_KEY: st.session_state[SYSTEM_KEY]})
 
 
 def system() -> System:
