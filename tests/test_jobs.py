@@ -1,5 +1,6 @@
 """The job host with real processes, sockets and signals."""
 
+import asyncio
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from app import jobs
 from app.config import Settings
 from app.errors import HostUnavailable, JobError, LedgerError
 from app.jobs import place
+from app.jobs.child import Child
+from app.jobs.runs import Request
 from app.ledger import Ledger, State
 from app.processes import Owner, myself, start_of
 
@@ -277,6 +280,17 @@ def test_a_module_that_cannot_be_loaded_is_a_reason(settings, host):
     found = ended(settings, start(settings, "echo", kind="broken").run)
     assert found.state == "failed"
     assert "No module named 'no_such_module_anywhere'" in found.reason
+
+
+def test_the_last_words_of_a_worker_that_ended_before_it_got_its_job_are_heard(settings):
+    async def hand_over():
+        child = await Child.spawn(KINDS["broken"], settings)
+        await child.process.wait()
+        died = await child.run("20240101T000000Z-000000", Request("broken", "streamflow", "k", {}))
+        await child.end()
+        return died
+
+    assert "No module named 'no_such_module_anywhere'" in asyncio.run(hand_over()).reason
 
 
 @pytest.mark.parametrize("do", ["sleep", "stubborn"])

@@ -85,11 +85,10 @@ class Child:
         """Hand over a job and wait for its answer, without a deadline of its own."""
         line = {"run": run, "kind": request.kind, "system": request.system, "key": request.key, "args": request.args}
         assert self.process.stdin is not None
-        try:
+        # A worker that has ended may have said why: its last words are read like any answer.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.process.stdin.write(json.dumps(line).encode() + b"\n")
             await self.process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            return await self._died()
         self.jobs += 1
         while True:
             answer = await self._line()
