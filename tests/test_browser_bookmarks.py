@@ -123,6 +123,18 @@ def test_the_back_button_leaves_the_months_and_takes_back_a_choice_of_them(conso
     ready(page, "targets")
 
 
+@pytest.mark.parametrize("path", ["/charts?window=5+min&run=20240101T000000Z-000000", "/reports?all=true&run=a&run=b"])
+def test_another_system_is_picked_on_a_page_that_keeps_its_own_controls_in_the_address(console, page, path):
+    page.goto(f"{console.url}{path}&system=streamflow")
+    ready(page, path[1:].partition("?")[0])
+    picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
+    picked.locator("input").click()
+    page.get_by_role("option").filter(has_text="Diabetes").click()
+    page.wait_for_url(lambda url: "system=diabetes" in url and "run=" not in url)
+    ready(page, path[1:].partition("?")[0])
+    no_trace(page)
+
+
 def months(page) -> list[str]:
     """What the two pickers show."""
     return [box.input_value() for box in page.locator(".st-key-form [data-testid=stSelectbox] input").all()]

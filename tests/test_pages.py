@@ -25,7 +25,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Target
-from app.ledger import Ledger
+from app.ledger import Ledger, Run, State
 from app.periods import Period
 from app.ui.comparison import period_label
 from app.ui.verdict import headline
@@ -243,6 +243,21 @@ def test_a_run_whose_files_were_deleted_keeps_its_decision_on_the_page(home, mon
     assert "FILES DELETED" in said and "● NO_ACTION" in said
     assert "2024-01-31 → 2024-02-29, share 0.06 · 1 of 16, target drift 0.024." in said
     assert before.reason[1:] in said
+
+
+def test_a_run_of_another_home_is_waited_for_and_not_asked_for_without_a_pause(home, monkeypatch):
+    """As a Prefect flow on the same index: a row, and no progress file here."""
+    kept(home, monkeypatch, 1)
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        ledger.add(Run("20260301T000000Z-000002", "drift", SYSTEM, "k", State.RUNNING, time.time()))
+    forget()
+    app = run("Compare months", SYSTEM)
+    assert not app.exception
+    assert "This run goes on elsewhere." in words(app)
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        ledger.update("20260301T000000Z-000002", state=State.FAILED, reason="the database is gone")
+    app.run()
+    assert "the database is gone" in words(app)
 
 
 def test_what_the_hooks_answered_and_what_people_wrote_stands_on_the_banner(home, monkeypatch):

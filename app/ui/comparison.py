@@ -175,9 +175,9 @@ def _progress(run: Run) -> None:
     @widgets.guarded
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
-        if progress is None or progress.final or progress.state == "interrupted":
-            cache.forget_runs()
-            st.rerun()
+        if progress is None or progress.final:
+            widgets.until_listed(run, progress)
+            return
         with st.container(border=True, key="running"):
             seconds = max(0, round(time.time() - (progress.started or progress.created)))
             st.markdown(f"**Comparing {widgets.plain(months_of(run))}** · {seconds} s")

@@ -202,8 +202,8 @@ def _live(run: Run) -> None:
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
         if progress is None or progress.final:
-            cache.forget_runs()
-            st.rerun()
+            widgets.until_listed(run, progress)
+            return
         with st.container(border=True, key="live"):
             detail = progress.detail
             elapsed = max(0.0, time.time() - (progress.started or progress.created))

@@ -12,12 +12,15 @@ from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from app.charts.units import Clock, format_value
 from app.config import System, Systems
 from app.drift.decide import number
 from app.drift.result import Side
 from app.errors import VigieError
+from app.jobs import Progress
+from app.ledger import Run
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 LOG = logging.getLogger("vigie.console")
@@ -57,10 +60,34 @@ def system_picker(systems: Systems) -> None:
 
 
 def _move_address() -> None:
-    """Run and months in the address belong to the system that was picked before."""
+    """Run and months, in the address and picked, belong to the system that was picked before."""
+    for name in OF_SYSTEM:
+        st.session_state.pop(name, None)
     kept = {name: st.query_params.get_all(name) for name in st.query_params if name not in OF_SYSTEM}
-    # At once: each single change would be a step of its own for the back button.
-    st.query_params.from_dict({**kept, SYSTEM_KEY: st.session_state[SYSTEM_KEY]})
+    try:
+        # At once: each single change would be a step of its own for the back button.
+        st.query_params.from_dict({**kept, SYSTEM_KEY: st.session_state[SYSTEM_KEY]})
+    except StreamlitAPIException:
+        # The page has controls that keep themselves in the address; nobody else may write those.
+        for name in OF_SYSTEM:
+            st.query_params.pop(name, None)
+
+
+def until_listed(run: Run, progress: Progress | None) -> None:
+    """In the fragment that looks at a run whose progress is over or unknown: draw the page anew once its row says so.
+
+    Not before: the page would find the same row and do it again without a pause.
+    """
+    from app.ui import cache
+
+    row = cache.ledger().get(run.id)
+    if row is None or row.state.final:
+        cache.forget_runs()
+        st.rerun()
+    if progress is None:
+        empty("This run goes on elsewhere.", "Its progress is not told here; the page shows its end when it comes.")
+    else:
+        empty(f"This run has ended: {progress.state}.", "The list of runs is about to be brought up to date.")
 
 
 def system() -> System:
