@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -439,19 +439,25 @@ class Pruned:
 
 
 def prune(
-    directories: Iterable[Path], keep_bytes: int, *, acknowledged: Collection[str] = (), spare: Collection[str] = ()
+    directories: Iterable[Path],
+    keep_bytes: int,
+    *,
+    acknowledged: Collection[str] = (),
+    may_go: Callable[[str], bool] = lambda _run: True,
 ) -> Pruned:
     """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
 
-    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; those
-    in `spare` always stay.
+    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
+    newest of each directory, which may have been written a moment ago, and those that `may_go` says no to always stay.
     """
+    newest: set[Path] = set()
     packed: list[Path] = []
     sizes: dict[Path, int] = {}
     for directory in dict.fromkeys(directories):
         # After every run this goes through all there are: one look into each folder, and no file is opened.
         looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
         found = list(looks)
+        newest.update(found[-1:])
         sizes |= {run: look.size for run, look in looks.items()}
         with _mapped(directory):
             for run in found[:-PLAIN_RUNS]:
@@ -462,12 +468,13 @@ def prune(
                         packed.append(run)
                         sizes[run] = _size(run)
     total = sum(sizes.values())
-    order = sorted(sizes, key=lambda run: (run.name in acknowledged, run.name))
-    order = [run for run in order if run.name not in spare]
+    order = sorted(sizes.keys() - newest, key=lambda run: (run.name in acknowledged, run.name))
     gone: list[str] = []
     for run in order:
         if total <= keep_bytes:
             break
+        if not may_go(run.name):
+            continue
         moved = set_aside(run)
         if moved is not None:
             shutil.rmtree(moved, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The library: a run deleted whole or not at all, reports from elsewhere, and what a kill or a full disk leaves."""
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from starlette.testclient import TestClient
 from app import ledger as ledger_module
 from app import library, reports
 from app.config import Settings, load_systems
-from app.drift.result import Result
+from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
 from app.jobs import progress, recover
@@ -305,21 +306,52 @@ def test_a_full_disk_does_not_keep_a_run_from_being_deleted(settings, systems, s
 
 
 @pytest.mark.usefixtures("in_order")
-@pytest.mark.parametrize("own", [True, None])
-def test_retention_never_takes_the_run_that_the_gauges_show(settings, systems, system, ledger, own):
-    old, current, capture, other = (run_once(settings, system) for _ in range(4))
-    ledger.update(old, own=True)
-    ledger.update(current, own=True)
-    ledger.update(capture, own=True, cur="capture-x")
-    ledger.update(other, own=False)
-    if own is None:
-        ledger.update(other, own=None)
+def test_retention_never_takes_the_run_that_the_gauges_show(settings, systems, system, ledger):
+    own = Policy.of(system.drift)
+    runs = [run_once(settings, system) for _ in range(5)]
+    old, current, unreadable, capture, other = runs
+    for run, policy, cur in ((old, own, "b"), (current, own, "b"), (capture, own, "capture-x"), (other, None, "b")):
+        rewrite(ledger.get(run), policy or replace(own, threshold=0.9), cur)
+    # What the index has of the policy is that of the day it ran: the file may have gone back to it since.
+    ledger.update(current, own=False)
+    (Path(ledger.get(unreadable).path) / "result.json").write_bytes(b"{")
+    gauge = shown(settings)
     newest = import_report(settings, system)
     small = replace(settings, keep_bytes=0)
-    assert sorted(recover.retain(small, systems)) == sorted([old, capture, newest])
-    assert [Path(ledger.get(run).path).is_dir() for run in (current, other)] == [True, True]
+    # An import is kept when it has just been written, and displaces nobody.
+    assert sorted(recover.retain(small, systems)) == sorted([old, unreadable, capture])
+    assert all(Path(ledger.get(run).path).is_dir() for run in (current, other, newest))
+    assert shown(settings) == gauge != []
     row = ledger.get(old)
-    assert (row.path, row.reason, row.outcome, row.share) == ("", "1 of 16", "NO_ACTION", 0.0625)
+    assert (row.path, row.reason, row.outcome) == ("", "1 of 16", "NO_ACTION")
+
+
+def test_retention_leaves_alone_what_the_index_does_not_know(settings, systems, system, ledger):
+    runs = [run_once(settings, system) for _ in range(3)]
+    for run in runs:
+        ledger.remove(run)
+    small = replace(settings, keep_bytes=0)
+    assert recover.retain(small, systems) == []
+    assert len(reports.scan(reports.report_dir(settings, system))) == 3
+    ledger.rescan(settings, systems)
+    assert len(recover.retain(small, systems)) == 2
+
+
+def rewrite(run, policy, cur):
+    """The same run with another policy and another month."""
+    folder = Path(run.path)
+    found = Result.from_json((folder / "result.json").read_bytes())
+    data = replace(found, policy=policy, cur=replace(found.cur, key=cur)).to_json()
+    (folder / "result.json").write_bytes(data)
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["files"]["result.json"] = hashlib.sha256(data).hexdigest()
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def shown(settings):
+    """What the console's gauges say of drift, sample by sample."""
+    text = Gauges(settings).exposition()[0].decode()
+    return [line for line in text.splitlines() if line.startswith("vigie_drift")]
 
 
 def import_report(settings, system):
