@@ -127,7 +127,9 @@ def test_a_share_of_nothing_is_not_calm():
     bare = {"metrics": [older(share=0.0, count=0)["metrics"][0]]}
     found = imported(bare)
     assert (found.decision, found.share, found.k, found.n) == ("UNDECIDED", None, None, 0)
-    assert found.reason.endswith("a share of 0, and no column that was compared; nothing follows from it.")
+    assert found.reason.endswith(
+        "a share of 0, and the report does not say of how many columns: nothing follows from it."
+    )
     assert recompute(found, Change()).decision.verdict == "UNDECIDED"
     assert recompute(found, Change(threshold=0.0)).decision.verdict == "UNDECIDED"
 

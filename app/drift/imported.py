@@ -77,7 +77,7 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
     k, n = _counts(said)
     threshold = own_threshold if said.threshold is None else said.threshold
     columns, policy = _judged(said, k, n, threshold)
-    # A share of 0 over nothing is not the calm it looks like.
+    # A share of 0 may be one over nothing, which is not the calm it looks like.
     share = said.share if n else None
     if share is None:
         verdict = Verdict.UNDECIDED
@@ -105,7 +105,8 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
     decision = recompute(result, Change()).decision
     title = f", {names.title}" if names.title else ""
     if share is None:
-        words = "a share of 0, and no column that was compared; nothing follows from it."
+        of = "of no column" if said.total == 0 else "and the report does not say of how many columns"
+        words = f"a share of 0, {of}: nothing follows from it."
     else:
         drifted = f"{k} of {n} columns drifted."
         words = sentence(policy, decision, columns) if decision.counted.k == k and k else drifted

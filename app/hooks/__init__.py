@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 VERSION: Final = 1
 # An owner that ends gives its hooks this long to be ended and written down: the console gives the host three.
 END_SECONDS: Final = 1.5
-LOST: Final = "the process that ran the comparison was killed"
+LOST: Final = "unknown: no outcome was written down"
 STOPPED: Final = "the process that ran the comparison was stopped"
 # Files in a run's folder: its owner is about to call the hooks, and somebody has begun (a run calls them once).
 PROMISE: Final = "hooks.due"
@@ -92,12 +92,10 @@ def settle(settings: Settings, before: float, say: Say) -> None:
             for run in ledger.runs(kind="drift", states=(State.DONE,), limit=RECENT_RUNS):
                 names = _promised(settings, run.id, before)
                 told = {one.hook for one in ledger.hooks(run.id)} if names else set()
-                begun = (directory(settings, run.id) / CLAIM).exists()
                 for name in names:
                     if name not in told:
-                        why = f"unknown: {LOST}" if begun else f"not called: {LOST}"
-                        ledger.hook(run.id, name, why, 0.0)
-                        say(f"{run.id} hook {name}: {why}")
+                        ledger.hook(run.id, name, LOST, 0.0)
+                        say(f"{run.id} hook {name}: {LOST}")
     except VigieError as error:
         say(error.text)
 

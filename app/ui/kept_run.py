@@ -12,7 +12,7 @@ from app import reports
 from app.charts.units import format_time, format_value
 from app.config import System
 from app.drift.decide import number
-from app.errors import ReportError, VigieError
+from app.errors import ReportError, ReportNotFound, VigieError
 from app.ledger import GONE, Note, Run, State
 from app.ui import cache, library, widgets
 from app.ui.notes import notes
@@ -187,6 +187,11 @@ def _what_goes(run: Run, written: list[Note]) -> str:
 def _remove(run: Run) -> None:
     try:
         keeping.delete(cache.settings(), cache.systems(), run.id)
+    except ReportNotFound:
+        cache.forget_runs()
+        library.pick([one for one in library.picked() if one != run.id])
+        st.toast(f"Run {run.id} was deleted already.", icon=":material/delete:")
+        st.rerun()
     except VigieError as error:
         cache.forget_runs()
         # The index has the last word: a run can be gone and a file it had published still there.
