@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from app import reports
 from app.config import Settings, System, Systems, load_systems
+from app.drift.decide import count
 from app.drift.result import Policy, Result, Verdict
 from app.errors import LedgerError, ReportNotFound, VigieError
 from app.ledger import Ledger, Run, State
@@ -176,14 +177,15 @@ class Gauges(Collector):
 
 
 def _digest(result: Result) -> Drifted:
-    compared = sum(column.comparable for column in result.columns)
+    # The columns that the share counts: the label of a policy of features alone has its score, and no place in these.
+    counting = count(result.columns, result.policy)
     return Drifted(
         policy=result.policy,
         capture=result.captured,
         share=result.share,
         drifted=result.k,
-        compared=compared,
-        not_comparable=len(result.columns) - compared,
+        compared=counting.comparable,
+        not_comparable=counting.n - counting.comparable,
         columns=tuple((column.name, column.method, column.score, column.drifted) for column in result.columns),
         target=result.target_drift.value,
         decision=result.decision,
@@ -244,7 +246,7 @@ def _drift_families(current: Mapping[str, tuple[Run, Drifted]]) -> list[Metric]:
             (),
             [([s], d.policy.threshold) for s, _, d in found],
         ),
-        _gauge("vigie_drift_columns", "Columns by how the comparison went.", ("state",), states),
+        _gauge("vigie_drift_columns", "Counted columns by how the comparison went.", ("state",), states),
         _gauge("vigie_drift_column_score", "Drift score of a column by its method.", ("column", "method"), scores),
         _gauge("vigie_drift_column_drifted", "1 when the column drifted, 0 when not.", ("column",), flags),
         _gauge(

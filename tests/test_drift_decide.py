@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -74,6 +75,24 @@ def test_too_few_comparable_columns_leave_it_undecided_with_the_reason(found, wo
     assert decision.verdict is Verdict.UNDECIDED
     assert words in decision.reason
     assert decision.share is None
+
+
+def test_a_column_that_differs_by_chance_alone_is_no_want_of_data_and_matters_where_the_verdict_hangs_on_it():
+    """Three of four drifted beyond doubt: the fourth, a coin thrown twice, must not silence them."""
+
+    def with_chance(drifted, calm, by_chance):
+        doubt = [replace(column(f"u{n}", comparable=False, reason="chance"), uncertain=True) for n in range(by_chance)]
+        return columns(drifted, calm, extra=doubt)
+
+    decision = decide(policy(), with_chance(3, 0, 1))
+    assert (decision.verdict, decision.share, decision.counted.comparable) == (Verdict.RETRAINING_TRIGGERED, 0.75, 3)
+    assert decide(policy(), columns(3, 0, 1)).verdict is Verdict.UNDECIDED
+    # 1 of 3 reaches 0.3, 1 of 4 does not: here it matters.
+    hanging = decide(policy(), with_chance(1, 2, 1))
+    assert (hanging.verdict, hanging.share) == (Verdict.UNDECIDED, None)
+    assert "it hangs on u0 (chance)" in hanging.reason
+    assert decide(policy(), with_chance(0, 3, 1)).verdict is Verdict.NO_ACTION
+    assert decide(policy(), with_chance(0, 0, 4)).verdict is Verdict.UNDECIDED
 
 
 def test_a_refusal_of_the_gate_is_the_reason():

@@ -337,7 +337,9 @@ def test_an_outlier_that_hides_all_other_values_is_said():
 
 
 def test_columns_no_more_different_than_chance_makes_them_are_not_called_drifted():
-    assert "no more different than random parts" in look(["a", "b"] * 100, ["c", *["a", "b"] * 90]).columns[0].reason
+    found = look(["a", "b"] * 100, ["c", *["a", "b"] * 90]).columns[0]
+    assert "no more different than random parts" in found.reason
+    assert (found.comparable, found.uncertain) == (False, True)
     random = np.random.default_rng(5)
     few = look(random.normal(0, 1, 1500), random.normal(0, 1, 30)).columns[0]
     assert "too few rows (1,500 and 30) to tell" in few.reason

@@ -265,12 +265,21 @@ def test_one_table_is_split_at_a_date(tmp_path):
         (b'a,b\n1,2\n3,4,5,6\n"', "cannot be read"),
         (b"a\n\xff\xfe", "cannot be read"),
         (b"a,b\n", "no rows"),
+        (b"a,b,c\n1,2,3\n4,5", "ends in the middle of a line, with 2 of 3 values"),
+        (b"a,b,c\r\n1,2,3\r\n4", "ends in the middle of a line, with 1 of 3 values"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_said(tmp_path, content, words):
     (tmp_path / "jan.csv").write_bytes(content)
     with pytest.raises(DataError, match=words):
         load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan")
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n3,4", b"a,b\n1,2\n\n", b'a,b\n1,"x\ny"', b"a\n1\n2", b"a,b\n1,2\n3,"])
+def test_a_file_without_a_last_line_end_is_whole_when_its_values_are(tmp_path, content):
+    (tmp_path / "jan.csv").write_bytes(content)
+    found = load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan").data
+    assert len(found) == content.strip().count(b"\n") - (b'"' in content)
 
 
 def test_a_gauge_has_no_rows(tmp_path):

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from app import reports
+from app import gauges, reports
 from app.config import Settings, load_systems
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.ledger import Ledger, Run, State
@@ -365,6 +365,18 @@ def test_the_gauges_of_a_drift_run(settings, streamflow, client):
     decisions = {str(verdict): value(found, "vigie_decision", decision=str(verdict)) for verdict in Verdict}
     assert decisions == {"NO_ACTION": 1, "RETRAINING_TRIGGERED": 0, "UNDECIDED": 0}
     assert found["vigie_ledger_up", ()] == 1
+
+
+def test_the_counts_are_of_the_columns_that_the_share_counts(streamflow):
+    """A policy of features alone: the label has its score, and no place among the counted."""
+    own = Policy.of(streamflow.drift)
+    columns = (Column("a", "number", score=0.2, drifted=True, comparable=True), Column("b", "number", reason="gone"))
+    label = Column(str(own.label), "category", score=0.2, drifted=True, comparable=True)
+    found = a_result(streamflow, "r", policy=replace(own, columns="features"), k=1, n=2, columns=(*columns, label))
+    digest = gauges._digest(found)
+    assert (digest.drifted, digest.compared, digest.not_comparable) == (1, 1, 1)
+    digest = gauges._digest(replace(found, policy=own, k=2, n=3))
+    assert (digest.drifted, digest.compared, digest.not_comparable) == (2, 2, 1)
 
 
 def test_what_is_unknown_is_absent_and_never_zero(settings, streamflow, client):

@@ -118,7 +118,7 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
     features = count(columns, replace(policy, columns="features"))
     everything = count(columns, replace(policy, columns="all"))
     reached = target_reached(policy, target)
-    reason = refusal or _too_little(policy, columns, counted) or _hangs(policy, columns, counted)
+    reason = refusal or too_little(policy, columns) or _hangs(policy, columns, counted)
     if reason and reached and target is not None:
         reason = f"{reason.rstrip('.')}; {_target_rule(policy, target)} would trigger by itself."
     by_share = counted.reaches(policy.threshold)
@@ -137,10 +137,17 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
     )
 
 
-def _too_little(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
+def too_little(policy: Policy, columns: Sequence[Column]) -> str:
+    """Why too few of the counted columns can be compared to decide anything, or "".
+
+    A column that differs no more than by chance was looked at: it is no want of data, and matters only where the
+    verdict hangs on it.
+    """
+    counted = count(columns, policy)
     if not counted.n:
         return "there is no column to compare."
-    if counted.comparable / counted.n < policy.comparable or not counted.comparable:
+    seen = counted.comparable + sum(column.uncertain for column in counted_columns(columns, policy))
+    if seen / counted.n < policy.comparable or not counted.comparable:
         return (
             f"only {counted.comparable} of {counted.n} columns can be compared and {policy.comparable * 100:.4g}% are"
             f" needed (comparable): {_left_out(counted_columns(columns, policy))}."

@@ -146,8 +146,11 @@ class _Look:
         if not reason and counts_as_feature:
             reason = _identifying(ref, cur, self.policy)
         reason = reason or self._values(name, ref, cur) or self._measure(name, ref, cur)
+        chancy = "" if reason else self._by_chance(name, ref, cur)
+        reason = reason or chancy
         kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
         column = Column(name, kind, comparable=not reason, reason=missing or reason if reason else "")
+        column = replace(column, uncertain=bool(chancy))
         left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
         if kind in ("number", "category"):
             left, right = sides(ref.data, cur.data, kind)
@@ -240,9 +243,15 @@ class _Look:
                     return f"{reason} in {side}"
         if method == "wasserstein" and ref.kind == "number" and (reason := self._spread(left, right)):
             return reason
+        return ""
+
+    def _by_chance(self, name: str, ref: Plain, cur: Plain) -> str:
+        """Why a drift of this column would be no more than chance, or ""."""
         # Whoever chose a method or a threshold for this column is believed.
-        believed = name in self.policy.methods or name in self.policy.thresholds
-        return "" if believed else chance.within(left, right, method)
+        if name in self.policy.methods or name in self.policy.thresholds:
+            return ""
+        left, right = ref.data.dropna(), cur.data.dropna()
+        return chance.within(left, right, chance.default_method(left, right, ref.kind))
 
     def _spread(self, left: pd.Series, right: pd.Series) -> str:
         """Why the spread of the reference, by which the distance is divided, is none to divide by; or ""."""

@@ -100,6 +100,7 @@ class Column:
     """One counted column: how it was compared and what came out, or the reason why it was not.
 
     `kind` is "number", "category", "text" (the identifier) or "unknown"; `drifted` is None when not comparable.
+    `uncertain` is a column that was looked at and differs no more than by chance: not comparable, and no want of data.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Column:
     reason: str = ""
     ref: Side = field(default_factory=Side)
     cur: Side = field(default_factory=Side)
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

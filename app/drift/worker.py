@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app import reports
 from app.config import Drift, Settings, System, load_systems
-from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence
+from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence, too_little
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import DataError
@@ -144,9 +144,8 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
     _fits(reference, current)
     gate = _gate(pair, reference, current)
     notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
-    counted = decide(pair.policy, gate.columns, gate.refusal).counted
     # What cannot be decided for want of columns needs no Evidently to say so.
-    if gate.refusal or counted.comparable < pair.policy.comparable * counted.n:
+    if gate.refusal or too_little(pair.policy, gate.columns):
         return Evidence(gate.columns, gate.refusal, notes)
     columns = sum(column.comparable for column in gate.columns)
     steps = {DESCRIBING: 3, COMPARING: 4}

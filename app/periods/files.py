@@ -23,6 +23,8 @@ MAX_FILES: Final = 2000
 # One file is read into memory whole; beyond this the worker would be killed rather than answer.
 MAX_BYTES: Final = 2_000_000_000
 
+# The last line of a CSV is looked for in so many bytes at its end.
+TAIL_BYTES: Final = 65_536
 FORMATS: Final = "CSV (UTF-8) and Parquet are read."
 
 # key, name, date, rows, labelled, note: the fields of a Period.
@@ -165,6 +167,8 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
             frame = pd.read_parquet(path, columns=columns)
             return frame if rows is None else frame.head(rows)
         frame = pd.read_csv(path, nrows=rows, usecols=columns)
+        if rows is None:
+            _ends_whole(path)
         return frame if columns is not None else _under_its_header(frame, path)
     except pd.errors.EmptyDataError as error:
         raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
@@ -178,6 +182,22 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         # pandas' and pyarrow's parse errors are ValueErrors.
         said = " ".join(str(error).split())[:200]
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
+
+
+def _ends_whole(path: Path) -> None:
+    """SourceUnavailable for a CSV that ends in mid-line: pandas takes `1362,46665.99,7` for a row with little in it."""
+    with path.open("rb") as file:
+        header = file.readline()
+        file.seek(max(len(header), path.stat().st_size - TAIL_BYTES))
+        end = file.read()
+    last = end.rpartition(b"\n")[2]
+    # A quoted value may hold line ends and commas: then this line tells nothing.
+    if not last.strip() or b'"' in header + last or len(last) == TAIL_BYTES:
+        return
+    written, wanted = last.count(b","), header.count(b",")
+    if written < wanted:
+        message = f"{path} ends in the middle of a line, with {written + 1} of {wanted + 1} values: it is not whole."
+        raise SourceUnavailable(message, hint="Wait until it is written, or copy it again.")
 
 
 def _under_its_header(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
