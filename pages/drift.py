@@ -32,15 +32,28 @@ labels = {period.key: comparison.period_label(period, labels=drift.label is not 
 comparison.defaults(list(labels), newest=drift.window is not None)
 with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
     ref = comparison.month("Reference", "ref", labels)
-    st.button("", icon=":material/swap_horiz:", help="Swap reference and current", on_click=comparison.swap)
+    st.button(
+        "",
+        icon=":material/swap_horiz:",
+        help="Swap reference and current",
+        on_click=comparison.swap,
+        args=comparison.pair(),
+    )
     cur = comparison.month("Current", "cur", labels)
     # A key of the system and of its policy: another system, or a changed file, begins with its own threshold.
     threshold = st.number_input(
-        "Threshold", 0.0, 1.0, drift.threshold, 0.05, key=f"threshold-{system.id}-{drift.threshold:g}", width=120,
+        "Threshold", 0.0, 1.0, drift.threshold, 0.05, "%g", key=f"threshold-{system.id}-{drift.threshold:g}", width=120,
         help="Share of drifted columns from which retraining is triggered; the system's own policy is "
         f"{drift.threshold:g}.",
     )  # fmt: skip
-    clicked = st.button("Compare months", type="primary", icon=":material/compare_arrows:")
+    # A month against itself would become the current verdict, and say nothing.
+    clicked = st.button(
+        "Compare months",
+        type="primary",
+        icon=":material/compare_arrows:",
+        disabled=ref == cur,
+        help="Pick two different months." if ref == cur else None,
+    )
     with st.popover("What is measured", icon=":material/help:", type="tertiary"):
         st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
 

@@ -109,6 +109,29 @@ def test_when_many_are_far_beyond_the_plot_reaches_as_far_as_most_of_them():
     assert figure.layout.xaxis.range[1] > 5
 
 
+def test_p_values_next_to_nothing_leave_the_others_in_sight():
+    tiny = {"method": "K-S p_value", "threshold": 0.05, "drifted": True}
+    columns = [replace(column(f"far{place}", 10.0 ** -(place + 100)), **tiny) for place in range(6)]
+    columns.append(replace(column("zero", 0.0), **tiny))
+    columns += [replace(column("near", 0.04), **tiny), replace(column("calm", 0.5), **(tiny | {"drifted": False}))]
+    figure = dot_plot(columns, theme="light")
+    assert figure.layout.xaxis.range[1] < 12
+    assert max(figure.data[0].x) == 10.0
+    told = {row.column: row.distance for row in rows(result_with(columns))}
+    assert (told["far0"], told["zero"], told["near"], told["calm"]) == (1000.0, 1000.0, 1.25, 0.1)
+
+
+def test_a_column_that_could_be_compared_in_a_run_that_scored_nothing_says_so():
+    bare = replace(column("fee", 0.0), score=None, threshold=None, method=None, drifted=None)
+    fee, gone = rows(result_with([bare, missing()]))
+    assert (fee.verdict, fee.reason) == ("○ not scored", "could be compared, but nothing was scored in this run")
+    assert (gone.verdict, gone.reason) == ("? not comparable", "missing in 2024-02-29")
+
+
+def result_with(columns):
+    return replace(result("r", "s", drifted=1, months=("a", "b")), columns=tuple(columns))
+
+
 def test_names_and_values_from_data_are_text_of_bounded_length_in_every_figure():
     shares = {HOSTILE: 0.6, "v" * 300: 0.2, "v" * 299 + "w": 0.2}
     drawn = [
@@ -136,6 +159,8 @@ def test_categories_beyond_the_drawn_ones_are_one_bar_on_both_sides():
 
 def test_a_column_without_distribution_says_why():
     assert "names" in two_histograms(identifier(), theme="light").layout.annotations[0].text
+    imported = replace(column("fee", 0.2), ref=Side(), cur=Side())
+    assert two_histograms(imported, theme="light").layout.annotations[0].text == "no distribution is kept of it"
     assert two_histograms(missing(), theme="light").layout.annotations[0].text == "missing in 2024-02-29"
 
 

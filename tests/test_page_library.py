@@ -166,6 +166,25 @@ def test_a_load_run_has_no_report_and_says_so(home, tmp_path):
     assert "40 of 40 answered" in words(app)
 
 
+def test_a_press_that_is_handed_in_twice_writes_one_note(home):
+    run = kept(home, "20240501T000000Z-00000c").id
+
+    def script(run: str) -> None:
+        import streamlit as st
+
+        from app.ui.notes import _save
+
+        st.session_state["line"] = "seen"
+        for written in (0, 0, 1):
+            _save(run, "line", written, True)
+            st.session_state["line"] = "seen"
+
+    assert not AppTest.from_function(script, args=(run,), default_timeout=RUN_SECONDS).run().exception
+    with Ledger(Settings.from_env().ledger_url) as ledger:
+        # Drawn anew in between, the same words are another note.
+        assert [(note.text, note.acknowledged) for note in ledger.notes(run)] == [("seen", True)] * 2
+
+
 def test_deleting_says_what_is_left_and_not_that_nothing_was_deleted(home, monkeypatch):
     run = kept(home, "20240501T000000Z-00000b")
 

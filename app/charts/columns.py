@@ -43,6 +43,10 @@ DOTS: Final = 20
 # A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number,
 # unless many are as far: then they are what is to be seen.
 WIDEST: Final = 3.0
+# p-values of 1e-100 are common where months are large: the axis ends here whatever they are ...
+END_OF_AXIS: Final = 10.0
+# ... and the table's distance here.
+FARTHEST: Final = 1000.0
 # More categories than this make bars too thin to read; the rest is one bar.
 MOST_CATEGORIES: Final = 12
 # A rest below this is rounding.
@@ -55,6 +59,9 @@ LONGEST_VALUE: Final = 40
 JUST_BELOW: Final = 0.7
 # A word and a shape, those of the dot plot.
 WORDS_OF: Final[dict[bool | None, str]] = {True: "◆ drifted", False: "● no", None: "? not comparable"}
+# A column of a run that ended before anything was scored.
+NOT_SCORED: Final = "○ not scored"
+WHY_NOT_SCORED: Final = "could be compared, but nothing was scored in this run"
 # What stands where a column has neither mean nor shares: an identifier has no size.
 NO_SIZE: Final = "–"
 
@@ -95,18 +102,19 @@ def rows(result: Result) -> list[Row]:
 
 
 def _row(column: Column, policy: Policy) -> Row:
+    near, scored = nearness(column), not column.comparable or column.drifted is not None
     return Row(
         column=column.name,
         role=role(column, policy),
-        verdict=WORDS_OF[column.drifted if column.comparable else None],
+        verdict=WORDS_OF[column.drifted if column.comparable else None] if scored else NOT_SCORED,
         score=column.score,
         threshold=column.threshold,
-        distance=nearness(column),
+        distance=None if near is None else min(near, FARTHEST),
         method=method_words(column.method or "") + (" (low is drift)" if low_is_drift(column.method or "") else ""),
         change=change(column),
         nulls=_pair(column.ref.nulls, column.cur.nulls),
         infinite=_pair(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,
-        reason=column.reason,
+        reason=column.reason if scored else WHY_NOT_SCORED,
     )
 
 
@@ -221,9 +229,9 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
 
 
 def _widest(distances: Sequence[float]) -> float:
-    """Where the plot ends: at `WIDEST`, or further where a quarter of the columns would lie beyond it."""
+    """Where the plot ends: at `WIDEST`, or where a quarter of the columns lies beyond, at most at `END_OF_AXIS`."""
     finite = sorted(one for one in distances if math.isfinite(one))
-    return max(WIDEST, finite[len(finite) * 3 // 4]) if finite else WIDEST
+    return min(END_OF_AXIS, max(WIDEST, finite[len(finite) * 3 // 4])) if finite else WIDEST
 
 
 def _hover(column: Column) -> str:
@@ -262,7 +270,11 @@ def two_histograms(column: Column, *, theme: Theme) -> go.Figure:
     else:
         for axis in (figure.update_xaxes, figure.update_yaxes):
             axis(visible=False)
-        why = escaped(column.reason or "no distribution is kept: its values are names, each as good as the next", 100)
+        of_names = column.kind == "text"
+        none = "no distribution is kept" + (
+            ": its values are names, each as good as the next" if of_names else " of it"
+        )
+        why = escaped(column.reason or none, 100)
         figure.add_annotation(text=why, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
         return framed(figure, theme, height=PAIR_HEIGHT)
     figure.update_yaxes(title="share of rows", tickformat=".0%", gridcolor=colours["grid"], rangemode="tozero")

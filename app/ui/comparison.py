@@ -101,6 +101,11 @@ def _pair_of_address() -> dict[str, str]:
     return {} if run is None else dict(zip(("ref", "cur"), pair_of(run), strict=True))
 
 
+def pair() -> tuple[str, str]:
+    """Reference and current as they are picked."""
+    return st.session_state["ref"], st.session_state["cur"]
+
+
 def month(title: str, key: str, labels: Mapping[str, str]) -> str:
     """One of the two pickers; `labels` by period key."""
     return st.selectbox(
@@ -119,9 +124,9 @@ def keep_address() -> None:
     st.session_state[_PAIR_IN_ADDRESS] = pair
 
 
-def swap() -> None:
-    """Exchange reference and current."""
-    st.session_state["ref"], st.session_state["cur"] = st.session_state["cur"], st.session_state["ref"]
+def swap(ref: str, cur: str) -> None:
+    """Exchange the two, as they were when the button was drawn: a press that is handed in twice is one."""
+    st.session_state["ref"], st.session_state["cur"] = cur, ref
     keep_address()
 
 

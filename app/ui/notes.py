@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from app.charts import format_time, format_value
@@ -11,18 +13,24 @@ from app.ui import cache, widgets
 
 # The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3
+# How often a verdict looks for the answers of its hooks, and how long beyond their own time limits, in seconds.
+LOOK_EVERY, GRACE = 2.0, 10.0
 _PROBLEM = "note_problem"
 _SAVED = "note_saved"
 
 
 def notes(run: Run) -> None:
     """Notes and acknowledgement of one run with their times, and a line to write the next one."""
+    waiting = _hooks_to_come(run)
 
-    @st.fragment
+    @st.fragment(run_every=LOOK_EVERY if waiting else None)
     @widgets.guarded
     def draw() -> None:
         if st.session_state.pop(_SAVED, False):
             # A list elsewhere on the page says whether this run is noted.
+            st.rerun()
+        if waiting and not _hooks_to_come(run):
+            # All have answered, or none will: nobody looks any more.
             st.rerun()
         ledger = cache.ledger()
         found = ledger.notes(run.id)
@@ -35,9 +43,19 @@ def notes(run: Run) -> None:
                     st.markdown("\n\n".join(said[:-SHOWN]))
             for words in said[-SHOWN:]:
                 st.markdown(words)
-            _write(run.id, acknowledged=bool(found) and found[-1].acknowledged)
+            _write(run.id, len(found), acknowledged=bool(found) and found[-1].acknowledged)
 
     draw()
+
+
+def _hooks_to_come(run: Run) -> bool:
+    """Whether a hook may still answer: hooks are called once the verdict stands, and nobody waits for them."""
+    system = cache.systems().by_id.get(run.system)
+    if run.kind != "drift" or run.own is False or run.finished is None or system is None or system.drift is None:
+        return False
+    due = [hook for hook in system.drift.hooks if run.outcome in hook.on]
+    late = time.time() - run.finished > GRACE + sum(hook.timeout for hook in due)
+    return bool(due) and not late and len(cache.ledger().hooks(run.id)) < len(due)
 
 
 def _hook_words(told: HookOutcome) -> str:
@@ -59,7 +77,7 @@ def _note_words(note: Note, before: Note | None) -> str:
     return f"{what} {format_time(note.at, widgets.clock())}{text}"
 
 
-def _write(run_id: str, *, acknowledged: bool) -> None:
+def _write(run_id: str, written: int, *, acknowledged: bool) -> None:
     key = f"note-{run_id}"
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="note-form"):
         st.text_input(
@@ -75,28 +93,35 @@ def _write(run_id: str, *, acknowledged: bool) -> None:
             icon=":material/undo:" if acknowledged else ":material/check:",
             help="Writes down that somebody has seen to this decision, with the time and the note.",
             on_click=_save,
-            args=(run_id, key, not acknowledged),
+            args=(run_id, key, written, not acknowledged),
         )
         st.button(
             "Add note",
             key=f"add-{run_id}",
             icon=":material/edit_note:",
             on_click=_save,
-            args=(run_id, key, None),
+            args=(run_id, key, written, None),
         )
     problem = st.session_state.pop(_PROBLEM, None)
     if isinstance(problem, VigieError):
         widgets.problem(problem, title="Nothing was written.")
 
 
-def _save(run_id: str, key: str, acknowledged: bool | None) -> None:
-    """Runs before the page is drawn again: what fails is said there. None writes a note and leaves the rest."""
+def _save(run_id: str, key: str, written: int, acknowledged: bool | None) -> None:
+    """Runs before the page is drawn again: what fails is said there. None writes a note and leaves the rest.
+
+    `written` notes were there when the button was drawn: Streamlit may hand in one press twice when the run that it
+    began was interrupted, and the second one finds its note there.
+    """
     text = str(st.session_state.get(key) or "").strip()
     if acknowledged is None and not text:
         st.session_state[_PROBLEM] = VigieError("The note is empty.", hint="Write it into the line first.")
         return
     try:
-        cache.ledger().note(run_id, text, acknowledged=acknowledged)
+        ledger = cache.ledger()
+        since = ledger.notes(run_id)[written:]
+        if not any(note.text == text and acknowledged in (None, note.acknowledged) for note in since):
+            ledger.note(run_id, text, acknowledged=acknowledged)
     except VigieError as error:
         st.session_state[_PROBLEM] = error
         return

@@ -72,11 +72,19 @@ def _heads(runs: list[Run], two: Versus) -> None:
         with place:
             _head(run, result, word)
     with middle, st.container(horizontal_alignment="center"):
-        st.button("", icon=":material/swap_horiz:", help="Swap first and second", key="versus-swap", on_click=_swap)
+        st.button(
+            "",
+            icon=":material/swap_horiz:",
+            help="Swap first and second",
+            key="versus-swap",
+            on_click=_swap,
+            # As it was when the button was drawn: a press that is handed in twice is one.
+            args=(not st.session_state.get(_SWAPPED),),
+        )
 
 
-def _swap() -> None:
-    st.session_state[_SWAPPED] = not st.session_state.get(_SWAPPED)
+def _swap(swapped: bool) -> None:
+    st.session_state[_SWAPPED] = swapped
 
 
 def _head(run: Run, result: Result, word: str) -> None:

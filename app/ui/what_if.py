@@ -15,7 +15,7 @@ from app.charts.columns import by_nearness, trimmed
 from app.config import System
 from app.drift.decide import limit, low_is_drift, method_words
 from app.drift.result import Column, Policy, Result, Side, Verdict
-from app.drift.what_if import Change, Flip, Outcome, again, can_change, recompute
+from app.drift.what_if import Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
 from app.ledger import Run, State
 from app.propose.writer import assign
@@ -66,7 +66,7 @@ def what_if(system: System, run: Run, result: Result) -> None:
         with right:
             _outcome(result, change, outcome)
             _again(system, change)
-            _flips(outcome.flips, start, state)
+            _flips(outcome, start, state)
             _lines(system, outcome.policy)
 
     draw()
@@ -278,9 +278,15 @@ def _again(system: System, change: Change) -> None:
     st.markdown(f":material/history: {text}")
 
 
-def _flips(flips: Sequence[Flip], start: Start, state: str) -> None:
+def _flips(outcome: Outcome, start: Start, state: str) -> None:
     st.markdown("**What would turn it**", help="The smallest change of each kind that turns the verdict above.")
-    if not flips:
+    flips = outcome.flips
+    if not flips and all(column.score is None for column in outcome.columns):
+        st.caption(
+            "Nothing was scored in this run, so nobody knows. Compare the months again under another policy, or "
+            "without the columns that cannot be compared."
+        )
+    elif not flips:
         st.caption("No single change of a threshold, and no column left out, turns this verdict.")
     with st.container(key="flips", gap="xsmall"):
         for number, flip in enumerate(flips):

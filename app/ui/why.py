@@ -127,7 +127,7 @@ def _table(result: Result, table: list[Any], key: str) -> None:
                 format="%.3g",
                 width=80,
                 help="Distance to the threshold: score ÷ threshold, 1 is at it. For p-values threshold ÷ score, so "
-                "that more is nearer. An identifier has none.",
+                "that more is nearer; 1000 is a thousand or more. An identifier has none.",
             ),
             "change": st.column_config.TextColumn("reference → current", width=230),
             "method": st.column_config.TextColumn("method", width=135),
