@@ -107,8 +107,17 @@ def test_a_column_left_out_is_in_neither_number_and_stands_in_the_lines_for_the_
     open_run(console, page, runs[2], "What if")
     frame = page.locator(".st-key-what-if")
     wait_text(frame, r"7 of 16 columns drifted")
-    page.locator("[data-testid=stMultiSelect]").filter(has_text="Columns left out").locator("input").click()
-    page.get_by_role("option", name="feature_00").click()
+    box = page.locator("[data-testid=stMultiSelect]").filter(has_text="Columns left out").locator("input")
+    option = page.get_by_role("option", name="feature_00")
+
+    def unfolded() -> bool:
+        # A list that opens while the page is still being drawn closes again.
+        box.click()
+        page.wait_for_timeout(500)
+        return bool(option.is_visible())
+
+    wait_until("the list of columns", unfolded, page=page)
+    option.click()
     wait_text(frame, r"6 of 15 columns drifted: 0\.40 ≥ 0\.30")
     wait_text(page, r'left_out = \["feature_00"\]')
     no_trace(page)
@@ -126,12 +135,19 @@ def test_the_history_shows_every_run_and_a_point_opens_its_run(console, page, ru
     points = {trace["name"]: trace for trace in plotted(page, "history-month")}
     assert [x[:10] for x in points["NO_ACTION"]["x"]] == list(MONTHS[1:3])
 
-    box = page.locator("[class*=st-key-history-month] .js-plotly-plot .scatterlayer .point").last.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_timeout(300)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    wait_until("the run of the point is opened", lambda: run_in_address(page) == runs[2], page=page)
+    point = page.locator("[class*=st-key-history-month] .js-plotly-plot .scatterlayer .point").last
+
+    def opened() -> bool:
+        # A chart that is still being laid out moves its points away from under the mouse.
+        box = point.bounding_box()
+        if box is not None:
+            page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            page.wait_for_timeout(300)
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            page.wait_for_timeout(700)
+        return run_in_address(page) == runs[2]
+
+    wait_until("the run of the point is opened", opened, page=page)
     page.locator(".st-key-verdict-trigger").wait_for(state="visible")
     no_trace(page)
 
