@@ -26,6 +26,13 @@ def daily(days, start="2026-11-01", per_day=3):
     return pd.DataFrame({"at": at, "value": range(len(at))})
 
 
+def test_a_table_shorter_than_one_window_says_so(tmp_path):
+    settings, system = made(tmp_path, daily(3), window="9d")
+    words = "events.csv go from 2026-11-01 00:00 to 2026-11-03 16:00: that does not fill one window of 9d"
+    with pytest.raises(DataError, match=words):
+        list_periods(settings, system)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_windows_go_back_from_the_end_of_the_newest_day(tmp_path, suffix):
     settings, system = made(tmp_path, daily(20), suffix=suffix)
@@ -61,11 +68,6 @@ def test_hours_are_windows_too_and_times_with_a_zone_are_read_in_utc(tmp_path):
     assert [one.rows for one in found] == [12, 12, 12, 12]
     assert found[0].key == "2026-10-31T15.12h"
     assert found[0].name == "2026-10-31 15:00 to 2026-11-01 03:00 UTC"
-
-
-def test_a_table_shorter_than_a_window_has_none(tmp_path):
-    settings, system = made(tmp_path, daily(3))
-    assert list_periods(settings, system) == []
 
 
 def test_the_number_of_windows_is_bounded(tmp_path):

@@ -64,7 +64,10 @@ def length(drift: Drift) -> dt.timedelta:
 
 
 def windows(drift: Drift, table: Path) -> list[Window]:
-    """The whole windows of a table, oldest first, at most MAX_WINDOWS; the oldest, partly filled one is left out."""
+    """The whole windows of a table, oldest first, at most MAX_WINDOWS; the oldest, partly filled one is left out.
+
+    Raises DataError for a table whose rows do not fill one.
+    """
     import numpy as np
 
     frame = _times(drift, table)
@@ -86,6 +89,9 @@ def windows(drift: Drift, table: Path) -> list[Window]:
         labelled = None if labels is None else int(labels[last] - labels[first])
         found.append(Window(_utc(start), _utc(end), int(last - first), labelled))
         end = start
+    if not found:
+        message = f"The rows of {table.name} go from {begin:%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M}"
+        raise DataError(f"{message}: that does not fill one window of {drift.window}.", hint="Take a shorter window.")
     return found[::-1]
 
 
