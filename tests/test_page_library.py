@@ -77,6 +77,12 @@ def test_whatever_is_not_known_of_a_run_is_a_word():
     assert all(empty.values())
 
 
+def test_a_run_that_failed_names_the_months_it_was_to_compare():
+    failed = replace(RUN, state=State.FAILED, key="drift:s:2024-01-31:2024-02-29:0f", outcome="", reason="no database")
+    assert library.cells(failed, ())["months"] == "2024-01-31 → 2024-02-29"
+    assert library.cells(replace(failed, kind="imported", key="imported:s:1:2"), ())["months"] == "unknown"
+
+
 def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
     row = library.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), ())
     assert row["drifted"] == "0.00 · 0 of 14"

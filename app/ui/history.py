@@ -92,8 +92,10 @@ def _table(runs: Sequence[Run]) -> None:
             "when": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
             "months": st.column_config.TextColumn("months"),
             "decision": st.column_config.TextColumn("decision"),
-            "share": st.column_config.NumberColumn("share", format="%.3g", help="Of drifted columns, unrounded."),
-            "target": st.column_config.NumberColumn("target drift", format="%.3g"),
+            "share": st.column_config.NumberColumn(
+                "share", format="%.3g", width=90, help="Of drifted columns, unrounded."
+            ),
+            "target": st.column_config.NumberColumn("target drift", format="%.3g", width=90),
             "seconds": st.column_config.NumberColumn("took", format="%.1f s"),
             "reason": st.column_config.TextColumn("why", width="large"),
         },

@@ -25,6 +25,7 @@ from app.drift.result import Verdict
 from app.errors import LedgerError
 from app.ledger import GONE, Filter, Note, Run, State
 from app.ui import cache, palette, widgets
+from app.ui.history import pair_of
 from app.ui.palette import TONES, Tone
 
 RUN_KEY: Final = "run"
@@ -300,7 +301,9 @@ def in_words(run: Run) -> str:
 
 def months(run: Run) -> str:
     """`2024-01-31 → 2024-02-29`; unknown is a word."""
-    return f"{run.ref or 'unknown'} → {run.cur or 'unknown'}" if run.ref or run.cur else "unknown"
+    # What a run that ended without a result was to compare stands in its key.
+    ref, cur = pair_of(run) if run.kind == "drift" else (run.ref, run.cur)
+    return f"{ref or 'unknown'} → {cur or 'unknown'}" if ref or cur else "unknown"
 
 
 def _arrowed(before: int | None, after: int | None) -> str:
