@@ -277,6 +277,33 @@ def test_the_rest_of_the_page_is_left_alone():
 # --- retention --------------------------------------------------------------------------------------------------------
 
 
+def seen_then(monkeypatch, happens):
+    """Let something happen once to a run's folder, between the look for a file and its reading."""
+    look = reports._read
+
+    def read(run_dir, meta, name):
+        monkeypatch.setattr(reports, "_read", look)
+        found = reports._stored(run_dir, name)
+        happens(run_dir)
+        return found.read_bytes()
+
+    monkeypatch.setattr(reports, "_read", read)
+
+
+def test_html_that_is_packed_at_the_moment_of_reading_is_read(tmp_path, monkeypatch):
+    path = save(tmp_path)
+    seen_then(monkeypatch, reports._pack)
+    assert reports.read_file(path, "drift_a_vs_b.html") == b"<html>"
+    assert not (path / "drift_a_vs_b.html").exists()
+
+
+def test_a_run_that_is_deleted_at_the_moment_of_reading_is_not_found(tmp_path, monkeypatch):
+    path = save(tmp_path)
+    seen_then(monkeypatch, reports.set_aside)
+    with pytest.raises(ReportNotFound):
+        reports.read_file(path, "drift_a_vs_b.html")
+
+
 def test_old_html_is_packed_and_still_read(tmp_path):
     for index in range(reports.PLAIN_RUNS + 3):
         save(tmp_path, run_id(index), {"drift.html": b"<html>" * 1000}, [])
