@@ -33,6 +33,10 @@ KEEP = [
 page = st.navigation({"Observe": OBSERVE, "Act": ACT, "Keep": KEEP}, position="hidden")
 
 systems = cache.systems()
+if st.query_params.get(widgets.SYSTEM_KEY, "") not in ("", *systems.by_id):
+    # Perhaps its file was written a moment ago.
+    cache.systems.clear()
+    systems = cache.systems()
 with st.sidebar:
     widgets.system_picker(systems)
     for heading, pages in (("Observe", OBSERVE), ("Act", ACT), ("Keep", KEEP)):

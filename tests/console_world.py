@@ -287,6 +287,30 @@ def wait_text(place: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[s
         page.wait_for_timeout(150)
 
 
+def choose(page: Any, box: Any, text: str, done: Callable[[], Any]) -> None:
+    """Pick the entry of a list that holds `text` by clicks, until `done` says that it was taken.
+
+    A list that opens while the page is still being drawn closes again, or moves away from under the mouse.
+    """
+    from playwright.sync_api import TimeoutError as Moved
+
+    option = page.get_by_role("option").filter(has_text=text)
+
+    def taken() -> bool:
+        if not option.is_visible():
+            box.click()
+            page.wait_for_timeout(500)
+        if option.is_visible():
+            with contextlib.suppress(Moved):
+                option.click(timeout=2000)
+        until = time.monotonic() + 5
+        while not done() and option.count() == 0 and time.monotonic() < until:
+            page.wait_for_timeout(100)
+        return bool(done())
+
+    wait_until(f"{text} is picked", taken, page=page)
+
+
 def no_trace(page: Any) -> None:
     """Fails when the page shows an exception of Streamlit's, a Python trace, or our own word for a failed page."""
     assert page.locator("[data-testid=stException]").count() == 0, main_text(page)

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import free_port
 from tests.console_world import (
     Console,
+    choose,
     frame_is_there,
     main_text,
     no_trace,
@@ -93,14 +94,39 @@ def test_the_picked_system_stays_through_navigation_and_the_back_button(fresh, p
         ready(page, name)
         assert parse_qs(urlsplit(page.url).query)["system"] == ["diabetes"]
     picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
-    picked.locator("input").click()
-    page.get_by_role("option").filter(has_text="StreamFlow").click()
-    page.wait_for_url("**system=streamflow**")
+    choose(page, picked.locator("input"), "StreamFlow", lambda: "system=streamflow" in page.url)
     page.locator(".st-key-form").wait_for(state="visible")
     page.go_back()
     page.wait_for_url("**system=diabetes**")
     wait_text(page, "gauge has no value")
     no_trace(page)
+
+
+def test_a_bookmark_of_a_system_that_is_gone_says_what_is_shown_instead(console, page):
+    page.goto(f"{console.url}/targets?system=**old**")
+    ready(page, "targets")
+    sidebar = page.locator("[data-testid=stSidebar]")
+    wait_text(sidebar, r"No system is called \*\*old\*\*\. This is StreamFlow churn\.")
+    picked = sidebar.locator("[data-testid=stSelectbox]").first
+    choose(page, picked.locator("input"), "Diabetes", lambda: "system=diabetes" in page.url)
+    wait_until("nothing more of it", lambda: "No system is called" not in sidebar.inner_text(), page=page)
+    no_trace(page)
+
+
+def test_a_system_whose_file_was_written_a_moment_ago_is_found(console, page):
+    page.goto(f"{console.url}/targets?system=streamflow")
+    ready(page, "targets")
+    late = Path(console.environ["VIGIE_SYSTEMS"]) / "late.toml"
+    late.write_text('title = "Late"\n')
+    try:
+        page.goto(f"{console.url}/targets?system=late")
+        ready(page, "targets")
+        sidebar = page.locator("[data-testid=stSidebar]")
+        picked = sidebar.locator("[data-testid=stSelectbox]").first
+        assert "Late" in picked.inner_text() + picked.locator("input").input_value()
+        assert "No system is called" not in sidebar.inner_text()
+    finally:
+        late.unlink()
 
 
 def test_the_back_button_leaves_the_months_and_takes_back_a_choice_of_them(console, page):
@@ -128,9 +154,7 @@ def test_another_system_is_picked_on_a_page_that_keeps_its_own_controls_in_the_a
     page.goto(f"{console.url}{path}&system=streamflow")
     ready(page, path[1:].partition("?")[0])
     picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
-    picked.locator("input").click()
-    page.get_by_role("option").filter(has_text="Diabetes").click()
-    page.wait_for_url(lambda url: "system=diabetes" in url and "run=" not in url)
+    choose(page, picked.locator("input"), "Diabetes", lambda: "system=diabetes" in page.url and "run=" not in page.url)
     ready(page, path[1:].partition("?")[0])
     no_trace(page)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.exposition import parse
-from tests.console_world import Console, frame_is_there, get, main_text, no_trace, ready, wait_text, wait_until
+from tests.console_world import Console, choose, frame_is_there, get, main_text, no_trace, ready, wait_text, wait_until
 
 pytestmark = pytest.mark.browser
 PANELS = {"rps": "requests", "latency_mean": "mean", "latency_p95": "p95"}
@@ -39,11 +39,7 @@ def go(page: Any, title: str, name: str) -> None:
 def pick(page: Any, label: str, text: str) -> None:
     """Pick the option of a selectbox that holds `text`."""
     box = page.locator("[data-testid=stMain] [data-testid=stSelectbox]").filter(has_text=label)
-    box.locator("input").click()
-    page.get_by_role("option").filter(has_text=text).click()
-    wait_until(
-        f"{label} shows {text}", lambda: text in (box.locator("input").input_value() + box.inner_text()), page=page
-    )
+    choose(page, box.locator("input"), text, lambda: text in (box.locator("input").input_value() + box.inner_text()))
 
 
 def plotted(page: Any, panel: str) -> dict[str, list[float]]:

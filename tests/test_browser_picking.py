@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import free_port
-from tests.console_world import Console, no_trace, ready, running, wait_text, wait_until
+from tests.console_world import Console, choose, no_trace, ready, running, wait_text, wait_until
 
 pytestmark = pytest.mark.browser
 # The sample data of F1PA are made and its model is trained: 8 s on two free cores.
@@ -25,9 +25,8 @@ def wait_up(console: Console, *names: str) -> None:
 
 def pick(page: Any, title: str) -> None:
     """Choose a system in the sidebar, as a reader does."""
-    page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first.click()
-    page.get_by_role("option", name=title).click()
-    page.locator("[data-testid=stMain]").get_by_role("heading", name=title).wait_for()
+    heading = page.locator("[data-testid=stMain]").get_by_role("heading", name=title)
+    choose(page, page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first, title, heading.is_visible)
 
 
 def test_a_picked_system_is_started_once_and_the_page_says_what_it_waits_for(tmp_path, stack_binaries, page):

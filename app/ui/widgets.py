@@ -31,6 +31,10 @@ OF_SYSTEM = ("run", "ref", "cur")
 _ICON = re.compile(r":(?=(?!\d\d:)[\w+/-]+:)")
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
+# What the address named and nobody knows, and the system that is shown instead of it.
+_MISSING_KEY = "system_missing"
+# So much of a name that nobody knows is said.
+_MISSING_CHARS = 40
 
 
 def system_picker(systems: Systems) -> None:
@@ -40,6 +44,7 @@ def system_picker(systems: Systems) -> None:
     ids = list(systems.by_id)
     # Not `bind="query-params"`: that writes the title into the address, and every link of ours names the id.
     asked = st.query_params.get(SYSTEM_KEY)
+    wanted = asked or st.session_state.get(SYSTEM_KEY)
     if asked in ids and asked != st.session_state.get(_ADDRESS_KEY):
         # A bookmark, a link, or the browser's back button.
         st.session_state[SYSTEM_KEY] = asked
@@ -57,6 +62,15 @@ def system_picker(systems: Systems) -> None:
     if picked != asked:
         st.query_params[SYSTEM_KEY] = picked
     st.session_state[_ADDRESS_KEY] = picked
+    if wanted and wanted not in ids:
+        st.session_state[_MISSING_KEY] = (wanted, picked)
+    missing, instead = st.session_state.get(_MISSING_KEY, ("", ""))
+    if instead == picked:
+        # An old bookmark must not pass for another system's data.
+        name = missing if len(missing) <= _MISSING_CHARS else f"{missing[:_MISSING_CHARS]}…"
+        st.warning(f"No system is called **{plain(name)}**. This is {plain(systems.by_id[picked].title)}.")
+    elif missing:
+        del st.session_state[_MISSING_KEY]
 
 
 def _move_address() -> None:
