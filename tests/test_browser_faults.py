@@ -21,6 +21,7 @@ from tests.console_world import (
     ready,
     running,
     wait_text,
+    wait_until,
     world_copy,
 )
 from tests.hostile_system import SYSTEM, write_system
@@ -156,6 +157,7 @@ def test_traffic_is_counted_by_the_service_alone_while_prometheus_answers_html(a
     page.goto(f"{attached.url}/traffic")
     ready(page, "traffic")
     page.get_by_role("button", name="100 requests over 10 s").click()
+    wait_until("they have arrived", lambda: api[0].count - before >= 100, seconds=90, page=page)
     wait_text(page, r"100 sent, 100 answered, counter \+100", seconds=90)
     assert api[0].count - before == 100
     assert "Prometheus +100" not in main_text(page)
@@ -173,6 +175,8 @@ def test_start_still_works_after_page_files_were_touched(attached, faulty, api, 
     before = api[0].count
     page.get_by_role("button", name="100 requests over 10 s").click()
     page.locator(".st-key-live").wait_for(state="visible")
+    # Until then the page may still show the result of an earlier run.
+    wait_until("they have arrived", lambda: api[0].count - before >= 100, seconds=90, page=page)
     page.locator(".st-key-load-result").wait_for(state="visible", timeout=90_000)
     wait_text(page, r"100 sent, 100 answered, counter \+100")
     assert api[0].count - before == 100
