@@ -25,13 +25,11 @@ from app.config import Settings, System, Systems, load_systems
 from app.drift.decide import count
 from app.drift.result import Policy, Result, Verdict
 from app.errors import LedgerError, ReportNotFound, VigieError
-from app.ledger import Ledger, Run, State
+from app.ledger import MAX_COMPARISONS, Ledger, Run
 from app.load import result as load_result
 from app.load.stats import LES, Histogram
 
 LOG = logging.getLogger("vigie.gauges")
-# The newest run nearly always has the system's own policy; a day of experiments is a few hundred.
-PAGE, MAX_DRIFTS = 50, 500
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.
 MAX_LOADS = 1000
 # ok + failed were sent; all three together were planned.
@@ -119,20 +117,16 @@ class Gauges(Collector):
         if system.drift is None:
             return None
         own = Policy.of(system.drift)
-        for offset in range(0, MAX_DRIFTS, PAGE):
-            page = ledger.runs(kind="drift", system=system.id, states=(State.DONE,), limit=PAGE, offset=offset)
-            for run in page:
-                # Of a run whose directory is gone the index knows too little for the gauges of columns.
-                found = self._drift(run) if run.path else None
-                if found is not None and found.policy == own and not found.capture:
-                    return run, found
-            if len(page) < PAGE:
-                break
+        # Of a run whose directory is gone the index knows too little for the gauges of columns.
+        for run in ledger.comparisons(system.id):
+            found = self._drift(run)
+            if found is not None and found.policy == own and not found.capture:
+                return run, found
         return None
 
     def _drift(self, run: Run) -> Drifted | None:
         if run.id not in self._drifts:
-            if len(self._drifts) > 2 * MAX_DRIFTS:
+            if len(self._drifts) > 2 * MAX_COMPARISONS:
                 self._drifts.clear()
             try:
                 self._drifts[run.id] = _digest(Result.from_json(reports.read_file(Path(run.path), "result.json")))

@@ -83,6 +83,9 @@ STATEMENT_MS = 2000
 WRITER_LOCK = 0x7669676965
 # A page never lists more runs than this at once; the next page has an offset.
 MAX_LIMIT = 1000
+# The newest comparison nearly always has the system's own policy: one page is read, seldom more. A day of experiments
+# is a few hundred.
+COMPARISONS_PAGE, MAX_COMPARISONS = 50, 500
 # A note is a remark, not a document.
 MAX_NOTE = 4000
 # SQLite's own words for "this is no database" and "this database is damaged".
@@ -187,6 +190,14 @@ class Ledger:
         """The newest run of a system in `state` (done unless told otherwise; None = any), or None."""
         found = self.runs(kind=kind, system=system, key=key, states=(state,) if state else (), limit=1)
         return found[0] if found else None
+
+    def comparisons(self, system: str) -> Iterator[Run]:
+        """The done comparisons of a system whose files are there, newest first, of the newest MAX_COMPARISONS."""
+        for offset in range(0, MAX_COMPARISONS, COMPARISONS_PAGE):
+            page = self.runs(kind="drift", system=system, states=(State.DONE,), limit=COMPARISONS_PAGE, offset=offset)
+            yield from (run for run in page if run.path)
+            if len(page) < COMPARISONS_PAGE:
+                return
 
     def library(
         self,

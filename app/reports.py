@@ -271,18 +271,11 @@ def read_meta(run_dir: Path) -> Meta:
 
 def read_file(run_dir: Path, name: str) -> bytes:
     """One file of a run, checked against its hash; gzip at rest is undone here."""
-    meta = read_meta(run_dir)
-    try:
-        data = _read(run_dir, meta, name)
-    except FileNotFoundError:
-        # Between the look and the reading it was packed (then it is there under its other name), or deleted.
-        try:
-            data = _read(run_dir, read_meta(run_dir), name)
-        except FileNotFoundError as error:
-            raise ReportNotFound(f"Run {meta.run} was deleted a moment ago.", hint="Pick another run.") from error
-    if hashlib.sha256(data).hexdigest() != meta.files[name]:
-        raise ReportError(f"{name} of run {meta.run} was changed after it was saved.", hint="Run it again.")
-    return data
+    for _ in range(2):
+        # Between the look and the reading it may be packed (then it is there under its other name), or deleted.
+        with suppress(FileNotFoundError):
+            return _read(run_dir, read_meta(run_dir), name)
+    raise ReportNotFound(f"Run {run_dir.name} was deleted a moment ago.", hint="Pick another run.")
 
 
 def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
@@ -292,12 +285,16 @@ def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
     try:
         if path.suffix == ".gz" and not name.endswith(".gz"):
             with gzip.open(path) as packed:
-                return packed.read(MAX_FILE_BYTES + 1)
-        return path.read_bytes()
+                data = packed.read(MAX_FILE_BYTES + 1)
+        else:
+            data = path.read_bytes()
     except FileNotFoundError:
         raise
     except (OSError, EOFError) as error:
         raise ReportError(f"{name} of run {meta.run} cannot be read: {error}.", hint="Run it again.") from error
+    if hashlib.sha256(data).hexdigest() != meta.files[name]:
+        raise ReportError(f"{name} of run {meta.run} was changed after it was saved.", hint="Run it again.")
+    return data
 
 
 def _stored(run_dir: Path, name: str) -> Path | None:

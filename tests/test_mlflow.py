@@ -43,8 +43,8 @@ class Mlflow:
     def start(self):
         folder = self.folder
         command = [self.python.with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-        command += ["--artifacts-destination", f"{folder}/artifacts", "--serve-artifacts"]
+        command += ["--workers", "1", "--backend-store-uri", "sqlite:///mlflow.db"]
+        command += ["--artifacts-destination", "./artifacts", "--serve-artifacts"]
         # gunicorn is found by name.
         path = f"{self.python.parent}:/usr/bin:/bin"
         with (folder / "log").open("ab") as log:

@@ -279,15 +279,14 @@ def test_the_rest_of_the_page_is_left_alone():
 
 def seen_then(monkeypatch, happens):
     """Let something happen once to a run's folder, between the look for a file and its reading."""
-    look = reports._read
+    read = Path.read_bytes
 
-    def read(run_dir, meta, name):
-        monkeypatch.setattr(reports, "_read", look)
-        found = reports._stored(run_dir, name)
-        happens(run_dir)
-        return found.read_bytes()
+    def late(path):
+        monkeypatch.setattr(Path, "read_bytes", read)
+        happens(path.parent)
+        return read(path)
 
-    monkeypatch.setattr(reports, "_read", read)
+    monkeypatch.setattr(Path, "read_bytes", late)
 
 
 def test_html_that_is_packed_at_the_moment_of_reading_is_read(tmp_path, monkeypatch):

@@ -149,8 +149,8 @@ class _Look:
         chancy = "" if reason else self._by_chance(name, ref, cur)
         reason = reason or chancy
         kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
-        column = Column(name, kind, comparable=not reason, reason=missing or reason if reason else "")
-        column = replace(column, uncertain=bool(chancy))
+        said = missing or reason if reason else ""
+        column = Column(name, kind, comparable=not reason, reason=said, uncertain=bool(chancy))
         left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
         if kind in ("number", "category"):
             left, right = sides(ref.data, cur.data, kind)

@@ -56,6 +56,11 @@ class Due:
     hooks: tuple[Hook, ...]
 
 
+def called_on(system: System, outcome: str) -> tuple[Hook, ...]:
+    """The hooks of a system that a decision calls."""
+    return () if system.drift is None else tuple(hook for hook in system.drift.hooks if outcome in hook.on)
+
+
 def due(settings: Settings, run: str) -> Due | None:
     """What is to be called for a run; None for most. Raises VigieError when its result cannot be read."""
     found = read_progress(settings, run)
@@ -64,7 +69,7 @@ def due(settings: Settings, run: str) -> Due | None:
     system = load_systems(settings).by_id.get(found.system)
     if system is None or system.drift is None:
         return None
-    hooks = tuple(hook for hook in system.drift.hooks if found.outcome in hook.on)
+    hooks = called_on(system, found.outcome)
     if not hooks:
         return None
     result = Result.from_json(reports.read_file(Path(found.path), "result.json"))

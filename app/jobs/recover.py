@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from app.ledger import Ledger
 
 LOG = logging.getLogger("vigie.jobs")
-# As the gauges: the newest run nearly always has the system's own policy; a day of experiments is a few hundred.
-SPARE_PAGE, MOST_SPARED = 50, 500
 
 
 def interrupt(settings: Settings) -> list[Run]:
@@ -256,16 +254,11 @@ def _spared(ledger: Ledger, system: System) -> set[str]:
 
     own = None if system.drift is None else Policy.of(system.drift)
     newest: set[str] = set()
-    for offset in range(0, MOST_SPARED, SPARE_PAGE):
-        page = ledger.runs(kind="drift", system=system.id, states=(State.DONE,), limit=SPARE_PAGE, offset=offset)
-        for run in page:
-            if not run.path:
-                continue
-            newest = newest or {run.id}
-            with contextlib.suppress(VigieError):
-                result = result_of(Path(run.path))
-                if result.policy == own and not result.captured:
-                    return newest | {run.id}
-        if len(page) < SPARE_PAGE:
-            break
+    for run in ledger.comparisons(system.id):
+        newest = newest or {run.id}
+        # Of one that cannot be read the gauges say nothing either, and count it as unreadable.
+        with contextlib.suppress(VigieError):
+            result = result_of(Path(run.path))
+            if result.policy == own and not result.captured:
+                return newest | {run.id}
     return newest

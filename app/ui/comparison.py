@@ -118,10 +118,10 @@ def keep_address() -> None:
 
     Not the pair a page begins with: the address would change under the reader, and the back button lead nowhere.
     """
-    pair = {name: st.session_state[name] for name in ("ref", "cur")}
+    picked = dict(zip(("ref", "cur"), pair(), strict=True))
     # At once: each single change would be a step of its own for the back button.
-    st.query_params.update(pair)
-    st.session_state[_PAIR_IN_ADDRESS] = pair
+    st.query_params.update(picked)
+    st.session_state[_PAIR_IN_ADDRESS] = picked
 
 
 def swap(ref: str, cur: str) -> None:

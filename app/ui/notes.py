@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.charts import format_time, format_value
 from app.errors import VigieError
+from app.hooks import called_on
 from app.ledger import MAX_NOTE, HookOutcome, Note, Run
 from app.ui import cache, widgets
 
@@ -51,9 +52,9 @@ def notes(run: Run) -> None:
 def _hooks_to_come(run: Run) -> bool:
     """Whether a hook may still answer: hooks are called once the verdict stands, and nobody waits for them."""
     system = cache.systems().by_id.get(run.system)
-    if run.kind != "drift" or run.own is False or run.finished is None or system is None or system.drift is None:
+    if run.kind != "drift" or run.own is False or run.finished is None or system is None:
         return False
-    due = [hook for hook in system.drift.hooks if run.outcome in hook.on]
+    due = called_on(system, run.outcome)
     late = time.time() - run.finished > GRACE + sum(hook.timeout for hook in due)
     return bool(due) and not late and len(cache.ledger().hooks(run.id)) < len(due)
 
