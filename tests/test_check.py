@@ -319,10 +319,13 @@ def test_the_command_prints_a_table_and_exits_with_1_when_something_fails(capsys
     out = capsys.readouterr().out
     assert "panel" in out
     assert "nothing fails" in out
-    path.write_text(text + panel("rate(nothing_total{$selector}[$window])"))
+    assert "written by hand" not in out
+    hook = '[drift]\nsource = "gauge"\nexpr = "x"\nhooks = [{name = "x", command = ["true"]}]\n'
+    path.write_text(text + hook + panel("rate(nothing_total{$selector}[$window])"))
     assert main(["systems", "check", str(path), "--json"], attached.environ) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["checks"][0]["failed"] is True
+    assert told["checks"][0]["by_hand"] == ["drift.hooks"]
     assert {"part", "name", "outcome", "text", "hint"} <= set(told["checks"][0]["rows"][0])
 
 

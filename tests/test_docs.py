@@ -317,6 +317,18 @@ def test_every_key_of_a_system_file_is_documented_with_its_default(heading):
     assert documented == expected
 
 
+def test_what_a_page_may_save_is_printed_as_it_is_held():
+    from app.propose.allowed import OPEN
+
+    many = {("panels",), ("alerts",), ("status",), ("dashboard", "rows")}
+    expected = {}
+    for place, keys in OPEN.items():
+        name = ".".join("NAME" if part == "*" else part for part in place)
+        heading = "the file itself" if not place else f"`[[{name}]]`" if place in many else f"`[{name}]`"
+        expected[heading] = ", ".join(f"`{key}`" for key in keys)
+    assert {row[0]: row[1] for row in rows(section("docs/system-file.md", "What a page may save"))} == expected
+
+
 def test_the_readme_names_every_table_of_a_system_file_that_something_uses():
     from app.config import System
 

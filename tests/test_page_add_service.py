@@ -136,6 +136,28 @@ def test_a_typed_file_that_names_another_machine_is_neither_tried_nor_saved(own,
     assert next(one for one in app.button if one.label == "Save").disabled
 
 
+def test_a_command_typed_into_the_file_is_neither_tried_nor_saved_whatever_the_browser_sends(own, service):
+    app = read(service)
+    text = app.text_area(key="own_text")
+    hook = '[[drift.hooks]]\nname = "x"\ncommand = ["/bin/sh", "-c", "id > PWNED"]\n'
+    data = '[drift]\nsource = "files"\npath = "${VIGIE_HOME}/{period}.csv"\n'
+    text.set_value(f"{text.value}\n{data}{hook}")
+    app.run()
+    assert "a page may not save drift.hooks" in words(app)
+    assert str(own / "iris.toml") in words(app)
+    assert "Nothing was tried" in words(app)
+    assert next(one for one in app.button if one.label == "Save").disabled
+    # A disabled button keeps a browser back, not a client that speaks the protocol: text and press in one message.
+    app = read(service)
+    text = app.text_area(key="own_text")
+    text.set_value(f"{text.value}\n{data}{hook}")
+    next(one for one in app.button if one.label == "Save").set_value(True)
+    app.run()
+    assert not app.exception
+    assert "a page may not save drift.hooks" in words(app)
+    assert not own.exists() or not list(own.iterdir())
+
+
 def test_what_was_typed_is_still_there_after_another_page(own, service):
     app = read(service)
     text = app.text_area(key="own_text")

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.config import Settings, load_systems, parse_system
+from app.config import Settings, System, load_systems, parse_system
+from app.config.system import _model_in
+from app.egress import check_address
 from app.errors import AddressRefused, BadAnswer, ConfigError, EgressError, StorageFull, Unreachable, VigieError
 from app.exposition import described, parse
 from app.load import payload
 from app.load.plan import Plan
-from app.propose import Confidence, Seen, announces, draft, foreign_addresses, propose, read, renamed, save, tidy_url
+from app.propose import Confidence, Seen, announces, draft, propose, read, renamed, save, tidy_url
 from app.propose import look as looking
+from app.propose.allowed import OPEN, may_name, refusals
 from app.propose.body import NoBodyError, routes, template
 from app.propose.drafting import system_id
 from app.propose.measures import find, metrics
@@ -545,24 +548,182 @@ def test_a_folder_that_cannot_be_written_is_said(settings):
         save(settings, *simple(settings))
 
 
+# --- what a page may save ----------------------------------------------------------------------------------------------
+
+
+GOOD_DRIFT = '[drift]\nsource = "files"\npath = "${VIGIE_HOME}/months/{period}.csv"\n'
+HOOK = 'name = "x"\ncommand = ["/bin/sh", "-c", "id > PWNED"]'
+
+
 @pytest.mark.parametrize(
-    ("lines", "found"),
+    ("lines", "keys"),
     [
-        ('[api]\nurl = "http://10.0.0.7:80"', ["api.url"]),
-        ('[prometheus]\nurl = "http://inner.example:9090"', ["prometheus.url"]),
-        ('[load]\nhosts = ["inner.example"]', ["load.hosts inner.example"]),
-        ('[drift]\nsource = "sql"\ndatabase = "postgresql://inner.example/x"\nquery = "q"\nperiods = "p"', ["drift.database"]),
-        ('[api]\nurl = "http://127.0.0.1:80"\n[prometheus]\nurl = "http://localhost:9090"', []),
+        (f"{GOOD_DRIFT}[[drift.hooks]]\n{HOOK}", ["drift.hooks"]),
+        (f'{GOOD_DRIFT}hooks = [{{name = "x", command = ["id"]}}]', ["drift.hooks"]),
+        ('drift = {source = "files", path = "${VIGIE_HOME}/{period}.csv", hooks = [{name = "x", command = ["id"]}]}', ["drift.hooks"]),
+        ('drift.source = "files"\ndrift.path = "${VIGIE_HOME}/{period}.csv"\ndrift.hooks = [{name = "x", url = "http://127.0.0.1:1"}]', ["drift.hooks"]),
+        ('"drift"."source" = "files"\n"drift"."path" = "${VIGIE_ROOT}/{period}.csv"\n"drift"."\\u0068ooks" = [{name = "x", command = ["id"]}]', ["drift.hooks"]),
+        (f'{GOOD_DRIFT}reports = "streamflow"', ["drift.reports"]),
+        ('[api]\nurl = "http://127.0.0.1:80"\nauth = "bearer"\nsecret = "AWS_SECRET_ACCESS_KEY"', ["api.auth", "api.secret"]),
+        ('[api]\nauth = "basic"\nuser = "u"\nsecret = "file:/etc/shadow"', ["api.auth", "api.user", "api.secret"]),
+        ('[prometheus]\nauth = "bearer"\nsecret = "TOKEN"\ntenant = "other"\nca = "/etc/passwd"', ["prometheus.auth", "prometheus.secret", "prometheus.tenant", "prometheus.ca"]),
+        ('[load]\nhosts = ["127.0.0.1"]\nengine = "builtin"', ["load.hosts", "load.engine"]),
+        ('[request.fields.user]\nfrom = "sql"\nquery = "SELECT 1"', ["request.fields.user.from (asks a database)", "request.fields.user.query"]),
+        ('[drift]\nsource = "sql"\ndatabase = "sqlite:////etc/x.db"\nquery = "q"\nperiods = "p"', ["drift.source (asks a database)", "drift.database", "drift.query", "drift.periods"]),
+        ('[drift]\nsource = "feast"\nrepo = "/tmp"\ndatabase = "sqlite://"\nentities = "e"\nlabels = "l"\nfeatures = ["v:f"]\nidentifier = "i"', ["drift.source (asks a database)", "drift.repo", "drift.database", "drift.entities", "drift.labels"]),
+        (f'{GOOD_DRIFT}repo = "/tmp"', ["drift.repo"]),
     ],
 )  # fmt: skip
-def test_a_typed_file_cannot_name_other_machines_unless_they_are_allowed(settings, lines, found):
-    system = read(settings, "x", f'title = "X"\n{lines}\n')
-    assert foreign_addresses(settings, system) == found
-    hosts = "10.0.0.7,inner.example"
-    assert foreign_addresses(Settings.from_env({**settings.environ, "VIGIE_PROPOSE_HOSTS": hosts}), system) == []
-    if found:
-        with pytest.raises(ConfigError):
-            save(settings, "x", f'title = "X"\n{lines}\n')
+def test_what_a_page_may_not_save_is_refused_by_name_and_written_by_hand_it_reads(settings, lines, keys):
+    text = f'title = "X"\n{lines}\n'
+    for refused in (read, save):
+        with pytest.raises(ConfigError) as caught:
+            refused(settings, "x", text)
+        assert str(caught.value) == f"x.toml: a page may not save {', '.join(keys)}."
+        assert str(settings.systems_dirs[2] / "x.toml") in caught.value.hint
+    assert list(settings.systems_dirs[2].iterdir()) == []
+    (settings.systems_dirs[2] / "x.toml").write_text(text)
+    assert "x" in load_systems(settings).by_id
+
+
+def test_a_key_that_the_schema_gets_later_is_closed_until_it_is_listed(settings):
+    later = {"title": "X", "plugin": {"run": 1}, "api": {"proxy": "x"}, "panels": [{"id": "a", "shell": "x"}]}
+    later |= {"request": {"fields": {"a": {"from": "list", "program": "x"}}, "headers": {"a": "b"}}, "drift.path": "/x"}
+    keys = ["plugin", "api.proxy", "panels.shell", "request.fields.a.program", "request.headers", "drift.path"]
+    assert refusals(settings, later) == keys
+    many = {f"key_{number}": 1 for number in range(100)}
+    assert len(refusals(settings, many)) < 20
+
+
+def test_every_key_on_the_list_is_one_of_the_schema_and_together_they_make_a_file(settings):
+    def keys(model, place):
+        for name, spec in model.model_fields.items():
+            here, inner = (*place, spec.alias or name), _model_in(spec.annotation)
+            named = "dict" in str(spec.annotation) and inner is not None
+            yield from keys(inner, (*here, "*") if named else here) if inner else [here]
+
+    known = set(keys(System, ())) - {("id",)}
+    listed = {(*table, key) for table, names in OPEN.items() for key in names}
+    assert listed <= known
+    closed = known - listed
+    assert closed == {
+        *(("api", key) for key in ("auth", "user", "secret")),
+        *(("prometheus", key) for key in ("auth", "user", "secret", "tenant", "ca")),
+        *(("drift", key) for key in ("repo", "database", "entities", "labels", "query", "periods", "reports")),
+        *(("drift", "hooks", key) for key in ("name", "command", "url", "secret", "on", "timeout")),
+        ("request", "fields", "*", "query"), ("load", "hosts"), ("load", "engine"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("${VIGIE_HOME}/months/{period}.csv", True), ("${VIGIE_ROOT}/data/table.parquet", True),
+        ("${VIGIE_HOME}/{period}/rows.csv", True), ("${VIGIE_HOME}/not-yet/there.csv", True),
+        ("/etc/passwd", False), ("/etc/{period}.csv", False), ("months/{period}.csv", False), ("~/x.csv", False),
+        ("${VIGIE_HOME}/../x.csv", False), ("${VIGIE_HOME}/a/../../x.csv", False), ("${VIGIE_HOME}2/x.csv", False),
+        ("/x${VIGIE_HOME}/x.csv", False), ("${VIGIE_ROOT}/.streamlit/secrets.toml", False), ("${HOME}/x.csv", False),
+        ("${VIGIE_ROOT}/.streamlit/x.csv", False), ("${VIGIE_HOME}/.x.csv", False), ("${VIGIE_HOME}", False),
+        ("${VIGIE_HOME}/link.csv", False), ("${VIGIE_HOME}/out/x.csv", False), ("${VIGIE_HOME}/out/{period}.csv", False),
+        ("${VIGIE_HOME}/linked/{period}.csv", False), ("${VIGIE_HOME}/{period}/secret.csv", False),
+        ("${VIGIE_HOME}/circle.csv", False), ("${VIGIE_HOME}/in.csv", True), ("${VIGIE_HOME}/a\\u0000.csv", False),
+        ("http://127.0.0.1/x.csv", False), ("//${VIGIE_HOME}/../etc/x.csv", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_data_file_from_a_page_lies_below_home_or_checkout_wherever_links_lead(settings, tmp_path, path, allowed):
+    home, away = settings.home, tmp_path / "away"
+    for folder in (home / "linked", home / "month", away):
+        folder.mkdir(parents=True)
+    for file in (away / "secret.csv", home / "plain.csv"):
+        file.write_text("a,b\n1,2\n")
+    links = {
+        "link.csv": away / "secret.csv",
+        "out": away,
+        "linked/m.csv": away / "secret.csv",
+        "circle.csv": home / "circle.csv",
+    }
+    links |= {"in.csv": home / "plain.csv", "month/secret.csv": away / "secret.csv"}
+    for name, target in links.items():
+        (home / name).symlink_to(target)
+    text = f'title = "X"\n[drift]\nsource = "files"\nsplit = 0.5\npath = "{path}"\n'
+    if allowed:
+        assert read(settings, "x", text).drift.source == "files"
+        return
+    with pytest.raises(ConfigError):
+        read(settings, "x", text)
+
+
+# Spellings of this machine and of others: what a page may name, and what the way out asks at all.
+ADDRESSES = [
+    ("http://127.0.0.1:8000", True), ("http://localhost:8000", True), ("http://LOCALHOST", True), ("http://localhost.", True),
+    ("http://[::1]:8000", True), ("https://127.8.8.8/v1", True), ("http://[0:0:0:0:0:0:0:1]", True),
+    ("http://[::ffff:127.0.0.1]", True), ("http://[::ffff:7f00:1]", True), ("HTTP://127.0.0.1", True),
+    ("http://127.1", False), ("http://127.0.1", False), ("http://2130706433", False), ("http://017700000001", False),
+    ("http://0x7f000001", False), ("http://0x7f.0.0.1", False), ("http://0177.0.0.1", False), ("http://127.0.0.01", False),
+    ("http://0", False), ("http://0.0.0.0", False), ("http://[::]", False), ("http://127.0.0.1.", False),
+    ("http://127.0.0.1@evil.example", False), ("http://evil.example@127.0.0.1", False), ("http://u:p@localhost", False),
+    ("http://127.0.0.1\\@evil.example", False), ("http://evil.example\\@127.0.0.1", False), ("http:\\\\127.0.0.1", False),
+    ("http://127.0.0.1#@evil.example", True), ("http://evil.example#@127.0.0.1", False), ("http://evil.example?@127.0.0.1", False),
+    ("http://127.0.0.1.evil.example", False), ("http://localhost.evil.example", False), ("http://evil.example/127.0.0.1", False),
+    ("http://127.0.0.1 ", False), (" http://127.0.0.1", False), ("http://127.0.0.1\t.evil.example", False),
+    ("http://evil.example\n127.0.0.1", False), ("http://127.0.0.1/\r\nHost: evil.example", False), ("http://127.0.0.1\x00", False),
+    ("http://１２７.0.0.1", False), ("http://127。0。0。1", False), ("http://ⓛocalhost", False), ("http://lоcalhost", False),
+    ("http://[::1%25eth0]", False), ("http://[::1%evil.example]", False), ("http://[fe80::1]", False), ("http://[::1", False),
+    ("http://127.0.0.1:0", False), ("http://127.0.0.1:99999", False), ("http://127.0.0.1:x", False), ("http://127.0.0.1:８０", False),
+    ("ftp://127.0.0.1", False), ("file:///etc/passwd", False), ("javascript:alert(1)", False), ("gopher://127.0.0.1", False),
+    ("//127.0.0.1", False), ("127.0.0.1:8000", False), ("http:127.0.0.1", False), ("http:///127.0.0.1", False), ("", False),
+    ("http://169.254.169.254", False), ("http://[::ffff:169.254.169.254]", False), ("http://[fd00:ec2::254]", False),
+    ("http://10.0.0.7", False), ("http://inner.example", False), ("http://224.0.0.1", False), ("http://[::ffff:10.0.0.7]", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("url", "allowed"), ADDRESSES)
+def test_a_page_names_this_machine_and_no_other_however_it_is_spelled(settings, monkeypatch, url, allowed):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_a, **_k: [(0, 0, 0, "", ("127.0.0.1", 80))])
+    assert may_name(settings, url) is allowed
+    for table in ("api", "prometheus"):
+        text = f'title = "X"\n[{table}]\n{assign("url", url)}\n'
+        if allowed:
+            assert read(settings, "x", text)
+        else:
+            with pytest.raises(ConfigError):
+                save(settings, "x", text)
+    # The same judgement where a request leaves: no name is looked up that only looks like this machine.
+    if allowed:
+        assert check_address(url).addresses
+    else:
+        with pytest.raises(AddressRefused):
+            check_address(url)
+
+
+def test_hosts_of_the_environment_may_be_named_and_metadata_is_asked_by_nobody(settings):
+    text = 'title = "X"\n[api]\nurl = "http://10.0.0.7:80"\n[prometheus]\nurl = "http://inner.example:9090"\n'
+    with pytest.raises(ConfigError, match=r"api\.url \(a host.*, prometheus\.url \(a host"):
+        read(settings, "x", text)
+    hosts = Settings.from_env({**settings.environ, "VIGIE_PROPOSE_HOSTS": "10.0.0.7,inner.example:9090"})
+    assert read(hosts, "x", text).api.url == "http://10.0.0.7:80"
+    assert not may_name(hosts, "http://inner.example:9091")
+    attached = Settings.from_env({**settings.environ, "VIGIE_PROMETHEUS_URL": "http://inner.example:9090"})
+    assert may_name(attached, "http://inner.example:9090/")
+
+
+@pytest.mark.parametrize(
+    "health", [".evil.example/", "@evil.example/", ":80@evil.example", "health", "/a b", "/a\\b", "", "/\n"]
+)
+def test_a_health_path_cannot_make_another_host_of_the_address(settings, health):
+    text = f'title = "X"\n[api]\nurl = "http://127.0.0.1"\n{assign("health", health)}\n'
+    with pytest.raises(ConfigError):
+        parse_system(text, Path("x.toml"), settings)
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 50_000, "title = 'X'\nrequest.body = " + "[" * 200 + "]" * 200, "#" * 100_001]
+)
+def test_a_text_that_is_too_deep_or_too_long_is_an_error_in_words(settings, text):
+    try:
+        read(settings, "x", text)
+    except ConfigError as error:
+        assert error.hint
 
 
 def test_the_embedded_prometheus_is_told_only_when_it_looks(settings):

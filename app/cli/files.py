@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 def systems_check(settings: Settings, options: argparse.Namespace) -> int:
     """Read every system file; those named are also tried live."""
     from app.check import check, expression_problems
+    from app.propose import by_hand
 
     if options.send and not options.files:
         raise UsageError("--send needs a FILE.", hint="One real prediction is sent to the service of each file.")
     good: list[System] = []
+    closed: dict[str, list[str]] = {}
     broken: list[VigieError] = []
     if options.files:
         for path in options.files:
             try:
                 good.append(load_system(path.absolute(), settings))
+                closed[good[-1].id] = by_hand(settings, path)
             except ConfigError as error:
                 broken.append(error)
     else:
@@ -41,13 +44,19 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
     reports = [check(settings, one, send=options.send) for one in good] if options.files else []
     if options.json:
         objects = [{"id": one.id, "title": one.title} for one in good]
-        live = {"checks": [plain(one) | {"failed": one.failed} for one in reports]} if options.files else {}
+        live = (
+            {"checks": [plain(one) | {"failed": one.failed, "by_hand": closed[one.system]} for one in reports]}
+            if options.files
+            else {}
+        )
         say_json({"systems": objects, "broken": [error_object(one) for one in broken]} | live)
     else:
         for system in good:
             print(f"ok {system.id}: {system.title}, {len(system.panels)} panels, {len(system.alerts)} alerts")
         for report in reports:
             _print_report(report)
+            if closed[report.system]:
+                print(f"{report.system}: only a file written by hand may hold {', '.join(closed[report.system])}.")
         for problem in broken:
             say_error(f"error: {problem.text}")
     return Exit.ERROR if broken or any(one.failed for one in reports) else Exit.DONE

@@ -75,7 +75,8 @@ class Api(_Table):
     """The prediction API itself: where it answers and how the console signs in. Secrets are named, never written."""
 
     url: str | None = None
-    health: str = "/health"
+    # Put behind the address: without its slash, `.example.org` would make another host of it.
+    health: Annotated[str, Key(pattern=r"^/[^\s#\\]*$")] = "/health"
     auth: Literal["none", "basic", "bearer"] = "none"
     user: str | None = None
     secret: str | None = None
@@ -385,16 +386,20 @@ def parse_system(text: str, path: Path, settings: Settings) -> System:
         raise _too_large(path)
     try:
         raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         message = f"{path}: not valid TOML: {error}."
         raise ConfigError(message, hint="Correct the line named above.") from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
     try:
         _check_urls(path, raw)
-        return System.model_validate({**_expand(raw, settings), "id": path.stem})
+        return System.model_validate({**expanded(raw, settings), "id": path.stem})
     except ValidationError as error:
         raise ConfigError(
             _sentence(path, error), hint="Correct the file; the console reads it again by itself."
         ) from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
 
 
 def _check_name(path: Path) -> None:
@@ -408,6 +413,10 @@ def _too_large(path: Path) -> ConfigError:
     return ConfigError(message, hint="A system file holds a few hundred lines at most.")
 
 
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: nested too deeply.", hint="A body of a request has a handful of levels.")
+
+
 def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
     """Validate the two service addresses early, for a message in the words of the file."""
     for table in ("api", "prometheus"):
@@ -417,15 +426,16 @@ def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
             check_url(f"{path}: key {table}.url", url)
 
 
-def _expand(value: Any, settings: Settings) -> Any:
+def expanded(value: Any, settings: Settings) -> Any:
+    """A value of a TOML document with `${VIGIE_HOME}` and `${VIGIE_ROOT}` put in, tables and lists below it too."""
     if isinstance(value, str):
         for name, known in zip(EXPANDED, (settings.home, settings.root), strict=True):
             value = value.replace(f"${{{name}}}", str(known))
         return value
     if isinstance(value, dict):
-        return {key: _expand(item, settings) for key, item in value.items()}
+        return {key: expanded(item, settings) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, settings) for item in value]
+        return [expanded(item, settings) for item in value]
     return value
 
 

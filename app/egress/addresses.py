@@ -81,9 +81,11 @@ def check_address(url: str, hosts: Sequence[str] = (), *, deadline: float = LOOK
 def is_loopback_name(host: str) -> bool:
     """True for `localhost`, its spellings and loopback IP addresses."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ip = ipaddress.ip_address(host)
     except ValueError:
         return host.lower().rstrip(".") in LOOPBACK_NAMES
+    # A zone (`::1%eth0`) makes another address of it; ::ffff:127.0.0.1 is judged as what it carries, on every Python.
+    return "%" not in host and (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def named(host: str, port: int, hosts: Sequence[str]) -> bool:
@@ -94,10 +96,14 @@ def named(host: str, port: int, hosts: Sequence[str]) -> bool:
 
 
 def check_parts(url: str) -> None:
-    """AddressRefused unless `url` is http(s) with a host and without credentials."""
+    r"""AddressRefused unless `url` is http(s) with a host and without credentials.
+
+    Line breaks, spaces and backslashes are refused: programs disagree on the host of `http://a\@b` or `http://a\tb`.
+    """
     try:
         parts = urlsplit(url)
         good = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
+        good = good and url.isprintable() and not any(char.isspace() or char == "\\" for char in url)
     except ValueError:
         good = False
     if not good:

@@ -5,17 +5,18 @@
 
 from app.propose.drafting import Confidence, Finding, Proposal, Seen, draft, renamed
 from app.propose.reading import look, propose, tidy_url
-from app.propose.saving import Saved, announces, foreign_addresses, read, save, target_folder
+from app.propose.saving import MAX_CHARS, Saved, announces, by_hand, read, save, target_folder
 
 __all__ = [
+    "MAX_CHARS",
     "Confidence",
     "Finding",
     "Proposal",
     "Saved",
     "Seen",
     "announces",
+    "by_hand",
     "draft",
-    "foreign_addresses",
     "look",
     "propose",
     "read",

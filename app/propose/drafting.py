@@ -159,14 +159,14 @@ class _Parts:
         secured = self.known.chosen.secured if self.known and self.known.chosen else ""
         if secured:
             lines.append(
-                comment(f"The request asks for a sign-in ({secured}). The secret's name stands here, never its value:")
+                comment(f"The request asks for a sign-in ({secured}). By hand, with a secret's name, never its value:")
             )
             kind = secured if secured in ("basic", "bearer") else "bearer"
             user = ['user = "…"'] if kind == "basic" else []
             lines += [
                 comment(text) for text in (f'auth = "{kind}"', *user, 'secret = "NAME_OF_AN_ENVIRONMENT_VARIABLE"')
             ]
-            hint = "Remove the # before auth, user and secret under [api] and name the variable."
+            hint = "By hand, in the saved file: remove the # before auth, user and secret and name the variable."
             self.note("sign-in", f"the request asks for one ({secured})", Confidence.SURE, hint)
         return [*lines, ""]
 
@@ -370,7 +370,7 @@ class _Parts:
                 "threshold = 0.2",
             ]
             return [*(comment(line) for line in lines), ""]
-        hint = 'Add [drift] with source = "files" or "sql" when you have the data of two periods.'
+        hint = 'Add [drift] with source = "files" (by hand: "sql", "feast") when you have the data of two periods.'
         return self.missing("drift", "the service exposes no drift score", hint)
 
     def load(self) -> list[str]:
@@ -378,7 +378,8 @@ class _Parts:
         lines = ["[load]", comment("Requests a second at most; raise it when you know what the service bears.")]
         lines.append(assign("max_rate", FIRST_MAX_RATE))
         if not is_loopback_name(host):
-            lines += [comment("Beyond this machine, traffic goes only to hosts named here."), assign("hosts", [host])]
+            lines += [comment("Beyond this machine, traffic goes only to hosts that are named here by hand:")]
+            lines += [comment(assign("hosts", [host]))]
         return lines
 
 

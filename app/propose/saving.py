@@ -6,15 +6,16 @@ import errno
 import json
 import os
 import secrets
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app import egress
 from app.check import expression_problems
 from app.config import Settings, System, parse_system
-from app.config.system import SYSTEM_ID
+from app.config.system import SYSTEM_ID, expanded
 from app.errors import ConfigError, StorageFull
+from app.propose.allowed import refusals
 from app.propose.reading import check_free, taken
 
 # What the embedded Prometheus reads targets of one's own services from, beside its configuration.
@@ -23,6 +24,8 @@ OWN_TARGETS = "targets/own-*.json"
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # A Prometheus configuration has some hundred lines.
 MAX_CONFIG_BYTES = 1_000_000
+# A system file has a few hundred lines.
+MAX_CHARS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,52 +44,37 @@ def target_folder(settings: Settings) -> Path:
 
 
 def read(settings: Settings, name: str, text: str) -> System:
-    """The system that a text describes. Raises ConfigError with file, key, value and what is accepted."""
+    """The system that a typed or proposed text describes, with nothing in it that a page may not save.
+
+    Raises ConfigError with file, key, value and what is accepted; nothing that the text names is opened or asked.
+    """
     if not SYSTEM_ID.fullmatch(name):
         # Before it becomes a path: `../x` would be written elsewhere.
         message = f"{name!r} is no id of a system; accepted: {SYSTEM_ID.pattern}."
         raise ConfigError(message, hint="Use small letters, digits, _ and -, and begin with a letter.")
+    if len(text) > MAX_CHARS:
+        message = f"{name}.toml: {len(text):,} characters; a page saves at most {MAX_CHARS:,}."
+        raise ConfigError(message, hint="Write a longer file by hand.")
     system = parse_system(text, Path(f"{name}.toml"), settings)
+    closed = refusals(settings, expanded(tomllib.loads(text), settings))
+    if closed:
+        message = f"{name}.toml: a page may not save {', '.join(closed)}."
+        file = target_folder(settings) / f"{name}.toml"
+        raise ConfigError(message, hint=f"Save without, then write this by hand into {file} (docs/system-file.md).")
     problems = expression_problems(system)
     if problems:
         raise problems[0]
     return system
 
 
-def foreign_addresses(settings: Settings, system: System) -> list[str]:
-    """Keys of a typed file that name a host beyond this machine which nobody allowed by name.
-
-    What is typed into a page is no configuration: whoever reaches the page could otherwise make the console ask any
-    machine it can reach.
-    """
-    allowed = [settings.prometheus_url] if settings.prometheus_url else []
-    found = []
-    for name, url in (("api.url", system.api.url), ("prometheus.url", system.prometheus.url)):
-        if url and url not in allowed and not _allowed(settings, url):
-            found.append(name)
-    found += [f"load.hosts {host}" for host in system.load.hosts if not _allowed(settings, f"http://{host}")]
-    database = system.drift.database if system.drift else None
-    if database and urlsplit(database).hostname and not _allowed(settings, database):
-        found.append("drift.database")
-    return found
-
-
-def _allowed(settings: Settings, url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return False
-    return egress.is_loopback_name(host) or bool({host, f"{host}:{port}"} & set(settings.propose_hosts))
+def by_hand(settings: Settings, path: Path) -> list[str]:
+    """Keys of a file that reads which no page could have saved: who looks for what a stranger saved looks at these."""
+    return refusals(settings, expanded(tomllib.loads(path.read_text(encoding="utf-8")), settings))
 
 
 def save(settings: Settings, name: str, text: str) -> Saved:
-    """Write `<folder>/<name>.toml`. Raises ConfigError (invalid, exists, foreign address) and StorageFull."""
+    """Write `<folder>/<name>.toml`. Raises ConfigError (invalid, not from a page, exists) and StorageFull."""
     system = read(settings, name, text)
-    foreign = foreign_addresses(settings, system)
-    if foreign:
-        message = f"{name}.toml: {', '.join(foreign)} names a host beyond this machine that is not allowed."
-        raise ConfigError(message, hint="Name the host in VIGIE_PROPOSE_HOSTS, or write the file by hand.")
     check_free(name, taken(settings))
     folder = target_folder(settings)
     path = folder / f"{name}.toml"
