@@ -16,6 +16,8 @@ import requests
 
 from app.config import Settings, load_systems
 from app.exposition import counter_total, difference, parse
+from app.jobs.job import Job
+from app.load import worker
 from app.load.counting import excluded
 from app.load.payload import make
 from app.load.plan import Plan
@@ -287,6 +289,20 @@ def test_the_console_counts_100_sent_as_100_while_others_read_health_and_metrics
     assert counter_total(read(), system.metrics.requests) > counter_total(
         read(), system.metrics.requests, exclude=excluded(system)
     )
+
+
+def test_of_100_requests_20_meant_to_fail_are_told_by_class_and_as_refused(server, home):
+    run = "20240229T140532Z-1a2b3c"
+    environ = {"VIGIE_HOME": str(home), "HOME": str(home), "VIGIE_F1PA_URL": server.url}
+    args = {"count": 100, "duration": 1, "errors": 0.2}
+    job = Job(run=run, kind="load", system="f1pa", key="load:f1pa:run", args=args, settings=Settings.from_env(environ))
+    job.directory.mkdir(parents=True)
+    outcome = worker.run(job)
+    found = json.loads((job.directory / "result.json").read_text())
+    assert found["classes"] == {"2xx": 80, "3xx": 0, "4xx": 20, "5xx": 0, "no answer": 0}
+    assert (found["ok"], found["failed"], found["meant_to_fail"], found["refused"]) == (100, 0, 20, 20)
+    assert outcome.reason.startswith("100 sent, 100 answered (80 × 2xx, 20 × 4xx), counter +100, ")
+    assert " 20 were meant to fail and were refused as asked. " in outcome.reason
 
 
 def test_100_requests_at_once_are_all_answered(server):

@@ -322,9 +322,11 @@ def test_failures_that_are_asked_for_are_right_when_they_fail():
         tally = drive(service.url, count=100, duration=0.5, errors=0.2)
         assert tally.by_status == {200: 80, 422: 20}
         assert (tally.ok, tally.errors) == (100, {})
+        assert (tally.meant_to_fail, tally.refused) == (20, 20)
     with Service() as service:
         tally = drive(service.url, count=100, duration=0.5, errors=0.2)
         assert tally.errors == {"HTTP 200 where 422 was asked for": 20}
+        assert (tally.ok, tally.meant_to_fail, tally.refused) == (80, 20, 0)
 
 
 def free_port():

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,19 +11,34 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
+from app import jobs
 from app.config import Settings
-from app.errors import AddressRefused, ConfigError, PlanError, ReportError, ReportNotFound, StorageFull, Unreachable
+from app.errors import (
+    AddressRefused,
+    ConfigError,
+    HostUnavailable,
+    PlanError,
+    ReportError,
+    ReportNotFound,
+    StorageFull,
+    Unreachable,
+)
 from app.exposition import counter_total, parse
+from app.gauges import Gauges
+from app.jobs import recover
 from app.jobs.job import Job
+from app.ledger import LIVE, Ledger, State
 from app.load import counting, result, worker
 from app.load.counting import excluded, expression
 from app.load.result import Counted, Result, Seen, ServerP95
-from app.load.stats import Tally, Timeline
+from app.load.stats import Tally, Timeline, classes
 from tests.load_fakes import Service
 
+ROOT = Path(__file__).resolve().parents[1]
 RUN = "20240229T140532Z-1a2b3c"
 TOML = """
 title = "Fake"
@@ -359,7 +375,7 @@ def test_stop_ends_a_run_within_a_second_and_keeps_what_it_had(home):
     assert (outcome.state, outcome.outcome, found.cancelled) == ("cancelled", worker.STOPPED, True)
     assert 0 < found.ok < 100
     assert found.counted.delta == found.ok
-    assert "Stopped on request after" in found.sentence
+    assert "Stopped before its end, after" in found.sentence
 
 
 def test_a_termination_signal_stops_a_real_process_gracefully(home):
@@ -369,6 +385,7 @@ def test_a_termination_signal_stops_a_real_process_gracefully(home):
 import signal, sys, threading, json
 sys.path.insert(0, sys.argv[1])
 from app.jobs.job import Job
+from app import jobs
 from app.config import Settings
 from app.load import worker
 worker.preload()
@@ -397,7 +414,7 @@ print(json.dumps([outcome.state, outcome.reason]))
             process.wait()
     state, reason = json.loads(out)
     assert (process.returncode, state) == (0, "cancelled")
-    assert "Stopped on request" in reason
+    assert "Stopped before its end" in reason
     assert result.read(todo.directory).ok >= 20
 
 
@@ -482,6 +499,7 @@ FULL = {
     "answered": 3000,
     "ok": 3000,
     "not_sent": 0,
+    "by_status": {"200": 3000},
     "counted": Counted("c", 0, 3000, 3000),
     "prometheus": Seen(3000),
     "response": {"p95": 0.031},
@@ -512,10 +530,11 @@ FULL = {
             {
                 "failed": 3,
                 "answered": 2998,
+                "by_status": {"200": 2997, "500": 1},
                 "errors": {"HTTP 500": 1, "connection reset": 2},
                 "prometheus": Seen(None, "nobody asked"),
             },
-            "3,000 sent, 2,998 answered, counter +3,000, Prometheus unknown (nobody asked). 3 failed: 2 × connection reset, 1 × HTTP 500. Client p95 31 ms; server p95 between 25 and 50 ms.",
+            "3,000 sent, 2,998 answered (2,997 × 2xx, 1 × 5xx), counter +3,000, Prometheus unknown (nobody asked). 3 failed: 2 × connection reset, 1 × HTTP 500. Client p95 31 ms; server p95 between 25 and 50 ms.",
         ),
         (
             {
@@ -529,12 +548,135 @@ FULL = {
                 "response": {"p95": None},
                 "server_p95": ServerP95(reason="no histogram"),
             },
-            "0 sent, 0 answered, counter +0, Prometheus +0. 3,000 of the plan were not sent. Stopped on request after 1.5 s. Client p95 unknown (no answer); server p95 unknown (no histogram).",
+            "0 sent, 0 answered, counter +0, Prometheus +0. 3,000 of the plan were not sent. Stopped before its end, after 1.5 s. Client p95 unknown (no answer); server p95 unknown (no histogram).",
+        ),
+        (
+            {"by_status": {"200": 2400, "422": 600}, "meant_to_fail": 600, "refused": 600},
+            "3,000 sent, 3,000 answered (2,400 × 2xx, 600 × 4xx), counter +3,000, Prometheus +3,000. 600 were meant to fail and were refused as asked. Client p95 31 ms; server p95 between 25 and 50 ms.",
+        ),
+        (
+            {
+                "by_status": {"200": 2998, "422": 1, "500": 1},
+                "ok": 2999,
+                "failed": 1,
+                "errors": {"HTTP 500 where 422 was asked for": 1},
+                "meant_to_fail": 2,
+                "refused": 1,
+            },
+            "3,000 sent, 3,000 answered (2,998 × 2xx, 1 × 4xx, 1 × 5xx), counter +3,000, Prometheus +3,000. 1 of 2 meant to fail was refused as asked. 1 failed: 1 × HTTP 500 where 422 was asked for. Client p95 31 ms; server p95 between 25 and 50 ms.",
+        ),
+        (
+            {
+                "cut": True,
+                "sent": 78,
+                "answered": 76,
+                "ok": 76,
+                "by_status": {"200": 76},
+                "not_sent": 2922,
+                "server_p95": ServerP95(reason="killed"),
+            },
+            "Interrupted after 78 requests: 76 answered (76 × 2xx), 2 still on their way; nothing was counted on the other side. 2,922 of the plan were not sent. Client p95 31 ms; server p95 unknown (killed).",
+        ),
+        (
+            {"cut": True, "sent": 0, "answered": 0, "ok": 0, "by_status": {}, "not_sent": 3000, "response": {}},
+            "Interrupted as it began to send: how many requests went out is not known. Client p95 unknown (no answer); server p95 between 25 and 50 ms.",
         ),
     ],
 )
 def test_the_sentence_says_what_is_known_and_no_more(changes, expected):
     assert result.sentence(sample(**(FULL | changes))) == expected
+
+
+@pytest.mark.parametrize(
+    ("by_status", "unanswered", "counts"),
+    [
+        ({}, 0, [0, 0, 0, 0, 0]),
+        ({200: 78, 201: 2, 422: 20}, 0, [80, 0, 20, 0, 0]),
+        ({"204": 1, "307": 2, "404": 3, "599": 4}, 5, [1, 2, 3, 4, 5]),
+    ],
+)
+def test_answers_are_told_by_the_first_digit_of_their_status(by_status, unanswered, counts):
+    assert list(classes(by_status, unanswered).values()) == counts
+    assert list(classes({299: 1, 700: 2}, 0).items())[-2:] == [("7xx", 2), ("no answer", 0)]
+
+
+def test_a_result_of_an_earlier_version_has_classes_and_says_nothing_of_requests_meant_to_fail():
+    raw = sample(**FULL).to_dict()
+    for name in ("classes", "meant_to_fail", "refused", "cut"):
+        del raw[name]
+    old = Result.from_dict(raw)
+    assert (old.classes["2xx"], old.meant_to_fail, old.cut) == (3000, None, False)
+
+
+def killed_while_sending(home, service, kill):
+    """Start a host, a run of 50 requests a second and, when it has sent 20, let `kill` end something; the settings."""
+    settings = job(home, service.url, {}).settings
+    environ = {**os.environ, **settings.environ, "REPORT_DIR": str(home / "reports")}
+    args = ["--system", "fake", "--rate", "50", "--duration", "60"]
+    command = ["-m", "app", "load", *args] if kill == "command line" else ["-m", "app.jobs"]
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
+    try:
+        if kill != "command line":
+            until(lambda: answering(settings), "the host to answer")
+            jobs.start(settings, "load", "fake", "load:fake:run", {"rate": 50, "duration": 60})
+        until(lambda: service.calls >= 20, "twenty requests")
+        victim = psutil.Process(process.pid)
+        workers = [child for child in victim.children() if "app.jobs.worker" in child.cmdline()]
+        (workers[0] if kill == "worker" else victim).kill()
+        until(lambda: not workers[0].is_running() or workers[0].status() == psutil.STATUS_ZOMBIE, "the worker to end")
+        if kill == "worker":
+            until(lambda: not live(settings), "the host to write its end")
+    finally:
+        process.kill()
+        process.wait()
+    recover.interrupt(settings)  # as the next host does at its start
+    return settings
+
+
+def until(ask, what):
+    """Wait for `ask` to be true."""
+    deadline = time.monotonic() + 60
+    while not ask():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+def answering(settings):
+    with contextlib.suppress(HostUnavailable):
+        return bool(jobs.ping(settings))
+    return False
+
+
+def live(settings):
+    with Ledger(settings.ledger_url) as ledger:
+        return ledger.runs(states=LIVE)
+
+
+@pytest.mark.parametrize("victim", ["worker", "job host", "command line"])
+def test_of_a_run_whose_process_is_killed_is_known_what_it_had_sent(home, victim):
+    """Counts, statistics of what was answered, the index and the gauges: none of them says that nothing was sent."""
+    api = Api()
+    with Service(api.predict, metrics=api.metrics) as service:
+        settings = killed_while_sending(home, service, victim)
+        calls = service.calls
+    with Ledger(settings.ledger_url) as ledger:
+        (row,) = ledger.runs(kind="load")
+    found = result.read(Path(row.path))
+    assert row.state is State.INTERRUPTED
+    assert row.reason.startswith(found.sentence)
+    # At most a second before the kill it was written down; a worker whose parent is gone stops by itself.
+    assert max(1, calls - 75) <= found.sent <= calls
+    assert found.ok == found.classes["2xx"] > 0
+    assert found.response["p95"] > 0
+    assert (found.cut, found.cancelled) == ((True, False) if victim == "worker" else (False, True))
+    words = (
+        f"Interrupted after {found.sent} requests: " if found.cut else f"{found.sent} sent, {found.answered} answered"
+    )
+    assert row.reason.startswith(words)
+    assert row.reason.endswith("killed (signal 9)." if victim == "worker" else "The process that ran it ended.")
+    body = Gauges(settings).exposition()[0].decode()
+    assert f'vigie_load_requests_total{{outcome="ok",system="fake"}} {float(found.ok)}' in body
+    assert 'vigie_load_latency_seconds_count{kind="response",system="fake"}' in body
 
 
 def test_a_counter_of_successes_only_is_recognised():

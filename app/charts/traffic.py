@@ -41,7 +41,7 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
     colours = LINES[theme]
     seconds = [row.get("t", number) for number, row in enumerate(rows)]
     figure = go.Figure()
-    for name, key in (("answered 2xx", "ok"), ("failed", "failed")):
+    for name, key in (("as asked", "ok"), ("failed", "failed")):
         figure.add_bar(
             x=seconds,
             y=[row.get(key) or 0 for row in rows],

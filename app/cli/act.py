@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.common import Exit, UsageError, find_system, stamp, whole
 from app.config import Settings, System
-from app.errors import ConfigError, JobFailed
+from app.errors import ConfigError, JobFailed, ReportNotFound
 from app.terminal import plain, say_error, say_json, table
 
 if TYPE_CHECKING:
@@ -183,14 +183,19 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
         args["period"] = pick(list_periods(settings, system), options.period).key
     plan = Plan.from_args(args, system)
     run = run_and_wait(settings, "load", system.id, plan.key, args, _Stages())
-    if run.state not in ("done", "cancelled") or not run.path:
+    try:
+        found = result.read(Path(run.path)) if run.path else None
+    except ReportNotFound:
+        found = None
+    if found is None:
         return _not_done(run, as_json=options.json)
-    found = result.read(Path(run.path))
     if found.plan.get("words") != plan.words:
         say_error(f"note: a run was already going and was joined: {found.plan.get('words')}")
     if options.json:
         say_json({**found.to_dict(), "state": str(run.state), "path": run.path})
-    else:
+    if run.state not in ("done", "cancelled"):
+        return _not_done(run, as_json=False)
+    if not options.json:
         print(found.sentence)
     if run.state == "cancelled":
         return Exit.CANCELLED

@@ -10,6 +10,7 @@ from app.errors import VigieError
 from app.jobs.child import Child, Died
 from app.jobs.kinds import Kind
 from app.jobs.runs import ActiveRun
+from app.jobs.summary import sent
 
 CANCELLED = "cancelled by a person"
 HOST_STOPPED = "the process that ran it was stopped"
@@ -55,7 +56,7 @@ async def carry_out(active: ActiveRun, kind: Kind, child: Child, stop: Stop) -> 
             await child.end()
         told = await answer
         if isinstance(told, Died):
-            finished = await asyncio.to_thread(_finished, active)
+            finished = await asyncio.to_thread(_finished, active, told.reason, stop)
             if finished is not None:
                 return finished
         return _ending(told, kind, stop, late=late)
@@ -64,8 +65,15 @@ async def carry_out(active: ActiveRun, kind: Kind, child: Child, stop: Stop) -> 
         answer.cancel()
 
 
-def _finished(active: ActiveRun) -> Ending | None:
-    """The end of a run whose report was whole when its worker died: nobody calls failed what can be read."""
+def _finished(active: ActiveRun, cause: str, stop: Stop) -> Ending | None:
+    """The end of a run whose worker died, by what it left on the disk: nobody calls failed what can be read."""
+    if active.request.kind == "load":
+        asked = stop.asked.is_set()
+        left = sent(active.folder, stop.reason if asked else cause)
+        if left is None:
+            return None
+        state, outcome, reason = left
+        return Ending(stop.state if asked and state == "interrupted" else state, outcome, reason)
     if active.request.kind != "drift":
         return None
     from app import reports

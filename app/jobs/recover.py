@@ -20,7 +20,7 @@ from app.jobs import progress as files
 from app.jobs.local import as_run
 from app.jobs.progress import ENDED, Progress
 from app.jobs.runs import opened
-from app.jobs.summary import RESULT, figures, lacking, result_of, size
+from app.jobs.summary import RESULT, figures, lacking, result_of, sent, size
 from app.ledger import LIVE, MAX_LIMIT, SUMMARY, Run, State
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ def interrupt(settings: Settings) -> list[Run]:
                 # It ended properly; only the last word in the index is missing.
                 ledger.update(run.id, **_last_word(told))
         orphans = ledger.interrupt_orphans(alive, reason=ENDED)
+        for run in orphans:
+            with contextlib.suppress(OSError, ValueError):
+                ended = _write_down(files.directory(settings, run.id))
+                if ended is not None and ended.reason != ENDED:
+                    ledger.update(run.id, **_last_word(ended))
     for run in orphans:
-        with contextlib.suppress(OSError, ValueError):
-            _write_down(files.directory(settings, run.id))
         LOG.info("%s (%s) was going when its process ended: interrupted", run.id, run.key)
     _sweep_locks(settings.home / "jobs")
     for left in (settings.home / "runs").glob(".tmp-*"):
@@ -63,7 +66,10 @@ def _write_down(folder: Path) -> Progress | None:
     found = files.load(folder)
     if found is None or found.final or (found.owner is not None and found.owner.alive):
         return found
-    ended = replace(found, state="interrupted", reason=ENDED, finished=found.updated, path=found.path or str(folder))
+    left = sent(folder, ENDED) if found.kind == "load" else None
+    state, outcome, reason = left or ("interrupted", "", ENDED)
+    last: dict[str, Any] = {"state": state, "outcome": outcome, "reason": reason, "finished": found.updated}
+    ended = replace(found, **last, path=found.path or str(folder))
     files.write(folder, ended)
     return ended
 

@@ -32,6 +32,23 @@ def summary(folder: Path, kind: str) -> dict[str, Any]:
     return found
 
 
+def sent(folder: Path, cause: str) -> tuple[str, str, str] | None:
+    """(state, outcome, reason) of a load run whose process ended without a word; None when nothing is known of it.
+
+    Its result is written while it sends: one that is whole is its end, one that was cut says how far it came.
+    """
+    from app.load import result as load_result
+    from app.load.worker import COMPLETE, LIMIT
+
+    try:
+        found = load_result.read(folder)
+    except VigieError:
+        return None
+    if found.cut or found.cancelled:
+        return "interrupted", "", f"{found.sentence} {cause[:1].upper()}{cause[1:]}."
+    return "done", LIMIT if found.stopped_by else COMPLETE, found.sentence
+
+
 def lacking(run: Run) -> bool:
     """Whether the row of a done run lacks its summary: it was written by an older version, or could not be read."""
     return run.bytes is None or (run.kind in COMPARED and run.counted is None)

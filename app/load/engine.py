@@ -26,7 +26,7 @@ from app.errors import PlanError
 from app.load.connection import Connection, Flight, cause_of
 from app.load.payload import Payloads
 from app.load.plan import MAX_SECONDS, Plan, arrivals
-from app.load.stats import Row, Tally, Timeline
+from app.load.stats import Row, Tally, Timeline, classes
 
 # At 1,000 a second, waking for each request costs more than sending it: 0.120 CPU seconds per 1,000 against 0.059.
 TICK = 0.002
@@ -80,12 +80,16 @@ class Snapshot:
     p95: float | None
     step: int
     rows: tuple[Row, ...]
+    # Everything so far, for whoever writes it down; not part of `to_dict`.
+    tally: Tally
 
     def to_dict(self) -> dict[str, Any]:
         """For the progress file."""
         names = ("seconds", "planned", "sent", "answered", "ok", "failed", "in_flight", "queued")
         plain = {name: getattr(self, name) for name in names}
-        rates = {"asked_rate": self.asked_rate, "achieved_rate": self.achieved_rate, "p95": self.p95}
+        rates: dict[str, Any] = {"asked_rate": self.asked_rate, "achieved_rate": self.achieved_rate, "p95": self.p95}
+        rates["classes"] = classes(self.tally.by_status, self.tally.unanswered)
+        rates |= {name: getattr(self.tally, name) for name in ("meant_to_fail", "refused")}
         return plain | rates | {"step": self.step, "timeline": [row.to_dict() for row in self.rows]}
 
 
@@ -281,6 +285,7 @@ class Engine:
             flights.add(flight)
             self._watched.append(flight)
             self.tally.sent += 1
+            self.tally.meant_to_fail += self.payloads.kinds[kind].status is not None
             self.tally.last_sent = now
             self.tally.timeline.sent(now)
             request = self.where.requests[kind][body]
@@ -345,6 +350,7 @@ class Engine:
         ok = 200 <= status < 300 if wanted is None else status == wanted
         if ok:
             tally.ok += 1
+            tally.refused += wanted is not None
         else:
             tally.fail(f"HTTP {status}" if wanted is None else f"HTTP {status} where {wanted} was asked for")
         response = now - flight.intended
@@ -455,4 +461,5 @@ class Engine:
             p95=tally.response.percentile(95),
             step=tally.timeline.step,
             rows=tuple(tally.timeline.rows(TAIL_ROWS)),
+            tally=tally.frozen(now),
         )

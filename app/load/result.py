@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ReportError, ReportNotFound, StorageFull
-from app.load.stats import LES, Histogram, Tally
+from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 
 VERSION = 1
 NAME = "result.json"
@@ -54,8 +54,11 @@ class Result:
 
     `sent + not_sent` is what was planned; `sent = ok + failed`; `failed` is the sum of `errors` (by cause) and counts
     answers of another status than asked for too; `answered` are complete answers of any status; `reached` are requests
-    written to a connection. `response` is measured from the intended send, `service` from the actual one. `buckets`
-    are cumulative by `le`, for gauges. `remark` says why the counter moved otherwise than by what was answered.
+    written to a connection. `meant_to_fail` requests were sent to be refused, and `refused` of them were: `ok`, and no
+    2xx. `cut` is a run whose process was killed: it holds what was known a moment before, and `sent - ok - failed`
+    requests were still on their way. `response` is measured from the intended send, `service` from the actual one.
+    `buckets` are cumulative by `le`, for gauges. `remark` says why the counter moved otherwise than by what was
+    answered.
     """
 
     run: str
@@ -87,12 +90,21 @@ class Result:
     stopped_by: str = ""
     remark: str = ""
     sentence: str = ""
+    # None in results of versions before 0.2.1.
+    meant_to_fail: int | None = None
+    refused: int | None = None
+    cut: bool = False
     version: int = VERSION
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """What was sent by the class of its answer: `2xx` to `5xx` and `no answer`."""
+        return classes(self.by_status, self.ok + self.failed - self.answered)
 
     def to_dict(self) -> dict[str, Any]:
         """As `result.json` holds it: null for unknown, never NaN."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return plain | {"classes": self.classes}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Result:
@@ -120,6 +132,8 @@ def measured(tally: Tally) -> dict[str, Any]:
         "ok": tally.ok,
         "failed": tally.failed,
         "not_sent": tally.not_sent,
+        "meant_to_fail": tally.meant_to_fail,
+        "refused": tally.refused,
         "by_status": {str(status): count for status, count in sorted(tally.by_status.items())},
         "errors": dict(sorted(tally.errors.items(), key=lambda pair: -pair[1])),
         "response": tally.response.summary(),
@@ -138,16 +152,17 @@ def exposed(histogram: Histogram, les: Sequence[float] = LES) -> dict[str, Any]:
     return {"buckets": rows, "sum": histogram.total / 1e6, "count": histogram.count}
 
 
-def write(folder: Path, result: Result) -> Path:
-    """Put `result.json` into a run directory in one step. Raises StorageFull."""
+def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
+    """Put `result.json` into a run directory in one step; it outlives a power cut if `durable`. Raises StorageFull."""
     text = json.dumps(result.to_dict(), allow_nan=False)
     part = folder / f".{NAME}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(folder / NAME)
     except OSError as error:
         with contextlib.suppress(OSError):  # nothing was written, or it cannot be removed either
@@ -175,25 +190,64 @@ def read(folder: Path) -> Result:
 
 def sentence(result: Result) -> str:
     """The run in words: what was sent, what each side counted, what each side measured."""
-    counts = [
-        f"{result.sent:,} sent",
-        f"{result.answered:,} answered",
-        f"counter {_moved(result.counted.delta, result.counted.reason)}",
-        f"Prometheus {_moved(result.prometheus.delta, result.prometheus.reason)}",
-    ]
-    parts = [", ".join(counts) + "."]
+    if result.cut:
+        parts = [_cut(result)]
+    else:
+        counts = [
+            f"{result.sent:,} sent",
+            f"{result.answered:,} answered{_by_class(result)}",
+            f"counter {_moved(result.counted.delta, result.counted.reason)}",
+            f"Prometheus {_moved(result.prometheus.delta, result.prometheus.reason)}",
+        ]
+        parts = [", ".join(counts) + "."]
+    parts += _meant(result.meant_to_fail, result.refused)
     if result.failed:
         parts.append(f"{result.failed:,} failed: {causes(result.errors)}.")
-    if result.not_sent:
+    if result.not_sent and (result.sent or not result.cut):
         parts.append(f"{result.not_sent:,} of the plan were not sent.")
     if result.cancelled:
-        parts.append(f"Stopped on request after {spoken(result.seconds)}.")
+        parts.append(f"Stopped before its end, after {spoken(result.seconds)}.")
     elif result.stopped_by:
         parts.append(f"Stopped by a limit: {result.stopped_by}.")
     if result.remark:
         parts.append(f"{result.remark[0].upper()}{result.remark[1:]}.")
     parts.append(f"{_client(result)}; {_server(result.server_p95)}.")
     return " ".join(parts)
+
+
+def class_words(counts: Mapping[str, int]) -> str:
+    """Answers by class in words, `80 × 2xx, 20 × 4xx`; "" without any answer."""
+    return ", ".join(f"{count:,} × {name}" for name, count in counts.items() if count and name != UNANSWERED)
+
+
+def _by_class(result: Result) -> str:
+    """Said unless every answer was a 2xx."""
+    return f" ({class_words(result.classes)})" if result.answered > result.classes["2xx"] else ""
+
+
+def _meant(meant: int | None, refused: int | None) -> list[str]:
+    """Failures that were asked for, and how many of them came as asked."""
+    if not meant or refused is None:
+        return []
+    if meant == refused:
+        return [f"{meant:,} {'was' if meant == 1 else 'were'} meant to fail and {_refused(meant)} as asked."]
+    return [f"{refused:,} of {meant:,} meant to fail {_refused(refused)} as asked."]
+
+
+def _refused(count: int) -> str:
+    return "was refused" if count == 1 else "were refused"
+
+
+def _cut(result: Result) -> str:
+    """How far a run had come when it was last written down."""
+    if not result.sent:
+        return "Interrupted as it began to send: how many requests went out is not known."
+    words = "request" if result.sent == 1 else "requests"
+    answers = class_words(result.classes)
+    answered = f"{result.answered:,} answered" + (f" ({answers})" if answers else "")
+    waiting = result.sent - result.ok - result.failed
+    on_the_way = f", {waiting:,} still on {'its' if waiting == 1 else 'their'} way" if waiting else ""
+    return f"Interrupted after {result.sent:,} {words}: {answered}{on_the_way}; nothing was counted on the other side."
 
 
 def causes(errors: Mapping[str, int], most: int = 3) -> str:

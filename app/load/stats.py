@@ -6,9 +6,10 @@ percentile is within 0.4 % of the true value, at a fixed size and without keepin
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # 2**7 buckets per doubling: half a bucket is at most 1/256 of the value.
@@ -24,6 +25,18 @@ MAX_ROWS = 1100
 # Causes are grouped; a server that words each failure differently must not fill the memory.
 MAX_CAUSES = 40
 OTHER_CAUSES = "other causes"
+# Answers are read by the first digit of their status; what came without one has a class of its own.
+CLASSES = ("2xx", "3xx", "4xx", "5xx")
+UNANSWERED = "no answer"
+
+
+def classes(by_status: Mapping[Any, int], unanswered: int) -> dict[str, int]:
+    """Requests by what came back: `2xx` to `5xx`, another class only where one was answered, and `no answer`."""
+    counts = dict.fromkeys(CLASSES, 0)
+    for status, count in by_status.items():
+        name = f"{int(status) // 100}xx"
+        counts[name] = counts.get(name, 0) + count
+    return counts | {UNANSWERED: unanswered}
 
 
 def _index(micros: int) -> int:
@@ -85,6 +98,13 @@ class Histogram:
     def max(self) -> float | None:
         """Seconds; None without any latency."""
         return self.largest / 1e6 if self.count else None
+
+    def copy(self) -> Histogram:
+        """The same counts, which stay as they are while this one goes on."""
+        same = Histogram()
+        same.counts = self.counts.copy()
+        same.count, same.total, same.smallest, same.largest = self.count, self.total, self.smallest, self.largest
+        return same
 
     def merge(self, other: Histogram) -> None:
         """Add everything that `other` holds."""
@@ -199,6 +219,12 @@ class Timeline:
         rows = [*(self._closed[-last:] if last else self._closed), self._row()]
         return rows[-last:] if last else rows
 
+    def copy(self) -> Timeline:
+        """The same rows, which stay as they are while this one goes on."""
+        same = copy.copy(self)
+        vars(same).update(_closed=self._closed.copy(), _latency=self._latency.copy())
+        return same
+
     def _row(self) -> Row:
         p95 = self._latency.percentile(95) if self._latency.count else None
         return Row(self._open.t, self._sent, self._ok, self._failed, p95)
@@ -209,8 +235,10 @@ class Tally:
     """What a run has come to. `planned = sent + not_sent`, `sent = ok + failed + in flight`, `failed = sum(errors)`.
 
     `sent` counts attempts; `reached` those that were written to a connection; `answered` complete answers of any
-    status; `ok` answers with the status asked for. `response` is counted from the intended send, `service` from the
-    actual one; both hold answered requests, and those given up at their deadline with the time waited until then.
+    status; `ok` answers with the status asked for. `meant_to_fail` were sent to be refused, and `refused` of them
+    were, with the status asked for: they are `ok`, and no 2xx. `response` is counted from the intended send, `service`
+    from the actual one; both hold answered requests, and those given up at their deadline with the time waited until
+    then.
     """
 
     timeline: Timeline
@@ -220,6 +248,8 @@ class Tally:
     answered: int = 0
     ok: int = 0
     failed: int = 0
+    meant_to_fail: int = 0
+    refused: int = 0
     by_status: dict[int, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     response: Histogram = field(default_factory=Histogram)
@@ -233,6 +263,23 @@ class Tally:
     def not_sent(self) -> int:
         """Requests of the plan that never went out."""
         return self.planned - self.sent
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that ended without an answer; those still on their way are not among them."""
+        return self.ok + self.failed - self.answered
+
+    def frozen(self, seconds: float) -> Tally:
+        """What the run has come to after `seconds`, in containers that the running one does not touch."""
+        return replace(
+            self,
+            timeline=self.timeline.copy(),
+            by_status=dict(self.by_status),
+            errors=dict(self.errors),
+            response=self.response.copy(),
+            service=self.service.copy(),
+            seconds=seconds,
+        )
 
     def fail(self, cause: str) -> None:
         """Count one failure under its cause."""

@@ -16,8 +16,8 @@ from app.errors import ConfigError, LedgerError, PlanError, StorageFull, Unreach
 from app.load import engine, payload, result
 from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
-from app.load.result import Result, Seen
-from app.load.stats import Tally
+from app.load.result import Counted, Result, Seen, ServerP95
+from app.load.stats import Tally, Timeline, classes
 
 if TYPE_CHECKING:
     from app.jobs.job import Job, Outcome
@@ -30,6 +30,12 @@ STOPPED = "STOPPED"
 PREPARING = "preparing"
 SENDING = "sending"
 SETTLING = "settling"
+# What a run has come to is written down while it goes on, so that a kill loses a second at most; the writing may take
+# this share of the time.
+KEEP_SECONDS = 1.0
+KEEP_SHARE = 0.01
+# Why the other side of a run that was killed is not known.
+KILLED = "the process that sent was killed"
 # Beside the connections: the event loop, files, the database of a payload query.
 OTHER_FILES = 200
 
@@ -64,7 +70,9 @@ def run(job: Job) -> Outcome:
     before = ready.meter.read(must_answer=True)
     watch = Watch(job.settings, ready.system, ready.meter.series_name(before))
     try:
-        tally, last = _send(job, ready)
+        keeper = Keeper(job, ready.plan, started)
+        tally, last = _send(job, ready, keeper)
+        keeper.keep(tally, now=True)
         job.progress(SETTLING, tally.sent, ready.plan.requests, **last)
         found = _settle(job, ready, tally, watch, before)
     finally:
@@ -73,6 +81,39 @@ def run(job: Job) -> Outcome:
     found = replace(found, sentence=result.sentence(found))
     result.write(job.directory, found)
     return _outcome(job, found)
+
+
+class Keeper:
+    """Writes the result of a run that goes on: what is left of it when this process is killed."""
+
+    def __init__(self, job: Job, plan: Plan, started: float) -> None:
+        self.job, self.plan, self.started = job, plan, started
+        self._due = 0.0
+
+    def keep(self, tally: Tally, *, now: bool = False) -> None:
+        """Replace `result.json` when it is time to, or `now`. Raises StorageFull."""
+        begun = time.monotonic()
+        if begun < self._due and not now:
+            return
+        reason = KILLED
+        found = Result(
+            run=self.job.run,
+            system=self.job.system,
+            plan=self.plan.to_dict(),
+            started=self.started,
+            finished=time.time(),
+            **result.measured(tally),
+            asked_rate=self.plan.asked_rate,
+            achieved_rate=tally.sent / tally.seconds if tally.sent else None,
+            counted=Counted(reason=reason),
+            prometheus=Seen(reason=reason),
+            server_p95=ServerP95(reason=reason),
+            cut=True,
+        )
+        found = replace(found, sentence=result.sentence(found))
+        result.write(self.job.directory, found, durable=False)
+        cost = time.monotonic() - begun
+        self._due = begun + min(KEEP_SECONDS, cost / KEEP_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +152,25 @@ def prepare(job: Job) -> Ready:
     return Ready(system, plan, payloads, target, Meter(found.url, system, credentials))
 
 
-def _send(job: Job, ready: Ready) -> tuple[Tally, dict[str, Any]]:
+def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]]:
     """Run the engine; the last report comes back too, for the stage after it."""
     last: dict[str, Any] = {"plan": ready.plan.words}
 
     def report(snapshot: engine.Snapshot) -> None:
         last.update(snapshot.to_dict())
+        keeper.keep(snapshot.tally)
         try:
             job.progress(SENDING, snapshot.sent, snapshot.planned, **last)
         except OSError as error:
             message = f"progress cannot be written to {job.directory} ({error.strerror})."
             raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
 
+    keeper.keep(Tally(Timeline(ready.plan.most_seconds), planned=ready.plan.requests))
     job.progress(SENDING, 0, ready.plan.requests, **last)
     tally = engine.drive(ready.plan, ready.payloads, ready.where, stop=job.stopping, report=report)
     last |= {name: getattr(tally, name) for name in ("seconds", "planned", "sent", "answered", "ok", "failed")}
+    last |= {name: getattr(tally, name) for name in ("meant_to_fail", "refused")}
+    last |= {"classes": classes(tally.by_status, tally.unanswered)}
     last |= {"in_flight": 0, "queued": 0, "p95": tally.response.percentile(95)}
     last["timeline"] = [row.to_dict() for row in tally.timeline.rows(engine.TAIL_ROWS)]
     return tally, last

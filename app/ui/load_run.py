@@ -18,6 +18,7 @@ from app.errors import JobError, VigieError
 from app.ledger import Run
 from app.load import plan as plans
 from app.load import result as load_result
+from app.load.stats import UNANSWERED
 from app.ui import cache, palette, widgets
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
@@ -216,14 +217,31 @@ def _live(run: Run) -> None:
             cells = st.columns(6)
             cells[0].metric("asked", widgets.rate(detail.get("asked_rate")))
             cells[1].metric("achieved", widgets.rate(detail.get("achieved_rate")))
-            cells[2].metric("answered 2xx", widgets.count(detail.get("ok")))
+            classes = detail.get("classes") or {}
+            cells[2].metric("answered 2xx", widgets.count(classes.get("2xx")))
             cells[3].metric("failed", widgets.count(detail.get("failed")))
             cells[4].metric("in flight", widgets.count(detail.get("in_flight")))
             cells[5].metric("p95", widgets.seconds(detail.get("p95")))
+            words = _answers(detail)
+            if words:
+                st.caption(words)
             if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary"):
                 jobs.cancel(cache.settings(), run.id)
 
     look()
+
+
+def _answers(numbers: Mapping[str, Any]) -> str:
+    """Answers by class, unless all are 2xx, and what became of the requests that were meant to fail."""
+    classes, meant = numbers.get("classes") or {}, numbers.get("meant_to_fail") or 0
+    if not meant and not any(count for name, count in classes.items() if name != "2xx"):
+        return ""
+    words = load_result.class_words(classes)
+    silent = classes.get(UNANSWERED) or 0
+    parts = [words] if words else []
+    parts += [f"{silent:,} without an answer"] if silent else []
+    parts += [f"{numbers.get('refused') or 0:,} of {meant:,} meant to fail refused as asked"] if meant else []
+    return " · ".join(parts)
 
 
 def result_of(run: Run) -> dict[str, Any] | None:
@@ -246,6 +264,7 @@ def _ended(run: Run) -> None:
     result = result_of(run)
     if result is None:
         if run.state == "failed":
+            # Its result is written from the first request on: without one there was none.
             widgets.problem(JobError(run.reason or "No reason was written down."), title="No traffic was sent.")
         else:
             widgets.empty(f"This run was {run.state}.", run.reason or "It left no result.")
@@ -256,7 +275,8 @@ def _ended(run: Run) -> None:
         state = {"done": "done", "cancelled": "stopped", "failed": "failed"}.get(run.state, run.state)
         st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {state}] · {widgets.plain(words)}")
         with st.container(key="answer"):
-            st.markdown(widgets.plain(str(result.get("sentence") or run.reason)))
+            words = result.get("sentence") if run.state in ("done", "cancelled") else run.reason
+            st.markdown(widgets.plain(str(words or result.get("sentence"))))
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.plotly_chart(
@@ -299,6 +319,9 @@ def _outcomes(result: Mapping[str, Any]) -> None:
     rows += [{"answer": cause, "requests": number} for cause, number in causes.items()]
     if result.get("not_sent"):
         rows.append({"answer": "not sent", "requests": result["not_sent"]})
+    words = _answers(result)
+    if words:
+        st.caption(words)
     st.dataframe(
         pd.DataFrame(rows or [{"answer": "none", "requests": 0}]), hide_index=True, key=f"outcomes-{result.get('run')}"
     )
