@@ -18,6 +18,11 @@ RATE_ZERO: Final = (
     "A rate looks back over its window only. When the last request is older than the window the rate is 0, "
     "although the counter kept its total."
 )
+WINDOW_AUTO: Final = (
+    "A rate is an average over the window. auto takes the shortest one that is sure to hold two scrapes and to "
+    "leave no gap between two points of the chart, so that a short burst is seen in its full height; a longer one "
+    "is calmer."
+)
 DETECTS: Final = (
     "Traffic, latency and error rate tell whether the service answers, and how fast. They say nothing about "
     "whether the predictions are right: accuracy, F1 or AUC need labels, and drift needs the data."

@@ -81,6 +81,15 @@ def test_four_digits_are_kept_in_the_shortest_form(values):
             assert len(repr(sent).replace("-", "").replace(".", "").split("e")[0].strip("0")) <= 4
 
 
+def test_whole_numbers_of_things_are_sent_whole_and_never_hovered_as_a_power():
+    values = [25_276_518_400, 12_345, 0.123456, 2.0**60]
+    sent = drawn(panel(unit="1"), answer(values, times=SPAN.start + np.arange(4.0)))["data"][0]
+    assert sent["y"] == [25_276_518_400, 12_345, 0.1235, 1.153e18]
+    assert sent["hovertemplate"].startswith("%{y:,.15~g}")
+    sent = drawn(panel(unit="1/s"), answer([12_345.678], times=[SPAN.start]))["data"][0]
+    assert (sent["y"], sent["hovertemplate"].partition("}")[0]) == ([12_350], "%{y:,.4~r")
+
+
 def test_the_payload_is_a_fraction_of_the_plain_one():
     rng = np.random.default_rng(1)
     many = TimeRange(SPAN.start, SPAN.start + 1499, 1.0)

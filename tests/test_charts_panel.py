@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -93,7 +95,8 @@ def test_an_empty_chart_says_that_the_service_is_not_scraped(prometheus):
 def test_an_empty_chart_says_that_nobody_asked(prometheus):
     found = ask(prometheus, panel("idle_seconds_sum / idle_seconds_count"), context(requests="idle_seconds_count"))
     assert found.state is State.EMPTY
-    assert found.reason.startswith("no request in the last")
+    # The session's Prometheus is younger than the eight hours that are looked back.
+    assert re.fullmatch(r"no request in the .+ since the first scrape", found.reason)
     assert "Generate traffic" in found.hint
 
 
@@ -119,10 +122,47 @@ def test_an_empty_chart_says_when_the_last_request_was():
     assert canned.asked == 'sum(api_requests_total{job="api"})'
 
 
+END = 1_795_248_300.0
+
+
+def counts(since, *steps):
+    """The counter every five seconds from `since` seconds before the end; `steps`: (seconds before the end, value)."""
+    times = np.arange(END - since, END + 1, 5)
+    values = np.zeros(times.size)
+    for before, value in steps:
+        values[times >= END - before] = value
+    return Answer(State.OK, (Series({}, times, values),))
+
+
+UP = Answer(State.OK, (Series({}, np.arange(END - 240, END + 1, 5), np.ones(49)),))
+DAY = counts(28_800, (28_800, 7))
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        # Prometheus is four minutes old; half an hour and eight hours are looked at.
+        ([counts(240), UP, counts(240), UP], "no request in the 4 min since the first scrape"),
+        ([counts(1800), DAY], "no request in the last 8 h"),
+        ([counts(1800), counts(7200), UP], "no request in the 2 h since the first scrape"),
+        # The counter has labels: it appears with its first requests, which are in no difference of its values.
+        ([counts(100, (100, 100)), UP], "the last request, at 08:03:20, is older than the 1 min window"),
+        # A service that began anew and has answered since.
+        ([counts(1800, (1800, 50), (300, 3))], "the last request, at 08:00:00, is older than the 1 min window"),
+    ],
+)
+def test_an_empty_chart_claims_nothing_of_the_time_before_the_first_scrape(answers, reason):
+    span = TimeRange(END - 300, END, 5.0)
+    empty = Answer(State.EMPTY, reason="the series hold no number")
+    found = ask(Canned(empty, *answers), panel("x"), context(span=span, requests="calls_total"), Clock(now=END))
+    assert found.reason == reason
+
+
 def test_a_counter_that_never_moved_has_no_last_increase():
     times = np.arange(4.0)
     assert last_increase(Series({}, times, np.full(4, 7.0))) is None
     assert last_increase(Series({}, times, np.array([1.0, 2.0, 2.0, 0.0]))) == 1.0
+    assert last_increase(Series({}, times, np.array([5.0, 5.0, 2.0, 2.0]))) == 2.0
 
 
 @pytest.mark.parametrize(

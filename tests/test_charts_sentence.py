@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.charts import Clock, sentence
+from app.charts.sentence import idle
 from app.config import Panel
 from app.errors import QueryError
 from app.prometheus import Answer, Series, State, TimeRange
@@ -89,6 +90,48 @@ def test_empty_failed_partial_and_stale_say_why():
     stale = said("1/s", series(rising(2)), state=State.STALE, reason="no answer for 12 s")
     assert stale.endswith("Not fresh: no answer for 12 s.")
     assert sentence(panel(), Answer(State.OK, text="x")) == "The value is the text “x”."
+
+
+LATE = TIMES[200:]
+
+
+def late(values, name="requests"):
+    return Series({}, LATE, np.asarray(values, dtype=float), name)
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "text"),
+    [
+        ("1/s", np.zeros(101), "0 requests a second now, ever since the first value at 08:03:20."),
+        ("1", np.full(101, 3.0), "requests 3 now, unchanged since the first value at 08:03:20."),
+        ("1/s", rising(1, 9)[50:151], "1 request a second now, peak 9/s at 08:04:40 (the first value at 08:03:20)."),
+    ],
+)
+def test_a_line_that_begins_late_claims_nothing_of_the_time_before(unit, values, text):
+    assert said(unit, late(values)) == text
+
+
+def test_a_line_with_a_gap_claims_nothing_of_the_gap():
+    times = np.concatenate([TIMES[:100], TIMES[160:]])
+    found = said("1/s", Series({}, times, np.zeros(times.size), "requests"))
+    assert found == "0 requests a second now, all through what was measured of this range."
+
+
+@pytest.mark.parametrize(
+    ("times", "values", "text"),
+    [
+        (TIMES, np.zeros(301), "No request in the last 5 min"),
+        (TIMES[1:], np.zeros(300), "No request in the last 5 min"),
+        (TIMES[60:], np.zeros(241), "No request in the 4 min since the first scrape"),
+        (TIMES[-1:], np.zeros(1), "No request in the 1 s since the first scrape"),
+        (TIMES, np.where(TIMES < SPAN.end - 119, 3.0, 0.0), "No request in the last 1 min 59 s"),
+        # A gap in the scrapes: nothing is known of it.
+        (np.concatenate([TIMES[:100], TIMES[240:]]), np.zeros(161), "No request in the last 1 min"),
+        (TIMES, np.where((TIMES > 0) & (TIMES < SPAN.end - 60), np.nan, 0.0), "No request in the last 1 min"),
+    ],
+)
+def test_a_service_at_rest_is_claimed_for_no_longer_than_it_was_scraped(times, values, text):
+    assert idle(Series({}, times, values), SPAN).startswith(text)
 
 
 def test_without_a_range_the_samples_tell_the_end():

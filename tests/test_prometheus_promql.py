@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from app.prometheus.promql import (
     seconds_of,
     selects,
     step_for,
+    window_for,
 )
 
 
@@ -66,6 +68,35 @@ def test_the_rate_interval_is_grafanas():
 def test_durations_are_written_and_read_back(seconds, text):
     assert duration(seconds) == text
     assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("chosen", "scrape", "range_", "window"),
+    [
+        (None, 2, 300, 8),  # four scrapes
+        (None, 5, 300, 20),
+        (None, 60, 300, 240),
+        (None, 2, 86_400, 302),  # a step and a scrape
+        (None, None, 300, 240),  # Prometheus' own default interval
+        (30, 2, 300, 30),
+        (60, 10, 300, 60),
+        (30, 60, 300, 240),  # holds no two scrapes
+        (60, 2, 86_400, 302),  # shorter than the step of five minutes
+        (300, 2, 86_400, 302),
+        (300, 2, 21_600, 300),
+        (30, None, 300, 30),
+    ],
+)
+def test_a_window_follows_the_scrapes_and_is_never_shorter_than_the_step(chosen, scrape, range_, window):
+    step = step_for(range_, scrape)
+    assert window_for(chosen, scrape, step) == window
+    assert window >= step
+
+
+def test_samples_are_put_on_the_steps_of_a_range_and_gaps_stay_gaps():
+    span = TimeRange(100.0, 110.0, 2.0)
+    grid = span.grid(np.array([102.0, 106.0, 108.0, 114.0]), np.array([1.0, np.inf, 3.0, 4.0]))
+    np.testing.assert_array_equal(grid, [np.nan, 1.0, np.nan, np.nan, 3.0, np.nan])
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 m", "m", "5m]", "1.5h", "-5m"])

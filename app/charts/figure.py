@@ -1,7 +1,7 @@
 """An answer as a Plotly figure: pure, small and calm. Colours are those of the two themes of the console.
 
 The payload is a third of the usual one: regular series carry `x0` and `dx`, values four significant digits, and missing
-steps are null so that gaps stay gaps.
+steps are null so that gaps stay gaps. Whole numbers of things stay whole: their hover is read as the number itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ Theme = Literal["light", "dark"]
 HEIGHT = 240
 # What a chart can resolve; the rest is payload.
 SIGNIFICANT = 4
+# Units of numbers that people compare digit by digit: bytes, ports, times since 1970, counts.
+EXACT_UNITS = ("1", "count")
+# Whole numbers from here on are not exact in themselves.
+EXACT_BELOW = 2.0**53
 # Room above the highest value, so that a peak does not touch the frame.
 HEADROOM = 1.12
 # Room below zero, so that a line at zero is not half hidden by the frame.
@@ -146,19 +150,23 @@ def _trace(panel: Panel, series: Series, index: int, frame: _Frame) -> dict[str,
         "name": name,
         "line": {"color": colour, "width": 1.75, "dash": dash, "shape": "hv" if panel.kind == "state" else "linear"},
         "connectgaps": False,
-        "hovertemplate": f"%{{y:.4~g}}{escape(shown.suffix)}<extra>{name}</extra>",
+        "hovertemplate": f"%{{y:{_hover(panel.unit)}}}{escape(shown.suffix)}<extra>{name}</extra>",
     }
     if panel.kind == "area":
         trace |= {"fill": "tozeroy", "fillcolor": _see_through(colour, 0.18)}
     if series.times.size == 1:
         trace["mode"] = "markers"
-    regular = _regular(series, span)
+    regular, whole = _regular(series, span), panel.unit in EXACT_UNITS
     if regular is None:
         trace["x"] = [_stamp(float(at), span, clock) for at in series.times]
-        trace["y"] = compact(series.values * shown.factor)
+        trace["y"] = compact(series.values * shown.factor, whole=whole)
         return trace
     start, values = regular
-    trace |= {"x0": _stamp(start, span, clock), "dx": span.step * 1000.0, "y": compact(values * shown.factor)}
+    trace |= {
+        "x0": _stamp(start, span, clock),
+        "dx": span.step * 1000.0,
+        "y": compact(values * shown.factor, whole=whole),
+    }
     return trace
 
 
@@ -175,14 +183,25 @@ def _regular(series: Series, span: TimeRange) -> tuple[float, Column] | None:
     return float(series.times[0]), values
 
 
-def compact(values: Column) -> list[float | None]:
-    """Values with four significant digits, as the shortest floats; None for NaN and infinity."""
+def _hover(unit: str) -> str:
+    """How a value is written under the pointer: never as a power, never with more digits than the chart was given."""
+    return ",.15~g" if unit in EXACT_UNITS else f",.{SIGNIFICANT}~r"
+
+
+def compact(values: Column, *, whole: bool = False) -> list[float | None]:
+    """Values with four significant digits, as the shortest floats; None for NaN and infinity.
+
+    With `whole`, whole numbers keep all their digits.
+    """
     good = np.isfinite(values) & (values != 0)
     safe = np.where(good, values, 1.0)
     power = (SIGNIFICANT - 1 - np.floor(np.log10(np.abs(safe)))).clip(-300, 300)
     # Dividing a whole number by a power of ten rounds once, so that 0.0123 does not become 0.012300000000000002.
     up, down = 10.0 ** power.clip(0), 10.0 ** (-power).clip(0)
     rounded = np.where(power >= 0, np.rint(safe * up) / up, np.rint(safe / down) * down)
+    if whole:
+        exact = good & (np.abs(safe) < EXACT_BELOW)
+        rounded = np.where(exact & (np.rint(safe) == safe), safe, rounded)
     rounded = np.where(values == 0, 0.0, rounded)
     kept = np.isfinite(values) & np.isfinite(rounded)
     return [value if fine else None for value, fine in zip(rounded.tolist(), kept.tolist(), strict=True)]

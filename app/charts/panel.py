@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from app.charts.sentence import LATE_STEPS
 from app.charts.units import Clock, format_duration, format_time
 from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.errors import VigieError
 from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
-from app.prometheus.promql import fill, rate_interval, step_for
+from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, outcome_labels, told_apart
+from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
 
 # How far back the last request is looked for when a chart is empty: half an hour finely, then a working day.
 LOOK_BACK = (1800.0, 8 * 3600.0)
 # A label value longer than this (a query, a path) would push the legend over the chart.
 LEGEND_CHARS = 60
+# So often the values of a status label are looked up over a range; never further apart than Prometheus looks back.
+STATUS_LOOKS, LOOK_BACK_SECONDS = 60, 300.0
 
 _TEMPLATE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
@@ -28,7 +33,8 @@ _TEMPLATE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 class Context:
     """What a panel's placeholders stand for: selector, window (seconds), range, scrape interval (None is unknown).
 
-    `requests` is the system's request counter, used to say why a chart is empty.
+    `requests` is the system's request counter, used to say why a chart is empty; `outcomes` are the labels by which the
+    system tells failures, beyond the usual ones.
     """
 
     selector: str
@@ -36,12 +42,18 @@ class Context:
     span: TimeRange
     scrape: float | None = None
     requests: str | None = None
+    outcomes: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, system: System, window: float, span: TimeRange, targets: Iterable[Target] = ()) -> Context:
-        """The context of a system; `targets` tell the scrape interval."""
-        selector = system.prometheus.selector
-        return cls(selector, window, span, scrape_interval(targets, selector), system.metrics.requests)
+    def of(cls, system: System, window: float | None, span: TimeRange, targets: Iterable[Target] = ()) -> Context:
+        """The context of a system; `targets` tell the scrape interval, on which a window of None ("auto") depends.
+
+        Raises ConfigError for a selector or an `errors` that is not a list of matchers.
+        """
+        selector, metrics = system.prometheus.selector, system.metrics
+        scrape = scrape_interval(targets, selector)
+        width = window_for(window, scrape, span.step)
+        return cls(selector, width, span, scrape, metrics.requests, outcome_labels(metrics.errors))
 
     def fill(self, expr: str) -> str:
         """`expr` with its placeholders filled. Raises QueryError and ConfigError."""
@@ -64,16 +76,40 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
     """Ask every expression of a panel over the context's range. Never raises: what fails is in the answer."""
     expressions = panel.expr if isinstance(panel.expr, dict) else {"": panel.expr}
     answers: dict[str, Answer] = {}
+    untold: dict[str, Rule] = {}
     for name, expr in expressions.items():
         try:
-            answers[name] = prometheus.query_range(context.fill(expr), context.span)
+            text, cannot = told_apart(context.fill(expr), _values_of(prometheus, context.span), context.outcomes)
+            if cannot is not None:
+                untold[name] = cannot
+                answers[name] = Answer(State.EMPTY, reason=f"unknown: {cannot.reason}", hint=cannot.hint)
+                continue
+            answers[name] = prometheus.query_range(text, context.span)
         except VigieError as error:
             answers[name] = Answer.failed(error)
     answer = merge(answers, panel.legend)
+    if untold and answer.state is not State.ERROR:
+        name, cannot = next(iter(untold.items()))
+        reason, empty = f"unknown: {cannot.reason}", answer.state is State.EMPTY
+        reason = reason if empty else f"{name} {reason}"
+        return replace(answer, state=State.EMPTY if empty else State.PARTIAL, reason=reason, hint=cannot.hint)
     if answer.state is State.EMPTY:
         reason, hint = drift_panels.why_empty(panel) or why_empty(prometheus, context, answer, clock)
         return replace(answer, reason=reason, hint=hint)
     return answer
+
+
+def _values_of(prometheus: Prometheus, span: TimeRange) -> ValuesOf:
+    """Asks how many series have each value of a label in a range; each question once. Raises what the query raises."""
+    step = max(span.step, min(LOOK_BACK_SECONDS, span.seconds / STATUS_LOOKS))
+    looks = TimeRange(span.start, span.end, step)
+
+    @functools.cache
+    def values_of(selector: str, label: str) -> Mapping[str, int]:
+        answer = prometheus.query_range(f"count by ({label}) ({selector})", looks, MAX_VALUES + 1).checked()
+        return {one.labels.get(label, ""): int(one.last[1]) for one in answer.series if one.last}
+
+    return values_of
 
 
 def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
@@ -149,11 +185,14 @@ def _distinct(series: Sequence[Series]) -> list[Series]:
 
 
 def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: Clock | None = None) -> tuple[str, str]:
-    """(reason, hint) of an empty chart: nothing scraped, no traffic in the window, or another name."""
+    """(reason, hint) of an empty chart: nothing scraped, no traffic in the window, or another name.
+
+    It claims nothing of a time that was not scraped.
+    """
     if context.requests is None:
         return answer.reason, answer.hint
     counter = f"{context.requests}{{{context.selector}}}"
-    last, known = None, False
+    looked: Looked | None = None
     for back in LOOK_BACK:
         # Counted back from the end, not aligned: the newest samples matter most here.
         step, end = step_for(back, context.scrape), context.span.end
@@ -161,25 +200,65 @@ def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: C
         traffic = prometheus.query_range(f"sum({counter})", wide)
         if traffic.state is State.ERROR:
             return answer.reason, answer.hint
-        known = known or bool(traffic.series)
-        last = last_increase(traffic.series[0]) if traffic.series else None
-        if last is not None:
+        found = _look(prometheus, context.selector, traffic.series, wide)
+        looked = found if looked is None else looked.wider(found)
+        if looked.last is not None:
             break
-    if not known:
+    assert looked is not None
+    if not looked.counted:
         reason = f"Prometheus has no series {counter}"
         return reason, "Look at Targets: is the service scraped, and is `selector` in its system file right?"
-    if last is None:
-        return f"no request in the last {format_duration(LOOK_BACK[-1])}", "Generate traffic to see this chart move."
-    if last < context.span.end - context.window:
+    if looked.last is None:
+        if looked.since is None:
+            reason = f"no request in the last {format_duration(LOOK_BACK[-1])}"
+        else:
+            length = format_duration(max(1.0, context.span.end - looked.since))
+            reason = f"no request in the {length} since the first scrape"
+        return reason, "Generate traffic to see this chart move."
+    if looked.last < context.span.end - context.window:
         window = format_duration(context.window)
-        reason = f"the last request, at {format_time(last, clock)}, is older than the {window} window"
+        reason = f"the last request, at {format_time(looked.last, clock)}, is older than the {window} window"
         return reason, "Generate traffic, or take a range that holds it."
     return answer.reason, answer.hint
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A look back for the last request. `counted`: the counter exists. Times in epoch seconds.
+
+    `since` is the first scrape, None where the scrapes reach back to the beginning of the look.
+    """
+
+    counted: bool
+    last: float | None
+    since: float | None
+
+    def wider(self, other: Looked) -> Looked:
+        """With what a wider, coarser look saw. Both times are at or after the first scrape: the earlier is nearer."""
+        since = None if other.since is None else min(self.since or other.since, other.since)
+        return Looked(self.counted or other.counted, self.last or other.last, since)
+
+
+def _look(prometheus: Prometheus, selector: str, counter: Sequence[Series], span: TimeRange) -> Looked:
+    """The last request and the first scrape in a range, from the sum of the counter and, where it begins late, `up`."""
+    if not counter:
+        return Looked(counted=False, last=None, since=None)
+    last, first = last_increase(counter[0]), float(counter[0].times[0])
+    late = span.start + LATE_STEPS * span.step
+    if first > late:
+        up = prometheus.query_range(f"max(up{{{selector}}})", span)
+        scraped = min((float(one.times[0]) for one in up.series), default=first)
+        if last is None and scraped < first - span.step and counter[0].values[0] > 0:
+            # A counter with labels appears with its first request, and that increment is in no difference.
+            last = first
+        first = min(first, scraped)
+    return Looked(counted=True, last=last, since=first if first > late else None)
+
+
 def last_increase(series: Series) -> float | None:
-    """When a counter last went up, in epoch seconds; None when it did not."""
-    rises = np.flatnonzero(np.diff(series.values) > 0)
+    """When a counter last went up, or began anew above 0, in epoch seconds; None when it did not."""
+    moves = np.diff(series.values)
+    rises = np.flatnonzero((moves > 0) | ((moves < 0) & (series.values[1:] > 0)))
     if rises.size:
         return float(series.times[rises[-1] + 1])
     return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.charts.units import Clock, format_time, format_value
+from app.charts.units import Clock, format_duration, format_time, format_value
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
 
@@ -18,6 +18,8 @@ LONG_NAME = 24
 FRESH_STEPS = 3
 # Waiting and drawing take a moment; a range that ended less than this ago ends now.
 FRESH_SECONDS = 15.0
+# Data that begins this many steps after the range does covers the range: one is the alignment, one the scrape.
+LATE_STEPS = 2
 
 
 def sentence(panel: Panel, answer: Answer, span: TimeRange | None = None, clock: Clock | None = None) -> str:
@@ -53,13 +55,46 @@ def _numbers(panel: Panel, answer: Answer, span: TimeRange | None, clock: Clock)
             return "No number in this range."
         at, value = newest.last
         return f"No value {when}; last {said(panel, newest, value)} at {format_time(at, clock)}.{_gap_reason(panel)}"
-    peak = _peak(panel, answer.series, clock)
+    peak = _peak(panel, answer.series, span, clock)
     if len(fresh) > MOST_NAMED or (len(fresh) > 1 and any(len(one.name) > LONG_NAME for one in fresh)):
         top = max(fresh, key=lambda one: one.last[1] if one.last else 0.0)
         highest = said(panel, top, top.last[1] if top.last else None)
         return f"{len(answer.series)} series; the highest {when} is {highest}{peak}."
     texts = [said(panel, one, one.last[1] if one.last else None, alone=len(answer.series) == 1) for one in fresh]
     return f"{', '.join(texts)} {when}{peak}."
+
+
+def idle(rate: Series, span: TimeRange) -> str:
+    """How long nobody has asked, of a rate of requests that is 0 now; no claim beyond its samples.
+
+    `No request in the last 2 min`, `No request in the 4 min since the first scrape`.
+    """
+    times, values = rate.times, rate.values
+    at = len(times) - 1
+    while at > 0 and values[at - 1] == 0 and times[at] - times[at - 1] <= LATE_STEPS * span.step:
+        at -= 1
+    first = float(times[at])
+    if first <= span.start + LATE_STEPS * span.step:
+        return f"No request in the last {format_duration(span.seconds)}"
+    length = format_duration(max(span.end - first, span.step))
+    return f"No request in the {length} since the first scrape" if at == 0 else f"No request in the last {length}"
+
+
+def _late(series: Sequence[Series], span: TimeRange | None, clock: Clock) -> str:
+    """`the first value at 14:01:02` where the data begins later than the range; else empty."""
+    firsts = [float(one.times[good][0]) for one in series if (good := np.isfinite(one.values)).any()]
+    if span is None or not firsts or min(firsts) <= span.start + LATE_STEPS * span.step:
+        return ""
+    return f"the first value at {format_time(min(firsts), clock)}"
+
+
+def _through(series: Sequence[Series], span: TimeRange | None, clock: Clock, *, zero: bool) -> str:
+    """For how long a line has not moved: no claim beyond its samples."""
+    if late := _late(series, span, clock):
+        return f"ever since {late}" if zero else f"unchanged since {late}"
+    times = np.unique(np.concatenate([one.times[np.isfinite(one.values)] for one in series]))
+    gaps = span is not None and bool((np.diff(times) > FRESH_STEPS * span.step).any())
+    return f"{'all' if zero else 'unchanged'} through {'what was measured of ' if gaps else ''}this range"
 
 
 def _gap_reason(panel: Panel) -> str:
@@ -76,8 +111,8 @@ def said(panel: Panel, series: Series, value: float | None, *, alone: bool = Fal
     return f"{name} {text}" if name and name != "value" else text
 
 
-def _peak(panel: Panel, series: Sequence[Series], clock: Clock) -> str:
-    """`, peak 48/s at 14:02:10`; nothing for a line that never moves; says so when all is zero."""
+def _peak(panel: Panel, series: Sequence[Series], span: TimeRange | None, clock: Clock) -> str:
+    """`, peak 48/s at 14:02:10`; of a line that never moves, how long it has been so: no claim beyond its samples."""
     best: tuple[float, float, str] | None = None
     lowest = np.inf
     for one in series:
@@ -93,9 +128,10 @@ def _peak(panel: Panel, series: Sequence[Series], clock: Clock) -> str:
         return ""
     value, at, name = best
     if value == lowest:
-        return ", all through this range" if value == 0 else ", unchanged through this range"
+        return f", {_through(series, span, clock, zero=value == 0)}"
+    late = _late(series, span, clock)
     whose = f" ({name})" if len(series) > 1 and name else ""
-    return f", peak {format_value(value, panel.unit)}{whose} at {format_time(at, clock)}"
+    return f", peak {format_value(value, panel.unit)}{whose} at {format_time(at, clock)}{late and f' ({late})'}"
 
 
 def _end(series: Sequence[Series], span: TimeRange | None) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def arrivals_preview(preview: Preview, *, theme: Theme) -> go.Figure:
             marker_color=LINES[theme]["ok"],
             offset=0,
             width=preview.step,
-            hovertemplate="%{y:.3g}/s at %{x:.1f} s<extra></extra>",
+            hovertemplate="%{y:,.3~r}/s at %{x:.1f} s<extra></extra>",
         )
     )
     _frame(figure, theme, PREVIEW_HEIGHT)
@@ -64,7 +64,7 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
             "title": "p95, ms",
             "nticks": 5,
             "tickmode": "auto",
-            "tickformat": ".3~g",
+            "tickformat": ",.3~r",
         },
     )
     figure.update_xaxes(title="seconds after the start")

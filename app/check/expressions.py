@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 # Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
 TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
-# The range expressions are asked over, and their window: what the Charts page begins with.
+# The range expressions are asked over: what the Charts page begins with, as does the window ("auto").
 RANGE_SECONDS = 300.0
-WINDOW_SECONDS = 60.0
 # A person waits for some twenty answers, one after the other: a slow one is an answer, too.
 DEADLINE = 5.0
 # Prometheus runs four queries at once.
@@ -76,7 +75,7 @@ def watch(
     """What Prometheus and the raw metrics know, and a row for each target of the system."""
     from app.charts.panel import Context
     from app.prometheus import connect
-    from app.prometheus.targets import of_system
+    from app.prometheus.targets import of_system, scrape_interval
 
     raw = _exposed(samples, told)
     try:
@@ -84,7 +83,7 @@ def watch(
         targets = tuple(prometheus.targets())
         known = frozenset(prometheus.label_values("__name__"))
         mine = of_system(targets, system.prometheus.selector)
-        context = Context.of(system, WINDOW_SECONDS, TimeRange.last(RANGE_SECONDS), targets)
+        context = Context.of(system, None, TimeRange.last(RANGE_SECONDS, scrape=scrape_interval(mine, "")), targets)
     except VigieError as error:
         return Watched(None, str(error), None, False, frozenset(), raw), [failed("targets", "Prometheus", error)]
     rows = [_target(one) for one in mine]

@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--start", help="epoch seconds, 2026-01-31T14:00:00Z, or 30m for half an hour ago")
     one.add_argument("--end", help="as --start; now when not given")
     one.add_argument("--step", help="seconds or 15s; chosen to suit the range when not given")
-    one.add_argument("--window", default="1m", help="the value of $window (default: 1m)")
+    one.add_argument(
+        "--window", default="auto", help="value of $window: auto (follows the scrapes; default) or a length: 1m"
+    )
 
     one = command("periods", periods, "The months or windows of data a system has.")
     one.add_argument("--system", required=True)

@@ -64,7 +64,8 @@ def query(settings: Settings, options: argparse.Namespace) -> int:
     prometheus = connect(settings, system)
     expr = options.expr
     if system is not None:
-        expr = Context.of(system, seconds_of(options.window), span, prometheus.targets()).fill(expr)
+        window = None if options.window == "auto" else seconds_of(options.window)
+        expr = Context.of(system, window, span, prometheus.targets()).fill(expr)
     if options.start is not None:
         answer = prometheus.query_range(expr, span)
     else:

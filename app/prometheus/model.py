@@ -34,6 +34,11 @@ class Series:
     name: str = ""
 
     @property
+    def newest(self) -> tuple[float, float]:
+        """(time, value) of the newest sample, finite or not; NaN for both where there is none."""
+        return (float(self.times[-1]), float(self.values[-1])) if self.times.size else (np.nan, np.nan)
+
+    @property
     def last(self) -> tuple[float, float] | None:
         """(time, value) of the newest sample that is a finite number."""
         good = np.flatnonzero(np.isfinite(self.values))

@@ -9,7 +9,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.errors import ConfigError, QueryError
+from app.prometheus.model import Column
 
 # More points than pixels cost time and payload and show nothing.
 MAX_POINTS = 1500
@@ -28,9 +31,9 @@ PLACEHOLDERS = ("selector", "window", "rate_interval", "range")
 
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+")
 _DURATION_PART = re.compile(r"(\d+)(ms|[smhdwy])")
-_STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`'
-_PLACE = re.compile(rf"{_STRING}|#[^\n]*|(?P<all>\$(?:\{{(?P<braced>\w+)\}}|(?P<bare>\w+))(?P<comma>\s*,\s*)?)")
-_MATCHER = re.compile(rf"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>{_STRING})\s*")
+STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`'
+_PLACE = re.compile(rf"{STRING}|#[^\n]*|(?P<all>\$(?:\{{(?P<braced>\w+)\}}|(?P<bare>\w+))(?P<comma>\s*,\s*)?)")
+_MATCHER = re.compile(rf"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>{STRING})\s*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -67,6 +70,14 @@ class TimeRange:
         """Length."""
         return self.end - self.start
 
+    def grid(self, times: Column, values: Column) -> Column:
+        """One value for each step from start to end; NaN where no sample lies on it or the sample is not finite."""
+        filled = np.full(self.points, np.nan)
+        places = np.rint((times - self.start) / self.step).astype(np.int64)
+        inside = (places >= 0) & (places < self.points) & np.isfinite(values)
+        filled[places[inside]] = values[inside]
+        return filled
+
     @property
     def points(self) -> int:
         """Samples of a series without gaps."""
@@ -91,6 +102,17 @@ def rate_interval(scrape: float | None, step: float) -> float:
     """The shortest window in which rate() surely finds two samples, in seconds (as Grafana defines it)."""
     interval = scrape or DEFAULT_SCRAPE
     return max(step + interval, 4 * interval)
+
+
+def window_for(chosen: float | None, scrape: float | None, step: float) -> float:
+    """The window that rates are asked with, in seconds: `chosen`, or for None ("auto") the shortest sure one.
+
+    A chosen window that is shorter than a step and a scrape would leave out what happened between two points, and hold
+    fewer than the two samples a rate needs: the shortest sure one takes its place.
+    """
+    if chosen is not None and chosen >= step + (scrape or 0.0):
+        return chosen
+    return rate_interval(scrape, step)
 
 
 def duration(seconds: float) -> str:

@@ -159,7 +159,7 @@ def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
 
 
 @st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
-def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float, zone: str) -> list[Answer]:
+def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
     system = systems().by_id[system_id]
     made = (*drift_panels.panels(system), *kpis.panels(system), *kpis.status_panels(system))
     by_id = {panel.id: panel for panel in (*system.panels, *made)}
@@ -178,7 +178,7 @@ def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: f
         return list(pool.map(one, wanted))
 
 
-def answers(system: System, wanted: Sequence[Panel], span: TimeRange, window: float, zone: str) -> list[Answer]:
+def answers(system: System, wanted: Sequence[Panel], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
     """Each panel over the range, asked for at the same time, in order. A failure is an answer in state ERROR."""
     return _answers(system.id, tuple(panel.id for panel in wanted), span, window, zone) if wanted else []
 

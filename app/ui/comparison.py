@@ -36,7 +36,6 @@ PICKER_WIDTH = 390
 EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
 GAUGE_RANGE = 1800.0
-GAUGE_WINDOW = 60.0
 REPORT = "Evidently report"
 VIEWS = ("Why", REPORT, "What if", "History")
 # The end of a run without a verdict: name, tone, why when nobody wrote it down, what to do next.
@@ -269,8 +268,8 @@ def gauge(system: System, drift: Drift) -> None:
         decision_line(found.line)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
     own = [panel for panel in system.panels if panel.tab == "drift"]
-    found_answers = cache.answers(system, own, span, GAUGE_WINDOW, str(widgets.zone()))
-    context = Context.of(system, GAUGE_WINDOW, span)
+    found_answers = cache.answers(system, own, span, None, str(widgets.zone()))
+    context = Context.of(system, None, span, cache.targets(system.id)[0])
     for panel, answer in zip(own, found_answers, strict=True):
         marks = charts.linked(cache.marks(system.id, span.start, span.end))
         charts.chart(system, panel, answer, marks, context)

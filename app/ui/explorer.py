@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app.charts import Context, figure
 from app.charts.export import answer_csv
 from app.charts.panel import merge
-from app.charts.units import format_number
+from app.charts.units import Clock, format_time
 from app.config import Panel, System
 from app.errors import QueryError, VigieError
 from app.prometheus import Answer, State, TimeRange
@@ -21,6 +22,8 @@ from app.words import FIRST_QUERIES
 HISTORY_KEY = "explorer_history"
 # A person goes back a few steps, not hundreds.
 KEPT = 12
+# The column of values. No label can be called so: a label name has no space.
+VALUE = "value "
 
 
 def draw(system: System, view: View) -> None:
@@ -109,14 +112,38 @@ def _table(answer: Answer) -> None:
         return
     for warning in answer.warnings:
         st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
-    rows = []
-    for series in answer.series:
-        last = series.last
-        rows.append({**series.labels, "value": format_number(last[1]) if last else "not a number"})
-    at = answer.series[0].times[-1] if answer.series and answer.series[0].times.size else None
-    when = f" at {datetime.fromtimestamp(float(at), tz=widgets.zone()):%H:%M:%S}" if at is not None else ""
+    frame, at = rows(answer, widgets.clock())
+    when = f" at {at}" if at else ""
     st.caption(f"{len(answer.series)} of {answer.total_series} series{when} · {answer.seconds * 1000:.0f} ms")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="explorer-table")
+    # `%g` without a length is the whole number as JavaScript writes it; the column stays a number and sorts as one.
+    config = {VALUE: st.column_config.NumberColumn(format="%g")}
+    st.dataframe(frame, hide_index=True, key="explorer-table", column_config=config)
+
+
+def rows(answer: Answer, clock: Clock) -> tuple[pd.DataFrame, str]:
+    """The newest sample of each series, unrounded, one row each, and their common moment ("" where they differ).
+
+    Columns: labels, the value as a number; where moments differ, when each was; where some value is no finite number,
+    what it is (`NaN`, `+Inf`, `-Inf`), which no column of numbers shows.
+    """
+    newest = [one.newest for one in answer.series]
+    frame = pd.DataFrame([dict(one.labels) for one in answer.series], index=range(len(newest)))
+    moments = [format_time(at, clock) for at, _ in newest]
+    same = len({at for at, _ in newest}) == 1
+    if not same:
+        frame[_free("time", frame)] = moments
+    frame[VALUE] = [value for _, value in newest]
+    if not np.isfinite(frame[VALUE]).all():
+        frame[_free("not finite", frame)] = [
+            "" if math.isfinite(value) else "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+            for _, value in newest
+        ]
+    return frame, moments[0] if same else ""
+
+
+def _free(name: str, frame: pd.DataFrame) -> str:
+    """A column name that no label has: a space is in no label of Prometheus 2."""
+    return name if name not in frame else f"{name} "
 
 
 def _chart(answer: Answer, context: Context) -> None:

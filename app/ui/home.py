@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
-from app.charts import kpis
-from app.charts.units import format_time, format_value
+from app.charts import Context, kpis
+from app.charts.sentence import idle
+from app.charts.units import format_duration, format_time, format_value
 from app.config import System
 from app.drift.result import Result
 from app.errors import VigieError
@@ -18,11 +20,8 @@ from app.prometheus import Answer, State, Target, TimeRange
 from app.ui import cache, load_run, verdict, widgets
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
-# What "now" means on this page: long enough to smooth, short enough to see a change.
-WINDOW = 60.0
+# What the sparklines of all tiles show.
 RANGE = 300.0
-# Points of a sparkline: a tile is about 200 pixels wide.
-SPARK = 60
 # From this share of failed requests on a tile is no longer green, and from this one red.
 ERRORS_WARN, ERRORS_BAD = 0.01, 0.05
 RECENT_DRIFT = 20
@@ -41,7 +40,9 @@ TONE_OF_STATE: dict[str, Tone] = {
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Everything the page shows, asked once."""
+    """Everything the page shows, asked once: all rates over `context.window`, all sparklines over `context.span`."""
+
+    context: Context
 
     targets: list[Target]
     targets_error: VigieError | None
@@ -56,13 +57,15 @@ def look(system: System) -> Now:
     targets, error = cache.targets(system.id)
     wanted = kpis.panels(system)
     span = TimeRange.last(RANGE, scrape=cache.scrape_interval(system))
+    context = Context.of(system, None, span, targets)
     answers: dict[str, Answer] = {}
     if error is None:
-        found = cache.answers(system, wanted, span, WINDOW, str(widgets.zone()))
+        found = cache.answers(system, wanted, span, None, str(widgets.zone()))
         answers = {panel.id: answer for panel, answer in zip(wanted, found, strict=True)}
     loads = [run for run in cache.runs(system.id, "load", load_run.EARLIER) if not run.key.endswith(":background")]
     drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.state == "done"]
-    return Now(targets, error, answers, loads[0] if loads else None, drifts[0] if drifts else None, _shares(drifts))
+    load, drift = loads[0] if loads else None, drifts[0] if drifts else None
+    return Now(context, targets, error, answers, load, drift, _shares(drifts))
 
 
 def _shares(runs: Sequence[Run]) -> list[float]:
@@ -113,13 +116,15 @@ def _behaviour(system: System, now: Now) -> str:
         why = f": {kpi.reason}. {kpi.hint}" if kpi is not None and kpi.reason else "."
         return widgets.plain(f"The rate of requests is not known yet{why}")
     if rps == 0:
-        return "No request in the last minute."
+        return f"{idle(now.answers['kpi-rps'].series[0], now.context.span)}."
     parts = [f"{format_value(rps, '1/s', words=True)} requests".replace(" a second requests", " requests a second")]
     if p95 is not None:
         parts.append(f"p95 {format_value(p95, 's')}")
     if errors is not None:
         parts.append("no errors" if errors == 0 else f"{format_value(errors, 'ratio')} errors")
-    return widgets.plain(f"{', '.join(parts)} in the last minute.")
+    elif "kpi-errors" in now.answers:
+        parts.append("error rate unknown")
+    return widgets.plain(f"{', '.join(parts)} in the last {format_duration(now.context.window)}.")
 
 
 def _decision(system: System, now: Now) -> str:
@@ -148,12 +153,13 @@ def _last(now: Now, name: str) -> float | None:
     return float(values[-1]) if values.size and math.isfinite(values[-1]) else None
 
 
-def _spark(now: Now, name: str, factor: float = 1.0) -> list[float] | None:
+def _spark(now: Now, name: str) -> list[float] | None:
+    """One value per step of the page's range, so that all tiles have one time axis; NaN where nothing was measured."""
     found = now.answers.get(name)
     if found is None or not found.series:
         return None
-    values = [float(value) * factor for value in found.series[0].values[-SPARK:] if math.isfinite(value)]
-    return values if len(values) > 1 else None
+    values = now.context.span.grid(found.series[0].times, found.series[0].values)
+    return values.tolist() if np.isfinite(values).sum() > 1 else None
 
 
 def tiles(system: System, now: Now) -> None:
@@ -176,7 +182,7 @@ def tiles(system: System, now: Now) -> None:
         value, found = _last(now, name), now.answers.get(name)
         why = _why_unknown(found, now)
         cell.metric(
-            f"{title}, 1 min",
+            f"{title}, {format_duration(now.context.window)}",
             _shown(value, unit, why, idle=_last(now, "kpi-rps") == 0),
             border=True,
             height=TILE_HEIGHT,
@@ -246,7 +252,7 @@ def status_tiles(system: System, now: Now) -> None:
     if not wanted or now.targets_error is not None:
         return
     span = TimeRange.last(STATUS_RANGE, scrape=cache.scrape_interval(system))
-    answers = cache.answers(system, wanted, span, WINDOW, str(widgets.zone()))
+    answers = cache.answers(system, wanted, span, None, str(widgets.zone()))
     for cell, panel, found in zip(st.columns(len(wanted)), wanted, answers, strict=True):
         with cell.container(border=True, key=panel.id):
             tone, words = _status(found, span)

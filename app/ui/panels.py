@@ -14,9 +14,10 @@ from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
-from app.words import REFRESH_COST
+from app.words import REFRESH_COST, WINDOW_AUTO
 
-WINDOWS = {"30 s": 30.0, "1 min": 60.0, "5 min": 300.0}
+AUTO = "auto"
+WINDOWS: dict[str, float | None] = {AUTO: None, "30 s": 30.0, "1 min": 60.0, "5 min": 300.0}
 RANGES = {"5 min": 300.0, "30 min": 1800.0, "6 h": 21_600.0, "24 h": 86_400.0}
 REFRESHES: dict[str, int | None] = {"off": None, "5 s": 5, "10 s": 10, "30 s": 30}
 TABS = {"service": "Service", "resources": "Resources", "drift": "Drift"}
@@ -31,9 +32,9 @@ MAX_STALE = 40
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the reader picked: window and range in seconds, refresh in seconds (None is off)."""
+    """What the reader picked: window (None is auto) and range in seconds, refresh in seconds (None is off)."""
 
-    window: float
+    window: float | None
     range: float
     refresh: int | None
 
@@ -42,7 +43,13 @@ def controls() -> View:
     """Window, range and refresh in one row; part of the address."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="controls"):
         window = st.segmented_control(
-            "Window", list(WINDOWS), default="1 min", required=True, key="window", bind="query-params"
+            "Window",
+            list(WINDOWS),
+            default=AUTO,
+            required=True,
+            key="window",
+            bind="query-params",
+            help=WINDOW_AUTO,
         )
         span = st.segmented_control(
             "Range", list(RANGES), default="5 min", required=True, key="range", bind="query-params"
@@ -79,14 +86,11 @@ def grid(system: System, panels: Sequence[Panel], view: View) -> None:
     """Every panel over the same range, two side by side, each with its sentence."""
     scrape = cache.scrape_interval(system)
     span = TimeRange.last(view.range, scrape=scrape)
-    if scrape and view.window < 2 * scrape:
-        st.warning(
-            f"This system is scraped every {format_duration(scrape)}: a window of {format_duration(view.window)} holds "
-            "fewer than two scrapes, and a rate needs two. Pick a longer window."
-        )
     answers = cache.answers(system, panels, span, view.window, str(widgets.zone()))
     marks = linked(cache.marks(system.id, span.start, span.end))
-    context = Context.of(system, view.window, span)
+    context = Context.of(system, view.window, span, cache.targets(system.id)[0])
+    if view.window is not None and context.window > view.window:
+        st.caption(widened(view.window, context))
     for start in range(0, len(panels), COLUMNS):
         columns = st.columns(COLUMNS, gap="medium")
         for column, panel, answer in zip(columns, panels[start:], answers[start:], strict=False):
@@ -96,6 +100,15 @@ def grid(system: System, panels: Sequence[Panel], view: View) -> None:
         st.caption(
             "Shaded bands are traffic runs, dotted lines comparisons of months: see Generate traffic, Compare months."
         )
+
+
+def widened(chosen: float, context: Context) -> str:
+    """Why the window is longer than the one that was picked."""
+    every = f", scraped every {format_duration(context.scrape)}" if context.scrape else ""
+    return (
+        f"The window is {format_duration(context.window)}: with a point every {format_duration(context.span.step)}"
+        f"{every}, one of {format_duration(chosen)} would leave out what happens between two points."
+    )
 
 
 def linked(marks: Sequence[Mark]) -> list[Mark]:
