@@ -7,6 +7,7 @@ console never waits for them to be ready and never dies with them: one that ends
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -66,6 +67,7 @@ class Children:
             console = f"{self.host}:{self.port}"
             stack = [sys.executable, "-m", "stack", "up", "--parent-pipe", "--console", console]
             self._rows.insert(0, _Child("stack", stack))
+        self._note_port()
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._announce())]
 
     @property
@@ -73,6 +75,19 @@ class Children:
         """Where a browser on this machine finds the console."""
         host = "127.0.0.1" if self.host in EVERY_ADDRESS else f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/{self.base}".rstrip("/")
+
+    def _note_port(self) -> None:
+        """Write the port that was bound where `stack run`, which became this process, has noted its pid."""
+        path = self.settings.home / "stack" / "console.lock"
+        try:
+            noted = json.loads(path.read_bytes())
+            if noted["pid"] == os.getpid():
+                # In place: the file itself is the lock.
+                path.write_text(json.dumps({**noted, "port": self.port}), encoding="utf-8")
+        except FileNotFoundError:
+            return  # started without `stack run`
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            LOG.warning("the port cannot be noted in %s: %s", path, error)
 
     async def _watch(self) -> None:
         while True:

@@ -42,11 +42,11 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     lock = state.Lock(home.stack / "console.lock")
     if not lock.acquire() and _other_answers(home, say, port, lock):
         return 0
-    chosen = port or places.free_port(CONSOLE_PORT)
-    lock.note(json.dumps({"pid": os.getpid(), "started": process.started(os.getpid()), "port": chosen}))
+    # The console writes its port beside this once it has bound one: what is free now may be taken by then.
+    lock.note(json.dumps({"pid": os.getpid(), "started": process.started(os.getpid()), "port": port}))
     lock.keep_through_exec()
-    _announce(home, environ, chosen, say)
-    return _become_console(python, home, environ, chosen, watch=watch)
+    say("Vigie starts; its address follows. Ctrl-C stops it and everything it starts.")
+    return _become_console(python, home, environ, port, watch=watch)
 
 
 def ours(home: Home, port: int) -> bool:
@@ -115,18 +115,11 @@ def _other_answers(home: Home, say: Say, port: int | None, lock: state.Lock) -> 
     )
 
 
-def _announce(home: Home, environ: Mapping[str, str], port: int, say: Say) -> None:
-    say(f"Vigie: http://{HOST}:{port}   (Ctrl-C stops it and everything it starts)")
-    attached = places.attached_to(environ)
-    if attached:
-        say(f"  attached to the Prometheus of {attached.split('@')[-1]}: no service is started here")
-    else:
-        say("  the services start behind it; `python3 -m stack status` shows what runs where")
-    say(f"  home {home.path}   logs {home.logs}")
-
-
-def _become_console(python: Path, home: Home, environ: Mapping[str, str], port: int, *, watch: bool) -> NoReturn:
-    arguments = ["-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port), "--server.address", HOST]
+def _become_console(python: Path, home: Home, environ: Mapping[str, str], port: int | None, *, watch: bool) -> NoReturn:
+    """Replace this process. Without a port Streamlit binds its usual one, 8501, or the next that is free."""
+    arguments = ["-m", "streamlit", "run", "streamlit_app.py", "--server.address", HOST]
+    if port is not None:
+        arguments += ["--server.port", str(port)]
     if watch:
         arguments += ["--server.fileWatcherType", "auto", "--server.runOnSave", "true"]
     sys.stdout.flush()

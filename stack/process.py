@@ -24,6 +24,9 @@ STOP_SECONDS = 1.5
 # How often an ending process is looked at.
 POLL_SECONDS = 0.02
 
+# The state of a listening socket in /proc/net/tcp.
+LISTENING = "0A"
+
 # `ps` answers in milliseconds; a hung one must not hang the supervisor.
 PS_SECONDS = 5.0
 
@@ -61,6 +64,25 @@ def started(pid: int) -> str | None:
     )
     state, _, since = answer.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else since.strip()
+
+
+def listens(pid: int, port: int) -> bool | None:
+    """Tell whether a process, or one of the session it leads, listens on an IPv4 port; None where none can tell."""
+    try:
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1][-4:], 16) == port}
+        running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except (OSError, ValueError, IndexError):
+        return None  # not Linux
+    for one in running:
+        # Gone, or closed, since it was listed; or somebody else's.
+        with contextlib.suppress(OSError):
+            if one == pid or os.getsid(one) == pid:
+                for link in Path(f"/proc/{one}/fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if str(link.readlink()) in sockets:
+                            return True
+    return False
 
 
 def is_running(pid: int | None, since: str | None) -> bool:

@@ -318,6 +318,11 @@ class Supervisor:
         probe = unit.probe
         if probe is None:
             return
+        if probe.ready and unit.shown.state is not State.UP and unit.child is not None:
+            if process.listens(unit.child.pid, unit.port) is False:
+                # Taken since it was looked at. Ours ends because of that, and is started again on another.
+                self._show(unit, State.STARTING, "another program answers on its port")
+                return
         if probe.ready:
             self._show(unit, State.UP, "")
         elif unit.shown.state is State.STARTING and time.monotonic() - unit.launched < unit.service.start_seconds:
@@ -343,10 +348,16 @@ class Supervisor:
         unit.ends.append(now)
         while unit.ends and now - unit.ends[0] > RESTART_WINDOW_SECONDS:
             unit.ends.popleft()
+        lost_port = unit.shown.state is State.STARTING and not places.port_is_free(unit.port)
         unit.child = unit.probe = None
         unit.shown = replace(unit.shown, pid=None, started=None)
         if len(unit.ends) > RESTARTS:
             self._give_up(unit, State.DOWN, f"{what} ({len(unit.ends)} times in a minute; not started again)")
+            return
+        if lost_port:
+            # Somebody was quicker, as when two stacks start at once: no reason to wait.
+            unit.phase = Phase.WAITING
+            self._show(unit, State.STARTING, f"port {unit.port} was taken meanwhile; it starts on the next one")
             return
         pause = BACKOFF_SECONDS[len(unit.ends) - 1]
         unit.phase, unit.not_before = Phase.WAITING, now + pause

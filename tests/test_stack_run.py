@@ -1,10 +1,12 @@
 """From a bare checkout to a console: what is checked first, how the environment is made, which port is taken."""
 
 import ast
+import contextlib
 import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -316,9 +318,9 @@ def test_the_next_free_port_is_taken_when_the_preferred_one_is_not() -> None:
 
 
 FAKE_CONSOLE = """
-import hashlib, http.server, json, os, sys, time
+import hashlib, http.server, json, os, pathlib, sys, time
 assert sys.argv[1:5] == ["-m", "streamlit", "run", "streamlit_app.py"], sys.argv
-port = int(sys.argv[sys.argv.index("--server.port") + 1])
+assert "--server.port" not in sys.argv
 assert sys.argv[sys.argv.index("--server.address") + 1] == "127.0.0.1"
 home = hashlib.sha256(os.environ["VIGIE_HOME"].encode()).hexdigest()[:16]
 said = {"service": "vigie", "home": home, "pid": os.getpid(), "start": os.environ.get("VIGIE_START")}
@@ -330,7 +332,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 time.sleep(1.0)
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+for port in range(8501, 8551):
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        break
+    except OSError:
+        pass
+lock = pathlib.Path(os.environ["VIGIE_HOME"], "stack", "console.lock")
+lock.write_text(json.dumps({**json.loads(lock.read_text()), "port": port}))
+server.serve_forever()
 """
 
 
@@ -373,13 +383,55 @@ def test_of_two_runs_at_once_one_becomes_the_console_and_the_other_prints_its_ad
         down = subprocess.run([*command, "down", "--console"], cwd=whole_checkout, env=environ, check=True)
         assert down.returncode == 0
         assert console.wait(PATIENCE) == -signal.SIGTERM
-        first_words = console.communicate()[0]
-        assert f"http://127.0.0.1:{note['port']}" in first_words
-        assert str(whole_checkout / "var" / "logs") in first_words
+        # Its address is the console's to say, once it has bound one.
+        assert "http://" not in console.communicate()[0]
     finally:
         for run in runs:
             run.kill()
             run.wait()
+
+
+def test_two_homes_started_at_once_print_the_addresses_that_they_have_bound(tmp_path: Path) -> None:
+    """With 8501 taken, both take the next free ones, whoever comes first; a second start finds each by its note."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VIGIE_", "STREAMLIT_"))}
+    environ = {**kept, "VIGIE_PROMETHEUS_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}
+    homes = [Home(tmp_path / name) for name in ("one", "two")]
+    code = "import sys; from stack import launch, places; from pathlib import Path; import os\n"
+    code += "launch.environment.ensure = lambda *_: Path(sys.executable)\n"
+    code += "launch.run(places.Home.from_environ(os.environ), os.environ, print)"
+    logs = [(tmp_path / f"{home.path.name}.log").open("w") for home in homes]
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            held.enter_context(socket.create_server(("127.0.0.1", 8501)))
+        consoles = [
+            subprocess.Popen(
+                [sys.executable, "-u", "-c", code],
+                cwd=ROOT,
+                env={**environ, "VIGIE_HOME": str(home.path)},
+                stdout=log,
+                stderr=log,
+            )
+            for home, log in zip(homes, logs, strict=True)
+        ]
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not all(launch.console_of(home).get("port") for home in homes):
+                assert all(console.poll() is None for console in consoles)
+                assert time.monotonic() < deadline, "the consoles have noted no port"
+                time.sleep(0.05)
+            ports = [launch.console_of(home)["port"] for home in homes]
+            assert len({*ports, 8501}) == 3
+            for home, port in zip(homes, ports, strict=True):
+                while launch.find_ours(home) != port:
+                    assert time.monotonic() < deadline, "the console does not answer where it has noted"
+                    time.sleep(0.05)
+                printed = (tmp_path / f"{home.path.name}.log").read_text()
+                assert re.findall(r"http://127.0.0.1:(?!9 )(\d+)", printed) == [str(port)], printed
+        finally:
+            for console, log in zip(consoles, logs, strict=True):
+                console.terminate()
+                console.wait(PATIENCE)
+                log.close()
 
 
 def test_the_systems_of_run_reach_the_console_and_a_second_run_asks_for_its_own(whole_checkout: Path) -> None:

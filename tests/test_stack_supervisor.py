@@ -1,11 +1,13 @@
 """The supervisor over real processes: start order, restarts, what it shows, and that nothing outlives it."""
 
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 if mode == "mute":
     time.sleep(600)
+while mode == "late" and not os.path.exists(notes + ".go"):
+    time.sleep(0.02)
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 
@@ -206,6 +210,17 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         process.stop_stranger(pid, since)
 
 
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Somebody else's service, which answers 200."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def two(port: int) -> list[dict[str, Any]]:
     return [
         {"name": "first", "mode": "good", "port": port},
@@ -363,6 +378,25 @@ def test_a_taken_port_is_left_to_its_owner_and_the_next_one_is_shown(stack: Stac
     assert shown.url != f"http://127.0.0.1:{port}"
     published = json.loads((stack.home.stack / "published.json").read_text())
     assert published == {"first": shown.url}
+
+
+def test_a_port_that_is_taken_while_a_service_starts_is_never_shown_as_its_own(stack: Stack, port: int) -> None:
+    """Two stacks that start at once look at the same free port; the later one to bind takes the next."""
+    stack.start([{"name": "first", "mode": "late", "port": port}])
+    wait_until(lambda: bool(stack.starts_of("late")), lambda: "the service was not started")
+    shown = stack.wait_for("first", State.STARTING)
+    taken = int(str(shown.url).rpartition(":")[2])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", taken), Answers) as other:
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        stack.wait_for("first", State.STARTING, "another program answers on its port")
+        Path(f"{stack.notes}.go").touch()
+        shown = stack.wait_for("first", State.UP)
+        other.shutdown()
+
+    assert shown.url != f"http://127.0.0.1:{taken}"
+    assert stack.published() == {"first": shown.url}
+    assert next(line for line in stack.log().splitlines() if "first: up at" in line).endswith(str(shown.url))
+    assert len(stack.starts_of("late")) == 2
 
 
 def test_what_is_in_the_way_of_a_service_is_its_reason(stack: Stack, port: int) -> None:
