@@ -318,21 +318,19 @@ class Supervisor:
         probe = unit.probe
         if probe is None:
             return
-        if probe.ready and unit.shown.state is not State.UP and unit.child is not None:
-            if process.listens(unit.child.pid, unit.port) is False:
-                # Taken since it was looked at. Ours ends because of that, and is started again on another.
-                self._show(unit, State.STARTING, "another program answers on its port")
-                return
-        if probe.ready:
+        ready, word = probe.ready, probe.word
+        if ready and unit.shown.state is not State.UP and unit.child is not None:
+            # Its port may have been taken since it was looked at: ours then ends, and starts again on another.
+            ready = process.listens(unit.child.pid, unit.port) is not False
+            word = word if ready else "another program answers on its port"
+        if ready:
             self._show(unit, State.UP, "")
         elif unit.shown.state is State.STARTING and time.monotonic() - unit.launched < unit.service.start_seconds:
-            self._show(unit, State.STARTING, f"started, waiting for its first answer ({probe.word or 'soon'})")
+            self._show(unit, State.STARTING, f"started, waiting for its first answer ({word or 'soon'})")
         elif unit.shown.state is State.STARTING:
-            self._show(
-                unit, State.DOWN, f"runs, but gave no answer in {unit.service.start_seconds:.0f} s: {probe.word}"
-            )
+            self._show(unit, State.DOWN, f"runs, but gave no answer in {unit.service.start_seconds:.0f} s: {word}")
         elif unit.shown.state is State.UP:
-            self._show(unit, State.DOWN, f"runs, but has not answered for {probe.silent_for:.0f} s: {probe.word}")
+            self._show(unit, State.DOWN, f"runs, but has not answered for {probe.silent_for:.0f} s: {word}")
 
     def _after_end(self, unit: Unit, code: int) -> None:
         """Start it again after a pause, or give up after too many ends in a short time."""
