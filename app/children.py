@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from app import jobs
 from app.config import Settings, read_state
+from app.doors.access import VARIABLE
 from app.errors import JobError
 
 LOG = logging.getLogger("vigie.children")
@@ -126,7 +127,8 @@ class Children:
                 start_new_session=True,
                 env={
                     f"VIGIE_{CONSOLE}_URL": self.link,
-                    **os.environ,
+                    # The token opens the console and nothing below it: services and hooks never see it.
+                    **{name: value for name, value in os.environ.items() if name != VARIABLE},
                     "VIGIE_HOME": str(self.settings.home),
                     "DO_NOT_TRACK": "1",
                 },

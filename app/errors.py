@@ -2,6 +2,7 @@
 
     VigieError                    something a person can act on; always carries a hint
     ├── ConfigError               a setting or a system file is wrong: file, key, value, what is accepted
+    ├── AccessRefused             a reader may not do what was asked: the session has ended
     ├── EgressError               an HTTP request did not bring a usable answer
     │   ├── AddressRefused        the address is not one that configuration allows
     │   ├── Unreachable           nothing listens, no such host, connection reset
@@ -28,6 +29,7 @@ Library exceptions are mapped at the module that calls the library; none of them
 from __future__ import annotations
 
 __all__ = [
+    "AccessRefused",
     "AddressRefused",
     "AlreadyImported",
     "AnswerTooLarge",
@@ -67,6 +69,10 @@ class VigieError(Exception):
 
 class ConfigError(VigieError):
     """A setting or system file is wrong. The message names file, key, value and what is accepted."""
+
+
+class AccessRefused(VigieError):
+    """The reader may not do what was asked."""
 
 
 class EgressError(VigieError):

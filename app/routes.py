@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app import VERSION, reports
 from app.config import Settings, load_systems
+from app.doors import STRANGER, Access, Doors
 from app.errors import ReportNotFound, VigieError
 from app.gauges import Gauges
 from app.processes import myself
@@ -38,7 +38,6 @@ SANDBOX = (
 )
 # Without frame-src a report still leaks by navigating its own frame elsewhere.
 PAGES = "frame-ancestors 'none'; frame-src 'self'; object-src 'none'; base-uri 'self'"
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 # A report never changes once it is saved; it may be deleted to keep the disk bounded.
 CACHE = "private, max-age=300"
 # A piece of this size is written to the socket in well under a millisecond.
@@ -63,10 +62,13 @@ def routes(settings: Settings, *, prefix: str = "") -> list[Route]:
         body, media = gauges.exposition()
         return Response(body, media_type=media, headers={"Cache-Control": "no-store"})
 
-    def healthz(_request: Request) -> Response:
+    def healthz(request: Request) -> Response:
         me = myself()
-        said = {"service": "vigie", "version": VERSION, "home": settings.home_id, "pid": me.pid, "started": me.started}
-        return JSONResponse(said, headers={"Cache-Control": "no-store"})
+        answer: dict[str, object] = {"service": "vigie", "home": settings.home_id}
+        if not request.scope.get(STRANGER):
+            # Who has not signed in learns that it runs and for which home, by a hash: another start joins by it.
+            answer |= {"version": VERSION, "pid": me.pid, "started": me.started}
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     def view(request: Request) -> Response:
         return _guarded(lambda: _report(settings, request, request.path_params["rest"], "html", download=False))
@@ -81,14 +83,10 @@ def routes(settings: Settings, *, prefix: str = "") -> list[Route]:
     return [Route(base + path, endpoint, methods=["GET"]) for base in bases for path, endpoint in table.items()]
 
 
-def middleware(settings: Settings) -> list[Middleware]:
-    """Headers on every answer, then the host check for every route, page and WebSocket."""
-    hosts = [*LOCAL_HOSTS, *settings.allowed_hosts]
-    return [
-        Middleware(SecurityHeaders),
-        Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
-        Middleware(OddReportPaths),
-    ]
+def middleware(settings: Settings, doors: Doors | None = None) -> list[Middleware]:
+    """Headers on every answer, then the doors (host, origin, access) for every route, page and WebSocket."""
+    doors = doors or Doors(settings, Access.of(settings))
+    return [Middleware(SecurityHeaders), *doors.middleware(), Middleware(OddReportPaths)]
 
 
 class SecurityHeaders:

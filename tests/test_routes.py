@@ -157,7 +157,8 @@ def test_head_is_answered_everywhere_without_a_body(settings, streamflow, client
 
 
 def test_other_methods_are_refused(client):
-    assert client.post("/healthz").status_code == 405
+    own = {"Origin": "http://127.0.0.1:8501"}
+    assert client.post("/healthz", headers=own).status_code == 405
 
 
 UNKNOWN = [
@@ -298,7 +299,8 @@ def test_loopback_and_named_hosts_are_served(client, host):
 
 
 def test_the_websocket_checks_the_host_too(client):
-    with client.websocket_connect("/_stcore/stream", headers={"Host": "localhost"}) as websocket:
+    own = {"Host": "localhost", "Origin": "http://localhost"}
+    with client.websocket_connect("/_stcore/stream", headers=own) as websocket:
         assert websocket.receive_text() == "hello"
     with pytest.raises(WebSocketDenialResponse) as raised:
         with client.websocket_connect("/_stcore/stream", headers={"Host": "evil.example"}):

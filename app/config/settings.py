@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from app.config import origin as origins
+from app.config.origin import Origin
 from app.errors import ConfigError
 from app.processes import Owner
 
@@ -43,6 +45,7 @@ class Settings:
     feast_repo: Path | None
     postgres_url: str | None
     allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[Origin, ...]
     keep_bytes: int
     propose_hosts: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
@@ -76,9 +79,10 @@ class Settings:
             report_dir=env.get("REPORT_DIR") or None,
             feast_repo=Path(repo).expanduser().absolute() if repo else None,
             postgres_url=_postgres(env),
-            allowed_hosts=_list(env, "VIGIE_ALLOWED_HOSTS"),
+            allowed_hosts=origins.allowed_hosts(env),
+            allowed_origins=origins.allowed_origins(env),
             keep_bytes=_whole(env, "VIGIE_KEEP_BYTES", DEFAULT_KEEP_BYTES),
-            propose_hosts=_list(env, "VIGIE_PROPOSE_HOSTS"),
+            propose_hosts=origins.entries(env, "VIGIE_PROPOSE_HOSTS"),
             environ=env,
         )
 
@@ -86,10 +90,6 @@ class Settings:
 def _user_systems(env: Mapping[str, str]) -> Path:
     base = env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "~").expanduser() / ".config"
     return Path(base).absolute() / "vigie" / "systems"
-
-
-def _list(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
 
 
 def _whole(env: Mapping[str, str], name: str, default: int) -> int:

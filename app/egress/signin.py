@@ -76,7 +76,7 @@ def credentials(source: SignIn, environ: Mapping[str, str], root: Path, *, where
     name = named.strip().removesuffix(",").strip()
     value = (environ.get(name) or _stored_secret(root / ".streamlit" / "secrets.toml", name)) if name else None
     if not value and mark:
-        value = _secret_in(Path(path.strip()), where)
+        value = secret_in(Path(path.strip()), where)
     if not value:
         raise _not_set(where, name, path.strip())
     if not value.isprintable():
@@ -95,7 +95,7 @@ def _not_set(where: str, name: str, path: str) -> ConfigError:
     return ConfigError(f"{where}: {' and '.join(places)}.", hint=hint[0].upper() + hint[1:])
 
 
-def _secret_in(path: Path, where: str) -> str | None:
+def secret_in(path: Path, where: str) -> str | None:
     """The text of a secret file without its last line break; None when there is no such file."""
     try:
         with path.open("rb") as file:

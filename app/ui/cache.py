@@ -29,12 +29,14 @@ from app.config import (
     read_state,
 )
 from app.config import want as ask_stack
+from app.doors import Access
 from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
+from app.ui.login import login
 
 # Files edited by hand: a change shows within five seconds.
 SYSTEMS_TTL: Final = 5
@@ -66,6 +68,12 @@ Found = TypeVar("Found")
 def settings() -> Settings:
     """The environment of this console."""
     return Settings.from_env()
+
+
+@st.cache_resource
+def access() -> Access:
+    """Who may come in: what the console was started with."""
+    return Access.of(settings(), login=login())
 
 
 @st.cache_data(ttl=SYSTEMS_TTL, show_spinner=False)

@@ -133,8 +133,8 @@ def start(system: System, ref: str, cur: str, policy: Policy) -> bool:
     """Start the comparison, or join the one that runs, and follow it, here and after a reload; False says why not."""
     try:
         key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
-        started = jobs.start(cache.settings(), "drift", system.id, key, args)
-    except JobError as error:
+        started = act(jobs.start, cache.settings(), "drift", system.id, key, args)
+    except VigieError as error:
         # What was compared earlier is still worth reading.
         widgets.problem(error, title="Nothing was started.")
         return False
@@ -187,7 +187,7 @@ def _progress(run: Run) -> None:
             st.markdown(f"**Comparing {widgets.plain(months_of(run))}** · {seconds} s")
             st.progress(progress.share or 0.0, text=widgets.plain(_stage(progress)))
             if st.button("Cancel", icon=":material/stop_circle:", key="cancel"):
-                jobs.cancel(cache.settings(), run.id)
+                act(jobs.cancel, cache.settings(), run.id)
 
     look()
 

@@ -55,7 +55,7 @@ def _import(system: System, given: Sequence[UploadedFile], name: str, day: date 
         html, json = (_only(given, kind) for kind in ("html", "json"))
         with st.spinner("Reading the report …"):
             at = library.midnight(day)
-            run = keeping.import_report(cache.settings(), system, html=html, json=json, name=name, at=at)
+            run = act(keeping.import_report, cache.settings(), system, html=html, json=json, name=name, at=at)
     except AlreadyImported as error:
         widgets.problem(error, title="Nothing was imported.")
         st.button(

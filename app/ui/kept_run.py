@@ -186,7 +186,7 @@ def _what_goes(run: Run, written: list[Note]) -> str:
 
 def _remove(run: Run) -> None:
     try:
-        keeping.delete(cache.settings(), cache.systems(), run.id)
+        act(keeping.delete, cache.settings(), cache.systems(), run.id)
     except ReportNotFound:
         cache.forget_runs()
         library.pick([one for one in library.picked() if one != run.id])

@@ -138,7 +138,7 @@ def start(system: System, args: Mapping[str, Any]) -> None:
     """Start the plan and follow it, here and after a reload."""
     try:
         plan = plans.Plan.from_args(args, system)
-        started = jobs.start(cache.settings(), "load", system.id, plan.key, dict(args))
+        started = act(jobs.start, cache.settings(), "load", system.id, plan.key, dict(args))
     except VigieError as error:
         # What was sent earlier is still worth reading.
         widgets.problem(error, title="No traffic was started.")
@@ -163,7 +163,7 @@ def background_switch(system: System) -> None:
     if wanted and going is None:
         start(system, {"background": True})
     elif not wanted and going is not None:
-        jobs.cancel(cache.settings(), going.id)
+        act(jobs.cancel, cache.settings(), going.id)
         _await_end(going.id)
         cache.forget_runs()
         st.rerun()
@@ -226,7 +226,7 @@ def _live(run: Run) -> None:
             if words:
                 st.caption(words)
             if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary"):
-                jobs.cancel(cache.settings(), run.id)
+                act(jobs.cancel, cache.settings(), run.id)
 
     look()
 

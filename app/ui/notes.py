@@ -122,7 +122,7 @@ def _save(run_id: str, key: str, written: int, acknowledged: bool | None) -> Non
         ledger = cache.ledger()
         since = ledger.notes(run_id)[written:]
         if not any(note.text == text and acknowledged in (None, note.acknowledged) for note in since):
-            ledger.note(run_id, text, acknowledged=acknowledged)
+            act(ledger.note, run_id, text, acknowledged=acknowledged)
     except VigieError as error:
         st.session_state[_PROBLEM] = error
         return

@@ -1,0 +1,69 @@
+"""Streamlit's own sign-in (`st.login`, `[auth]` in secrets.toml) as one way through the doors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from streamlit.auth_util import (
+    encode_provider_token,
+    get_origin_from_redirect_uri,
+    get_secrets_auth_section,
+    is_authlib_installed,
+)
+from streamlit.web.server.starlette import starlette_websocket
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+from app.errors import AccessRefused, ConfigError
+
+# Streamlit signs its cookie with this secret: whoever guesses it signs in as anybody.
+MIN_COOKIE_SECRET = 16
+# The keys of a provider that [auth] must have, at its top or in a table of its own.
+PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
+
+
+class StreamlitLogin:
+    """`st.login`: identity providers of `[auth]` in secrets.toml, and the cookie that Streamlit signs."""
+
+    def providers(self) -> Sequence[tuple[str, str]]:
+        """Name and title of each; the unnamed one at the top of [auth] is `default`."""
+        auth = get_secrets_auth_section()
+        named = [(name, name.capitalize()) for name, value in auth.items() if isinstance(value, Mapping)]
+        named = [row for row in named if "client_id" in auth[row[0]]]
+        return [("default", "your account"), *named] if "client_id" in auth else named
+
+    def address(self, provider: str) -> str:
+        """Streamlit's route, with the name signed for two minutes."""
+        return f"/auth/login?provider={encode_provider_token(provider)}"
+
+    def admits(self, cookies: Mapping[str, str]) -> bool:
+        """Whether Streamlit itself would show `st.user` as signed in, for the origin of `redirect_uri`."""
+        cookie = starlette_websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)  # noqa: SLF001
+        if not cookie:
+            return False
+        origin = get_origin_from_redirect_uri() or ""
+        user = starlette_websocket._parse_decoded_user_cookie(cookie, origin)  # noqa: SLF001
+        return user.get("is_logged_in") is True
+
+
+def login() -> StreamlitLogin | None:
+    """Streamlit's sign-in when `[auth]` is configured. Raises ConfigError when it is and cannot work."""
+    auth = get_secrets_auth_section()
+    if not auth:
+        return None
+    missing = [key for key in ("redirect_uri", "cookie_secret") if not auth.get(key)]
+    tables: dict[str, Mapping[str, object]] = {"auth": auth} if "client_id" in auth else {}
+    tables |= {f"auth.{name}": value for name, value in auth.items() if isinstance(value, Mapping)}
+    tables = {name: value for name, value in tables.items() if any(key in value for key in PROVIDER_KEYS)}
+    missing += [f"{key} in [{name}]" for name, value in tables.items() for key in PROVIDER_KEYS if not value.get(key)]
+    where = ".streamlit/secrets.toml: [auth]"
+    if missing or not tables:
+        lacks = ", ".join(missing) or "a provider (client_id, client_secret, server_metadata_url)"
+        raise ConfigError(f"{where} lacks {lacks}.", hint="Complete it as st.login describes, or remove it.")
+    if len(str(auth["cookie_secret"])) < MIN_COOKIE_SECRET:
+        message = f"{where} has a cookie_secret of fewer than {MIN_COOKIE_SECRET} characters."
+        raise ConfigError(message, hint="python3 -c 'import secrets; print(secrets.token_hex())' prints a good one.")
+    if not str(auth["redirect_uri"]).endswith("/oauth2callback"):
+        raise ConfigError(f"{where} has a redirect_uri that does not end in /oauth2callback.", hint="Correct it.")
+    if not is_authlib_installed():
+        raise ConfigError(f"{where} needs the package Authlib.", hint="make run installs it.")
+    return StreamlitLogin()
