@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.ui import cache, palette, widgets
+from app.ui.access import act
 
 HERE = Path(__file__).parent
 # How often the foot of the sidebar asks whether Prometheus still answers, in seconds.
@@ -50,7 +51,7 @@ with st.sidebar:
     @widgets.guarded
     def connection() -> None:
         """One line: which Prometheus, where, and whether it answers. The picked system is asked for here."""
-        refused = cache.want(widgets.system())
+        refused = act(cache.want, widgets.system())
         with st.container(key="connection"):
             st.markdown(cache.connection_line(widgets.system()))
             if refused is not None:
@@ -58,6 +59,8 @@ with st.sidebar:
 
     if systems.by_id:
         connection()
+    if not cache.access().open:
+        st.html(f'<a class="vigie-sign-out" href="{widgets.route("/signout")}" target="_self">Sign out</a>')
 
 if systems.by_id:
     drawn = widgets.guarded(page.run)()

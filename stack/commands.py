@@ -194,7 +194,9 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
             _ask(home, systems, None)
         return 0
     lock.note(str(os.getpid()))
-    plan = services.build(home, places.child_environment(home, environ), options.console, systems)
+    # The token opens the console and nothing below it.
+    below = {name: value for name, value in places.child_environment(home, environ).items() if name != "VIGIE_TOKEN"}
+    plan = services.build(home, below, options.console, systems)
     supervisor = Supervisor(plan, parent_pipe=options.parent_pipe)
     try:
         supervisor.run()

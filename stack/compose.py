@@ -21,6 +21,7 @@ PASSWORDS = {
     "POSTGRES_PASSWORD": "PostgreSQL, user streamflow",
     "GRAFANA_PASSWORD": "Grafana, user admin",
     "F1PA_PASSWORD": "the F1PA API, user f1pa",
+    "VIGIE_TOKEN": "the console's sign-in form, and its /metrics as bearer",
 }
 PROFILE = "COMPOSE_PROFILES"
 # Whom the containers run as when root typed `make env`: nothing in them needs root.

@@ -33,7 +33,10 @@ HELP_SECONDS = 20.0
 # Files of targets that the console writes, one per system of one's own.
 OWN_TARGETS = "own-*.json"
 # The jobs beside those of the APIs.
-OWN_JOBS = ("node-exporter", "console")
+CONSOLE_JOB = "console"
+OWN_JOBS = ("node-exporter", CONSOLE_JOB)
+# In `<home>/stack`: what opens the console's /metrics.
+CONSOLE_TOKEN = "console.token"  # noqa: S105 - the name of a file
 # Alerts of all systems, made from the system files (`python -m app export rules`); the same file as under compose.
 RULES = ROOT / "stack" / "prometheus" / "alerts.yml"
 
@@ -99,6 +102,9 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
             "    metrics_path: /metrics",
             f"    file_sd_configs: [{{files: [targets/{job}.json], refresh_interval: 5s}}]",
         ]
+        if job == CONSOLE_JOB and (home.stack / CONSOLE_TOKEN).is_file():
+            # Written by a console that asks for a token; read at each scrape, and on no command line.
+            lines.append(f"    authorization: {{credentials_file: {CONSOLE_TOKEN}}}")
     lines += [
         "  # Services of one's own: the console writes a file for each when it saves its system file.",
         "  - job_name: own",

@@ -342,7 +342,23 @@ def test_the_example_lists_every_variable_with_its_default():
     listed = dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert listed.pop("COMPOSE_PROFILES") in PROFILES
     assert listed == used
-    assert set(env_file.PASSWORDS) == {name for name, default in used.items() if default == ""}
+    needed = {name for name, kind, _ in VARIABLE.findall(FILE.read_text()) if kind == "?"}
+    assert set(env_file.PASSWORDS) == needed
+
+
+def test_the_console_listens_inside_its_container_with_a_token_and_prometheus_has_it_as_a_file():
+    console, prometheus = SERVICES["console"], SERVICES["prometheus"]
+    assert console["environment"]["VIGIE_TOKEN"].startswith("${VIGIE_TOKEN:?")
+    assert prometheus["secrets"] == ["vigie_token"]
+    assert COMPOSE["secrets"] == {"vigie_token": {"environment": "VIGIE_TOKEN"}}
+    config = yaml.safe_load((ROOT / "stack" / "prometheus" / "prometheus.yml").read_text())
+    by_job = {job["job_name"]: job.get("authorization") for job in config["scrape_configs"]}
+    assert by_job.pop("console") == {"credentials_file": "/run/secrets/vigie_token"}
+    assert set(by_job.values()) == {None}
+    # Nobody else is given it.
+    named = [name for name, service in SERVICES.items() if "VIGIE_TOKEN" in json.dumps(service)]
+    assert named == ["console"]
+    assert "/healthz" in json.dumps(console["healthcheck"])
 
 
 def make_env(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -29,7 +29,7 @@ DOCS = [
 # A token in backticks that begins like this names a file of the checkout.
 FOLDERS = ("app/", "pages/", "stack/", "tests/", "docs/", "benchmarks/", ".streamlit/")
 # Named, and made by the reader or at run time; not in the checkout.
-MADE_LATER = {".streamlit/secrets.toml", "stack/state.json", "docs/", "app/http.py", "stack/"}
+MADE_LATER = {".streamlit/secrets.toml", "stack/state.json", "stack/console.token", "docs/", "app/http.py", "stack/"}
 ENVIRONMENT = re.compile(r"(?:VIGIE|POSTGRES)_[A-Z_]*[A-Z]|PROMETHEUS_URL|REPORT_DIR|FEAST_REPO")
 # Replaced in system files, or told to the command of a hook; never read from the environment.
 NO_VARIABLES = {"VIGIE_ROOT", "VIGIE_RUN", "VIGIE_SYSTEM", "VIGIE_DECISION", "VIGIE_SHARE"}

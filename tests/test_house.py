@@ -118,6 +118,41 @@ def test_the_finder_of_imports_sees_those_inside_functions(tmp_path, monkeypatch
     assert {name for name, _ in imports(file)} == {"app.words", "streamlit.web", "pages.drift"}
 
 
+# What starts, ends, changes, removes or asks for something, as pages call it.
+ACTS = {
+    "jobs.start": "a comparison or traffic",
+    "jobs.cancel": "Cancel, Stop",
+    "keeping.delete": "delete a run",
+    "keeping.import_report": "import a report",
+    "ledger.note": "a note, an acknowledgement",
+    "save": "save a system file",
+    "propose": "ask a typed address",
+    "check": "ask what a typed file names",
+    "cache.want": "start a service",
+}
+
+
+def test_every_act_of_a_page_passes_the_one_function_that_knows_who_may():
+    passed = set()
+    for path in (path for path in sources("app/ui", "pages", "app") if name_of(path).startswith(STREAMLIT_LIVES_IN)):
+        for node in (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)):
+            name = ast.unparse(node.func)
+            assert name not in ACTS, f"{name_of(path)}:{node.lineno} acts without asking: act({name}, ...)"
+            if name == "act":
+                passed.add(ast.unparse(node.args[0]))
+    assert passed == set(ACTS), "an act that is not listed, or listed and gone"
+
+
+def test_pages_reach_the_functions_that_act_by_no_other_name():
+    # What changes something in the rooms that pages may import: under another name the test above would not see it.
+    acting = {"app.jobs": {"start", "cancel"}, "app.library": {"delete", "import_report"}, "app.propose": {"save"}}
+    for path in (path for path in sources("app/ui", "pages", "app") if name_of(path).startswith(STREAMLIT_LIVES_IN)):
+        for node in (node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)):
+            for alias in node.names:
+                if alias.name in acting.get(node.module or "", ()):
+                    assert (alias.asname or alias.name) in ACTS, f"{name_of(path)}:{node.lineno}"
+
+
 # --- what an entry point loads ----------------------------------------------------------------------------------------
 
 UI = sorted(f"app.ui.{path.stem}" for path in (ROOT / "app" / "ui").glob("*.py") if path.stem != "__init__")

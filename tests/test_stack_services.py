@@ -213,6 +213,18 @@ def test_the_written_configuration_is_valid_with_the_rules_of_the_checkout(
 
     promtool(programs, "check", "config", config)
     assert ("rule_files" in yaml.safe_load(config.read_text())) == services.RULES.is_file()
+    assert "authorization" not in config.read_text()
+
+
+def test_the_console_alone_is_scraped_with_its_token_and_from_a_file(home: Home, programs: dict[str, str]) -> None:
+    (home.stack / "console.token").write_text("a-token-of-the-tests")
+    services.build(home, {}, "127.0.0.1:9", ["streamflow"])
+    config = home.stack / "prometheus.yml"
+    promtool(programs, "check", "config", config)
+    jobs = {job["job_name"]: job.get("authorization") for job in yaml.safe_load(config.read_text())["scrape_configs"]}
+    assert jobs.pop("console") == {"credentials_file": "console.token"}
+    assert set(jobs.values()) == {None}
+    assert "a-token-of-the-tests" not in config.read_text()
 
 
 def test_rules_and_targets_are_found_in_a_home_whose_name_reads_like_a_pattern(
@@ -280,7 +292,8 @@ def test_the_compose_configuration_is_the_one_of_the_course(programs: dict[str, 
         "/metrics",
         [{"targets": ["api:8000"]}],
     )
-    promtool(programs, "check", "config", file)
+    # The file with the token is in the container alone.
+    promtool(programs, "check", "config", "--syntax-only", file)
 
 
 def test_the_api_gets_its_model_and_features_from_the_home(home: Home) -> None:

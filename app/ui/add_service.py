@@ -23,6 +23,7 @@ from app.propose import (
     target_folder,
 )
 from app.ui import cache, widgets
+from app.ui.access import act
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # Session keys, hidden from the page.
@@ -58,7 +59,7 @@ def address_form() -> None:
         return
     try:
         with st.spinner("Reading /openapi.json and /metrics …"):
-            found = propose(cache.settings(), url)
+            found = act(propose, cache.settings(), url)
     except VigieError as error:
         widgets.problem(error, title="Nothing can be proposed.")
         return
@@ -93,7 +94,7 @@ def tried(settings: Settings, system: System) -> Report:
     kept = st.session_state.get(TRIED)
     if not kept or kept[0] != text or not isinstance(kept[1], Report):
         with st.spinner("Trying each part of the file …"):
-            kept = st.session_state[TRIED] = (text, check(settings, system))
+            kept = st.session_state[TRIED] = (text, act(check, settings, system))
     return kept[1]
 
 
@@ -133,7 +134,7 @@ def _rename() -> None:
 
 def _save(settings: Settings) -> None:
     try:
-        kept = save(settings, st.session_state[NAME].strip(), st.session_state[TEXT])
+        kept = act(save, settings, st.session_state[NAME].strip(), st.session_state[TEXT])
     except VigieError as error:
         widgets.problem(error, title="Not saved.")
         return

@@ -19,6 +19,7 @@ from app.periods import Period
 from app.prometheus import TimeRange
 from app.ui import cache, widgets
 from app.ui import panels as charts
+from app.ui.access import act
 from app.ui.history import history, months_of, pair_of
 from app.ui.kept_run import files_deleted
 from app.ui.library import gone

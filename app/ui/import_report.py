@@ -14,6 +14,7 @@ from app.config import System
 from app.errors import AlreadyImported, ReportError, VigieError
 from app.library import MAX_NAME
 from app.ui import cache, library, widgets
+from app.ui.access import act
 
 READ: Final = (
     "Read are the JSON of Evidently 0.7.15 (with `metric_id`), the JSON of today's Evidently, and an HTML of any "

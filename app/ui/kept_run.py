@@ -15,6 +15,7 @@ from app.drift.decide import number
 from app.errors import ReportError, ReportNotFound, VigieError
 from app.ledger import GONE, Note, Run, State
 from app.ui import cache, library, widgets
+from app.ui.access import act
 from app.ui.notes import notes
 from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why

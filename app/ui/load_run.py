@@ -20,6 +20,7 @@ from app.load import plan as plans
 from app.load import result as load_result
 from app.load.stats import UNANSWERED
 from app.ui import cache, palette, widgets
+from app.ui.access import act
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # Live numbers are worth reading four times a second at most; twice is calm.

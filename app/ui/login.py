@@ -13,7 +13,7 @@ from streamlit.auth_util import (
 from streamlit.web.server.starlette import starlette_websocket
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-from app.errors import AccessRefused, ConfigError
+from app.errors import ConfigError
 
 # Streamlit signs its cookie with this secret: whoever guesses it signs in as anybody.
 MIN_COOKIE_SECRET = 16

@@ -11,6 +11,7 @@ from app.errors import VigieError
 from app.hooks import called_on
 from app.ledger import MAX_NOTE, HookOutcome, Note, Run
 from app.ui import cache, widgets
+from app.ui.access import act
 
 # The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3
