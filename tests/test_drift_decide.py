@@ -113,6 +113,32 @@ def test_when_the_report_among_comparable_columns_would_say_otherwise_nothing_is
     assert "3 of 9 comparable columns drifted" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("drifted", "calm", "unknown", "verdict"),
+    [
+        (0, 2, 3, Verdict.UNDECIDED),
+        (0, 4, 1, Verdict.NO_ACTION),
+        (1, 3, 1, Verdict.UNDECIDED),
+        (2, 11, 2, Verdict.NO_ACTION),
+        (2, 11, 3, Verdict.UNDECIDED),
+        (5, 8, 3, Verdict.RETRAINING_TRIGGERED),
+    ],
+)
+@pytest.mark.parametrize("uncertain", [True, False])
+def test_a_column_that_could_not_be_judged_counts_both_ways(drifted, calm, unknown, verdict, uncertain):
+    """NO_ACTION only if it would stay so with all of them drifted: three of five with too few rows are no calm."""
+    doubt = [
+        replace(column(f"u{n}", comparable=False, reason="too few rows"), uncertain=uncertain) for n in range(unknown)
+    ]
+    decision = decide(replace(policy(), comparable=0.1), columns(drifted, calm, extra=doubt))
+    assert decision.verdict is verdict
+    if verdict is Verdict.UNDECIDED and (drifted, unknown) == (2, 3):
+        assert decision.reason == (
+            "2 of 16 columns drifted and 3 cannot be judged: 5 of 16 would reach 0.30, so it hangs on u0, u1, u2 (too"
+            " few rows)."
+        )
+
+
 def test_both_countings_are_kept_and_a_different_decision_is_said():
     used = policy("all", label="label", identifier="user")
     found = columns(4, 9, extra=(column("label"), column("user")))
@@ -246,16 +272,21 @@ def test_the_unrounded_target_drift_decides(least, triggered):
     assert (decision.verdict is Verdict.RETRAINING_TRIGGERED) == triggered == target_reached(used, MOVED)
 
 
-def test_target_drift_below_its_threshold_or_not_measured_is_said_and_triggers_nothing():
+def test_target_drift_below_its_threshold_triggers_nothing_and_not_measured_it_leaves_a_calm_share_undecided():
     found, used = columns(1, 15), policy(target_threshold=0.03, label="churn_label")
     below = decide(used, found, "", MOVED)
     assert below.verdict is Verdict.NO_ACTION
     assert sentence(used, below, found).endswith("; target drift 0.024 < 0.03 (rate of churn_label 26.5% → 24.2%).")
     unknown = decide(used, found, "", Target(reason="feb has no labels."))
-    assert unknown.verdict is Verdict.NO_ACTION
-    assert sentence(used, unknown, found).endswith(
-        "; target drift, which would trigger from 0.03 on, is not measured: feb has no labels."
+    assert (unknown.verdict, unknown.share) == (Verdict.UNDECIDED, None)
+    assert sentence(used, unknown, found) == (
+        "1 of 16 columns drifted, below 0.30; target drift, which would trigger from 0.03 on, is not measured: feb has"
+        " no labels."
     )
+    assert decide(used, found).verdict is Verdict.UNDECIDED
+    # Where the columns trigger, or nobody asks for the target, it changes nothing.
+    assert decide(used, columns(7, 9), "", Target(reason="none")).verdict is Verdict.RETRAINING_TRIGGERED
+    assert decide(policy(label="churn_label"), found, "", Target(reason="none")).verdict is Verdict.NO_ACTION
 
 
 def test_when_columns_and_target_both_trigger_the_line_is_that_of_the_columns():
@@ -393,3 +424,8 @@ def test_no_decision_contradicts_the_report_beside_it(drifted, calm, missing, th
         report = drifted / (drifted + calm)
         assert (decision.verdict is Verdict.RETRAINING_TRIGGERED) == (report >= threshold)
         assert decision.counted.n == drifted + calm + missing
+        # Nor does any truth about the columns that could not be judged.
+        for truly in range(missing + 1):
+            assert decide(policy(threshold=threshold), columns(drifted + truly, calm + missing - truly)).verdict == (
+                decision.verdict
+            )

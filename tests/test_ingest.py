@@ -21,6 +21,8 @@ from stack.world.place import WorldError
 
 ROOT = Path(__file__).parent.parent
 DAY = date(2024, 1, 31)
+# What the month below says of itself: the course's data have no total for accounts in their first month.
+GAP = ("subscriptions.csv: total_paid is empty in 1 of 3 rows",)
 FILES = {
     "users.csv": [
         "user_id,signup_date,user_gender,user_is_senior,has_family,has_dependents",
@@ -79,7 +81,7 @@ def refused(folder):
 
 def test_a_month_is_read_with_its_types(folder):
     month = read_month(folder, DAY)
-    assert (month.rows, month.labelled, month.notes) == (3, 3, ())
+    assert (month.rows, month.labelled, month.notes) == (3, 3, GAP)
     subscriptions = month.frames["subscriptions_profile_snapshots"]
     assert subscriptions.dtypes.astype(str).to_dict() == {
         "user_id": "object",
@@ -117,25 +119,50 @@ def test_mark_line_ends_order_and_quotes_of_other_programs_make_no_difference(fo
 def test_labels_may_be_missing_and_that_is_said(folder):
     (folder / "labels.csv").unlink()
     month = read_month(folder, DAY)
-    assert (month.labelled, month.notes) == (0, ("no labels.csv: the month's churn is not known yet",))
+    assert (month.labelled, month.notes) == (0, (*GAP, "no labels: the month's churn is not known yet"))
     (folder / "labels.csv").write_text("user_id,churn_label\nU0001,False\n")
-    assert read_month(folder, DAY).notes == ("labels.csv has no row for 2 of 3 accounts",)
+    assert read_month(folder, DAY).notes == (*GAP, "labels.csv has no row for 2 of 3 accounts")
+    (folder / "labels.csv").write_text("user_id,churn_label\nU0001,\nU0002,\nU0003,\n")
+    month = read_month(folder, DAY)
+    words = ("labels.csv: churn_label is empty in 3 of 3 rows", "no labels: the month's churn is not known yet")
+    assert (month.labelled, month.notes) == (0, (*GAP, *words))
+
+
+@pytest.mark.parametrize("empty", [1, 3])
+def test_every_column_that_may_be_null_in_the_courses_tables_may_be_empty_and_is_counted(folder, empty):
+    """One empty cell, or the whole column, as the course's months have them; what is kept reads back the same."""
+    for name, lines in FILES.items():
+        cells = [line.split(",") for line in lines]
+        for row in cells[1 : empty + 1]:
+            row[1:] = [""] * len(row[1:])
+        (folder / name).write_text("\n".join(map(",".join, cells)) + "\n")
+    month = read_month(folder, DAY)
+    assert [note for note in month.notes if " is empty in " in note] == [
+        f"{layout.file}: {column.name} is empty in {2 if column.name == 'total_paid' and empty == 1 else empty} of 3 rows"
+        for layout in LAYOUTS.values()
+        for column in layout.columns[1:]
+    ]
+    assert (month.rows, month.labelled) == (3, 3 - empty)
+    for table, frame in month.frames.items():
+        (folder / LAYOUTS[table].file).write_bytes(reading.as_csv(frame))
+    assert read_month(folder, DAY).sha256 == month.sha256
 
 
 BAD_ROWS = [
     ("usage_agg_30d.csv", "U0002,12.5", "U0002,abc", "usage_agg_30d.csv, line 3: watch_hours_30d is 'abc'; a number from 0"),
     ("usage_agg_30d.csv", "U0002,12.5", "U0002,nan", "line 3: watch_hours_30d is 'nan'"),
     ("usage_agg_30d.csv", "U0002,12.5", "U0002,1e999", "line 3: watch_hours_30d is '1e999'"),
-    ("usage_agg_30d.csv", "U0002,12.5", "U0002,-1", "line 3: watch_hours_30d is -1.0; a number from 0 to 7,200 is wanted"),
+    ("usage_agg_30d.csv", "U0002,12.5", "U0002,-1", "line 3: watch_hours_30d is -1.0; a number from 0 to 7,200 or nothing is wanted"),
     ("usage_agg_30d.csv", "45.0,2,0,0", "45.0,2.5,0,0", "line 3: unique_devices_30d is '2.5'; a whole number"),
     ("usage_agg_30d.csv", "45.0,2,0,0", "45.0,٢,0,0", "line 3: unique_devices_30d is '٢'"),
-    ("usage_agg_30d.csv", "45.0,2,0,0", "45.0,,0,0", "line 3: unique_devices_30d is ''"),
-    ("subscriptions.csv", "19.9,955.2", "19.9,x", "line 3: total_paid is 'x'; a number from 0 to 1,000,000,000, or nothing"),
-    ("subscriptions.csv", "U0002,48,False", "U0002,48,no", "line 3: plan_stream_tv is 'no'; True or False is wanted"),
+    ("usage_agg_30d.csv", "45.0,2,0,0", "45.0,x,0,0", "line 3: unique_devices_30d is 'x'"),
+    ("subscriptions.csv", "19.9,955.2", "19.9,x", "line 3: total_paid is 'x'; a number from 0 to 1,000,000,000 or nothing"),
+    ("subscriptions.csv", "U0002,48,False", "U0002,48,no", "line 3: plan_stream_tv is 'no'; True or False or nothing is wanted"),
     ("subscriptions.csv", "U0002,48", "U0002,999999999999", "line 3: months_active is 999999999999"),
     ("users.csv", "2020-01-15", "15/01/2020", "users.csv, line 3: signup_date is '15/01/2020'; a date like 2024-01-31"),
     ("users.csv", "2020-01-15", "2020-02-30", "users.csv, line 3: signup_date is '2020-02-30'"),
     ("users.csv", "U0002", "U\x000002", r"users.csv, line 3: user_id is 'U\x000002'; 1 to 128 printable"),
+    ("users.csv", "U0002", "", "users.csv, line 3: user_id is ''; 1 to 128 printable"),
     ("users.csv", "U0002", "U" * 129, "users.csv, line 3: user_id is 'UUU"),
     ("labels.csv", "U0002", "U0001", "labels.csv, line 3: user_id 'U0001' was on line 2 already"),
     ("labels.csv", "U0002", "U0009", "labels.csv, line 3: 'U0009' is not in subscriptions.csv"),
@@ -154,7 +181,9 @@ def test_a_bad_row_is_named_with_file_and_line(folder, name, old, new, said):
 
 def test_other_bad_rows_are_counted_and_the_line_is_the_first_of_a_quoted_cell(folder):
     lines = FILES["subscriptions.csv"]
-    text = "\n".join([lines[0], lines[1].replace("One year", '"One\nyear"'), lines[2], lines[3].replace("DSL", "")])
+    text = "\n".join(
+        [lines[0], lines[1].replace("One year", '"One\nyear"'), lines[2], lines[3].replace("DSL", "D\x01")]
+    )
     (folder / "subscriptions.csv").write_text(text)
     said = refused(folder)
     assert said.startswith(r"subscriptions.csv, line 2: contract_type is 'One\nyear'; 1 to 128 printable characters")
@@ -275,6 +304,21 @@ def test_a_month_takes_the_place_of_the_samples_and_survives_the_world_being_mad
     assert [one["as_of"] for one in manifest["ingested"]] == [str(day)]
 
 
+def test_a_month_without_a_value_in_a_column_is_in_the_world_with_null_in_it(home, folder):
+    """plan_stream_tv is empty in every row, months_active in one: NULL in the database, null in the feature file."""
+    day = date(2024, 3, 31)
+    for value in ("52,True", "48,False", "0,True"):
+        spoil(folder, "subscriptions.csv", value, value.split(",")[0] + ",")
+    spoil(folder, "subscriptions.csv", "U0001,52,", "U0001,,")
+    embedded.put(home, read_month(folder, day))
+    query = "select months_active, plan_stream_tv from subscriptions_profile_snapshots where as_of = ?"
+    assert rows(home, query, str(day)) == [(None, None), (48, None), (0, None)]
+    table = pq.read_table(home / "world" / "streamflow" / "features" / "subs_profile.parquet").to_pandas()
+    month = table[table.event_timestamp == pd.Timestamp(day, tz="UTC")]
+    assert month.plan_stream_tv.isna().all()
+    assert month.months_active.dropna().tolist() == [48, 0]
+
+
 def test_a_newer_month_becomes_the_last_one_and_months_are_numbered_by_date(home, folder):
     embedded.put(home, read_month(folder, date(2025, 1, 31)))
     manifest = json.loads((home / "world" / "world.json").read_text())
@@ -288,7 +332,7 @@ def test_labels_that_came_before_stay_when_the_folder_has_none(home, folder):
     (folder / "labels.csv").unlink()
     month, changed = embedded.put(home, read_month(folder, day))
     assert (month.labelled, changed) == (3, False)
-    assert month.notes == ("no labels.csv: the 3 labels that this month has already stay",)
+    assert month.notes == (*GAP, "no labels: the 3 labels that this month has already stay")
     assert rows(home, "select count(*) from labels where period_start = ?", str(day)) == [(3,)]
 
 

@@ -262,11 +262,19 @@ def test_one_table_is_split_at_a_date(tmp_path):
     ("content", "words"),
     [
         (b"", "empty"),
-        (b'a,b\n1,2\n3,4,5,6\n"', "cannot be read"),
+        (b'a,b\n1,2\n3,4,5,6\n"', "row 2 has 4 values"),
         (b"a\n\xff\xfe", "cannot be read"),
         (b"a,b\n", "no rows"),
-        (b"a,b,c\n1,2,3\n4,5", "ends in the middle of a line, with 2 of 3 values"),
-        (b"a,b,c\r\n1,2,3\r\n4", "ends in the middle of a line, with 1 of 3 values"),
+        (b"a,b,c\n1,2,3\n4,5", "row 2 has 2 of 3 values"),
+        (b"a,b,c\r\n1,2,3\r\n4", "row 2 has 1 of 3 values"),
+        (b"a,b\n1,2,\n3,4,\n", "jan.csv: row 1 has 3 values, for 2 columns"),
+        (b"a,b\n1,2\n3,4,5\n", "row 2 has 3 values, for 2 columns"),
+        (b"a,b,c\n1,2,3\n4\n5,6,7\n", "row 2 has 1 of 3 values"),
+        (b'a,b\n"x\ny",1\n\n2,3,\n', "row 2 has 3 values"),
+        (b"a,b,\n1,2\n3,4\n", "row 1 has 2 of 3 values"),
+        (b"a;b\n1;2\n3;4\n", "separated by semicolons"),
+        (b"a;b\n1,5;2\n3,5;4\n", "separated by semicolons"),
+        (b"a\tb\n1\t2\n", "separated by tabs"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_said(tmp_path, content, words):
@@ -280,6 +288,26 @@ def test_a_file_without_a_last_line_end_is_whole_when_its_values_are(tmp_path, c
     (tmp_path / "jan.csv").write_bytes(content)
     found = load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan").data
     assert len(found) == content.strip().count(b"\n") - (b'"' in content)
+
+
+@pytest.mark.parametrize("way", ["split", "window", "split_at"])
+def test_rows_that_end_in_a_comma_are_refused_however_a_table_is_cut(tmp_path, way):
+    """pandas takes their first column for row names and shifts the others: each value under its neighbour's name."""
+    rows = "".join(f"2024-01-{day:02},{hour},1,\n" for day in range(1, 29) for hour in range(3))
+    (tmp_path / "all.csv").write_text(f"when,x,y\n{rows}")
+    cut = {"split": {"split": 0.7}, "window": {"window": "7d"}, "split_at": {"split_at": "2024-01-11"}}[way]
+    one = system(tmp_path, {"source": "files", "path": f"{tmp_path}/all.csv", "label": "y", "time": "when", **cut})
+    with pytest.raises(DataError, match=r"all\.csv: (row 1 has 4 values, for 3 columns|its rows have more)"):
+        periods.load(settings(tmp_path), one, periods.list_periods(settings(tmp_path), one)[-1])
+
+
+def test_a_comma_at_the_end_of_every_line_makes_no_column_and_the_list_counts_as_the_loader(tmp_path):
+    (tmp_path / "jan.csv").write_text("x,label,\n1,0,\n2,,\n3,1,\n")
+    one = system(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "label": "label"})
+    (period,) = periods.list_periods(settings(tmp_path), one)
+    found = periods.load(settings(tmp_path), one, period)
+    assert list(found.data.columns) == ["x", "label"]
+    assert (period.rows, period.labelled) == (found.rows, found.labelled) == (3, 2)
 
 
 def test_a_gauge_has_no_rows(tmp_path):

@@ -280,7 +280,24 @@ def test_months_lie_side_by_side_and_each_keeps_its_labels(server, where, small)
     path.unlink()
     month, changed = database.put(where, read_month(small, CUR))
     assert (changed, month.labelled) == (False, 3)
-    assert month.notes == ("no labels.csv: the 3 labels that this month has already stay",)
+    assert month.notes[-1] == "no labels: the 3 labels that this month has already stay"
+
+
+def test_gaps_are_null_and_a_table_that_forbids_them_no_longer_does(server, where, small):
+    """Tables that an earlier version made say NOT NULL where the course's do not."""
+    database.put(where, read_month(small, REF))
+    with server.connect(where.database) as connection:
+        connection.execute("alter table subscriptions_profile_snapshots alter column plan_stream_tv set not null")
+    path = small / "subscriptions.csv"
+    path.write_text(path.read_text().replace("U0002,48,False", "U0002,48,"))
+    users = small / "users.csv"
+    users.write_text(users.read_text().replace("2020-01-15", ""))
+    assert database.put(where, read_month(small, REF))[1] is True
+    assert database.put(where, read_month(small, REF))[1] is False
+    with server.connect(where.database) as connection:
+        query = "select user_id, plan_stream_tv from subscriptions_profile_snapshots order by 1"
+        assert connection.execute(query).fetchall() == [("U0001", True), ("U0002", None), ("U0003", True)]
+        assert connection.execute("select signup_date from users where user_id = 'U0002'").fetchall() == [(None,)]
 
 
 def test_a_corrected_month_replaces_the_old_one_whole(server, where, small):

@@ -36,6 +36,11 @@ class Counting:
         """The unrounded k / n; None without columns."""
         return self.k / self.n if self.n else None
 
+    @property
+    def at_most(self) -> Counting:
+        """The same if every column that could not be compared had drifted."""
+        return Counting(self.k + self.n - self.comparable, self.n, self.n)
+
     def reaches(self, threshold: float) -> bool:
         """Whether the unrounded share is at the threshold or above."""
         return self.n > 0 and self.k / self.n >= threshold
@@ -110,15 +115,17 @@ def target_reached(policy: Policy, target: Target | None) -> bool:
 def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target: Target | None = None) -> Decision:
     """The decision on these columns. `refusal` is the gate's reason not to decide at all.
 
-    A column that cannot be compared counts in n and never as drifted. When leaving those columns out, as the Evidently
-    report does, would turn the verdict round, nothing is decided: banner and report must not disagree. Target drift
-    triggers where the policy has a threshold for it, but never where nothing can be decided.
+    A column that cannot be compared counts in n and not as drifted. Where the verdict would be another one if such
+    columns had drifted, or were left out as the Evidently report leaves them out, nothing is decided: what is unknown
+    is not calm, and banner and report must not disagree. Target drift triggers where the policy has a threshold for
+    it, but never where nothing can be decided; where it is not measured, it leaves a calm share undecided.
     """
     counted = count(columns, policy)
     features = count(columns, replace(policy, columns="features"))
     everything = count(columns, replace(policy, columns="all"))
     reached = target_reached(policy, target)
-    reason = refusal or too_little(policy, columns) or _hangs(policy, columns, counted)
+    reason = refusal or too_little(policy, columns) or _hangs(policy, columns, counted, reached=reached)
+    reason = reason or target_unknown(policy, target, counted)
     if reason and reached and target is not None:
         reason = f"{reason.rstrip('.')}; {_target_rule(policy, target)} would trigger by itself."
     by_share = counted.reaches(policy.threshold)
@@ -155,14 +162,34 @@ def too_little(policy: Policy, columns: Sequence[Column]) -> str:
     return ""
 
 
-def _hangs(policy: Policy, columns: Sequence[Column], counted: Counting) -> str:
+def _hangs(policy: Policy, columns: Sequence[Column], counted: Counting, *, reached: bool) -> str:
+    """Why the share hangs on columns that cannot be compared, or "". `reached`: target drift triggers by itself."""
+    if counted.reaches(policy.threshold):
+        return ""
     among = Counting(counted.k, counted.comparable, counted.comparable)
-    if among.reaches(policy.threshold) != counted.reaches(policy.threshold):
+    left_out = _left_out(counted_columns(columns, policy))
+    if among.reaches(policy.threshold):
         return (
             f"{counted.k} of {counted.comparable} comparable columns drifted, which reaches {limit(policy.threshold)},"
-            f" but not of all {counted.n}: it hangs on {_left_out(counted_columns(columns, policy))}."
+            f" but not of all {counted.n}: it hangs on {left_out}."
+        )
+    if not reached and counted.at_most.reaches(policy.threshold):
+        return (
+            f"{counted.k} of {counted.n} columns drifted and {counted.n - counted.comparable} cannot be judged:"
+            f" {counted.at_most.k} of {counted.n} would reach {limit(policy.threshold)}, so it hangs on {left_out}."
         )
     return ""
+
+
+def target_unknown(policy: Policy, target: Target | None, counted: Counting) -> str:
+    """Why the policy's rule on the target leaves the verdict open, or "": it was not measured, and it might trigger."""
+    if policy.target_threshold is None or counted.reaches(policy.threshold):
+        return ""
+    target = target or Target(reason="nothing is known of the labels")
+    if target.value is not None:
+        return ""
+    below = f"{counted.k} of {counted.n} columns drifted, below {limit(policy.threshold)}"
+    return f"{below}; {_target_rule(policy, target)}."
 
 
 def policy_notes(policy: Policy, columns: Sequence[Column]) -> list[str]:

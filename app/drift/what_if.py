@@ -22,6 +22,7 @@ from app.drift.decide import (
     one_line,
     sentence,
     target_reached,
+    target_unknown,
 )
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Target, Verdict
@@ -137,10 +138,14 @@ class _Base:
         total = self.total or Counting(0, 0, 0)
         if change != Change(threshold=change.threshold, target_threshold=change.target_threshold):
             reason = "this run keeps no scores of single columns: only the share threshold can be tried on it."
+            if any(column.drifted is not None for column in self.result.columns):
+                reason = "this run was decided by an earlier rule; compare the months again to try more than the share."
             return replace(decide(policy, (), reason), counted=total, features=total, everything=total)
+        known = target if policy.target_threshold is not None else None
+        if reason := target_unknown(policy, target, total):
+            return Decision(Verdict.UNDECIDED, one_line(reason), total, total, total, known)
         reached, by_share = target_reached(policy, target), total.reaches(policy.threshold)
         verdict = Verdict.RETRAINING_TRIGGERED if by_share or reached else Verdict.NO_ACTION
-        known = target if policy.target_threshold is not None else None
         return Decision(verdict, "", total, total, total, known, by_target=reached and not by_share)
 
 
@@ -231,25 +236,25 @@ def _flips(
 
 def _needed(policy: Policy, counted: Counting, to: Verdict) -> int:
     """How many more columns (fewer: negative) must have drifted; 0 when no number of them turns it."""
-    k, n, comparable = counted.k, counted.n, counted.comparable
+    k, n, comparable, unknown = counted.k, counted.n, counted.comparable, counted.n - counted.comparable
     if to is Verdict.RETRAINING_TRIGGERED:
         return next((more - k for more in range(k + 1, comparable + 1) if more / n >= policy.threshold), 0)
-    return next((fewer - k for fewer in range(k - 1, -1, -1) if fewer / comparable < policy.threshold), 0)
+    return next((fewer - k for fewer in range(k - 1, -1, -1) if (fewer + unknown) / n < policy.threshold), 0)
 
 
 def _share(change: Change, policy: Policy, decision: Decision, to: Verdict) -> Iterator[Flip]:
     counted = decision.counted
-    if not counted.k:
-        # At a threshold of zero everything triggers: true, and of no use to anybody.
-        return
     if to is Verdict.RETRAINING_TRIGGERED:
-        point, value = counted.k / counted.n, counted.k / counted.n
+        point = value = counted.k / counted.n
+        drifted = f"{counted.k} of {counted.n}"
     else:
-        point = counted.k / counted.comparable
-        value = math.nextafter(point, math.inf)
-    if 0 < value <= 1:
+        most = counted.at_most
+        point, value = most.k / most.n, math.nextafter(most.k / most.n, math.inf)
+        drifted = f"{'at most ' if most.k > counted.k else ''}{most.k} of {most.n}"
+    # At a threshold of zero everything triggers: true, and of no use to anybody.
+    if point and value <= 1:
         told = f"{to} with a share threshold {_told(point, value, policy.threshold)} (now {limit(policy.threshold)})"
-        words = f"{told}: {counted.k} of {counted.n} columns drifted"
+        words = f"{told}: {drifted} columns drifted"
         yield Flip("share", to, value, None, replace(change, threshold=value), words)
 
 

@@ -118,12 +118,13 @@ def _csv(path: str, label: str | None, _changed: int, _size: int) -> Counts:
     import pandas as pd
 
     try:
-        header = list(pd.read_csv(path, nrows=0).columns)
+        header = list(pd.read_csv(path, nrows=0, index_col=False).columns)
     except pd.errors.EmptyDataError:
         return Counts(0, None, "the file is empty")
     named = label is not None and label in header
     column: Any = [label] if named else [0]
-    data: pd.DataFrame = pd.read_csv(path, usecols=column)
+    # Without index_col=False a comma at the end of each row would make the first column row names.
+    data: pd.DataFrame = pd.read_csv(path, usecols=column, index_col=False)
     if named:
         return Counts(len(data), int(data[label].notna().sum()))
     return Counts(len(data), None, f"{Path(path).name} has no column {label}" if label else NO_LABEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import glob
 import re
@@ -23,8 +24,10 @@ MAX_FILES: Final = 2000
 # One file is read into memory whole; beyond this the worker would be killed rather than answer.
 MAX_BYTES: Final = 2_000_000_000
 
-# The last line of a CSV is looked for in so many bytes at its end.
-TAIL_BYTES: Final = 65_536
+# A CSV is looked through in pieces of so many bytes; no row is longer.
+BLOCK_BYTES: Final = 16_000_000
+ROWS_HINT: Final = "Every row needs a value or an empty one for each column; a half-written file, wait for its end."
+OTHER_MARKS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 FORMATS: Final = "CSV (UTF-8) and Parquet are read."
 
 # key, name, date, rows, labelled, note: the fields of a Period.
@@ -166,9 +169,9 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path, columns=columns)
             return frame if rows is None else frame.head(rows)
-        frame = pd.read_csv(path, nrows=rows, usecols=columns)
         if rows is None:
-            _ends_whole(path)
+            _every_row_under_its_header(path)
+        frame = csv(path, nrows=rows, usecols=columns)
         return frame if columns is not None else _under_its_header(frame, path)
     except pd.errors.EmptyDataError as error:
         raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
@@ -184,29 +187,77 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
 
 
-def _ends_whole(path: Path) -> None:
-    """SourceUnavailable for a CSV that ends in mid-line: pandas takes `1362,46665.99,7` for a row with little in it."""
-    with path.open("rb") as file:
-        header = file.readline()
-        file.seek(max(len(header), path.stat().st_size - TAIL_BYTES))
-        end = file.read()
-    last = end.rpartition(b"\n")[2]
-    # A quoted value may hold line ends and commas: then this line tells nothing.
-    if not last.strip() or b'"' in header + last or len(last) == TAIL_BYTES:
-        return
-    written, wanted = last.count(b","), header.count(b",")
-    if written < wanted:
-        message = f"{path} ends in the middle of a line, with {written + 1} of {wanted + 1} values: it is not whole."
-        raise SourceUnavailable(message, hint="Wait until it is written, or copy it again.")
+def csv(path: Path | str, **options: Any) -> pd.DataFrame:
+    """`pandas.read_csv` that never takes the first column for row names, which shifts all others by one.
+
+    Raises SourceUnavailable where its first rows have more values than there are columns.
+    """
+    import warnings
+
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
+        except pd.errors.ParserWarning as error:
+            raise SourceUnavailable(f"{path}: its rows have more values than columns.", hint=ROWS_HINT) from error
+    return frame
+
+
+def _every_row_under_its_header(path: Path) -> None:
+    """SourceUnavailable for the first row with more or fewer values than the first line has columns.
+
+    pandas drops what is too much, or shifts it, and takes `1362,46665.99,7` for a row with little in it.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as arrow
+
+    header = _header(path)
+    if len(header) == 1 and (mark := next((words for mark, words in OTHER_MARKS.items() if mark in header[0]), "")):
+        raise SourceUnavailable(f"{path}: its columns are separated by {mark}.", hint="Save it with commas.")
+    rows: list[arrow.InvalidRow] = []
+
+    def handler(row: arrow.InvalidRow) -> str:
+        # A line of blanks is no row, to pandas either.
+        if not row.text.strip():
+            return "skip"
+        rows.append(row)
+        return "error"
+
+    reading = arrow.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, autogenerate_column_names=True)
+    parsing = arrow.ParseOptions(newlines_in_values=True, invalid_row_handler=handler)
+    # One column is converted, as it stands; what else is wrong with the file pandas says in its own words.
+    converting = arrow.ConvertOptions(include_columns=["f0"], column_types={"f0": pa.binary()}, check_utf8=False)
+    with contextlib.suppress(pa.ArrowInvalid):
+        for _ in arrow.open_csv(path, reading, parsing, converting):
+            pass
+    if rows:
+        have, columns = rows[0].actual_columns, rows[0].expected_columns
+        message = f"{path}: row {rows[0].number - 1} has {have} of {columns} values."
+        if have > columns:
+            message = f"{path}: row {rows[0].number - 1} has {have} values, for {columns} columns."
+        raise SourceUnavailable(message, hint=ROWS_HINT)
+
+
+def _header(path: Path) -> list[str]:
+    """The names in the first line, as they stand there."""
+    import pandas as pd
+
+    line = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, index_col=False)
+    return [str(name) for name in line.iloc[0]]
 
 
 def _under_its_header(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The frame with two columns of one name where the file has them: pandas calls the second `plan.1`."""
-    import pandas as pd
+    """The frame with two columns of one name where the file has them: pandas calls the second `plan.1`.
 
-    written = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
-    if len(written) != len(frame.columns) or len(set(written)) == len(written):
+    A last column without name and values is a comma at the end of every line, and no column.
+    """
+    written = _header(path)
+    if len(written) != len(frame.columns):
         return frame
+    if not written[-1] and len(written) > 1 and not frame.iloc[:, -1].notna().any():
+        frame, written = frame.iloc[:, :-1], written[:-1]
     # A column without a name keeps the one that pandas gives it.
     names = [name or given for name, given in zip(written, frame.columns, strict=True)]
     return frame.set_axis(names, axis=1)

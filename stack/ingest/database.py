@@ -18,7 +18,7 @@ from stack.ingest.layout import (
     Kind,
     Layout,
 )
-from stack.ingest.reading import Month, as_csv, digest
+from stack.ingest.reading import UNLABELLED, Month, as_csv, digest
 from stack.postgres.connection import Place, connected
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def put(where: Place, month: Month, *, labels_of: date | None = None) -> tuple[M
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (INGEST_LOCK,))
         for layout in LAYOUTS.values():
             _prepare(connection, layout, labels_of)
+        for table, frame in month.frames.items():
+            _allow_gaps(connection, table, frame)
         if LABELS not in month.frames:
             month = _with_labels(month, _stored(connection, LAYOUTS[LABELS], month))
         changed = [table for table, frame in month.frames.items() if _differs(connection, table, frame, month)]
@@ -87,6 +89,15 @@ def _prepare(connection: "psycopg.Connection[Any]", layout: Layout, labels_of: d
         )
     if layout.dated and not there[layout.dated].startswith(("date", "timestamp")):
         raise IngestError(f"{layout.table}.{layout.dated} is {there[layout.dated]}, not a date. Change its type.")
+
+
+def _allow_gaps(connection: "psycopg.Connection[Any]", table: str, frame: pd.DataFrame) -> None:
+    """Let columns that have no value in some rows hold NULL: tables of an earlier version said NOT NULL."""
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND attnotnull"
+    strict = {name for (name,) in connection.execute(query, (table,)).fetchall()}
+    for name in frame.columns[frame.isna().any()]:
+        if name in strict:
+            connection.execute(f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL")
 
 
 def _date_labels(connection: "psycopg.Connection[Any]", labels_of: date | None) -> None:
@@ -134,7 +145,7 @@ def _stored(connection: "psycopg.Connection[Any]", layout: Layout, month: Month)
     frame = pd.DataFrame(rows, columns=list(layout.names), dtype=object)
     for column in layout.columns:
         if column.kind is Kind.DATE:
-            frame[column.name] = [str(cell) for cell in frame[column.name]]
+            frame[column.name] = [None if cell is None else str(cell) for cell in frame[column.name]]
         elif column.kind is Kind.NUMBER:
             frame[column.name] = frame[column.name].astype("float64")
     return frame.sort_values(ID, ignore_index=True)
@@ -144,8 +155,9 @@ def _with_labels(month: Month, labels: pd.DataFrame) -> Month:
     labels = labels[labels[ID].isin(month.frames[SUBSCRIPTIONS][ID])].reset_index(drop=True)
     if labels.empty:
         return month
-    note = f"no labels.csv: the {len(labels):,} labels that this month has already stay"
-    return Month(month.as_of, {**month.frames, LABELS: labels}, (*month.notes[1:], note))
+    note = f"no labels: the {len(labels):,} labels that this month has already stay"
+    notes = (one for one in month.notes if one != UNLABELLED)
+    return Month(month.as_of, {**month.frames, LABELS: labels}, (*notes, note))
 
 
 def _differs(connection: "psycopg.Connection[Any]", table: str, frame: pd.DataFrame, month: Month) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stack.ingest.layout import AS_OF, FEATURE_FILES, ID, LABELS, LAYOUTS, PERIOD_START, SUBSCRIPTIONS, USERS
-from stack.ingest.reading import Month, as_csv, read_month
+from stack.ingest.reading import UNLABELLED, Month, as_csv, read_month
 from stack.world.build import INGESTED, MONTH_FILE, ensure_world, ingested
 from stack.world.place import locked, replaced
 from stack.world.store import CREATED_AFTER
@@ -47,8 +47,9 @@ def put(home: Path, month: Month) -> tuple[Month, bool]:
 def _with_labels(month: Month, before: Month) -> Month:
     labels = before.frames[LABELS]
     labels = labels[labels[ID].isin(month.frames[SUBSCRIPTIONS][ID])].reset_index(drop=True)
-    note = f"no labels.csv: the {len(labels):,} labels that this month has already stay"
-    return Month(month.as_of, {**month.frames, LABELS: labels}, (*month.notes[1:], note))
+    note = f"no labels: the {len(labels):,} labels that this month has already stay"
+    notes = (one for one in month.notes if one != UNLABELLED)
+    return Month(month.as_of, {**month.frames, LABELS: labels}, (*notes, note))
 
 
 def _keep(folder: Path, month: Month) -> None:

@@ -36,14 +36,14 @@ class Column:
     @property
     def wanted(self) -> str:
         """What a cell may hold, in words."""
-        if self.kind is Kind.TEXT:
-            return "1 to 128 printable characters"
-        if self.kind is Kind.DATE:
-            return "a date like 2024-01-31"
-        if self.kind is Kind.FLAG:
-            return "True or False"
-        noun = "a whole number" if self.kind is Kind.WHOLE else "a number"
-        return f"{noun} from {self.low:g} to {self.high:,.0f}" + (", or nothing" if self.optional else "")
+        words = {
+            Kind.TEXT: "1 to 128 printable characters",
+            Kind.DATE: "a date like 2024-01-31",
+            Kind.FLAG: "True or False",
+            Kind.WHOLE: f"a whole number from {self.low:g} to {self.high:,.0f}",
+            Kind.NUMBER: f"a number from {self.low:g} to {self.high:,.0f}",
+        }
+        return words[self.kind] + (" or nothing" if self.optional else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,21 @@ PERIOD_START: Final = "period_start"
 _USER: Final = Column(ID, Kind.TEXT)
 
 
+# The course's tables allow NULL in every column but the account's name, and its months use it.
 def _text(name: str) -> Column:
-    return Column(name, Kind.TEXT)
+    return Column(name, Kind.TEXT, optional=True)
 
 
 def _flag(name: str) -> Column:
-    return Column(name, Kind.FLAG)
+    return Column(name, Kind.FLAG, optional=True)
 
 
 def _whole(name: str, high: float) -> Column:
-    return Column(name, Kind.WHOLE, 0, high)
+    return Column(name, Kind.WHOLE, 0, high, optional=True)
 
 
-def _number(name: str, high: float, *, optional: bool = False) -> Column:
-    return Column(name, Kind.NUMBER, 0, high, optional)
+def _number(name: str, high: float) -> Column:
+    return Column(name, Kind.NUMBER, 0, high, optional=True)
 
 
 # Upper ends are what cannot be true, not what is unusual: a strange month is for the drift report to show.
@@ -91,7 +92,7 @@ _LAYOUTS: Final = (
         "",
         (
             _USER,
-            Column("signup_date", Kind.DATE),
+            Column("signup_date", Kind.DATE, optional=True),
             _text("user_gender"),
             _flag("user_is_senior"),
             _flag("has_family"),
@@ -112,7 +113,7 @@ _LAYOUTS: Final = (
             _flag("paperless_billing"),
             _number("monthly_fee", 100_000),
             # The public data set this course builds on has none for accounts in their first month.
-            _number("total_paid", 1e9, optional=True),
+            _number("total_paid", 1e9),
             _text("net_service"),
         ),
     ),

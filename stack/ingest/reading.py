@@ -24,6 +24,8 @@ NAMED: Final = 3
 # A value is quoted up to here.
 SHOWN: Final = 40
 OLDEST: Final = date(1970, 1, 1)
+UNLABELLED: Final = "no labels: the month's churn is not known yet"
+DTYPES: Final[Mapping[Kind, str]] = {Kind.FLAG: "bool", Kind.WHOLE: "int64", Kind.NUMBER: "float64"}
 
 # What a cell looks like as text. ASCII digits only; no thousands marks, no NaN, no infinity.
 _PATTERNS: Final[Mapping[Kind, str]] = {
@@ -94,12 +96,34 @@ def read_month(folder: Path, as_of: date) -> Month:
         path = folder / layout.file
         if path.exists():
             frames[table], lines[table] = _read(path, layout)
+            notes += _gaps(frames[table], layout)
         elif table == LABELS:
-            notes.append("no labels.csv: the month's churn is not known yet")
+            notes.append(UNLABELLED)
         else:
             raise IngestError(f"{folder} has no {layout.file}.{_inside(folder)}")
     _check_accounts(folder, frames, lines, notes)
+    if LABELS in frames:
+        # A label that is not known yet has no row in the table of labels.
+        labels = _with_values(frames.pop(LABELS), LAYOUTS[LABELS])
+        frames |= {} if labels.empty else {LABELS: labels}
+        notes += [UNLABELLED] if labels.empty else []
     return Month(as_of, {table: frame.sort_values(ID, ignore_index=True) for table, frame in frames.items()}, (*notes,))
+
+
+def _gaps(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """The columns with empty cells, counted: `subscriptions.csv: plan_stream_tv is empty in 1,526 of 7,043 rows`."""
+    empty = frame.isna().sum()
+    return [
+        f"{layout.file}: {name} is empty in {count:,} of {len(frame):,} rows" for name, count in empty.items() if count
+    ]
+
+
+def _with_values(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The rows without an empty cell, typed as a file without the others would be."""
+    whole = frame.dropna(ignore_index=True)
+    return pd.DataFrame(
+        {one.name: pd.Series(whole[one.name].tolist(), dtype=DTYPES.get(one.kind)) for one in layout.columns}
+    )
 
 
 def _inside(folder: Path) -> str:
@@ -192,12 +216,12 @@ def _value_schema(layout: Layout) -> pa.DataFrameSchema:
     def column(one: Column) -> pa.Column:
         if one.name == ID:
             return pa.Column(object, unique=True, report_duplicates="exclude_first")
-        if one.kind is Kind.DATE:
-            return pa.Column(object, pa.Check(_is_date, element_wise=True, name="date"))
-        if one.kind in (Kind.WHOLE, Kind.NUMBER):
-            kind = "int64" if one.kind is Kind.WHOLE else "float64"
-            return pa.Column(kind, pa.Check.in_range(one.low, one.high), nullable=one.optional)
-        return pa.Column("bool" if one.kind is Kind.FLAG else object)
+        check = {
+            Kind.DATE: pa.Check(_is_date, element_wise=True, name="date"),
+            Kind.WHOLE: pa.Check.in_range(one.low, one.high),
+            Kind.NUMBER: pa.Check.in_range(one.low, one.high),
+        }.get(one.kind)
+        return pa.Column(None, check, nullable=one.optional)
 
     return pa.DataFrameSchema({one.name: column(one) for one in layout.columns})
 
@@ -216,11 +240,12 @@ def _typed(cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
         Kind.DATE: lambda cell: cell[:10],
         Kind.FLAG: lambda cell: cell.lower() in {"true", "1"},
         Kind.WHOLE: lambda cell: int(cell.split(".")[0]),
-        Kind.NUMBER: lambda cell: float(cell) if cell else float("nan"),
+        Kind.NUMBER: float,
     }
-    kinds = {Kind.FLAG: "bool", Kind.WHOLE: "int64", Kind.NUMBER: "float64"}
-    values = [readers[column.kind](cell) for cell in cells]
-    return pd.Series(values, dtype=kinds.get(column.kind, "object"))
+    values = [readers[column.kind](cell) if cell else None for cell in cells]
+    # Neither True and False nor whole numbers have a dtype with room for "nothing" that writes them as they were.
+    gaps = column.kind is not Kind.NUMBER and None in values
+    return pd.Series(values, dtype="object" if gaps else DTYPES.get(column.kind, "object"))
 
 
 def _validate(path: Path, frame: pd.DataFrame, lines: list[int], layout: Layout, schema: pa.DataFrameSchema) -> None:

@@ -17,16 +17,16 @@ from stack.world.story import MONTHS, PROFILE, TABLES, USERS, VERSION
 # The month's features are computed in the night after its last day.
 CREATED_AFTER: Final = timedelta(hours=26)
 
+# Ingested months may have gaps wherever the course's tables allow NULL.
 # WITHOUT ROWID keeps each month together on disk and needs no second index.
 SCHEMA: Final = """
 CREATE TABLE users (
-    user_id TEXT PRIMARY KEY, signup_date TEXT NOT NULL, user_gender TEXT NOT NULL,
-    user_is_senior BOOLEAN NOT NULL, has_family BOOLEAN NOT NULL, has_dependents BOOLEAN NOT NULL
+    user_id TEXT NOT NULL PRIMARY KEY, signup_date TEXT, user_gender TEXT, user_is_senior BOOLEAN, has_family BOOLEAN,
+    has_dependents BOOLEAN
 ) WITHOUT ROWID;
 CREATE TABLE subscriptions_profile_snapshots (
-    as_of TEXT NOT NULL, user_id TEXT NOT NULL, months_active INTEGER NOT NULL, monthly_fee REAL NOT NULL,
-    paperless_billing BOOLEAN NOT NULL, plan_stream_tv BOOLEAN NOT NULL, plan_stream_movies BOOLEAN NOT NULL,
-    net_service TEXT NOT NULL, contract_type TEXT NOT NULL, total_paid REAL,
+    as_of TEXT NOT NULL, user_id TEXT NOT NULL, months_active INTEGER, monthly_fee REAL, paperless_billing BOOLEAN,
+    plan_stream_tv BOOLEAN, plan_stream_movies BOOLEAN, net_service TEXT, contract_type TEXT, total_paid REAL,
     PRIMARY KEY (as_of, user_id)
 ) WITHOUT ROWID;
 CREATE TABLE labels (

@@ -77,7 +77,8 @@ def train(features: dict[str, dict[str, Any]], labels: dict[str, bool]) -> tuple
     from sklearn.preprocessing import StandardScaler
 
     users = sorted(user for user in labels if user in features)
-    known = [features[user] for user in users]
+    # What an account has no value for is left to the encoder, which takes a name that is not there for 0.
+    known = [{name: value for name, value in features[user].items() if value is not None} for user in users]
     lost = [labels[user] for user in users]
     if len(set(lost)) != 2:
         raise ValueError(f"{len(users)} accounts have features and a label; both kinds of label are needed")
