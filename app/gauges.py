@@ -1,6 +1,7 @@
 """What Vigie itself exports on `/metrics`: drift decisions and load runs, read from the ledger at scrape time.
 
-"Current" is the newest done drift run with the system's own policy; what-if, other policies and captures move nothing.
+"Current" is the newest done drift run of the system's own data source and policy; what-if, other policies and captures
+move nothing, and traffic counts that went to the service and Prometheus of today.
 An unknown value is absent, never 0. A scrape never fails: with a sick ledger `vigie_ledger_up` is 0 and the rest is
 there.
 """
@@ -28,6 +29,7 @@ from app.errors import LedgerError, ReportNotFound, VigieError
 from app.ledger import MAX_COMPARISONS, Ledger, Run
 from app.load import result as load_result
 from app.load.stats import LES, Histogram
+from app.source import source_of
 
 LOG = logging.getLogger("vigie.gauges")
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.
@@ -73,7 +75,9 @@ class Gauges(Collector):
         self._counted: set[str] = set()
         self._pending: dict[str, Run] = {}
         self._rows = -1
-        self._loads: dict[str, Loads] = {}
+        # By system and source.
+        self._loads: dict[tuple[str, str], Loads] = {}
+        self._targets: dict[str, str] = {}
         self._unreadable: set[str] = set()
 
     def exposition(self) -> tuple[bytes, str]:
@@ -92,11 +96,14 @@ class Gauges(Collector):
                 current = {system.id: self._current(ledger, system) for system in systems.by_id.values()}
                 self._count_loads(ledger)
             families += _drift_families({name: found for name, found in current.items() if found is not None})
+            sources = {system.id: source_of(self._settings, system, "load") for system in systems.by_id.values()}
+            self._targets = {name: source.fingerprint for name, source in sources.items()}
             up.add_metric([], 1)
         except LedgerError as error:
             LOG.warning("%s", error.text)
             up.add_metric([], 0)
-        families += _load_families(self._loads)
+        shown = {name: self._loads.get((name, source)) for name, source in self._targets.items() if source}
+        families += _load_families({name: sums for name, sums in shown.items() if sums is not None})
         unreadable = GaugeMetricFamily("vigie_unreadable_results", "Ended runs whose result.json cannot be read.")
         unreadable.add_metric([], len(self._unreadable))
         yield from (up, unreadable, *families)
@@ -113,12 +120,12 @@ class Gauges(Collector):
     # -- drift ----------------------------------------------------------------------------------------------------
 
     def _current(self, ledger: Ledger, system: System) -> tuple[Run, Drifted] | None:
-        """The newest done run with the system's own policy."""
+        """The newest done run of the system's own source and policy."""
         if system.drift is None:
             return None
         own = Policy.of(system.drift)
         # Of a run whose directory is gone the index knows too little for the gauges of columns.
-        for run in ledger.comparisons(system.id):
+        for run in ledger.comparisons(system.id, source_of(self._settings, system)):
             found = self._drift(run)
             if found is not None and found.policy == own and not found.capture:
                 return run, found
@@ -147,7 +154,8 @@ class Gauges(Collector):
         for run in {run.id: run for run in [*pending, *listed] if run is not None}.values():
             if run.id in self._counted:
                 continue
-            if not run.state.final:
+            if not run.state.final or not run.source_kind:
+                # It still goes, or no scan has told its source yet.
                 self._pending[run.id] = run
                 continue
             self._pending.pop(run.id, None)
@@ -164,7 +172,7 @@ class Gauges(Collector):
             LOG.warning("%s: %s", run.id, error)
             self._unreadable.add(run.id)
             return
-        sums = self._loads.setdefault(run.system, Loads())
+        sums = self._loads.setdefault((run.system, run.source_id), Loads())
         sums.requests.update(ok=found.ok, failed=found.failed, not_sent=found.not_sent)
         for kind, histogram in latency.items():
             sums.latency.setdefault(kind, Histogram()).merge(histogram)

@@ -30,6 +30,7 @@ from app.ledger_tables import (
     MIGRATIONS,
     NOTES,
     RUNS,
+    SOURCE,
     SUMMARY,
     VERSIONS,
     Filter,
@@ -52,6 +53,7 @@ from app.ledger_tables import (
 
 if TYPE_CHECKING:
     from app.config import Settings, Systems
+    from app.source import Source
 
 __all__ = [
     "GONE",
@@ -162,11 +164,13 @@ class Ledger:
         key: str | None = None,
         states: Collection[str] = (),
         since: float | None = None,
+        source: Source | None = None,
+        months: tuple[str, str] | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> list[Run]:
-        """Runs that match every filter given, newest first."""
-        query = plain_where(RUNS.select(), kind, system, key, states, since)
+        """Runs that match every filter given, newest first: of that `source` alone, of that pair of `months` alone."""
+        query = plain_where(RUNS.select(), kind, system, key, states, since, source, months)
         query = query.order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
         query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
         with self._read() as connection:
@@ -186,15 +190,25 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def newest(self, kind: str, system: str, key: str | None = None, state: State | None = State.DONE) -> Run | None:
+    def newest(
+        self,
+        kind: str,
+        system: str,
+        key: str | None = None,
+        state: State | None = State.DONE,
+        *,
+        source: Source | None = None,
+    ) -> Run | None:
         """The newest run of a system in `state` (done unless told otherwise; None = any), or None."""
-        found = self.runs(kind=kind, system=system, key=key, states=(state,) if state else (), limit=1)
-        return found[0] if found else None
+        states = (state,) if state else ()
+        runs = self.runs(kind=kind, system=system, key=key, states=states, source=source, limit=1)
+        return runs[0] if runs else None
 
-    def comparisons(self, system: str) -> Iterator[Run]:
+    def comparisons(self, system: str, source: Source | None = None) -> Iterator[Run]:
         """The done comparisons of a system whose files are there, newest first, of the newest MAX_COMPARISONS."""
+        asked: dict[str, Any] = {"kind": "drift", "system": system, "states": (State.DONE,), "source": source}
         for offset in range(0, MAX_COMPARISONS, COMPARISONS_PAGE):
-            page = self.runs(kind="drift", system=system, states=(State.DONE,), limit=COMPARISONS_PAGE, offset=offset)
+            page = self.runs(**asked, limit=COMPARISONS_PAGE, offset=offset)
             yield from (run for run in page if run.path)
             if len(page) < COMPARISONS_PAGE:
                 return
@@ -220,9 +234,18 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def history(self, system: str, *, kinds: Collection[str] = ("drift",), limit: int = MAX_LIMIT) -> list[Run]:
-        """The newest done runs of a system whose share is known, oldest first."""
-        wanted = Filter(systems=(system,), kinds=kinds, states=(State.DONE,))
+    def history(
+        self,
+        system: str,
+        *,
+        kinds: Collection[str] = ("drift",),
+        limit: int = MAX_LIMIT,
+        source: Source | None = None,
+    ) -> list[Run]:
+        """The newest done runs of a system whose share is known, oldest first; with `source` of that source alone."""
+        sources = () if source is None else (source.fingerprint or "-",)
+        elsewhere = None if source is None else False
+        wanted = Filter((system,), kinds, (State.DONE,), sources=sources, elsewhere=elsewhere)
         query = filtered(RUNS.select(), wanted).where(RUNS.c.share.is_not(None))
         query = ordered(query, "created", descending=True).limit(max(0, min(limit, MAX_LIMIT)))
         with self._read() as connection:
@@ -438,6 +461,8 @@ def _corrected(old: Run, found: Run) -> Run:
     """
     if old.reason in ("", GONE) and found.reason:
         old = replace(old, reason=found.reason)
+    if not old.source_kind:
+        old = replace(old, **{name: getattr(found, name) for name in SOURCE})
     if not found.path and old.state is found.state:
         return replace(old, path="", bytes=None)
     if old.path != found.path or (found.state is State.DONE and old.state is not State.DONE):

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from app.errors import LedgerError
+from app.source import Source
 
 # Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
 MAX_WHOLE: Final = 2**53
@@ -45,7 +46,8 @@ class Run:
 
     The rest is the summary of a comparison, so that lists open no files; None (or "") is unknown. `ref` and `cur` are
     period keys, `drifted` of `counted` columns drifted (`share` is the unrounded quotient, held against `threshold`),
-    `bytes` is the size of the run's directory, and `own` says whether its policy was then the system's own.
+    `bytes` is the size of the run's directory, and `own` says whether its policy was then the system's own. The last
+    three are the run's `Source`.
     """
 
     id: str
@@ -70,6 +72,14 @@ class Run:
     target_drift: float | None = None
     bytes: int | None = None
     own: bool | None = None
+    source_kind: str = ""
+    source_address: str = ""
+    source_id: str = ""
+
+    @property
+    def source(self) -> Source:
+        """Where its data came from; of kind "" before a scan has looked at a row of an older version."""
+        return Source(self.source_kind, self.source_address, self.source_id)
 
     @property
     def seconds(self) -> float | None:
@@ -114,7 +124,7 @@ class Filter:
 
     `months` is a part of either period key, `text` a part of id, months, outcome, reason or a note (neither minds
     capitals). `since` <= created < `until`, epoch seconds. `acknowledged`: whether the latest note says so; a run
-    without notes is not acknowledged.
+    without notes is not acknowledged. `elsewhere`: whether the fingerprint of its source is none of `sources`.
     """
 
     systems: Collection[str] = ()
@@ -126,6 +136,8 @@ class Filter:
     until: float | None = None
     acknowledged: bool | None = None
     text: str = ""
+    sources: Collection[str] = ()
+    elsewhere: bool | None = None
 
 
 METADATA = sa.MetaData()
@@ -154,9 +166,14 @@ RUNS = sa.Table(
     sa.Column("target_drift", sa.Double),
     sa.Column("bytes", sa.BigInteger),
     sa.Column("own", sa.Boolean),
+    sa.Column("source_kind", sa.String(16)),
+    sa.Column("source_address", sa.Text),
+    sa.Column("source_id", sa.String(64)),
 )
-# The columns of version 2, in the order above.
-SUMMARY: Final = tuple(column.name for column in RUNS.columns)[11:]
+# What a run's own files say of it: the columns of version 2 and those of version 3, in the order above.
+_SECOND: Final = tuple(column.name for column in RUNS.columns)[11:22]
+SOURCE: Final = tuple(column.name for column in RUNS.columns)[22:]
+SUMMARY: Final = (*_SECOND, *SOURCE)
 NOTES = sa.Table(
     "notes",
     METADATA,
@@ -205,16 +222,26 @@ def _first_tables(connection: Connection) -> None:
 
 def _summaries_and_hooks(connection: Connection) -> None:
     """What a comparison came to, beside each run; the outcomes of hooks. A new index has both from the first step."""
-    there = {column["name"] for column in sa.inspect(connection).get_columns(RUNS.name)}
-    for name in SUMMARY:
-        if name not in there:
-            kind = RUNS.c[name].type.compile(connection.dialect)
-            connection.exec_driver_sql(f'ALTER TABLE {RUNS.name} ADD COLUMN "{name}" {kind}')
+    _add_columns(connection, _SECOND)
     HOOKS.create(connection, checkfirst=True)
 
 
+def _sources(connection: Connection) -> None:
+    """Where the data of each run came from; the next scan fills it in."""
+    _add_columns(connection, SOURCE)
+
+
+def _add_columns(connection: Connection, names: Sequence[str]) -> None:
+    """Add those that are missing, empty."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(RUNS.name)}
+    for name in names:
+        if name not in there:
+            kind = RUNS.c[name].type.compile(connection.dialect)
+            connection.exec_driver_sql(f'ALTER TABLE {RUNS.name} ADD COLUMN "{name}" {kind}')
+
+
 # Step n brings an index from version n to n + 1. A step, once released, is never edited: add the next one.
-MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables, _summaries_and_hooks)
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables, _summaries_and_hooks, _sources)
 LATEST: Final = len(MIGRATIONS)
 
 
@@ -237,8 +264,9 @@ def values_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_of(row: Mapping[Any, Any]) -> Run:
-    """The run of a row; the text columns of an index brought up from version 1 are empty, not null."""
-    return Run(**{**row, "state": State(row["state"]), "ref": row["ref"] or "", "cur": row["cur"] or ""})
+    """The run of a row; the text columns of an index brought up from an older version are empty, not null."""
+    texts = {name: row[name] or "" for name in ("ref", "cur", *SOURCE)}
+    return Run(**{**row, "state": State(row["state"]), **texts})
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -291,6 +319,9 @@ def filtered(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
     if wanted.acknowledged is not None:
         inside = RUNS.c.id.in_(acknowledged_runs())
         query = query.where(inside if wanted.acknowledged else ~inside)
+    if wanted.elsewhere is not None:
+        here = sa.func.coalesce(RUNS.c.source_id, "").in_(list(wanted.sources))
+        query = query.where(~here if wanted.elsewhere else here)
     if wanted.text:
         noted = sa.select(NOTES.c.run).where(_has(NOTES.c.text, wanted.text))
         columns = (RUNS.c.id, RUNS.c.ref, RUNS.c.cur, RUNS.c.outcome, RUNS.c.reason)
@@ -310,9 +341,23 @@ def acknowledged_runs() -> sa.Select[tuple[str]]:
 
 
 def plain_where(  # noqa: PLR0917 - the filters of `runs` and `count`, in their order
-    query: Any, kind: str | None, system: str | None, key: str | None, states: Collection[str], since: float | None
+    query: Any,
+    kind: str | None,
+    system: str | None,
+    key: str | None,
+    states: Collection[str],
+    since: float | None,
+    source: Source | None = None,
+    months: tuple[str, str] | None = None,
 ) -> Any:
     """The narrow question of jobs and gauges: single values, no text."""
+    if months is not None:
+        # A comparison without a result yet has its months in its key alone.
+        asked = RUNS.c.key.startswith(f"drift:{system}:{months[0]}:{months[1]}:", autoescape=True)
+        query = query.where(sa.or_(sa.and_(RUNS.c.ref == months[0], RUNS.c.cur == months[1]), asked))
+    if source is not None:
+        # An unknown source is nobody's: no row has this fingerprint.
+        query = query.where(RUNS.c.source_id == (source.fingerprint or "-"))
     for column, value in ((RUNS.c.kind, kind), (RUNS.c.system, system), (RUNS.c.key, key)):
         if value is not None:
             query = query.where(column == value)

@@ -62,5 +62,6 @@ if clicked:
 else:
     comparison.warm()
 
-comparison.follow(system, st.query_params.get("run"))
+names = {period.key: comparison.period_name(period) for period in periods}
+comparison.follow(system, st.query_params.get("run"), names, threshold)
 widgets.ready("drift")

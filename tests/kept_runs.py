@@ -13,7 +13,9 @@ from app import reports
 from app.config import Settings, System
 from app.drift.decide import decide, decision_line, sentence
 from app.drift.result import Column, Histogram, Months, Policy, Result, Side, Target
+from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
+from app.source import source_of
 
 COLUMNS = [f"feature_{index:02d}" for index in range(14)]
 PLANS = ("basic", "standard", "premium")
@@ -85,6 +87,8 @@ def page(title: str) -> bytes:
 
 def keep(settings: Settings, system: System, found: Result, created: float, **row: Any) -> Run:
     """Save the run as the worker does, and write its row."""
+    source = found.source or source_of(settings, system)
+    found = replace(found, source=source)
     stem = f"drift_{found.ref.key}_vs_{found.cur.key}"
     files: dict[str, bytes | Path] = {"result.json": found.to_json()}
     if found.share is not None:
@@ -118,6 +122,7 @@ def keep(settings: Settings, system: System, found: Result, created: float, **ro
         target_drift=found.target_drift.value,
         bytes=sum(path.stat().st_size for path in folder.iterdir()),
         own=True,
+        **columns_of(source),
     )
     run = replace(run, **row)
     with Ledger(settings.ledger_url) as ledger:

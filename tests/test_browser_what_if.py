@@ -116,6 +116,10 @@ def test_a_column_left_out_is_in_neither_number_and_stands_in_the_lines_for_the_
 
 def test_the_history_shows_every_run_and_a_point_opens_its_run(console, page, runs):
     open_run(console, page, runs[0], "History")
+    # First that of the months above, and of all when they are asked for.
+    wait_text(page, "1 run with a share")
+    page.get_by_role("radio", name="All months").click()
+    wait_text(page, "3 runs with a share")
     wait_until("the history is drawn", lambda: len(plotted(page, "history-ran")) >= 2, page=page)
     points = {trace["name"]: trace for trace in plotted(page, "history-ran")}
     assert (points["NO_ACTION"]["y"], points["NO_ACTION"]["customdata"]) == ([1 / 16, 4 / 16], runs[:2])
@@ -203,7 +207,15 @@ def test_picked_months_stand_in_the_address_with_their_coverage_and_survive_a_re
     ready(page, "drift")
     pair = ["month_002", "month_001"]
     wait_until("the pair is back", lambda: [box.input_value()[:9] for box in boxes.all()] == pair, page=page)
-    wait_text(page, "The months picked above are another pair.")
+    wait_text(page, r"month_002 \(2024-03-31\) with month_001 \(2024-02-29\) has not been compared")
+    assert page.locator("[class*=st-key-verdict-]").count() == 0
+    assert "run=" not in page.url
+    # The last decision is a click away, and the pickers follow it; back is the pair before.
+    page.get_by_role("button", name="last decision: 2024-03-31 → 2024-04-30").click()
+    wait_text(page, "7 of 16 columns drifted")
+    pair = ["month_002", "month_003"]
+    wait_until("the pair follows", lambda: [box.input_value()[:9] for box in boxes.all()] == pair, page=page)
+    no_trace(page)
 
 
 def test_names_of_any_length_and_kind_neither_run_nor_break_the_page(console, page, runs):

@@ -20,7 +20,9 @@ from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress, recover
 from app.ledger import GONE, LATEST, Filter, Ledger, Run, State, why
+from app.ledger_tables import SOURCE
 from app.processes import Owner, myself
+from app.source import Source, source_of
 
 ROOT = Path(__file__).parent.parent
 # Texts that break what handles them carelessly; each is a note somebody could write.
@@ -390,11 +392,15 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
     with Ledger(settings.ledger_url) as ledger:
         before = ledger.get(drift)
         assert (before.ref, before.share, before.bytes, before.own) == ("", None, None, None)
+        assert before.source == Source()
         found = ledger.rescan(settings, systems)
         assert (sorted(found.changed), found.added) == (sorted([drift, load]), ())
         after = ledger.get(drift)
         summary = {"ref": "2024-01-31", "cur": "2024-02-29", "rows_ref": 1, "rows_cur": 1, "share": 0.0625}
         summary |= {"threshold": 0.3, "drifted": 1, "counted": 16, "bytes": size(folder)}
+        # Nothing here says which home made that report; the traffic was sent by this one.
+        summary |= {"source_kind": "unknown"}
+        assert ledger.get(load).source.same(source_of(settings, systems.by_id["streamflow"], "load"))
         assert after == replace(before, **summary, own=after.own)
         assert ledger.get(load).bytes == size(sent)
         assert ledger.get(lost).path == ""
@@ -405,6 +411,82 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         assert ledger.hooks(drift) == [told]
     with Ledger(settings.ledger_url) as ledger:
         assert ledger.get(drift) == after
+
+
+def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others(settings):
+    """Version 2 wrote no source down: the progress file of a run proves that this home made it."""
+    systems = load_systems(settings)
+    system = systems.by_id["streamflow"]
+    made, left = "20240131T000001Z-000001", "20240131T000002Z-000002"
+    for run in (made, left):
+        reports.save(reports.report_dir(settings, system), run, "drift", {"result.json": result(run)}, ())
+    folder = settings.home / "runs" / made
+    folder.mkdir(parents=True)
+    path = str(reports.report_dir(settings, system) / "runs" / made)
+    told = progress.Progress(made, "drift", "streamflow", "k", "done", path=path)
+    progress.write(folder, told)
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.rescan(settings, systems)
+        with ledger._write() as connection:
+            for column in SOURCE:
+                connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
+            connection.exec_driver_sql("UPDATE schema_version SET version = 2")
+    progress.write(folder, told)
+    own = source_of(settings, system)
+    with Ledger(settings.ledger_url) as ledger:
+        assert {run.source_kind for run in ledger.runs()} == {""}
+        assert ledger.newest("drift", "streamflow", source=own) is None
+        assert sorted(ledger.rescan(settings, systems).changed) == [made, left]
+        assert ledger.newest("drift", "streamflow", source=own).id == made
+        assert [run.id for run in ledger.history("streamflow", source=own)] == [made]
+        assert [run.id for run in ledger.comparisons("streamflow", own)] == [made]
+        assert ledger.get(left).source.word([own.fingerprint]) == "unknown"
+        elsewhere = Filter(sources=[own.fingerprint], elsewhere=True)
+        assert [run.id for run in ledger.library(elsewhere)] == [left]
+        assert ledger.library_count(replace(elsewhere, elsewhere=False)) == 1
+        assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+    # Written down once: an index that is lost later, when the source has moved on, says the same.
+    file_of(settings).unlink()
+    moved = replace(settings, postgres_url="postgresql://db/elsewhere")
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.rescan(moved, systems)
+        assert ledger.get(made).source == own
+
+
+def test_a_new_home_lists_the_reports_of_another_one_as_those_of_another_source(settings, tmp_path):
+    systems = load_systems(settings)
+    system = systems.by_id["streamflow"]
+    run = reports.new_run_id()
+    other = Settings.from_env(settings.environ | {"VIGIE_HOME": str(tmp_path / "new home")})
+    raw = json.loads(result(run)) | {"source": source_of(settings, system).as_dict()}
+    reports.save(reports.report_dir(settings, system), run, "drift", {"result.json": json.dumps(raw).encode()}, ())
+    mine, theirs = source_of(settings, system), source_of(other, load_systems(other).by_id["streamflow"])
+    for place, source, word in ((settings, mine, "own"), (other, theirs, "another")):
+        with Ledger(place.ledger_url) as ledger:
+            assert ledger.rescan(place, load_systems(place)).added == (run,)
+            assert ledger.get(run).source.word([source.fingerprint]) == word
+            assert (ledger.newest("drift", "streamflow", source=source) is not None) is (word == "own")
+
+
+def test_an_unknown_source_is_nobodys_own(ledger):
+    ledger.add(a_run(1, state=State.DONE))
+    ledger.add(a_run(2, state=State.DONE, source_kind="unknown"))
+    assert ledger.runs(source=Source("unknown")) == []
+    assert ledger.history("streamflow", source=Source("unknown")) == []
+
+
+def test_runs_of_a_pair_are_told_by_their_months_or_by_what_was_asked_for(ledger):
+    done = a_run(1, state=State.DONE, ref="2024-01-31", cur="2024-02-29")
+    going = a_run(2, state=State.RUNNING, key="drift:streamflow:2024-01-31:2024-02-29:abc")
+    others = (
+        a_run(3, state=State.DONE, ref="2024-02-29", cur="2024-01-31"),
+        a_run(4, key="drift:streamflow:2024-01-31:2024-02-2:abc"),
+        a_run(5, key="drift:streamflow:2024-01-31x2024-02-29:abc"),
+    )
+    for run in (done, going, *others):
+        ledger.add(run)
+    found = ledger.runs(kind="drift", system="streamflow", months=("2024-01-31", "2024-02-29"))
+    assert [run.id for run in found] == [going.id, done.id]
 
 
 def size(folder):

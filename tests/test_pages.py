@@ -25,15 +25,17 @@ from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Target
+from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
 from app.periods import Period
+from app.source import Source, source_of
 from app.ui.comparison import period_label
 from app.ui.verdict import headline
 from app.ui.what_if import policy_lines
 from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
-from tests.kept_runs import keep, result
+from tests.kept_runs import POLICY, keep, result
 
 PAGES = {
     "Overview": None,
@@ -249,15 +251,87 @@ def test_a_run_of_another_home_is_waited_for_and_not_asked_for_without_a_pause(h
     """As a Prefect flow on the same index: a row, and no progress file here."""
     kept(home, monkeypatch, 1)
     with Ledger(Settings.from_env().ledger_url) as ledger:
-        ledger.add(Run("20260301T000000Z-000002", "drift", SYSTEM, "k", State.RUNNING, time.time()))
+        key = f"drift:{SYSTEM}:2024-01-31:2024-02-29:0"
+        going = Run("20260301T000000Z-000002", "drift", SYSTEM, key, State.RUNNING, time.time())
+        own = source_of(Settings.from_env(), load_systems(Settings.from_env()).by_id[SYSTEM])
+        ledger.add(replace(going, **columns_of(own)))
     forget()
     app = run("Compare months", SYSTEM)
     assert not app.exception
     assert "This run goes on elsewhere." in words(app)
     with Ledger(Settings.from_env().ledger_url) as ledger:
         ledger.update("20260301T000000Z-000002", state=State.FAILED, reason="the database is gone")
+        # A decision of these months stays what the page opens with; this run is still there by its address.
+    app.query_params["run"] = "20260301T000000Z-000002"
     app.run()
     assert "the database is gone" in words(app)
+
+
+NAMES = ("month_000 (2024-01-31)", "month_001 (2024-02-29)", "month_002 (2024-03-31)")
+
+
+def test_the_banner_belongs_to_the_picked_pair_and_one_never_compared_says_so(home, monkeypatch):
+    (home / "hostile-data").mkdir()
+    (home / "hostile-data" / "month-2024-03-31.csv").write_text("plan,hours\nbasic,20\n")
+    app = kept(home, monkeypatch, 1)
+    assert "NO_ACTION] · 1 of 16" in words(app)
+    app.main.selectbox[1].select("2024-03-31").run()
+    said = words(app)
+    assert f"**{NAMES[0]} with {NAMES[2]} has not been compared.**" in said
+    assert "NO_ACTION" not in said and "Copy decision line" not in said
+    last = next(button for button in app.main.button if button.key == "last-decision")
+    label = last.label.replace("\\", "")
+    assert re.fullmatch(r"last decision: 2024-01-31 → 2024-02-29, NO_ACTION, \d\d:\d\d:\d\d ▸", label), label
+    next(button for button in app.main.button if button.key == "compare-now").click().run()
+    assert "Nothing was started. No job host answers" in words(app).replace("**", "")
+    next(button for button in app.main.button if button.key == "last-decision").click().run()
+    assert [box.value for box in app.main.selectbox[:2]] == ["2024-01-31", "2024-02-29"]
+    assert "NO_ACTION] · 1 of 16" in words(app)
+    app.main.selectbox[0].select("2024-02-29").run()
+    assert "A month is not compared with itself." in words(app)
+    assert "run" not in app.query_params
+
+
+def test_a_banner_says_for_which_threshold_it_was_decided_when_another_is_picked(home, monkeypatch):
+    app = kept(home, monkeypatch, 1)
+    assert "Decided for a threshold" not in words(app)
+    settings = Settings.from_env()
+    adhoc = replace(POLICY, threshold=0.05)
+    months = ("2024-01-31", "2024-02-29")
+    found = result("20240301T000000Z-000002", SYSTEM, drifted=1, months=months, policy=adhoc)
+    keep(settings, load_systems(settings).by_id[SYSTEM], found, time.time())
+    # The newest under the picked threshold first, whatever came later under another one.
+    assert "NO_ACTION] · 1 of 16" in words(app.run())
+    app.main.number_input[0].set_value(0.05).run()
+    assert "RETRAINING_TRIGGERED] (SIMULÉ) · 1 of 16" in words(app)
+    app.main.number_input[0].set_value(0.2).run()
+    said = words(app)
+    assert "RETRAINING_TRIGGERED] (SIMULÉ) · 1 of 16" in said
+    assert "Decided for a threshold of 0.05; the one above is 0.20." in said
+
+
+def test_a_comparison_of_other_data_is_listed_as_such_and_is_no_decision_of_this_system(home, monkeypatch):
+    other = Source.of("feast", "database of another home")
+    app = kept(home, monkeypatch, 7, source=other)
+    said = words(app)
+    assert f"**{NAMES[0]} with {NAMES[1]} has not been compared.**" in said and "Nothing compared yet." in said
+    assert "RETRAINING_TRIGGERED" not in said
+    overview = run("Overview", SYSTEM)
+    assert "No months compared yet." in words(overview)
+    assert {tile.label: tile.value for tile in overview.main.metric}["Drift share"] == "none yet"
+    # By its address it is shown, with what it is.
+    app.query_params["run"] = "20240301T000000Z-000001"
+    said = words(app.run())
+    assert "RETRAINING_TRIGGERED" in said
+    assert "Compared from another source than this system's own of today: database of another home." in said
+
+
+def test_the_overview_names_the_pair_of_the_last_decision_and_when(home, monkeypatch):
+    kept(home, monkeypatch, 1)
+    said = words(run("Overview", SYSTEM))
+    assert re.search(
+        r"Last decision: 2024-01-31 → 2024-02-29, 1 of 16 columns drifted, no action, compared \d\d:\d\d:\d\d\.", said
+    ), said
 
 
 def test_what_the_hooks_answered_and_what_people_wrote_stands_on_the_banner(home, monkeypatch):

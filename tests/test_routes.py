@@ -19,10 +19,12 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from app import gauges, reports
 from app.config import Settings, load_systems
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
+from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
 from app.load import result as load_result
 from app.load.stats import Histogram, Tally, Timeline
 from app.routes import PAGES, SANDBOX, middleware, routes
+from app.source import Source, source_of
 
 HTML = b"<!doctype html><title>report</title><script>document.title='x'</script>" + b"<p>row</p>" * 5000
 
@@ -86,7 +88,7 @@ def a_result(system, run, **values):
     return Result(**(base | values))
 
 
-def save(settings, system, *, finished=100.0, html=HTML, run=None, state=State.DONE, **values):
+def save(settings, system, *, finished=100.0, html=HTML, run=None, state=State.DONE, source=None, **values):
     run = run or reports.new_run_id()
     result = a_result(system, run, **values)
     name = f"drift_{result.ref.key}_vs_{result.cur.key}"
@@ -94,7 +96,8 @@ def save(settings, system, *, finished=100.0, html=HTML, run=None, state=State.D
     folder = reports.save(reports.report_dir(settings, system), run, "drift", files, ())
     with Ledger(settings.ledger_url) as ledger:
         key = f"drift:{system.id}:a:b:{result.policy.digest}"
-        ledger.add(Run(run, "drift", system.id, key, state, finished - 1, finished - 1, finished, path=str(folder)))
+        row = Run(run, "drift", system.id, key, state, finished - 1, finished - 1, finished, path=str(folder))
+        ledger.add(replace(row, **columns_of(source or source_of(settings, system))))
     return run
 
 
@@ -410,7 +413,7 @@ def test_the_policy_of_the_system_is_found_behind_many_experiments(settings, str
     assert value(scrape(client), "vigie_drift_share") == 0.5
 
 
-def traffic(settings, *, answered=98, failed=2, not_sent=5, state=State.DONE, write=True):
+def traffic(settings, *, answered=98, failed=2, not_sent=5, state=State.DONE, write=True, source=None):
     run = reports.new_run_id()
     folder = settings.home / "runs" / run
     folder.mkdir(parents=True)
@@ -433,8 +436,30 @@ def traffic(settings, *, answered=98, failed=2, not_sent=5, state=State.DONE, wr
     if write:
         load_result.write(folder, result)
     with Ledger(settings.ledger_url) as ledger:
-        ledger.add(Run(run, "load", "streamflow", f"load:{run}", state, time.time(), path=str(folder)))
+        row = Run(run, "load", "streamflow", f"load:{run}", state, time.time(), path=str(folder))
+        source = source or source_of(settings, load_systems(settings).by_id["streamflow"], "load")
+        ledger.add(replace(row, **columns_of(source)))
     return run
+
+
+def test_runs_of_another_source_move_no_gauge_and_one_that_was_not_told_yet_counts_once_it_is(
+    settings, streamflow, client
+):
+    """Such as the sample world's, beside a database of one's own: the reports lie in one folder."""
+    save(settings, streamflow, source=Source.of("feast", "another home's world"))
+    save(settings, streamflow, source=Source("unknown"))
+    traffic(settings, source=Source.of("api", "http://elsewhere:8000"))
+    waiting = traffic(settings, source=Source())
+    found = scrape(client)
+    assert value(found, "vigie_drift_share") is None
+    assert value(found, "vigie_load_requests_total", outcome="ok") is None
+    own = source_of(settings, streamflow, "load")
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.update(waiting, **columns_of(own))
+    save(settings, streamflow, finished=50, share=0.5)
+    found = scrape(client)
+    assert value(found, "vigie_drift_share") == 0.5
+    assert value(found, "vigie_load_requests_total", outcome="ok") == 98
 
 
 def test_load_runs_are_counters_that_only_grow(settings, client):

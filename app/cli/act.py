@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,27 +45,35 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
 
     if options.limit < 1:
         raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
+    from app.config import load_systems
+    from app.source import fingerprints
+
     system = find_system(settings, options.system).id if options.system else None
+    known = load_systems(settings).by_id.values()
+    own = frozenset().union(*(fingerprints(settings, one) for one in known if system in (None, one.id)))
     with Ledger(settings.ledger_url) as ledger:
         wanted = Filter(
             systems=(system,) if system else (),
             kinds=(options.kind,) if options.kind else (),
             decisions=(options.decision,) if options.decision else (),
             months=options.month or "",
+            sources=own,
+            elsewhere=None if options.source is None else options.source == "other",
         )
         found = ledger.library(wanted, sort=options.sort, limit=options.limit)
         total = ledger.library_count(wanted)
     if options.json:
-        say_json({"runs": [plain(one) for one in found], "total": total})
+        rows = [{**plain(one), "source": one.source.word(own)} for one in found]
+        say_json({"runs": rows, "total": total})
         return Exit.DONE
-    heads = ["run", "kind", "system", "state", "months", "share", "outcome", "created", "reason"]
-    table(heads, [_cells(one) for one in found])
+    heads = ["run", "kind", "system", "state", "months", "share", "outcome", "source", "created", "reason"]
+    table(heads, [_cells(one, own) for one in found])
     if total > len(found):
         say_error(f"note: {len(found)} of {total} runs; --limit shows more")
     return Exit.DONE
 
 
-def _cells(run: Run) -> list[str]:
+def _cells(run: Run, own: Collection[str]) -> list[str]:
     """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
     from app.ledger import why
 
@@ -73,7 +82,7 @@ def _cells(run: Run) -> list[str]:
     if share and run.drifted is not None and run.counted is not None:
         share += f" ({run.drifted} of {run.counted})"
     state, created = str(run.state), stamp(run.created)
-    return [run.id, run.kind, run.system, state, months, share, run.outcome, created, why(run)]
+    return [run.id, run.kind, run.system, state, months, share, run.outcome, run.source.word(own), created, why(run)]
 
 
 def drift(settings: Settings, options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from app.config import Drift
 from app.errors import ReportError
+from app.source import Source
 
 VERSION: Final = 1
 # Periods made of captured requests: their comparisons are looked at by hand.
@@ -140,7 +141,7 @@ class Result:
     """A finished run. `reason` is the sentence of why; `line` the last line of a drift run; `notes` what to know.
 
     `share` is k / n of the counted columns, unrounded; `share_features` the same over the features alone. `own` says
-    whether the policy was the system's own when it ran.
+    whether the policy was the system's own when it ran; `source` is None in results of older versions.
     """
 
     run: str
@@ -161,6 +162,7 @@ class Result:
     peak_bytes: int | None
     notes: tuple[str, ...] = ()
     own: bool | None = None
+    source: Source | None = None
 
     @property
     def by_target(self) -> bool:
@@ -210,6 +212,7 @@ def _result(raw: dict[str, Any]) -> Result:
         peak_bytes=raw["peak_bytes"],
         notes=tuple(raw.get("notes", ())),
         own=raw.get("own"),
+        source=Source.from_dict(raw.get("source")),
     )
 
 

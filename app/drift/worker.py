@@ -18,6 +18,7 @@ from app.errors import DataError
 from app.jobs import memory
 from app.jobs.job import Job, Outcome
 from app.periods import Period, list_periods, pick
+from app.source import source_of
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
@@ -232,6 +233,7 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
         peak_bytes=memory.peak(),
         notes=verdicts.notes,
         own=pair.policy == Policy.of(pair.drift),
+        source=source_of(job.settings, pair.system),
     )
     files[RESULT] = result.to_json()
     directory = reports.report_dir(job.settings, pair.system)

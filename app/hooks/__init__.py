@@ -27,6 +27,7 @@ from app.jobs.child import CHECKOUT
 from app.jobs.progress import directory, read_progress
 from app.jobs.runs import opened
 from app.ledger import State
+from app.source import source_of
 
 if TYPE_CHECKING:
     from app.config.system import Hook
@@ -74,6 +75,9 @@ def due(settings: Settings, run: str) -> Due | None:
         return None
     result = Result.from_json(reports.read_file(Path(found.path), "result.json"))
     if result.policy != Policy.of(system.drift) or result.captured:
+        return None
+    if result.source is not None and not result.source.same(source_of(settings, system)):
+        # Compared from other data than the system's: nothing was decided for it.
         return None
     return Due(settings, system, result, hooks)
 

@@ -108,6 +108,7 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
 
 def as_run(progress: Progress) -> Run:
     """The ledger's row as the progress file tells it: without the figures of the result and the size."""
+    from app.jobs.summary import columns_of
     from app.ledger import Run, State
 
     return Run(
@@ -122,6 +123,7 @@ def as_run(progress: Progress) -> Run:
         outcome=progress.outcome,
         reason=progress.reason,
         path=progress.path,
+        **({} if progress.source is None else columns_of(progress.source)),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.processes import Owner
+from app.source import Source
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -47,6 +48,7 @@ class Progress:
     path: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
     owner: Owner | None = None
+    source: Source | None = None
 
     @property
     def final(self) -> bool:
@@ -98,9 +100,10 @@ def load(folder: Path) -> Progress | None:
     try:
         with (folder / NAME).open("rb") as file:
             raw = json.loads(file.read(MAX_BYTES))
-        owner = raw.pop("owner", None)
+        owner, source = raw.pop("owner", None), Source.from_dict(raw.pop("source", None))
         known = {name: raw[name] for name in Progress.__slots__ if name in raw}
-        return Progress(**known, owner=Owner(int(owner["pid"]), str(owner["started"])) if owner else None)
+        owned = Owner(int(owner["pid"]), str(owner["started"])) if owner else None
+        return Progress(**known, owner=owned, source=source)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -20,8 +20,10 @@ from app.jobs import progress as files
 from app.jobs.local import as_run
 from app.jobs.progress import ENDED, Progress
 from app.jobs.runs import opened
-from app.jobs.summary import RESULT, figures, lacking, result_of, sent, size
+from app.jobs.summary import RESULT, columns_of, figures, lacking, result_of, sent, size
 from app.ledger import LIVE, MAX_LIMIT, SUMMARY, Run, State
+from app.ledger_tables import SOURCE
+from app.source import UNKNOWN, Source, source_of
 
 if TYPE_CHECKING:
     from app.config import Settings, System, Systems
@@ -117,9 +119,32 @@ def found_runs(
         elif ended.state is State.INTERRUPTED:
             found[run.id] = _finished_after_all(settings, ended, run)
         else:
-            mine = {name: getattr(run, name) for name in ("path", *SUMMARY)}
+            names = [name for name in ("path", *SUMMARY) if run.source_kind or name not in SOURCE]
+            mine = {name: getattr(run, name) for name in names}
             found[run.id] = replace(ended, reason=ended.reason or run.reason, **mine)
-    return found, tuple(unreadable)
+    return {run.id: _with_source(settings, systems, run) for run in found.values()}, tuple(unreadable)
+
+
+def _with_source(settings: Settings, systems: Systems, run: Run) -> Run:
+    """A run of an older version gets its source: that of its system today when this home made it, else unknown.
+
+    The progress file proves it, and keeps the answer. A report that another home left in the same report directory has
+    no such file here. While the system file cannot be read nothing is decided: the next scan looks again.
+    """
+    if run.source_kind:
+        return run
+    folder = files.directory(settings, run.id)
+    progress = files.load(folder)
+    if progress is None:
+        return replace(run, **columns_of(UNKNOWN))
+    system = systems.by_id.get(run.system)
+    source = UNKNOWN if system is None else source_of(settings, system, run.kind)
+    if source == UNKNOWN and run.kind == "drift":
+        return run
+    with contextlib.suppress(OSError):
+        files.write(folder, replace(progress, source=source))
+    told = replace(run, **columns_of(source))
+    return replace(told, bytes=size(folder)) if run.path == str(folder) else told
 
 
 def _finished_after_all(settings: Settings, ended: Run, report: Run) -> Run:
@@ -223,6 +248,7 @@ def _imported(run: Run, about: Mapping[str, str], folder: Path, *, has_result: b
         reason=about.get("reason", ""),
         ref=about.get("ref", ""),
         cur=about.get("cur", ""),
+        **columns_of(Source.of("imported", about.get("name", ""), run.id)),
     )
     try:
         return replace(run, **figures(result_of(folder))) if has_result else run
@@ -236,7 +262,7 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
 
     with opened(settings) as ledger:
         folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
-        spare = {run for system in systems.by_id.values() for run in _spared(ledger, system)}
+        spare = {run for system in systems.by_id.values() for run in _spared(settings, ledger, system)}
 
         def may_go(run: str) -> bool:
             # Of a run without a row nobody knows yet whether it is noted or shown: an index that was lost is filled
@@ -254,14 +280,17 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
     return list(pruned.gone)
 
 
-def _spared(ledger: Ledger, system: System) -> set[str]:
+def _spared(settings: Settings, ledger: Ledger, system: System) -> set[str]:
     """Ids of the runs of a system that retention never takes: its newest comparison, and the one its gauges show."""
     from app.drift.result import Policy
 
     own = None if system.drift is None else Policy.of(system.drift)
+    source = source_of(settings, system)
     newest: set[str] = set()
     for run in ledger.comparisons(system.id):
         newest = newest or {run.id}
+        if not source.same(run.source):
+            continue
         # Of one that cannot be read the gauges say nothing either, and count it as unreadable.
         with contextlib.suppress(VigieError):
             result = result_of(Path(run.path))

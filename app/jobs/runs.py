@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from app.errors import JobError, LedgerError
 from app.jobs import progress as files
 from app.jobs.progress import Progress
-from app.jobs.summary import summary
+from app.jobs.summary import columns_of, summary
 from app.processes import Owner, myself
+from app.source import source_of_job
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -87,6 +88,8 @@ class ActiveRun:
         from app.ledger import Run, State
 
         now = time.time()
+        request = self.request
+        source = source_of_job(self.settings, request.system, request.kind, request.args)
         try:
             self.folder.mkdir(parents=True)
             first = Progress(
@@ -98,6 +101,7 @@ class ActiveRun:
                 stage="waiting",
                 created=now,
                 owner=myself(),
+                source=source,
             )
             files.write(self.folder, first)
         except OSError as error:
@@ -111,6 +115,7 @@ class ActiveRun:
             state=State.QUEUED,
             created=now,
             path=str(self.folder),
+            **columns_of(source),
         )
         with opened(self.settings) as ledger:
             ledger.add(row)

@@ -14,6 +14,7 @@ from app.ledger import MAX_WHOLE, Run
 
 if TYPE_CHECKING:
     from app.drift.result import Result
+    from app.source import Source
 
 LOG = logging.getLogger("vigie.jobs")
 RESULT: Final = "result.json"
@@ -51,7 +52,7 @@ def sent(folder: Path, cause: str) -> tuple[str, str, str] | None:
 
 def lacking(run: Run) -> bool:
     """Whether the row of a done run lacks its summary: it was written by an older version, or could not be read."""
-    return run.bytes is None or (run.kind in COMPARED and run.counted is None)
+    return run.bytes is None or not run.source_kind or (run.kind in COMPARED and run.counted is None)
 
 
 def result_of(folder: Path) -> Result:
@@ -75,7 +76,13 @@ def figures(result: Result) -> Mapping[str, Any]:
         "counted": _whole(result.n),
         "target_drift": _number(result.target_drift.value),
         "own": result.own if isinstance(result.own, bool) else None,
+        **({} if result.source is None else columns_of(result.source)),
     }
+
+
+def columns_of(source: Source) -> dict[str, Any]:
+    """The columns of the index that say where a run's data came from."""
+    return {"source_kind": source.kind, "source_address": source.address, "source_id": source.fingerprint}
 
 
 def size(folder: Path) -> int | None:

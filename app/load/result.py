@@ -13,6 +13,7 @@ from typing import Any
 
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
+from app.source import Source
 
 VERSION = 1
 NAME = "result.json"
@@ -94,6 +95,7 @@ class Result:
     meant_to_fail: int | None = None
     refused: int | None = None
     cut: bool = False
+    source: Source | None = None
     version: int = VERSION
 
     @property
@@ -115,7 +117,8 @@ class Result:
         try:
             known = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
             nested = {"counted": Counted, "prometheus": Seen, "server_p95": ServerP95}
-            return cls(**known | {name: kind(**raw[name]) for name, kind in nested.items()})
+            rest = {name: kind(**raw[name]) for name, kind in nested.items()}
+            return cls(**known | rest | {"source": Source.from_dict(raw.get("source"))})
         except (TypeError, KeyError) as error:
             message = f"the result of this load run is damaged ({error})."
             raise ReportError(message, hint="Run it again.") from error

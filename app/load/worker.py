@@ -18,6 +18,7 @@ from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
+from app.source import source_of
 
 if TYPE_CHECKING:
     from app.jobs.job import Job, Outcome
@@ -200,6 +201,7 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
         prometheus=seen,
         server_p95=ready.meter.server_p95(before, after),
         cancelled=cancelled,
+        source=source_of(job.settings, ready.system, "load"),
         remark=remark(tally, counted, _others(job)),
     )
 

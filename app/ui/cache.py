@@ -36,6 +36,7 @@ from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
+from app.source import Source, fingerprints, source_of
 from app.ui.login import login
 
 # Files edited by hand: a change shows within five seconds.
@@ -198,9 +199,15 @@ def scrape_interval(system: System) -> float | None:
 
 @st.cache_data(ttl=RUNS_TTL, max_entries=ENTRIES, show_spinner=False)
 def marks(system_id: str, start: float, end: float) -> list[Mark]:
-    """Load and drift runs that lie in a time range, for the bands on every chart. Background traffic is no event."""
+    """Load and drift runs that lie in a time range, for the bands on every chart. Background traffic is no event.
+
+    Runs of another source happened to another service, or say something of other data.
+    """
     found = []
+    own = own_sources(system_id)
     for run in ledger().runs(system=system_id, since=start - LONGEST_RUN, limit=MAX_MARKS):
+        if run.source_id not in own:
+            continue
         if run.key.endswith(":background") or run.started is None or run.started > end:
             continue
         if (run.finished or end) < start:
@@ -225,8 +232,20 @@ def ledger() -> Ledger:
 
 @st.cache_data(ttl=RUNS_TTL, max_entries=ENTRIES, show_spinner=False)
 def runs(system_id: str, kind: str, limit: int, since: float | None = None) -> list[Run]:
-    """The newest runs of one kind, newest first."""
-    return ledger().runs(kind=kind, system=system_id, since=since, limit=limit)
+    """The newest runs of one kind and of the system's own source, newest first."""
+    return ledger().runs(kind=kind, system=system_id, since=since, source=source(system_id, kind), limit=limit)
+
+
+@st.cache_data(ttl=SYSTEMS_TTL, max_entries=ENTRIES, show_spinner=False)
+def source(system_id: str, kind: str = "drift") -> Source:
+    """Where a run of this kind gets its data now: runs of another source are not the system's own."""
+    return source_of(settings(), systems().by_id[system_id], kind)
+
+
+@st.cache_data(ttl=SYSTEMS_TTL, max_entries=ENTRIES, show_spinner=False)
+def own_sources(system_id: str) -> frozenset[str]:
+    """The fingerprints of the system's own runs of any kind."""
+    return fingerprints(settings(), systems().by_id[system_id])
 
 
 @st.cache_data(ttl=PERIODS_TTL, show_spinner=False)

@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from app import jobs
-from app.charts import Context
+from app.charts import Context, format_time
 from app.config import Drift, System
+from app.drift.decide import limit
 from app.drift.gauge import look
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Verdict
 from app.errors import JobError, VigieError
-from app.ledger import Run
+from app.ledger import Run, State
 from app.periods import Period
 from app.prometheus import TimeRange
 from app.ui import cache, widgets
 from app.ui import panels as charts
 from app.ui.access import act
 from app.ui.history import history, months_of, pair_of
-from app.ui.kept_run import files_deleted
+from app.ui.kept_run import elsewhere, files_deleted
 from app.ui.library import gone
 from app.ui.notes import notes
 from app.ui.palette import Tone
@@ -33,7 +34,7 @@ from app.ui.why import why
 LOOK_EVERY = 0.5
 # A month with its rows and label coverage on one line, in pixels.
 PICKER_WIDTH = 390
-# Earlier runs in the table of this page; the library has them all.
+# Runs of a pair that are looked through for its last decision; the library has them all.
 EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
 GAUGE_RANGE = 1800.0
@@ -64,6 +65,11 @@ ENDS: dict[str, tuple[str, Tone, str, str]] = {
 _PAIR_IN_ADDRESS = "pair_in_address"
 
 
+def period_name(period: Period) -> str:
+    """`month_001 (2024-02-29)`: a period in a sentence."""
+    return f"{period.name} ({period.date})" if period.date and str(period.date) != period.name else period.name
+
+
 def period_label(period: Period, *, labels: bool = True) -> str:
     """`month_001 · 2024-02-29 · 7,043 rows · 7,043 labelled`: what a reader must know before picking it.
 
@@ -81,18 +87,23 @@ def _coverage(period: Period) -> str:
 
 
 def defaults(keys: Sequence[str], *, newest: bool = False) -> None:
-    """Before the pickers are drawn: the pair of the address, else of the run it names, else the first two months.
+    """Before the pickers are drawn: the pair of the run in the address, else that of the address, else the first two.
 
     Of rolling windows the newest two. A month that has vanished is dropped; an address that has changed since it was
     last seen (a link, the back button) wins over what is picked.
     """
-    seen = st.session_state.get(_PAIR_IN_ADDRESS, {})
+    changed = st.session_state.get(_PAIR_IN_ADDRESS) != _in_address()
+    of_run = _pair_of_address() if changed else {}
     for name, fallback in zip(("ref", "cur"), keys[-2:] if newest else keys[:2], strict=True):
-        asked = st.query_params.get(name)
-        if asked != seen.get(name) or st.session_state.get(name) not in keys:
-            named = asked if asked in keys else _pair_of_address().get(name)
-            st.session_state[name] = named if named in keys else fallback
-    st.session_state[_PAIR_IN_ADDRESS] = {name: st.query_params.get(name) for name in ("ref", "cur")}
+        if changed or st.session_state.get(name) not in keys:
+            asked = of_run.get(name) or st.query_params.get(name)
+            st.session_state[name] = asked if asked in keys else fallback
+    st.session_state[_PAIR_IN_ADDRESS] = _in_address()
+
+
+def _in_address() -> dict[str, str | None]:
+    """What the address says of the pair."""
+    return {name: st.query_params.get(name) for name in ("ref", "cur", "run")}
 
 
 def _pair_of_address() -> dict[str, str]:
@@ -116,12 +127,14 @@ def month(title: str, key: str, labels: Mapping[str, str]) -> str:
 def keep_address() -> None:
     """Write the pair into the address once somebody has picked it, so that a reload and a link show the same.
 
-    Not the pair a page begins with: the address would change under the reader, and the back button lead nowhere.
+    Not the pair a page begins with: the address would change under the reader, and the back button lead nowhere. A run
+    in the address is that of the pair picked before.
     """
     picked = dict(zip(("ref", "cur"), pair(), strict=True))
+    kept = {name: st.query_params.get_all(name) for name in st.query_params if name != "run"}
     # At once: each single change would be a step of its own for the back button.
-    st.query_params.update(picked)
-    st.session_state[_PAIR_IN_ADDRESS] = picked
+    st.query_params.from_dict({**kept, **picked})
+    st.session_state[_PAIR_IN_ADDRESS] = _in_address()
 
 
 def swap(ref: str, cur: str) -> None:
@@ -139,7 +152,7 @@ def start(system: System, ref: str, cur: str, policy: Policy) -> bool:
         # What was compared earlier is still worth reading.
         widgets.problem(error, title="Nothing was started.")
         return False
-    st.query_params["run"] = started.run
+    _open(started.run)
     if started.joined:
         st.toast("The same comparison is already running: this page follows it.")
     return True
@@ -153,26 +166,67 @@ def warm() -> None:
         widgets.problem(error, title="Months cannot be compared now.")
 
 
-def follow(system: System, run_id: str | None) -> None:
-    """The run of the address, else the newest one: progress while it goes, its verdict once it is done."""
-    earlier = cache.runs(system.id, "drift", EARLIER)
-    if run_id is None:
-        run_id = earlier[0].id if earlier else None
-    if run_id is None:
-        widgets.empty("Nothing compared yet.", "Pick two months and press Compare months: it takes a few seconds.")
-        return
-    run = cache.ledger().get(run_id)
-    if run is None or run.system != system.id:
+def _open(run_id: str) -> None:
+    """Show this run: its pair is picked with it."""
+    st.query_params["run"] = run_id
+
+
+def follow(system: System, run_id: str | None, names: Mapping[str, str], threshold: float) -> None:
+    """The run of the address, else the last one of the picked pair: progress while it goes, then its verdict.
+
+    `names` are the periods in words by key; `threshold` is the one picked.
+    """
+    run = cache.ledger().get(run_id) if run_id is not None else _last(system, threshold)
+    if run_id is None and run is None:
+        _never_compared(system, names, threshold)
+    elif run is None or run.system != system.id:
         widgets.empty("That run is not known for this system.", "It was deleted, or belongs to another system.")
-        history(system, earlier)
-        return
-    if run.state in ("queued", "running"):
+        history(system, pair())
+    elif not run.state.final:
         _progress(run)
-    elif run.state == "done":
-        _done(system, run, earlier)
+    elif run.state is State.DONE:
+        _done(system, run, threshold)
     else:
         _ended(system, run)
-        history(system, earlier, run.id)
+        history(system, pair_of(run), run.id)
+
+
+def _last(system: System, threshold: float) -> Run | None:
+    """Of the picked pair: the run that goes now, else the newest decision, first under the picked threshold."""
+    source = cache.source(system.id)
+    runs = cache.ledger().runs(kind="drift", system=system.id, source=source, months=pair(), limit=EARLIER)
+    done = [run for run in runs if run.state is State.DONE]
+    candidates = (
+        *(run for run in runs if not run.state.final),
+        *(run for run in done if run.threshold == threshold),
+        *done,
+        *runs,
+    )
+    return next(iter(candidates), None)
+
+
+def _never_compared(system: System, names: Mapping[str, str], threshold: float) -> None:
+    """No run of the picked pair: that, the button, and where the last decision of other months is."""
+    ref, cur = pair()
+    if ref == cur:
+        widgets.empty("A month is not compared with itself.", "Pick two different months.")
+        return
+    decided = [run for run in cache.runs(system.id, "drift", EARLIER) if run.state is State.DONE]
+    with st.container(border=True, key="never-compared"):
+        st.markdown(f"**{widgets.plain(f'{names[ref]} with {names[cur]} has not been compared.')}**")
+        if not decided:
+            st.markdown("Nothing compared yet. A comparison takes a few seconds.")
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            clicked = st.button("Compare months", icon=":material/compare_arrows:", key="compare-now")
+            if decided:
+                run = decided[0]
+                when = format_time(run.finished, widgets.clock())
+                words = f"last decision: {months_of(run)}, {run.outcome or 'no decision'}, {when}"
+                st.button(
+                    widgets.plain(f"{words} ▸"), type="tertiary", key="last-decision", on_click=_open, args=(run.id,)
+                )
+    if clicked and system.drift is not None and start(system, ref, cur, Policy.of(system.drift, threshold)):
+        st.rerun()
 
 
 def _progress(run: Run) -> None:
@@ -217,26 +271,34 @@ def _ended(system: System, run: Run) -> None:
         notes(run)
 
 
-def _say_which(run: Run) -> None:
-    """A line above a verdict that is not about the picked months."""
-    pair = pair_of(run)
-    if pair != (st.session_state.get("ref"), st.session_state.get("cur")):
-        st.caption(f"Shown below: {widgets.plain(months_of(run))}. The months picked above are another pair.")
+def _say_which(run: Run, threshold: float) -> None:
+    """Lines above a verdict that was decided on other data, months or another threshold than the page shows."""
+    elsewhere(run)
+    if pair_of(run) != pair():
+        shown = widgets.plain(months_of(run))
+        st.caption(f"Shown below: {shown}. These months are not among those of this system's source of today.")
+    if run.threshold is not None and run.threshold != threshold:
+        decided, picked = limit(run.threshold), limit(threshold)
+        st.caption(
+            f":material/tune: Decided for a threshold of {decided}; the one above is {picked}. "
+            "Compare months decides for that one, What if shows what it would be."
+        )
 
 
-def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
+def _done(system: System, run: Run, threshold: float) -> None:
+    months = pair_of(run)
     if gone(run):
-        _say_which(run)
+        _say_which(run, threshold)
         files_deleted(run)
-        history(system, earlier, run.id)
+        history(system, months, run.id)
         return
     try:
         result = read(run)
     except VigieError as error:
         widgets.problem(error)
-        history(system, earlier, run.id)
+        history(system, months, run.id)
         return
-    _say_which(run)
+    _say_which(run, threshold)
     verdict(system, run, result)
     has_report = report_of(run) is not None
     views = [view for view in VIEWS if has_report or view != REPORT]
@@ -250,7 +312,7 @@ def _done(system: System, run: Run, earlier: Sequence[Run]) -> None:
     elif view == "What if":
         what_if(system, run, result)
     else:
-        history(system, earlier, run.id)
+        history(system, months, run.id)
 
 
 def gauge(system: System, drift: Drift) -> None:

@@ -1,4 +1,4 @@
-"""The history of a system's comparisons: the share over all runs with its threshold, and a table of the newest runs."""
+"""The history of comparisons, of one pair of months or of all: the share with its threshold, a table of the newest."""
 
 from __future__ import annotations
 
@@ -16,20 +16,36 @@ from app.ui import cache, palette, widgets
 
 AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}
 PLOT = {"displayModeBar": False}
+# Rows in the table of this page; the library has them all.
+EARLIER = 50
+# Whose runs: those of the picked pair, or all of the system.
+THESE, ALL = "These months", "All months"
 # Rows of the table before it scrolls by itself.
 TABLE_HEIGHT = 400
 
 
-def history(system: System, earlier: Sequence[Run], shown: str | None = None) -> None:
-    """Every run with a share as a point, and the newest runs of any end as rows: picking one opens it."""
+def history(system: System, months: tuple[str, str], shown: str | None = None) -> None:
+    """Every run with a share as a point, and the newest runs of any end as rows: picking one opens it.
+
+    Those of one pair of months, unless the reader asks for all.
+    """
+    whose = st.segmented_control(
+        "Whose runs", (THESE, ALL), default=THESE, required=True, key="history-of", label_visibility="collapsed"
+    )
     threshold = system.drift.threshold if system.drift else 0.0
-    known = cache.ledger().history(system.id)
-    if known:
-        _figure(known, threshold, shown)
+    source = cache.source(system.id)
+    runs = cache.ledger().history(system.id, source=source)
+    if whose == THESE:
+        runs = [run for run in runs if pair_of(run) == months]
+        newest = cache.ledger().runs(kind="drift", system=system.id, source=source, months=months, limit=EARLIER)
+    else:
+        newest = cache.runs(system.id, "drift", EARLIER)
+    if runs:
+        _figure(runs, threshold, shown)
     else:
         widgets.empty("No run with a share yet.", "Each comparison that comes to a decision is a point here.")
-    if earlier:
-        _table(earlier)
+    if newest:
+        _table(newest)
 
 
 def _figure(known: Sequence[Run], threshold: float, shown: str | None) -> None:

@@ -141,7 +141,8 @@ def _decision(system: System, now: Now) -> str:
     word = {"NO_ACTION": "no action", "RETRAINING_TRIGGERED": "retraining triggered (SIMULÉ)"}.get(
         result.decision, "undecided"
     )
-    return widgets.plain(f"{result.ref.key} → {result.cur.key}: {share}, {word}.")
+    when = format_time(now.drift.finished, widgets.clock())
+    return widgets.plain(f"Last decision: {result.ref.key} → {result.cur.key}, {share}, {word}, compared {when}.")
 
 
 def _last(now: Now, name: str) -> float | None:

@@ -37,6 +37,7 @@ def show(run_id: str) -> None:
         return
     with st.container(key="kept-run"):
         _head(run)
+        elsewhere(run)
         if not run.state.final:
             widgets.empty("This run is still going.", "It can be opened once it has ended; Refresh looks again.")
         elif run.state is not State.DONE:
@@ -66,6 +67,13 @@ def _head(run: Run) -> None:
             cache.forget_runs()
         if st.button("Delete", icon=":material/delete:", key="delete-run"):
             _delete(run)
+
+
+def elsewhere(run: Run) -> None:
+    """A line on a run that is not of its system's own source: where its data came from, and what follows."""
+    own = cache.own_sources(run.system) if run.system in cache.systems().by_id else frozenset()
+    if words := run.source.elsewhere(own):
+        st.caption(f":material/database: {widgets.plain(words)}")
 
 
 def _ended(run: Run) -> None:

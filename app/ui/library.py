@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -35,6 +35,8 @@ PER_PAGE: Final = (25, 50, 100)
 # Runs that leave a report; traffic is listed only when asked for, background traffic would bury the rest.
 REPORTED: Final = ("drift", "imported", "quality", "monitoring")
 KINDS: Final = (*REPORTED, "load")
+# Whose data: which runs the filter shows -> whether they are of another source.
+WHOSE: Final[Mapping[str, bool | None]] = {"any": None, "own": False, "another or unknown": True}
 SEEN: Final[Mapping[str, bool | None]] = {"any": None, "acknowledged": True, "not acknowledged": False}
 # What a person sorts by -> the ledger's key.
 SORTS: Final = {
@@ -71,8 +73,9 @@ OFF: Final[Mapping[str, Any]] = {
     "kind": [],
     "since": None,
     "until": None,
+    "source": "any",
 }
-MORE: Final = ("state", "kind", "since", "until")
+MORE: Final = ("state", "kind", "source", "since", "until")
 # Rows of the table while a run is open below it: the banner then still stands on a laptop's screen.
 ROWS_BESIDE_RUN: Final = 7
 # Height of a row and of the head, so that the table ends with its last row.
@@ -126,6 +129,7 @@ def filters(system: System) -> Filter:
         with st.popover(f"More filters · {active}" if active else "More filters", key="more-filters"):
             st.multiselect("State", [str(one) for one in State], key="state", placeholder="any", **held)
             st.multiselect("Kind", KINDS, key="kind", placeholder="all with a report", **held)
+            st.selectbox("Data source", list(WHOSE), key="source", **held)
             st.date_input("From", key="since", value=None, format="YYYY-MM-DD", **held)
             st.date_input("To (this day included)", key="until", value=None, format="YYYY-MM-DD", **held)
         if any(_given(name) for name in OFF):
@@ -141,7 +145,15 @@ def filters(system: System) -> Filter:
         until=midnight(state["until"], days=1),
         acknowledged=SEEN[state["seen"]],
         text=state["find"].strip(),
+        sources=own_sources(system, every=bool(state.get("all"))),
+        elsewhere=WHOSE[state["source"]],
     )
+
+
+def own_sources(system: System, *, every: bool = False) -> frozenset[str]:
+    """The fingerprints of this system's own data and service, or of those of every system."""
+    systems = cache.systems().by_id if every else [system.id]
+    return frozenset().union(*(cache.own_sources(name) for name in systems))
 
 
 def _given(name: str) -> bool:
@@ -221,7 +233,7 @@ def sick(error: LedgerError) -> None:
 def nothing(system: System, wanted: Filter) -> None:
     """No run fits, or there is none yet: what, why, and one button that helps."""
     with st.container(border=True, key="library-empty"):
-        if replace(wanted, systems=(), kinds=()) != Filter() or wanted.kinds != REPORTED:
+        if replace(wanted, systems=(), kinds=(), sources=()) != Filter() or wanted.kinds != REPORTED:
             st.markdown("**No run fits these filters.**\n\nThe runs are still there: fewer filters show them.")
             st.button("Clear filters", icon=":material/filter_alt_off:", key="clear-empty", on_click=clear)
             return
@@ -246,7 +258,7 @@ def table(wanted: Filter, listing: Listing) -> list[str]:
     asked = picked()
     ticked = [place for place, one in enumerate(ids) if one in asked]
     key = _key(ids, ticked)
-    frame = rows(listing, all_systems=not wanted.systems)
+    frame = rows(listing, wanted.sources, all_systems=not wanted.systems)
     shown = min(len(ids), ROWS_BESIDE_RUN) if asked else len(ids)
     modes: tuple[Literal["multi-row"], Literal["single-column"]] = ("multi-row", "single-column")
     with st.container(key="library-table"):
@@ -264,18 +276,18 @@ def table(wanted: Filter, listing: Listing) -> list[str]:
     return asked
 
 
-def rows(listing: Listing, *, all_systems: bool) -> pd.DataFrame:
-    """One row of words for each run; what is not known is a word."""
+def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.DataFrame:
+    """One row of words for each run; what is not known is a word. `own` are fingerprints of the systems' sources."""
     clock = widgets.clock()
     found = []
     for run in listing.runs:
         when = datetime.fromtimestamp(run.created, tz=clock.tz).strftime("%Y-%m-%d %H:%M:%S")
         system = {"system": run.system} if all_systems else {}
-        found.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()))})
+        found.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()), own)})
     return pd.DataFrame(found)
 
 
-def cells(run: Run, notes: Sequence[Note]) -> dict[str, str]:
+def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:
     """What the table says of one run, beside when it was."""
     return {
         "months": months(run),
@@ -283,6 +295,7 @@ def cells(run: Run, notes: Sequence[Note]) -> dict[str, str]:
         "drifted": share_words(run),
         "target drift": number(run.target_drift),
         "noted": noted(notes),
+        "source": run.source.word(own),
         "rows": _arrowed(run.rows_ref, run.rows_cur),
         "took": format_duration(run.seconds),
         "size": format_value(run.bytes, "bytes"),
@@ -350,7 +363,15 @@ def _coloured(cell: object) -> str:
 
 def _columns(listing: Listing) -> dict[str, Any]:
     """Widths, and an arrow at the head of the column that all runs are sorted by."""
-    widths = {"when": 136, "months": 162, "decision": 178, "drifted": 102, "target drift": 88, "noted": 148}
+    widths = {
+        "when": 136,
+        "months": 162,
+        "decision": 178,
+        "drifted": 102,
+        "target drift": 88,
+        "noted": 148,
+        "source": 78,
+    }
     widths |= {"rows": 106, "took": 72, "size": 76, "kind": 76, "system": 100, "in words": 700}
     right = ("drifted", "target drift", "rows", "took", "size")
     found = {}

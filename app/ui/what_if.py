@@ -252,7 +252,8 @@ def _bare(path: str) -> Result:
 
 def _recent(system: System) -> list[Result]:
     found = []
-    for run in cache.ledger().runs(kind="drift", system=system.id, states=(State.DONE,), limit=RECENT):
+    source = cache.source(system.id)
+    for run in cache.ledger().runs(kind="drift", system=system.id, states=(State.DONE,), source=source, limit=RECENT):
         try:
             result = _bare(run.path)
         except VigieError:

@@ -51,6 +51,7 @@ from app.jobs import Job
 from app.jobs.recover import retain
 from app.jobs.runs import ActiveRun, Request, opened
 from app.periods import list_periods, pick
+from app.source import source_of
 
 if TYPE_CHECKING:
     from app.periods.loading import Frame
@@ -210,8 +211,9 @@ def find_new_month(system: str) -> tuple[str, str] | None:
         return None
     request = _request(settings, system, None, None, None)
     ref, cur = str(request.args["ref"]), str(request.args["cur"])
+    source = None if known is None else source_of(settings, known)
     with opened(settings) as ledger:
-        done = ledger.newest("drift", system, request.key)
+        done = ledger.newest("drift", system, request.key, source=source)
         tried = ledger.count(kind="drift", system=system, key=request.key)
     if done is not None or tried >= TRIES:
         told = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"

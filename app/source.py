@@ -1,0 +1,188 @@
+"""Where the data of a run came from, so that runs of another source are never taken for this system's own.
+
+A run carries its source in `progress.json`, in `result.json` and in the index. A run is a system's own when its
+fingerprint equals that of `source_of` now; an empty fingerprint is equal to none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from app.config import Settings, System
+
+# 64 bits tell the sources of one index apart; shorter is easier to compare by eye.
+FINGERPRINT_CHARS: Final = 16
+# An address is a line in a table, not a document.
+MAX_ADDRESS: Final = 500
+# Kinds that are never a system's own.
+APART: Final = ("upload", "frames", "imported")
+# Ports that an address may leave out.
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
+# Parts of a database URL that say who asks or how, and not which data.
+_NOT_DATA: Final = ("pass", "user", "ssl", "timeout", "channel_binding", "application_name", "gss", "krb", "keepalive")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the data of a run came from: `kind`, `address` for a person (no password), `fingerprint` for equality.
+
+    Kinds: `feast`, `sql`, `files` and `gauge` are the `[drift]` table of a system; `api` is the service that traffic
+    went to; `upload` (files given in a page) and `frames` (tables given in Python) are sources of their own; `imported`
+    is a report made elsewhere; `unknown` is a run of an older version that nothing tells more about; "" is a row that
+    no scan has looked at yet. Make one with `Source.of`, for example
+    `Source.of("upload", "jan.csv, feb.csv", sha256_of_jan, sha256_of_feb)`.
+
+    A worker with a source of its own puts it into its result (`Result.source`) and whoever starts the job puts
+    `as_dict()` into the arguments under "source"; nothing else is needed: lists name the source, and no gauge, mark,
+    history or latest decision of the system counts the run.
+    """
+
+    kind: str = ""
+    address: str = ""
+    fingerprint: str = ""
+
+    @classmethod
+    def of(cls, kind: str, address: str, *identity: str) -> Source:
+        """A source whose fingerprint is made of its kind and `identity`, else of its address."""
+        parts = "\0".join((kind, *(identity or (address,))))
+        digest = hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()
+        return cls(kind, address[:MAX_ADDRESS], digest[:FINGERPRINT_CHARS])
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Source | None:
+        """What `as_dict` gave; None for anything else."""
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("kind"), str) or not raw["kind"]:
+            return None
+        address, fingerprint = str(raw.get("address") or ""), str(raw.get("fingerprint") or "")
+        return cls(raw["kind"][:16], address[:MAX_ADDRESS], fingerprint[:64])
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"kind": self.kind, "address": self.address, "fingerprint": self.fingerprint}
+
+    def word(self, own: Collection[str]) -> str:
+        """`own`, or what else it is, for a column of a list; `own` are the fingerprints of the system's own sources."""
+        if self.fingerprint and self.fingerprint in own:
+            return "own"
+        return self.kind if self.kind in APART else "another" if self.fingerprint else UNKNOWN.kind
+
+    def elsewhere(self, own: Collection[str]) -> str:
+        """Why a run of this source says nothing for the system, as a sentence; empty for the system's own."""
+        word = self.word(own)
+        if word == "own":
+            return ""
+        what = {
+            "upload": f"Compared from files that were given: {self.address}.",
+            "frames": f"Compared from tables in Python: {self.address}.",
+            "imported": "Imported: it was made elsewhere.",
+            "another": f"Compared from another source than this system's own of today: {self.address}.",
+        }.get(word, "Where its data came from was not written down by the version that made it.")
+        return f"{what} It moves no gauge and is nobody's latest decision."
+
+    def same(self, other: Source | None) -> bool:
+        """Whether both are known to be the same source."""
+        return other is not None and bool(self.fingerprint) and self.fingerprint == other.fingerprint
+
+
+UNKNOWN: Final = Source("unknown")
+
+
+def source_of(settings: Settings, system: System, kind: str = "drift") -> Source:
+    """The source that a run of this kind would have now. Reads no data; what cannot be told is UNKNOWN."""
+    return _service(settings, system) if kind == "load" else _data(settings, system)
+
+
+def source_of_job(settings: Settings, system_id: str, kind: str, args: Mapping[str, Any]) -> Source:
+    """The source of a job that is about to begin: its own, when its arguments name one, else the system's."""
+    given = Source.from_dict(args.get("source"))
+    if given is not None:
+        return given
+    from app.config import load_systems
+
+    system = load_systems(settings).by_id.get(system_id)
+    return UNKNOWN if system is None else source_of(settings, system, kind)
+
+
+def fingerprints(settings: Settings, system: System) -> frozenset[str]:
+    """Those of the system's own runs of any kind."""
+    sources = (source_of(settings, system, kind) for kind in ("drift", "load"))
+    return frozenset(source.fingerprint for source in sources if source.fingerprint)
+
+
+def _data(settings: Settings, system: System) -> Source:
+    """The `[drift]` table as it reads now. Queries and columns are no part of it: they say what is asked of it."""
+    drift = system.drift
+    if drift is None:
+        return UNKNOWN
+    if drift.source == "files":
+        path = _resolved(Path(str(drift.path)))
+        return Source.of("files", path)
+    if drift.source == "gauge":
+        expression = str(drift.expr)
+        prometheus, identity = _address(settings, system, "prometheus")
+        return Source.of("gauge", f"{expression} at {prometheus or 'no known Prometheus'}", expression, identity)
+    database = _database(settings.postgres_url or drift.database or "")
+    if database is None:
+        return UNKNOWN
+    if drift.source == "sql":
+        return Source.of("sql", database[0], database[1])
+    repo = _resolved(settings.feast_repo or Path(str(drift.repo)))
+    return Source.of("feast", f"{database[0]}, feature repository {repo}", database[1], repo)
+
+
+def _service(settings: Settings, system: System) -> Source:
+    """The prediction service and the Prometheus that watches it: the marks of its traffic stand on those charts."""
+    (api, first), (prometheus, second) = (_address(settings, system, name) for name in ("api", "prometheus"))
+    if not first:
+        return UNKNOWN
+    watched = f", Prometheus {prometheus}" if prometheus else ""
+    return Source.of("api", f"{api or 'the embedded stack'}{watched}", first, second)
+
+
+def _address(settings: Settings, system: System, service: str) -> tuple[str, str]:
+    """(address for a person, identity) of a service; the embedded ones are this home's on whatever port they are."""
+    from app.config import address
+
+    place = address(settings, system, service)
+    if place.origin in ("environment", "system file"):
+        return place.url or "", (place.url or "").lower()
+    if settings.attached and not place.url:
+        return "", ""
+    return place.url or "", f"the stack of home {settings.home_id}"
+
+
+def _database(url: str) -> tuple[str, str] | None:
+    """(database for a person, identity) without user and password; None for what is no database URL."""
+    import sqlalchemy as sa
+    from sqlalchemy.exc import ArgumentError
+
+    from app import postgres
+
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        path = _resolved(Path(parsed.database or ""))
+        return path, f"sqlite {path}"
+    host = (parsed.host or "").lower()
+    host = "127.0.0.1" if host in ("localhost", "::1") else host
+    asked = sorted((name, str(value)) for name, value in parsed.query.items() if not _who_or_how(name))
+    place = f"{backend} {host}:{parsed.port or _PORTS.get(backend, 0)}/{parsed.database or ''} {asked or ''}"
+    return postgres.place(parsed), place.strip()
+
+
+def _who_or_how(name: str) -> bool:
+    return any(part in name.lower() for part in _NOT_DATA)
+
+
+def _resolved(path: Path) -> str:
+    """The absolute path without links; a pattern such as `{period}` stays in it."""
+    return os.path.realpath(path.expanduser())
