@@ -56,6 +56,14 @@ def myself() -> Owner:
     return Owner(os.getpid(), start_of(os.getpid()) or "")
 
 
+def heeded(*numbers: signal.Signals) -> list[signal.Signals]:
+    """The signals of these that whoever started us did not set to be ignored.
+
+    `nohup` ignores SIGHUP, and a shell SIGINT for what it starts in the background: a handler of ours would undo it.
+    """
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def die_with_parent(sign: signal.Signals, parent: int) -> None:
     """Have the kernel send us `sign` when our parent ends (Linux); leave at once when it already has."""
     if LINUX:

@@ -144,6 +144,10 @@ class Supervisor:
             # Only to be woken when a child ends.
             signal.SIGCHLD: lambda *_: None,
         }
+        # `nohup` ignores SIGHUP, a shell SIGINT for what it starts in the background, on purpose: that stays so.
+        for number in (signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                del handlers[number]
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         old_wake = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         try:

@@ -2,32 +2,134 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.console_world import (  # noqa: F401 - fixtures and hooks of the browser tests
     browser,
     console,
+    drives_the_browser,
     page,
-    pytest_collection_modifyitems,
     pytest_runtest_makereport,
+    pytest_runtest_teardown,
     stack_binaries,
     tabs,
 )
 from tests.http_fakes import Fake, metrics_page, serve
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["tests.heavy_suites"]
+# All files whose name begins so are one piece of work: they share a console and a browser.
+BROWSER = "test_browser_"
+# Where a run on several processes begins, so that no long file is left for its end; the rest goes by name. Measured;
+# only the time of a run depends on it.
+LONGEST = (BROWSER,)
 # The first samples come 6 to 10 s after the start (discovery tick); a busy machine takes longer.
 FIRST_SCRAPE_SECONDS = 60.0
+
+
+# -- the run itself ------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """Give what tests start the usual hang-up and Ctrl-C, also where this run was started to ignore them.
+
+    A handler of ours, unlike an ignored signal, does not go on to a new program. `nohup make test` itself still
+    survives its terminal: the handler does nothing. A process of -n ends with the one that started it.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
+def piece(nodeid: str) -> str:
+    """What stays together in one process: a file, or all of the shared browser's."""
+    file = Path(nodeid.partition("::")[0]).stem
+    return BROWSER if file.startswith(BROWSER) else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest pieces of work first; the marker `browser` for what drives one."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(piece(item.nodeid), len(order)))
+    for item in items:
+        if drives_the_browser(item):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out pieces in the order of collection (`--dist loadfile` knows only files)."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class Pieces(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return piece(nodeid)
+
+    config.option.loadscopereorder = False
+    return Pieces(config, log)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once for all processes of this run; to be read, or copied, by whoever asks."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / "whole").touch()
+    return folder
+
+
+# Everything of a sample takes half a minute on two free cores.
+MAKE_SECONDS = 600.0
+
+
+def _by_command(module: str) -> Callable[[Path], object]:
+    """Made by the command that a user types, in a process of its own: Feast and sklearn stay out of this one."""
+    from tests.locked_environments import environ
+
+    def make(home: Path) -> None:
+        command = [sys.executable, "-m", module, "--home", home]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environ(home), timeout=MAKE_SECONDS, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    return make
+
+
+def sample_home(factory: pytest.TempPathFactory) -> Path:
+    """A home with the sample world and its feature repository."""
+    return made_once(factory, "sample", _by_command("stack.world"))
+
+
+def diabetes_home(factory: pytest.TempPathFactory) -> Path:
+    """A home with the data and model of the second system."""
+    return made_once(factory, "diabetes", _by_command("stack.world.diabetes"))
+
+
+def f1pa_home(factory: pytest.TempPathFactory) -> Path:
+    """A home with the laps of the third system."""
+    return made_once(factory, "f1pa", _by_command("stack.world.f1pa"))
+
+
+# -- real parts ----------------------------------------------------------------------------------------------------------
 
 
 def absent(reason: str) -> None:

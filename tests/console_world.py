@@ -355,16 +355,6 @@ def keep(page: Any, name: str) -> None:
 # -- fixtures, imported by conftest.py -----------------------------------------------------------------------------------
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the shared browser go last: while it runs, its event loop is in the way of those with one of their own.
-
-    After them only those that need an environment of their own: who waits for them knows the rest already.
-    """
-    items.sort(
-        key=lambda item: 2 if item.get_closest_marker("heavy") else "browser" in getattr(item, "fixturenames", ())
-    )
-
-
 @pytest.fixture(scope="session")
 def stack_binaries() -> dict[str, str]:
     """Prometheus and node exporter of the checkout's cache, as environment."""
@@ -385,17 +375,56 @@ def console(tmp_path_factory, stack_binaries) -> Iterator[Console]:
         yield console
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One headless Chromium for all browser tests of the session."""
+class Chromium:
+    """One headless Chromium for tests that stand in a row; it ends with the last of them.
+
+    While it runs, its event loop is in the way of tests that have one of their own.
+    """
+
+    def __init__(self) -> None:
+        self._ends: contextlib.ExitStack | None = None
+        self._browser: Any = None
+
+    def browser(self) -> Any:
+        if self._ends is None:
+            from playwright.sync_api import sync_playwright
+
+            with contextlib.ExitStack() as ends:
+                play = ends.enter_context(sync_playwright())
+                self._browser = play.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
+                ends.callback(self._browser.close)
+                self._ends = ends.pop_all()
+        return self._browser
+
+    def end(self) -> None:
+        if self._ends is not None:
+            ends, self._ends, self._browser = self._ends, None, None
+            ends.close()
+
+
+SHARED = Chromium()
+
+
+def drives_the_browser(item: pytest.Item | None) -> bool:
+    return "browser" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Any:
+    """End the browser after the last test in a row that drives it."""
+    try:
+        return (yield)
+    finally:
+        if not drives_the_browser(nextitem):
+            SHARED.end()
+
+
+@pytest.fixture
+def browser() -> Any:
+    """The headless Chromium of all browser tests in a row."""
     if not CHROMIUM.exists():
         missing(f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+    return SHARED.browser()
 
 
 @pytest.hookimpl(wrapper=True)

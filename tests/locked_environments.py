@@ -23,8 +23,6 @@ ENVIRONMENTS = ROOT / "var" / "envs"
 COMPLETE = "complete"
 # 180 packages of which some are large; a slow network, not a slow machine, is what takes long.
 INSTALL_SECONDS = 600
-# Either half of the sample takes 20 s on two free cores.
-MAKE_SECONDS = 300
 
 
 def environment(name: str) -> Path:
@@ -57,17 +55,6 @@ def _make(name: str, lock: Path, folder: Path) -> None:
         if done.returncode:
             absent(f"no environment for {name}: {done.stderr.strip()[-600:]}")
     (folder / COMPLETE).touch()
-
-
-def sample_home(factory) -> Path:
-    """A home with the sample world and its feature repository: one for all heavy tests of a session."""
-    home = factory.getbasetemp() / "heavy-home"
-    home.mkdir(exist_ok=True)
-    # Not in this process: after the browser's tests its event loop still runs here.
-    for part in ("stack.world", "stack.feast"):
-        command = [sys.executable, "-m", part, "--home", home]
-        subprocess.run(command, check=True, cwd=ROOT, env=environ(home), timeout=MAKE_SECONDS)
-    return home
 
 
 def environ(home: Path, **more: str) -> dict[str, str]:

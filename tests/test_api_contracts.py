@@ -17,10 +17,8 @@ import pytest
 import requests
 
 from app.exposition import parse
-from stack.feast.build import ensure_repository
-from stack.world import diabetes, f1pa
-from stack.world.build import ensure_world
 from tests import f1pa_service, test_api_diabetes, test_api_streamflow
+from tests.conftest import diabetes_home, f1pa_home, sample_home
 from tests.http_fakes import answer, serve
 
 # For each operation and phase; enough for every keyword of these schemas, and a few seconds for each API.
@@ -34,20 +32,17 @@ PIPELINED = 100
 APIS = ("streamflow", "diabetes", "f1pa")
 
 
-def start_streamflow(home, log):
-    ensure_world(home)
-    ensure_repository(home)
+def start_streamflow(factory, log):
+    home = sample_home(factory)
     return test_api_streamflow.Server(home / "world" / "streamflow" / "model", home / "feast", log)
 
 
-def start_diabetes(home, log):
-    diabetes.ensure(home)
-    return test_api_diabetes.Server(home / "diabetes", log)
+def start_diabetes(factory, log):
+    return test_api_diabetes.Server(diabetes_home(factory) / "diabetes", log)
 
 
-def start_f1pa(home, log):
-    f1pa.ensure_laps(home)
-    return f1pa_service.Server(home / "f1pa", log)
+def start_f1pa(factory, log):
+    return f1pa_service.Server(f1pa_home(factory) / "f1pa", log)
 
 
 STARTS = {"streamflow": start_streamflow, "diabetes": start_diabetes, "f1pa": start_f1pa}
@@ -56,7 +51,7 @@ STARTS = {"streamflow": start_streamflow, "diabetes": start_diabetes, "f1pa": st
 @pytest.fixture(scope="module", params=APIS)
 def api(request, tmp_path_factory):
     """A ready service under uvicorn, as the stack starts it; its `name` and how to sign in."""
-    server = STARTS[request.param](tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("log") / "api.log")
+    server = STARTS[request.param](tmp_path_factory, tmp_path_factory.mktemp("log") / "api.log")
     server.name = request.param
     try:
         server.wait(lambda one: one.status_code == 200)

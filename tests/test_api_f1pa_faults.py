@@ -14,16 +14,13 @@ from threading import Thread
 import psutil
 import pytest
 
-from stack.world import f1pa
-from tests.conftest import absent
+from tests.conftest import absent, f1pa_home
 from tests.f1pa_service import FOLDER, LAP, Server
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    path = tmp_path_factory.mktemp("home")
-    f1pa.ensure_laps(path)
-    return path
+    return f1pa_home(tmp_path_factory)
 
 
 @pytest.fixture

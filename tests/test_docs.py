@@ -184,10 +184,12 @@ def test_no_machine_path_and_no_package_index_is_named(path):
     assert found == []
 
 
-def test_pictures_are_small_and_all_of_them_are_real_pictures():
+def test_pictures_are_small_and_real_and_shown_somewhere():
     pictures = sorted((ROOT / "docs" / "images").glob("*"))
     assert pictures
+    shown = "".join(path.read_text(encoding="utf-8") for path in DOCS)
     for picture in pictures:
+        assert f"images/{picture.name})" in shown, picture.name
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", picture.name
         assert picture.stat().st_size < IMAGE_BYTES, picture.name
 

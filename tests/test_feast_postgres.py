@@ -20,8 +20,8 @@ from stack.feast import postgres as repository
 from stack.ingest import database, sample
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
-from stack.world.build import ensure_world
 from stack.world.place import WorldError
+from tests.conftest import sample_home
 from tests.drift_frames import quiet_job
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
 
@@ -79,24 +79,20 @@ def test_a_password_that_feast_cannot_take_is_refused_without_being_told(server,
 @pytest.fixture(scope="module")
 def months(server, tmp_path_factory):
     """Two months of the sample world in files and in a database; (settings of the one, settings of the other)."""
-    from stack.feast.build import ensure_repository
-
-    home = tmp_path_factory.mktemp("home")
-    ensure_world(home)
-    ensure_repository(home)
+    home, own = sample_home(tmp_path_factory), tmp_path_factory.mktemp("own")
     name = server.create("months")
     for as_of in (REF, CUR):
-        folder = home / "csv" / str(as_of)
+        folder = own / "csv" / str(as_of)
         sample.write(home, as_of, folder)
         database.put(place(server.environ(name)), read_month(folder, as_of))
     environ = server.environ(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRES_PASSWORD", PASSWORD)
-        repository.ensure_repository(home / "feast-postgres", environ)
+        repository.ensure_repository(own / "feast-postgres", environ)
         files = {"VIGIE_HOME": str(home)}
         yield (
             Settings.from_env(files),
-            Settings.from_env({**files, **environ, "FEAST_REPO": str(home / "feast-postgres")}),
+            Settings.from_env({**files, **environ, "FEAST_REPO": str(own / "feast-postgres")}),
         )
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from stack.feast.build import MARKER, ensure_repository, is_current
 from stack.world import story
-from stack.world.build import ensure_world
 from stack.world.place import WorldError
+from tests.conftest import sample_home
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS = {f"{stem}_fv": list(names) for stem, names in story.TABLES.items()}
@@ -23,10 +23,7 @@ REFERENCES = [f"{view}:{name}" for view, names in VIEWS.items() for name in name
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    path = tmp_path_factory.mktemp("home")
-    assert ensure_world(path)
-    assert ensure_repository(path)
-    return path
+    return sample_home(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

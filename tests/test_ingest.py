@@ -18,6 +18,7 @@ from stack.ingest.layout import FEATURE_FILES, LAYOUTS, IngestError
 from stack.ingest.reading import parse_as_of, read_month
 from stack.world import build
 from stack.world.place import WorldError
+from tests.conftest import sample_home
 
 ROOT = Path(__file__).parent.parent
 DAY = date(2024, 1, 31)
@@ -239,7 +240,8 @@ def test_a_day_that_is_none_or_in_the_future_is_refused(text):
 @pytest.fixture(scope="module")
 def first_world(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    assert build.ensure_world(home)
+    shutil.copytree(sample_home(tmp_path_factory) / "world", home / "world")
+    assert build.is_current(home)
     return home
 
 

@@ -492,6 +492,18 @@ def test_a_host_in_front_ends_on_a_signal(settings, hosts, number):
     assert jobs.read_progress(settings, run).state == "interrupted"
 
 
+def test_a_host_started_with_nohup_survives_a_hangup(settings, hosts):
+    # As `nohup` does it: ignored before the program begins.
+    ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    become = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    process = hosts(settings, pipe=False, command=("-c", f"{ignore}; {become}", str(TESTS / "jobs_fake_host.py")))
+    process.send_signal(signal.SIGHUP)
+    run = start(settings, "echo").run
+    assert ended(settings, run).state == "done"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0
+
+
 def test_ctrl_c_in_the_console_is_not_for_the_host(settings, host):
     run = start(settings, "sleep").run
     working(settings, run)

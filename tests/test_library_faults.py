@@ -22,7 +22,8 @@ from app import library, reports
 from app.errors import AlreadyImported, ReportError, ReportNotFound
 from app.jobs import recover
 from app.ledger import Filter, Ledger, State
-from tests.test_drift_imported import CORPORA, today
+from tests.hostile_text import DOCUMENTS, TEXTS
+from tests.test_drift_imported import today
 from tests.test_library import (  # noqa: F401 - fixtures
     HTML,
     PAIR,
@@ -135,23 +136,21 @@ def test_killed_at_fifty_moments_no_half_report_is_listed_and_none_is_lost(setti
         assert (again.added, again.changed, again.gone) == ((), (), ())
 
 
-@pytest.mark.skipif(not CORPORA.is_dir(), reason="no torture corpora beside the checkout")
-def test_every_torture_file_is_refused_and_every_naughty_note_is_kept(settings, system, ledger):
-    for path in sorted((CORPORA / "json").glob("*.json")):
+def test_every_hostile_document_is_refused_and_every_hostile_note_is_kept(settings, system, ledger):
+    for data in DOCUMENTS.values():
         with pytest.raises(ReportError):
-            imported(settings, system, path.read_bytes())
+            imported(settings, system, data)
         with pytest.raises(ReportError):
-            imported(settings, system, html=path.read_bytes())
+            imported(settings, system, html=data)
     assert everything(settings, system) == ({}, [])
     run = imported(settings, system, today())
-    texts = json.loads((CORPORA / "blns.json").read_text("utf-8"))
-    for text in texts:
+    for text in TEXTS:
         ledger.note(run.id, text)
     found = ledger.notes(run.id)
-    assert [note.text for note in found] == texts
+    assert [note.text for note in found] == TEXTS
     assert all(abs(note.at - time.time()) < 600 for note in found)
     # Each import looks through all there are: a tenth of them is enough here.
-    for text in texts[::10]:
+    for text in TEXTS[::10]:
         title = imported(settings, system, html=HTML + repr(text).encode(), name=text).reason
         assert title.isprintable()
 

@@ -21,15 +21,15 @@ import requests
 
 from stack.mlflow import register
 from tests import http_fakes
-from tests.conftest import free_port
-from tests.locked_environments import environ, environment, sample_home
+from tests.conftest import free_port, sample_home
+from tests.locked_environments import environ, environment
 from tests.test_api_streamflow import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = ROOT / "stack" / "api" / "streamflow"
 START_SECONDS = 170
 HTML = http_fakes.answer(b"<html>sign in</html>", kind="text/html")
-heavy = [pytest.mark.heavy, pytest.mark.timeout(900)]
+heavy = [pytest.mark.heavy("mlflow"), pytest.mark.timeout(900)]
 
 
 class Mlflow:

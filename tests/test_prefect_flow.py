@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from app.ledger import Ledger
-from tests.conftest import free_port
+from tests.conftest import free_port, sample_home
 from tests.console_world import wait_until
-from tests.locked_environments import environ, environment, sample_home
+from tests.locked_environments import environ, environment
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOW = ROOT / "stack" / "prefect" / "monitor_flow.py"
@@ -106,7 +106,7 @@ def test_a_lock_names_no_index_and_hashes_everything(name):
     assert len(re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)) <= text.count("--hash=sha256:")
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy("prefect")
 def test_the_flow_says_saves_and_records_what_the_command_line_does(python, home, tmp_path):
     asked = ["--threshold", THRESHOLD, "--exit-code"]
     known = settings(home, tmp_path)
@@ -143,7 +143,7 @@ def test_the_flow_says_saves_and_records_what_the_command_line_does(python, home
     assert not (tmp_path / "witness").exists(), (tmp_path / "witness").read_text()
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy("prefect")
 def test_the_flow_calls_the_hooks_of_its_own_run_after_its_two_lines(python, home, tmp_path):
     for index, month in enumerate(("2024-01-31", "2024-02-29")):
         lines = [f"{n % 17 + 9 * index},{n % 5}" for n in range(200)]
@@ -165,7 +165,7 @@ def test_the_flow_calls_the_hooks_of_its_own_run_after_its_two_lines(python, hom
     assert outcome.hook == "team"
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy("prefect")
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -184,7 +184,7 @@ def test_a_month_that_is_not_there_is_one_line_and_no_run(python, home, tmp_path
     assert rows(tmp_path) == []
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy("prefect")
 def test_started_as_the_container_does_it_compares_the_newest_month_once_and_ends_whole(python, home, tmp_path):
     port = free_port()
     known = settings(

@@ -26,11 +26,11 @@ from app.propose.measures import find, metrics
 from app.propose.schema import Schemas
 from app.propose.writer import MAX_DEPTH, assign, comment, value
 from tests.conftest import free_port
+from tests.hostile_text import TEXTS
 from tests.http_fakes import answer, dribble, serve
 from tests.own_service_fixture import running_service
 
 ROOT = Path(__file__).resolve().parents[1]
-CORPUS = Path("/work/shared/corpora/blns.json")
 NAUGHTY = [
     "", "'", '"', "'\"'", '"""', "'''", "\\", "\n", "\r\n", "\t", "\x00", "\x1b[31m", "\x7f", "\u0085", "\u2028", "\ufeff",
     "\ud800", "a\ud83d", "😀", "# no comment", "]\n[api]\nurl = 'x'", "${VIGIE_HOME}", "$window", "á́", "𝒳", "\\u0041", "=", ".",
@@ -70,8 +70,7 @@ def body_of(schema, **more):
 
 
 def naughty_strings():
-    corpus = json.loads(CORPUS.read_text(encoding="utf-8")) if CORPUS.exists() else []
-    return NAUGHTY + [one for one in corpus if isinstance(one, str)]
+    return NAUGHTY + TEXTS
 
 
 def test_every_naughty_string_comes_back_as_value_and_as_key():

@@ -139,8 +139,14 @@ class Stack:
         file.write_text(json.dumps(spec))
         return [str(self.folder / "fake_stack.py"), str(file)]
 
-    def start(self, services: list[dict[str, Any]], **more: Any) -> "subprocess.Popen[str]":
-        return self._spawn([sys.executable, *self.arguments(services, **more)])
+    def start(
+        self, services: list[dict[str, Any]], *, ignoring: signal.Signals | None = None, **more: Any
+    ) -> "subprocess.Popen[str]":
+        """Start a supervisor, `ignoring` a signal as `nohup` or a shell would have it."""
+        ignore = f"import signal; signal.signal({ignoring:d}, signal.SIG_IGN)\n" if ignoring else ""
+        become = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        before = ["-c", ignore + become] if ignoring else []
+        return self._spawn([sys.executable, *before, *self.arguments(services, **more)])
 
     def start_console(self, services: list[dict[str, Any]]) -> "subprocess.Popen[str]":
         return self._spawn([sys.executable, str(self.folder / "console.py"), *self.arguments(services)])
@@ -246,6 +252,17 @@ def test_no_process_is_left_when_the_supervisor_gets_a_signal(stack: Stack, port
 
     wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
     assert not state.read(stack.home).live
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_the_starter_ignores_stops_nothing(stack: Stack, port: int, number: signal.Signals) -> None:
+    supervisor = stack.start(two(port)[:1], ignoring=number)
+    stack.wait_for("first", State.UP)
+    supervisor.send_signal(number)
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(PATIENCE) == 0
+    # The first reason to stop is the one that is kept.
+    assert "SIGTERM" in state.read(stack.home).services["first"].reason
 
 
 def test_children_of_services_end_with_an_orderly_stop(stack: Stack, port: int) -> None:

@@ -30,7 +30,7 @@ from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import read_progress
 from app.jobs.runs import ActiveRun, KeyHeld, Request, opened
-from app.processes import Owner, myself, start_of
+from app.processes import Owner, heeded, myself, start_of
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -379,11 +379,10 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
 async def _serve(settings: Settings, kinds: Mapping[str, Kind], parent: Owner | None) -> None:
     host = Host(settings, kinds)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Without a pipe to the console, Ctrl-C is for us.
+    for number in (signal.SIGTERM, *heeded(signal.SIGHUP, *([signal.SIGINT] if parent is None else []))):
         loop.add_signal_handler(number, host.end)
-    if parent is None:
-        loop.add_signal_handler(signal.SIGINT, host.end)
-    else:
+    if parent is not None:
         # Ctrl-C in a terminal reaches the whole group; the console decides, and its pipe tells us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_watch_pipe, args=(loop, host), daemon=True, name="stdin").start()

@@ -15,6 +15,7 @@ from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import Progress, read_progress
+from app.processes import heeded
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -134,7 +135,7 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
     stop = Stop()
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, *heeded(signal.SIGINT, signal.SIGHUP)):
             loop.add_signal_handler(number, stop.ask)
     watching = asyncio.create_task(_watch(active, on_progress)) if on_progress else None
     ending = Ending("interrupted", reason="the command that ran it ended")

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import socket
 import stat
 import tempfile
@@ -113,7 +112,10 @@ def _sweep(settings: Settings) -> None:
         try:
             if stat.S_ISSOCK(path.lstat().st_mode) and path.lstat().st_uid == os.getuid():
                 path.unlink()
+        except FileNotFoundError:
+            pass  # from Python 3.13 on, a server that closes removes its socket itself
         except OSError:
             continue
         if path.parent != settings.home and path.parent.name.startswith("vigie-"):
-            shutil.rmtree(path.parent, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
