@@ -62,6 +62,34 @@ def test_a_look_asks_prometheus_with_the_systems_selector(tmp_path):
     assert found.value == 0.31
 
 
+@pytest.mark.parametrize(
+    ("count", "words", "missing"),
+    [
+        ("100", "has no value yet: the service needs 200 predictions, has 100.", 100),
+        ("0", "needs 200 predictions, has 0.", 200),
+        ("199", "needs 200 predictions, has 199.", 1),
+        ("200", "the drift gauge has no value: ", None),
+        (None, "the drift gauge has no value: ", None),
+    ],
+)
+def test_a_gauge_that_is_short_of_predictions_says_how_many_it_needs_and_has(tmp_path, count, words, missing):
+    """The system file names both; what the count does not explain keeps the reason that Prometheus gives."""
+    system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["diabetes"]
+
+    def reply(client, request):
+        series = b""
+        if b"data_drift_window_requests" in request and count is not None:
+            series = b'{"metric":{},"value":[1,"%s"]}' % count.encode()
+        body = b'{"status":"success","data":{"resultType":"vector","result":[' + series + b"]}}"
+        answer(body)(client, request)
+
+    with serve(reply) as fake:
+        found = look(Prometheus(fake.url), system)
+    assert (found.decision, found.value, found.missing) == ("UNDECIDED", None, missing)
+    assert words in found.reason
+    assert found.line.endswith(found.reason)
+
+
 def test_a_system_without_a_gauge_says_so(tmp_path):
     system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["streamflow"]
     with pytest.raises(DataError, match="no drift gauge"):

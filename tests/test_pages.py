@@ -121,6 +121,27 @@ def test_with_nothing_running_a_page_says_what_is_missing_and_what_to_do(home, p
         assert part in said, said
 
 
+def test_a_gauge_short_of_predictions_says_how_many_and_offers_to_send_them(home, monkeypatch):
+    """Nothing listens where they would go: that is said, and the page stands."""
+    monkeypatch.setenv("VIGIE_DIABETES_URL", "http://127.0.0.1:9")
+
+    def reply(client, request):
+        series = b'{"metric":{},"value":[1,"100"]}' if b"data_drift_window_requests" in request else b""
+        body = b'{"status":"success","data":{"resultType":"vector","result":[' + series + b"]}}"
+        answer(body)(client, request)
+
+    with serve(reply) as fake:
+        monkeypatch.setenv("VIGIE_PROMETHEUS_URL", fake.url)
+        app = run("Compare months", "diabetes")
+        assert not app.exception
+        assert "needs 200 predictions, has 100" in words(app)
+        (button,) = [one for one in app.button if one.key == "send-missing"]
+        assert button.label == "Send 100 requests"
+        app = button.click().run()
+        assert not app.exception
+        assert "No traffic was started" in words(app)
+
+
 @pytest.mark.parametrize(
     ("lie", "words_for_it"),
     [

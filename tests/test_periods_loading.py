@@ -121,7 +121,7 @@ def test_labels_without_a_period_are_not_measurable(tmp_path, copy):
     change(copy / "world.db", "alter table labels rename column period_start to made")
     frame = load(tmp_path, feast(copy), "month_000")
     assert frame.labelled is None
-    assert "both months would get the same labels (the course script prints 0.0 there)" in frame.label_reason
+    assert "the course script prints 0.0 here: both months get the same labels" in frame.label_reason
 
 
 def test_no_labels_table_is_said(tmp_path, copy):

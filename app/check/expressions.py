@@ -61,8 +61,8 @@ def _all_expressions(system: System) -> Iterator[tuple[str, str]]:
         yield from ((f"panels.{panel.id}", text) for text in _texts(panel.expr))
     yield from ((f"alerts.{one.name}", one.expr) for one in system.alerts)
     yield from ((f"status.{one.title}", one.expr) for one in system.status)
-    if system.drift is not None and system.drift.expr:
-        yield "drift", system.drift.expr
+    if system.drift is not None:
+        yield from (("drift", text) for text in (system.drift.expr, system.drift.has) if text)
 
 
 def _texts(expr: str | Mapping[str, str]) -> list[str]:

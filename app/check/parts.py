@@ -105,6 +105,8 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
         return
     if drift.source == "gauge":
         yield expression(watched, "drift", "gauge", drift.expr or "")
+        if drift.has:
+            yield expression(watched, "drift", "predictions", drift.has)
         return
     from app.periods import list_periods
 

@@ -213,7 +213,8 @@ class Drift(_Table):
     `sql`: `database`, `query` with one bound `:period`, `periods` (query listing them).
     `files`: `path` with `{period}`, or one table with `split` (share of rows), or with
     `time` and `split_at` (a date) or `window` (rolling: the last 7d against the 7 before).
-    `gauge`: `expr`, a PromQL expression decided on without Evidently.
+    `gauge`: `expr`, a PromQL expression decided on without Evidently. A gauge without a value before so many
+    predictions says so with `needs`, how many, and `has`, an expression that counts them.
 
     `thresholds` and `methods` replace Evidently's choice for single columns; `left_out` are neither compared nor
     counted. From a difference of label rates of `target_threshold` on, target drift alone triggers.
@@ -232,6 +233,8 @@ class Drift(_Table):
     time: str | None = None
     window: Annotated[str, Key(pattern=r"^[0-9]+[dh]$")] | None = None
     expr: str | None = None
+    needs: Annotated[int, Key(ge=1)] | None = None
+    has: str | None = None
     label: str | None = None
     features: tuple[str, ...] = ()
     identifier: str | None = None
@@ -263,6 +266,8 @@ class Drift(_Table):
             and not (self.split or self.split_at or self.window)
         ):
             raise ValueError("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`")
+        if (self.needs is None) != (self.has is None) or (self.has is not None and self.source != "gauge"):
+            raise ValueError("`needs` and `has` belong together, to source = 'gauge'")
         if self.window and not self.time:
             raise ValueError("`window` needs `time`, the column that says when a row happened")
         if self.source != "gauge" and self.threshold > 1:

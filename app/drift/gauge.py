@@ -5,7 +5,8 @@ Nothing is stored: the gauge's history lives in Prometheus, and every look asks 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from app.config import System
@@ -21,7 +22,10 @@ WINDOW: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The gauge at one moment: `value` None is unknown and `reason` says why; `line` as contracts.md prints it."""
+    """The gauge at one moment: `value` None is unknown and `reason` says why; `line` as contracts.md prints it.
+
+    `missing` is how many predictions the service still needs for a value; None where that is not the reason.
+    """
 
     system: str
     value: float | None
@@ -29,6 +33,7 @@ class Look:
     decision: Verdict
     reason: str
     line: str
+    missing: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`; null for unknown."""
@@ -42,8 +47,24 @@ def look(prometheus: Prometheus, system: System, threshold: float | None = None)
         message = f"{system.title} has no drift gauge."
         raise DataError(message, hint='Set source = "gauge" and expr under [drift] in its system file.')
     limit = drift.threshold if threshold is None else threshold
-    answer = prometheus.query(fill(drift.expr, selector=system.prometheus.selector, window=WINDOW))
-    return judge(system.id, answer, limit)
+    seen = judge(system.id, _ask(prometheus, system, drift.expr), limit)
+    if seen.value is not None or drift.needs is None or drift.has is None:
+        return seen
+    count = _ask(prometheus, system, drift.has).value
+    if count is None or count >= drift.needs:
+        return seen
+    reason = f"the drift gauge has no value yet: the service needs {drift.needs:,} predictions, has {count:,.0f}."
+    unknown = _unknown(system.id, limit, reason)
+    return replace(unknown, missing=math.ceil(drift.needs - count))
+
+
+def _ask(prometheus: Prometheus, system: System, expr: str) -> Answer:
+    return prometheus.query(fill(expr, selector=system.prometheus.selector, window=WINDOW))
+
+
+def _unknown(system_id: str, threshold: float, reason: str) -> Look:
+    line = f"[Evidently] report_html=- report_json=- drift_share=NaN -> {Verdict.UNDECIDED} {reason}"
+    return Look(system_id, None, threshold, Verdict.UNDECIDED, reason, line)
 
 
 def judge(system_id: str, answer: Answer, threshold: float) -> Look:
@@ -53,8 +74,7 @@ def judge(system_id: str, answer: Answer, threshold: float) -> Look:
         many = len(answer.series) > 1
         why = f"the expression has {len(answer.series)} series, one is needed" if many else answer.reason
         reason = one_line(f"the drift gauge has no value: {why or 'nothing was answered'}. {answer.hint}").rstrip()
-        line = f"[Evidently] report_html=- report_json=- drift_share=NaN -> {Verdict.UNDECIDED} {reason}"
-        return Look(system_id, None, threshold, Verdict.UNDECIDED, reason, line)
+        return _unknown(system_id, threshold, reason)
     triggered = value >= threshold
     verdict = Verdict.RETRAINING_TRIGGERED if triggered else Verdict.NO_ACTION
     simulated, sign = (" (SIMULÉ)", ">=") if triggered else ("", "<")

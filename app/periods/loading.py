@@ -27,9 +27,7 @@ EVENT_TIMESTAMP: Final = "event_timestamp"
 # A pandas frame of more rows than this takes tens of gigabytes in Evidently (8.5 GB at five million).
 MAX_ROWS: Final = 5_000_000
 APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
-_PERIODLESS: Final = (
-    "{table} has no {column}, so both months would get the same labels (the course script prints 0.0 there)"
-)
+_PERIODLESS: Final = "{table} has no {column}; the course script prints 0.0 here: both months get the same labels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +19,7 @@ from app.errors import JobError, VigieError
 from app.ledger import Run, State
 from app.periods import Period
 from app.prometheus import TimeRange
-from app.ui import cache, widgets
+from app.ui import cache, load_run, widgets
 from app.ui import panels as charts
 from app.ui.access import act
 from app.ui.history import history, months_of, pair_of
@@ -315,6 +316,18 @@ def _done(system: System, run: Run, threshold: float) -> None:
         history(system, months, run.id)
 
 
+def _send_missing(system: System, count: int) -> None:
+    """A button that sends as many requests as the gauge is short of, and follows them where traffic is shown."""
+    if not st.button(f"Send {count:,} requests", type="primary", icon=":material/bolt:", key="send-missing"):
+        return
+    try:
+        run = load_run.begin(system, {"count": count, "duration": max(10.0, math.ceil(count / system.load.max_rate))})
+    except VigieError as error:
+        widgets.problem(error, title="No traffic was started.")
+        return
+    st.switch_page("../pages/traffic.py", query_params={**widgets.link_params(), "run": run})
+
+
 def gauge(system: System, drift: Drift) -> None:
     """A system that measures its own drift: the banner on its gauge, and the gauge over time."""
     found = look(cache.prometheus(system), system)
@@ -326,7 +339,9 @@ def gauge(system: System, drift: Drift) -> None:
         frame(found.decision, f"{simulated} · {shown}", tone)
         st.markdown(widgets.plain(f"{found.reason[:1].upper()}{found.reason[1:]}"))
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
-        if found.value is None:
+        if found.missing and system.request is not None:
+            _send_missing(system, found.missing)
+        elif found.value is None:
             st.markdown("A score over the last requests needs enough of them first: generate traffic, then look again.")
         decision_line(found.line)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))

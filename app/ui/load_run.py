@@ -138,16 +138,22 @@ def _months(system: System) -> dict[str | None, str]:
 def start(system: System, args: Mapping[str, Any]) -> None:
     """Start the plan and follow it, here and after a reload."""
     try:
-        plan = plans.Plan.from_args(args, system)
-        started = act(jobs.start, cache.settings(), "load", system.id, plan.key, dict(args))
+        run = begin(system, args)
     except VigieError as error:
         # What was sent earlier is still worth reading.
         widgets.problem(error, title="No traffic was started.")
         return
-    cache.forget_runs()
-    if not plan.background:
-        st.query_params["run"] = started.run
+    if not args.get("background"):
+        st.query_params["run"] = run
     st.rerun()
+
+
+def begin(system: System, args: Mapping[str, Any]) -> str:
+    """Start the plan; its run. Raises VigieError in words."""
+    plan = plans.Plan.from_args(args, system)
+    started = act(jobs.start, cache.settings(), "load", system.id, plan.key, dict(args))
+    cache.forget_runs()
+    return started.run
 
 
 def background_switch(system: System) -> None:
