@@ -8,7 +8,7 @@ CHOSEN = $(if $(filter command,$(firstword $(origin SYSTEMS))),--systems '$(SYST
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev stop test check bench clean lock environment env test-compose
+.PHONY: help run dev stop test quick test-heavy check bench clean lock environment env test-compose
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -26,10 +26,27 @@ stop:  ## stop the console and its services
 environment:
 	@$(PYTHON) -m stack env --dev
 
-# Tests wait for servers and browsers more than they compute: three at a time suit two cores. A file stays together.
+# Tests wait for servers and browsers more than they compute: three at a time suit two cores. A file stays together
+# (tests/conftest.py has the order, and what else stays together).
 WORKERS ?= 3
+PARALLEL := -n $(WORKERS) --dist loadfile
 test: check  ## everything: the checks, then all tests (WORKERS=n files at a time)
-	$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(VENV)/python -m pytest $(PARALLEL)
+
+QUICK := -m "not browser and not heavy and not slow"
+quick: environment  ## tests without browser, other environments and what takes seconds
+	$(VENV)/python -m pytest $(PARALLEL) $(QUICK)
+
+# Another Python beside the one of .venv, in an environment of its own; UNDER names the interpreter.
+UNDER ?= python$*
+quick-%: environment  ## the same on another Python: make quick-3.13
+	$(VENV)/uv venv --quiet --allow-existing --no-project --python $(UNDER) .venv-$*
+	$(VENV)/uv pip sync --quiet --require-hashes --python .venv-$*/bin/python requirements-dev.txt
+	.venv-$*/bin/python -m pytest $(PARALLEL) $(QUICK)
+
+# Suites that need environments of their own (MLflow, Prefect); `make test` runs them only when what they test changed.
+test-heavy: environment  ## the suites with environments of their own, and note in tests/heavy.json what passed
+	$(VENV)/python -m pytest -m heavy --heavy
 
 check: environment  ## style, types and the import rule
 	$(VENV)/python -m ruff check .
@@ -49,7 +66,7 @@ bench: environment  ## each claim of speed, both sides measured in one run
 
 clean:  ## remove the environment and the tools' caches; your runs in var/ and reports/ stay
 	@$(PYTHON) -m stack down --console
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-artifacts
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-artifacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The locks name no package index and no machine: they are the same wherever they are made.

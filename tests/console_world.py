@@ -32,9 +32,11 @@ ARTIFACTS = ROOT / "test-artifacts"
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 # The first start makes the world and trains a model: 20 s on two free cores, several times that on busy ones.
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+# How long the end of a console, or of what it started, is waited for: it takes two seconds on a free machine.
+END_SECONDS = 90.0
 # What a reader would wait for a page at most; nothing is asserted about speed.
-PATIENCE = 45.0
+PATIENCE = 120.0
 SERVICES = {"prometheus", "node_exporter", "streamflow"}
 # Variables of the caller's own shell that would change what the console does.
 FOREIGN = (
@@ -78,7 +80,7 @@ def processes_of(home: Path) -> dict[int, str]:
     return found
 
 
-def nothing_left(home: Path, seconds: float = 5.0) -> None:
+def nothing_left(home: Path, seconds: float = END_SECONDS) -> None:
     """Fails when something started for this home still runs after so many seconds; ends it then."""
     until = time.monotonic() + seconds
     while left := processes_of(home):
@@ -232,12 +234,12 @@ class Console:
         if console.poll() is None:
             console.send_signal(number)
         try:
-            console.wait(10)
+            console.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             console.kill()
             console.wait()
             nothing_left(self.home)
-            pytest.fail(f"the console did not end within 10 s of signal {number}: {self.text()}")
+            pytest.fail(f"the console did not end within {END_SECONDS:g} s of signal {number}: {self.text()}")
         nothing_left(self.home)
 
 

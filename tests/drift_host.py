@@ -27,7 +27,7 @@ from app.ledger import Ledger, Run
 ROOT = Path(__file__).resolve().parents[1]
 MONTHS = ["2024-01-31", "2024-02-29"]
 # The first run imports Evidently and Feast on a machine that others use as well. No test waits for it to pass.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def until(ask: Callable[[], Any], what: str, *, every: float = 0.02) -> Any:
@@ -105,7 +105,7 @@ class Home:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -68,7 +68,7 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
     def get(self, path, **kwargs):
         return requests.get(self.url + path, **{"auth": self.auth, "timeout": 20} | kwargs)

@@ -4,8 +4,8 @@
 writes it. Any other run skips a suite whose inputs have that sum, and runs the others. A pytest plugin, loaded by
 conftest.py; a heavy test is marked with the name of its suite: `@pytest.mark.heavy("prefect")`.
 
-What the suites use of `app` is no input: it changes every day. `tests/test_drift_once.py` runs the flow in the usual
-environment instead.
+What the suites use of `app` is no input: it changes every day. For that, tests/test_prefect_flow.py runs the flow in the
+usual environment as well, with plain functions in the place of Prefect's.
 """
 
 from __future__ import annotations

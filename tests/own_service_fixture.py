@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tests.conftest import ROOT, free_port
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 @contextlib.contextmanager
@@ -32,4 +32,4 @@ def running_service() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)

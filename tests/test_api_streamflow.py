@@ -121,7 +121,7 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
     def predict(self, body, **kwargs):
         data = json.dumps(body) if isinstance(body, dict) else body

@@ -11,7 +11,7 @@ from tests.console_world import Console, choose, no_trace, ready, running, wait_
 
 pytestmark = pytest.mark.browser
 # The sample data of F1PA are made and its model is trained: 8 s on two free cores.
-MAKING_SECONDS = 120.0
+MAKING_SECONDS = 300.0
 
 
 def wait_up(console: Console, *names: str) -> None:

@@ -39,7 +39,7 @@ def warm(console: Console, page: Any) -> None:
     other = page.context.new_page()
     other.goto(console.url)
     ready(other, "overview")
-    wait_text(other, "drift worker warm", seconds=90)
+    wait_text(other, "drift worker warm", seconds=300)
     other.close()
 
 

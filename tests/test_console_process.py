@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import free_port
-from tests.console_world import Console, get, nothing_left, processes_of, running, wait_until
+from tests.console_world import END_SECONDS, Console, get, nothing_left, processes_of, running, wait_until
 from tests.http_fakes import answer, serve
 
 # What a full console consists of, by a part of the command line.
@@ -83,7 +83,7 @@ def test_a_second_console_of_the_same_home_joins_and_its_end_stops_nothing(full)
         assert len(homes) == 1
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(15)
+        process.wait(END_SECONDS)
     # Still the same ones; a worker may have been warmed meanwhile.
     assert set(before) <= set(processes_of(full.home))
     assert get(f"{full.service('streamflow')}/health")[0] == 200
@@ -92,7 +92,7 @@ def test_a_second_console_of_the_same_home_joins_and_its_end_stops_nothing(full)
 def test_ctrl_c_ends_everything(full):
     assert full.process is not None
     os.killpg(full.process.pid, signal.SIGINT)
-    full.process.wait(15)
+    full.process.wait(END_SECONDS)
     nothing_left(full.home)
 
 
@@ -100,14 +100,14 @@ def test_a_killed_console_leaves_no_process(full):
     assert full.process is not None
     full.process.kill()
     full.process.wait()
-    nothing_left(full.home, seconds=5.0)
+    nothing_left(full.home)
 
 
 def test_a_new_console_runs_after_a_killed_one_and_ends_on_a_hangup(full):
     assert full.query("up") is not None
     assert full.process is not None
     full.process.send_signal(signal.SIGHUP)
-    full.process.wait(15)
+    full.process.wait(END_SECONDS)
     nothing_left(full.home)
 
 

@@ -40,9 +40,9 @@ from tests.drift_frames import FEATURES, ROWS, calm
 LEFT, RIGHT = 1, 8
 LARGE = 1500
 # A page asks the ledger and reads one run.
-PAGE_SECONDS = 60
+PAGE_SECONDS = 240
 # A process of its own loads Evidently and Feast first.
-PROCESS_SECONDS = 170
+PROCESS_SECONDS = 400
 UNDECIDED, NO_ACTION, TRIGGERED = Verdict.UNDECIDED, Verdict.NO_ACTION, Verdict.RETRAINING_TRIGGERED
 NAN = float("nan")
 SOME = FEATURES[:3]
@@ -223,7 +223,10 @@ CASES = {
     "half precision": Case(same(lambda f: f.f0.astype("float16")), NO_ACTION, "0 of 1", drifted=False),
     "sparse": Case(same(lambda f: pd.arrays.SparseArray(f.f0)), NO_ACTION, "0 of 1", drifted=False),
     "unsigned": Case(
-        same(lambda f: np.where(f.f7, 2**63 + 4096, f.f8).astype("uint64")), NO_ACTION, "0 of 1", drifted=False
+        same(lambda f: np.where(f.f7, np.uint64(2**63 + 4096), f.f8.astype("uint64"))),
+        NO_ACTION,
+        "0 of 1",
+        drifted=False,
     ),
     "blank text": Case(each("", " "), TRIGGERED, "' ' 0.0% → 100.0%", drifted=True),
     "no name": Case(

@@ -26,7 +26,7 @@ from app.periods import coverage, loading
 from tests.drift_frames import calm, quiet_job, settings, system
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND_SECONDS = 150
+COMMAND_SECONDS = 400
 MONTHS = ["2024-01-31", "2024-02-29", "2024-03-31"]
 
 

@@ -35,7 +35,7 @@ from tests.http_fakes import answer, dribble, raw, serve
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 # Far above the deadlines used here, far below what the slow servers take.
-SOON = 10.0
+SOON = 30.0
 
 
 def timed(call):

@@ -24,7 +24,7 @@ GRAFANA = ROOT / "stack" / "grafana" / "provisioning"
 JSON = GRAFANA / "dashboards" / "json"
 NAMES = sorted(path.stem for path in JSON.glob("*.json"))
 SYSTEMS = {path.stem: tomllib.loads(path.read_text()) for path in (ROOT / "app" / "systems").glob("*.toml")}
-SERIES_SECONDS = 60.0
+SERIES_SECONDS = 180.0
 
 
 def dashboard(name: str) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def loaded(prometheus_binary, tmp_path_factory) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(120)
 
 
 def ask(url: str, expr: str) -> list[dict[str, Any]]:

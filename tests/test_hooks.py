@@ -32,7 +32,7 @@ from hooks_fake_host import KINDS
 from hooks_fake_worker import REASON
 
 # Generous: other people's work shares these cores. No test waits for it to pass.
-PATIENCE = 40.0
+PATIENCE = 200.0
 TOML = 'title = "Mine"\n[drift]\nsource = "files"\npath = "{period}.csv"\n'
 # Any link-local address: the guard refuses it before a packet leaves.
 METADATA = "http://169.254.169.254/latest"
@@ -507,7 +507,7 @@ def host(world):
     yield process
     process.stdin.close()
     try:
-        process.wait(10)
+        process.wait(120)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -545,7 +545,7 @@ def test_a_host_that_ends_takes_its_hooks_with_it_and_says_so(world, host, numbe
     run = jobs.start(world.settings, "drift", "mine", "drift:mine:a", {}).run
     pid = int(until(lambda: seen.exists() and seen.read_text(), "the hook to begin"))
     host.send_signal(number)
-    host.wait(10)
+    host.wait(120)
     until(lambda: gone(pid), "the hook to be ended")
     ((_, outcome),) = until(lambda: world.outcomes(run), "the outcome")
     assert outcome.startswith("ended after ")

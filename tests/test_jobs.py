@@ -32,7 +32,7 @@ sys.path.append(str(TESTS))  # with import mode importlib the fakes beside this 
 from jobs_fake_host import KINDS
 
 # Generous: other people's work shares these two cores. No test waits for it to pass.
-PATIENCE = 40.0
+PATIENCE = 200.0
 
 
 def until(ask, what="it to happen"):
@@ -85,7 +85,7 @@ class Hosts:
             process.stdin.close()
         for process in self.processes:
             try:
-                process.wait(10)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

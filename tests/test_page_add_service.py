@@ -15,7 +15,7 @@ from tests.http_fakes import answer, serve
 from tests.own_service_fixture import running_service
 
 # The page asks several servers, some of which do not answer.
-RUN_SECONDS = 60
+RUN_SECONDS = 240
 
 
 @pytest.fixture(scope="module")

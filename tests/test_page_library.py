@@ -18,7 +18,7 @@ from app.ui import library
 from tests.conftest import ROOT
 from tests.kept_runs import keep, result
 
-RUN_SECONDS = 60
+RUN_SECONDS = 240
 RUN = Run(
     "20240501T000001Z-0000c1", "drift", "streamflow", "k", State.DONE, 1e9, path="/somewhere", outcome="NO_ACTION"
 )

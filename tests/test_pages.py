@@ -47,7 +47,7 @@ PAGES = {
 }
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
 # A page asks several questions of a server that may answer slowly.
-RUN_SECONDS = 60
+RUN_SECONDS = 240
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """The month's comparison under a real Prefect: the same lines, files and rows as the command line's, and the schedule."""
 
 import contextlib
+import importlib.util
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import psutil
@@ -106,6 +109,70 @@ def test_a_lock_names_no_index_and_hashes_everything(name):
     assert len(re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)) <= text.count("--hash=sha256:")
 
 
+# What the flow takes from Prefect, as plain as it can be.
+PLAIN = {
+    "prefect": {
+        "flow": lambda **_options: lambda function: function,
+        "task": lambda **_options: lambda function: function,
+        "get_run_logger": lambda: logging.getLogger("flow"),
+        "serve": None,
+    },
+    "prefect.cache_policies": {"NO_CACHE": None},
+    "prefect.schedules": {"Interval": None},
+    "prefect.utilities": {},
+    "prefect.utilities.annotations": {"quote": lambda value: value},
+}
+
+
+@pytest.fixture
+def plain_flow(monkeypatch):
+    """The flow's module without Prefect: what it uses of the console, in the console's own environment."""
+    for name, contents in PLAIN.items():
+        module = types.ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    # The module sets what is not set, and adds the checkout to the path: both go away again.
+    for variable in re.findall(r'environ\.setdefault\("(\w+)"', FLOW.read_text()):
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spec = importlib.util.spec_from_file_location("plain_monitor_flow", FLOW)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def two_months(folder):
+    """A system of two months that differ, in CSV files, and a hook that writes down what it was given."""
+    for index, month in enumerate(("2024-01-31", "2024-02-29")):
+        lines = [f"{n % 17 + 9 * index},{n % 5}" for n in range(200)]
+        (folder / f"{month}.csv").write_text("\n".join(["a,b", *lines]) + "\n")
+    (folder / "systems").mkdir()
+    (folder / "systems" / "mine.toml").write_text(
+        f'title = "Mine"\n[drift]\nsource = "files"\npath = "{folder}/{{period}}.csv"\nfeatures = ["a", "b"]\n'
+        f'[[drift.hooks]]\nname = "team"\ncommand = ["sh", "-c", "cat > {folder}/note; echo told"]\n'
+    )
+
+
+def test_the_flow_still_fits_the_console(plain_flow, monkeypatch, tmp_path, capsys, caplog):
+    two_months(tmp_path)
+    given = {"VIGIE_HOME": tmp_path / "home", "VIGIE_SYSTEMS": tmp_path / "systems", "REPORT_DIR": tmp_path / "reports"}
+    for name, value in (given | {"VIGIE_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db"}).items():
+        monkeypatch.setenv(name, str(value))
+    caplog.set_level(logging.INFO, logger="flow")
+    assert plain_flow.main(["--system", "mine", "--exit-code"]) == 3
+    assert "RETRAINING_TRIGGERED" in capsys.readouterr().out.splitlines()[-1]
+    (kept,) = rows(tmp_path)
+    assert (kept.state, kept.outcome) == ("done", "RETRAINING_TRIGGERED")
+    assert json.loads((tmp_path / "note").read_text())["run"] == kept.id
+    assert re.search(r"hook team: exit 0 after \d+\.\d s: told", caplog.text)
+    assert plain_flow.new_month("mine") is None
+    assert f"compared in run {kept.id}" in caplog.text
+    assert plain_flow.main(["--system", "mine", "--as-of-ref", "1999-01-31"]) == 1
+    assert capsys.readouterr().err.startswith("error: There is no period '1999-01-31'.")
+    assert len(rows(tmp_path)) == 1
+
+
 @pytest.mark.heavy("prefect")
 def test_the_flow_says_saves_and_records_what_the_command_line_does(python, home, tmp_path):
     asked = ["--threshold", THRESHOLD, "--exit-code"]
@@ -145,14 +212,7 @@ def test_the_flow_says_saves_and_records_what_the_command_line_does(python, home
 
 @pytest.mark.heavy("prefect")
 def test_the_flow_calls_the_hooks_of_its_own_run_after_its_two_lines(python, home, tmp_path):
-    for index, month in enumerate(("2024-01-31", "2024-02-29")):
-        lines = [f"{n % 17 + 9 * index},{n % 5}" for n in range(200)]
-        (tmp_path / f"{month}.csv").write_text("\n".join(["a,b", *lines]) + "\n")
-    (tmp_path / "systems").mkdir()
-    (tmp_path / "systems" / "mine.toml").write_text(
-        f'title = "Mine"\n[drift]\nsource = "files"\npath = "{tmp_path}/{{period}}.csv"\nfeatures = ["a", "b"]\n'
-        f'[[drift.hooks]]\nname = "team"\ncommand = ["sh", "-c", "cat > {tmp_path}/note; echo told"]\n'
-    )
+    two_months(tmp_path)
     known = settings(home, tmp_path, VIGIE_SYSTEMS=str(tmp_path / "systems"))
     flow = run([python, FLOW, "--system", "mine"], known, tmp_path)
     assert flow.returncode == 0, flow.stderr[-3000:]

@@ -141,7 +141,7 @@ def victoria_url(victoria_binary, tmp_path_factory):
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 @pytest.fixture(scope="module")

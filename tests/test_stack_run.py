@@ -26,7 +26,7 @@ from stack.__main__ import objection
 from stack.errors import EnvironmentFailed, PortTaken, StackError
 from stack.places import ROOT, Home
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def ignore(_: str) -> None:

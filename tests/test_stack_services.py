@@ -20,7 +20,7 @@ from stack.errors import BinaryAbsent
 from stack.places import ROOT, Home, child_environment, free_port
 from stack.state import State
 
-PATIENCE = 45.0
+PATIENCE = 240.0
 
 
 def wait_until(there: Callable[[], bool], words: Callable[[], object]) -> None:

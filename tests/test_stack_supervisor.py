@@ -22,7 +22,7 @@ from stack.state import State
 ROOT = Path(__file__).resolve().parent.parent
 
 # How long the slowest step of these tests may take on a busy machine; nothing is asserted about speed.
-PATIENCE = 30.0
+PATIENCE = 200.0
 
 FAKE_SERVICE = """
 import http.server, os, signal, subprocess, sys, time

@@ -23,7 +23,9 @@ from stack.places import ROOT, Home
 from stack.state import State
 
 # Three sample worlds are made and two models trained on a machine that may be busy; nothing is asserted about speed.
-PATIENCE = 170.0
+PATIENCE = 500.0
+# After so long somebody else has a port for good, and it is taken as well as by us.
+TAKE_SECONDS = 30.0
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
 
 
@@ -135,16 +137,16 @@ def test_nothing_is_left_of_an_api_that_was_being_made(running: Running, number:
 
 
 def take(squatter: socket.socket) -> apis.Api:
-    """Listen on the preferred port of an API that nobody has now; other tests may run their own APIs beside us."""
-    until = time.monotonic() + PATIENCE
-    while True:
+    """An API whose preferred port is taken: by us, or where somebody else has both, by whoever keeps it longest."""
+    until = time.monotonic() + TAKE_SECONDS
+    while time.monotonic() < until:
         for system in ("diabetes", "f1pa"):
             with contextlib.suppress(OSError):
                 squatter.bind(("127.0.0.1", apis.APIS[system].port))
                 squatter.listen()
                 return apis.APIS[system]
-        assert time.monotonic() < until, "somebody else has both ports"
         time.sleep(0.2)
+    return apis.APIS["diabetes"]
 
 
 def test_an_api_whose_port_is_taken_moves_and_is_scraped_where_it_is(

@@ -342,7 +342,7 @@ def test_a_kill_in_the_middle_leaves_the_old_world_whole(copied):
         if "Parquet" in line:
             os.killpg(process.pid, signal.SIGKILL)
             break
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     process.stdout.close()
     assert is_current(copied)
     assert list(copied.glob(".world-new-*"))

@@ -185,7 +185,7 @@ def test_a_run_that_is_killed_leaves_the_old_folder_and_the_next_one_tidies_up(h
     )
     assert process.stdout.readline() == "diabetes: drawing 768 rows\n"
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert {name: sha256(home / "diabetes" / name) for name in FILES} == right
     assert diabetes.ensure(home, force=True)
     assert [path.name for path in home.iterdir() if path.name.startswith(".diabetes")] == []
