@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -325,3 +327,13 @@ def test_two_columns_of_one_name_in_a_csv_file_stay_two(tmp_path):
     assert list(found.data.columns) == ["plan", "user", "plan", "Unnamed: 3"]
     with pytest.raises(DataError, match="two columns 'plan'"):
         periods.entity_ids(settings(tmp_path), one, None, 9)
+
+
+def test_a_warm_worker_has_imported_what_the_first_retrieval_needs():
+    """Feast imports its engine when it is first asked: a second that the first person who compares would wait."""
+    code = (
+        "import importlib, sys; from app.periods import loading; loading.preload(); "
+        "assert {*loading.LATE, 'duckdb', 'sqlglot'} <= set(sys.modules), set(loading.LATE) - set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -40,7 +40,7 @@ def preload() -> None:
     for name in THREADS:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from app.drift import compare
+    from app.drift import aggregates, chance, compare, gate, once, rows  # noqa: F401 - imported to be there
     from app.periods import loading
 
     compare.preload()

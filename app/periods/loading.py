@@ -6,6 +6,8 @@ did; the rows lost by it are said.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -27,6 +29,16 @@ EVENT_TIMESTAMP: Final = "event_timestamp"
 # A pandas frame of more rows than this takes tens of gigabytes in Evidently (8.5 GB at five million).
 MAX_ROWS: Final = 5_000_000
 APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
+# What the first retrieval from a store imports: 300 modules, a second on a machine that has not compiled them yet.
+LATE: Final = (
+    "feast.infra.offline_stores.duckdb",
+    "feast.infra.online_stores.sqlite",
+    "feast.infra.passthrough_provider",
+    "feast.infra.registry.registry",
+    "feast.repo_operations",
+    "ibis.backends.duckdb",
+    "sqlalchemy.dialects.sqlite",
+)
 _PERIODLESS: Final = "{table} has no {column}; the course script prints 0.0 here: both months get the same labels"
 
 
@@ -47,9 +59,14 @@ class Frame:
 
 
 def preload() -> None:
-    """Import Feast, so that the first comparison does not wait for it."""
+    """Import Feast and what it imports late itself, so that the first comparison does not wait for it."""
     os.environ.setdefault("FEAST_USAGE", "False")
     import feast  # noqa: F401
+
+    for name in LATE:
+        # Another version of Feast may have other parts: they are then imported when they are needed.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def load(settings: Settings, system: System, period: Period) -> Frame:
