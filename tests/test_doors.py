@@ -15,7 +15,7 @@ from app.config import Settings
 from app.config.origin import Origin
 from app.doors import Access, Doors, hand_over, refuse_open
 from app.doors.access import ALL_TRIES, MAX_ADDRESSES, SESSION_SECONDS, TRIES, TRIES_SECONDS, Tries
-from app.errors import ConfigError
+from app.errors import AccessRefused, ConfigError
 from app.routes import middleware, routes
 
 OWN = "http://127.0.0.1:8501"
@@ -621,3 +621,80 @@ def test_both_ways_in_stand_beside_each_other(tmp_path):
         send(client, TOKEN)
         assert client.get("/charts").text == PAGE
         assert client.post("/signout", headers={"Origin": OWN}).headers["location"] == "/signin"
+
+
+# --- acts of pages ----------------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_outlives_its_session_acts_no_more(tmp_path, monkeypatch):
+    from app.ui import access as acts
+
+    access = Access.of(settings_of(tmp_path, VIGIE_TOKEN=TOKEN))
+    cookies = {"other": "1", access.cookie: access.session()}
+    monkeypatch.setattr(acts.cache, "access", lambda: access)
+    monkeypatch.setattr(type(acts.st.context), "cookies", property(lambda _self: cookies))
+    done = []
+    assert acts.act(lambda what, *, how: done.append((what, how)) or "done", "a", how="b") == "done"
+    cookies[access.cookie] = access.session(now=0.0)
+    for late in (cookies, {}, {access.cookie: "x"}):
+        monkeypatch.setattr(type(acts.st.context), "cookies", property(lambda _self, late=late: late))
+        with pytest.raises(AccessRefused, match="session has ended") as raised:
+            acts.act(done.append, "never")
+        assert "sign in" in raised.value.hint
+    assert done == [("a", "b")]
+    # An open console asks nobody.
+    monkeypatch.setattr(acts.cache, "access", lambda: Access.of(settings_of(tmp_path)))
+    acts.act(done.append, "open")
+    assert done[-1] == "open"
+
+
+# --- [auth] in secrets.toml -------------------------------------------------------------------------------------------
+
+AUTH = {
+    "redirect_uri": "https://vigie.example/oauth2callback",
+    "cookie_secret": "0123456789abcdef0123",
+    "client_id": "vigie",
+    "client_secret": "s",
+    "server_metadata_url": "https://id.example/.well-known/openid-configuration",
+}
+COMPANY = {key: AUTH[key] for key in ("client_id", "client_secret", "server_metadata_url")}
+
+
+@pytest.mark.parametrize(
+    ("auth", "words"),
+    [
+        ({"cookie_secret": None}, "lacks cookie_secret"),
+        ({"redirect_uri": None}, "lacks redirect_uri"),
+        ({"client_secret": ""}, "lacks client_secret in [auth]"),
+        ({"server_metadata_url": None}, "lacks server_metadata_url in [auth]"),
+        (dict.fromkeys(COMPANY), "lacks a provider"),
+        ({**dict.fromkeys(COMPANY), "company": {**COMPANY, "client_id": ""}}, "lacks client_id in [auth.company]"),
+        ({"cookie_secret": "xxx"}, "fewer than 16 characters"),
+        ({"redirect_uri": "https://vigie.example/"}, "does not end in /oauth2callback"),
+    ],
+)
+def test_a_sign_in_that_cannot_work_or_can_be_forged_is_refused_at_start(monkeypatch, auth, words):
+    from app.ui import login
+
+    table = {key: value for key, value in (AUTH | auth).items() if value is not None}
+    monkeypatch.setattr(login, "get_secrets_auth_section", lambda: table)
+    with pytest.raises(ConfigError) as raised:
+        login.login()
+    assert words in str(raised.value)
+    assert raised.value.hint
+
+
+def test_each_provider_of_the_table_is_offered(monkeypatch):
+    from app.ui import login
+
+    monkeypatch.setattr(login, "get_secrets_auth_section", dict)
+    assert login.login() is None
+    for table, names in (
+        (AUTH, ["default"]),
+        ({**AUTH, "company": COMPANY}, ["default", "company"]),
+        ({key: AUTH[key] for key in ("redirect_uri", "cookie_secret")} | {"company": COMPANY}, ["company"]),
+    ):
+        monkeypatch.setattr(login, "get_secrets_auth_section", lambda table=table: table)
+        made = login.login()
+        assert made is not None
+        assert [name for name, _ in made.providers()] == names

@@ -1,0 +1,186 @@
+"""The doors in a real browser: a page elsewhere, a token, a proxy that speaks TLS, a path prefix, `st.login`."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.conftest import free_port
+from tests.console_world import (
+    CHROMIUM,
+    CHROMIUM_FLAGS,
+    PATIENCE,
+    Console,
+    get,
+    ready,
+    running,
+    wait_until,
+)
+from tests.door_fakes import Provider, provider, tls_proxy
+from tests.http_fakes import answer, serve
+
+pytestmark = pytest.mark.browser
+HOST = "vigie.example"
+TOKEN = "a-token-of-the-tests-0123456789"
+
+# What a page may try with the console of its reader: each says whether it got through.
+TRIES = """async ([http, own]) => {
+  const socket = () => new Promise(done => {
+    const tried = new WebSocket(http.replace(/^http/, 'ws') + '/_stcore/stream', ['streamlit'])
+    tried.onopen = () => { tried.close(); done('open') }
+    tried.onerror = () => done('refused')
+  })
+  const sent = async (method, path, more) => {
+    try { const answer = await fetch(http + path, { method, ...more }); return answer.type + ' ' + await answer.text() }
+    catch (error) { return error.name }
+  }
+  return {
+    socket: await socket(),
+    post: await sent('POST', '/signin', { body: 'token=x', mode: own ? 'same-origin' : 'no-cors' }),
+    put: await sent('PUT', '/_stcore/upload_file/a/b', { body: 'x' }),
+  }
+}"""
+
+
+def test_a_page_on_another_port_of_this_machine_gives_the_console_no_order(console, tabs):
+    with serve(answer(b"<!doctype html><title>elsewhere</title>", kind="text/html")) as elsewhere:
+        page = tabs()
+        page.goto(f"{elsewhere.url}/")
+        heard: list[int] = []
+        page.on("response", lambda one: heard.append(one.status) if one.request.method == "POST" else None)
+        got = page.evaluate(TRIES, [console.url, False])
+        # A page elsewhere may not read the answer of its POST; what it was stands in the browser's own record.
+        assert got == {"socket": "refused", "post": "opaque ", "put": "TypeError"}
+        assert heard == [403]
+    page.goto(console.url)
+    ready(page, "overview")
+    got = page.evaluate(TRIES, [console.url, True])
+    assert got["socket"] == "open"
+    # An open console leads from the form to its first page; the upload reaches Streamlit, which knows no such session.
+    assert got["post"].startswith("basic <!")
+    assert got["put"].startswith("basic ")
+    assert "may not act here" not in got["post"] + got["put"]
+
+
+@dataclass
+class Closed:
+    """A console behind TLS and a path prefix, with a token and an identity provider."""
+
+    console: Console
+    provider: Provider
+    url: str
+    browser: Any
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory, stack_binaries, browser) -> Iterator[Closed]:
+    folder = tmp_path_factory.mktemp("closed")
+    server = socket.create_server(("127.0.0.1", 0), backlog=50)
+    origin = f"https://{HOST}:{server.getsockname()[1]}"
+    environ = {
+        **stack_binaries,
+        "VIGIE_START": "none",
+        "VIGIE_TOKEN": TOKEN,
+        "VIGIE_ALLOWED_ORIGINS": origin,
+        "STREAMLIT_SERVER_BASE_URL_PATH": "vigie",
+    }
+    console = Console(folder / "home", free_port(), environ)
+    flags = [*CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {HOST} 127.0.0.1"]
+    with provider() as fake, tls_proxy(server, folder, HOST, console.port):
+        place = folder / "home" / ".streamlit"
+        place.mkdir(parents=True)
+        (place / "secrets.toml").write_text(fake.secrets_toml(f"{origin}/vigie/oauth2callback"))
+        with running(console):
+            chromium = browser.browser_type.launch(executable_path=str(CHROMIUM), args=flags)
+            yield Closed(console, fake, f"{origin}/vigie", chromium)
+            chromium.close()
+
+
+@pytest.fixture
+def visitor(closed) -> Iterator[Any]:
+    """A page of somebody who has never been here."""
+    context = closed.browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE * 1000)
+    yield context.new_page()
+    context.close()
+
+
+def answered(visitor: Any, url: str) -> int:
+    """The status of an address, opened as a link would open it."""
+    page = visitor.context.new_page()
+    status = page.goto(url).status
+    page.close()
+    return int(status)
+
+
+def test_the_token_opens_the_console_behind_tls_and_a_prefix(closed, visitor):
+    visitor.goto(f"{closed.url}/charts?system=diabetes")
+    assert visitor.title() == "Sign in · Vigie"
+    visitor.get_by_label("Token").fill("not the token at all")
+    visitor.get_by_role("button", name="Sign in").click()
+    visitor.get_by_text("That is not the token").wait_for()
+    visitor.get_by_label("Token").fill(TOKEN)
+    visitor.get_by_role("button", name="Sign in").click()
+    ready(visitor, "charts")
+    assert visitor.url == f"{closed.url}/charts?system=diabetes"
+    cookies = {row["name"]: row for row in visitor.context.cookies()}
+    (session,) = (row for name, row in cookies.items() if name.startswith("vigie_"))
+    assert (session["httpOnly"], session["secure"], session["sameSite"]) == (True, True, "Lax")
+    assert session["path"] == "/vigie"
+    assert answered(visitor, f"{closed.url}/metrics") == 200
+
+    visitor.get_by_role("link", name="Sign out").click()
+    visitor.get_by_role("heading", name="Sign out?").wait_for()
+    visitor.get_by_role("button", name="Sign out").click()
+    visitor.get_by_label("Token").wait_for()
+    assert answered(visitor, f"{closed.url}/metrics") == 401
+
+
+def test_a_link_with_the_token_shows_the_page_and_no_token(closed, visitor):
+    visitor.goto(f"{closed.url}/charts?token={TOKEN}&system=diabetes")
+    ready(visitor, "charts")
+    assert TOKEN not in visitor.url
+    assert TOKEN not in visitor.evaluate("document.referrer")
+    assert TOKEN not in closed.console.text()
+
+
+def test_the_embedded_prometheus_scrapes_the_closed_console_with_its_token(closed):
+    closed.console.wait_up({"prometheus"})
+    wait_until(
+        "the console is up for its Prometheus",
+        lambda: [value for _, value in closed.console.query('up{job="console"}')] == [1.0],
+    )
+    # No child of the console has the token in its environment: hooks and services never see it.
+    state = json.loads((closed.console.home / "stack" / "state.json").read_bytes())
+    for pid in (state["owner"]["pid"], state["services"]["prometheus"]["pid"]):
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            assert TOKEN.encode() not in environ.read()
+    assert get(f"{closed.console.url}/metrics")[0] == 401
+
+
+def test_who_signs_in_with_an_identity_provider_sees_pages_and_our_routes(closed, visitor):
+    visitor.goto(f"{closed.url}/charts")
+    assert answered(visitor, f"{closed.url}/metrics") == 401
+    visitor.get_by_role("link", name="Sign in with your account").click()
+    ready(visitor, "overview")
+    assert {"/authorize", "/token", "/jwks"} <= set(closed.provider.asked)
+    assert answered(visitor, f"{closed.url}/metrics") == 200
+    assert not any(row["name"].startswith("vigie_") for row in visitor.context.cookies())
+
+    # Streamlit's cookie with one letter changed is nobody's.
+    (cookie,) = (row for row in visitor.context.cookies() if row["name"] == "_streamlit_user")
+    spoilt = cookie["value"][:-3] + ("A" if cookie["value"][-3] != "A" else "B") + cookie["value"][-2:]
+    visitor.context.add_cookies([{**cookie, "value": spoilt}])
+    assert answered(visitor, f"{closed.url}/metrics") == 401
+    visitor.context.add_cookies([cookie])
+    assert answered(visitor, f"{closed.url}/metrics") == 200
+
+    visitor.get_by_role("link", name="Sign out").click()
+    visitor.get_by_role("button", name="Sign out").click()
+    visitor.get_by_label("Token").wait_for()
+    assert answered(visitor, f"{closed.url}/metrics") == 401
