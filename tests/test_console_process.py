@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import free_port
-from tests.console_world import END_SECONDS, Console, get, nothing_left, processes_of, running, wait_until
+from tests.console_world import END_SECONDS, ROOT, Console, get, nothing_left, processes_of, running, wait_until
 from tests.http_fakes import answer, serve
 
 # What a full console consists of, by a part of the command line.
@@ -55,6 +57,26 @@ def test_a_console_ended_while_the_world_is_being_made_leaves_nothing(tmp_path, 
         )
         console.end(signal.SIGTERM)
     assert not (tmp_path / "home" / "world" / "world.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "words"),
+    [
+        ({}, ["--server.address", "0.0.0.0"], "listen on 0.0.0.0 and let everybody in"),
+        ({"VIGIE_TOKEN": "short"}, [], "VIGIE_TOKEN has 5 characters"),
+        ({"VIGIE_ALLOWED_ORIGINS": "vigie.example"}, [], "VIGIE_ALLOWED_ORIGINS has 'vigie.example'"),
+    ],
+)
+def test_an_open_door_and_a_wrong_key_end_the_start_in_words(tmp_path, environ, arguments, words):
+    console = Console(tmp_path / "home", free_port(), environ)
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(console.port)]
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=console.environ, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\nVigie " not in done.stdout  # no address is announced
 
 
 def test_a_second_console_of_the_same_home_joins_and_its_end_stops_nothing(full):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
@@ -254,6 +255,10 @@ ROUTES += [
     "//healthz",
     "/signout/",
 ]
+
+
+# Nothing lies behind the form: what is no single step below it is a page like any other.
+ROUTES += ["/signin/", "/signin/a/b", "/signin/%2e%2e/metrics", "/signin/x/%2e%2e/%2e%2e/metrics", "/signin/%2fmetrics"]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -630,14 +635,14 @@ def test_a_page_that_outlives_its_session_acts_no_more(tmp_path, monkeypatch):
     from app.ui import access as acts
 
     access = Access.of(settings_of(tmp_path, VIGIE_TOKEN=TOKEN))
-    cookies = {"other": "1", access.cookie: access.session()}
+    sent = [f"other=1; {access.cookie}={access.session()}"]
+    headers = SimpleNamespace(get_all=lambda name: sent if name == "cookie" else [])
     monkeypatch.setattr(acts.cache, "access", lambda: access)
-    monkeypatch.setattr(type(acts.st.context), "cookies", property(lambda _self: cookies))
+    monkeypatch.setattr(type(acts.st.context), "headers", property(lambda _self: headers))
     done = []
     assert acts.act(lambda what, *, how: done.append((what, how)) or "done", "a", how="b") == "done"
-    cookies[access.cookie] = access.session(now=0.0)
-    for late in (cookies, {}, {access.cookie: "x"}):
-        monkeypatch.setattr(type(acts.st.context), "cookies", property(lambda _self, late=late: late))
+    for late in (f"{access.cookie}={access.session(now=0.0)}", "", f"{access.cookie}=x"):
+        sent[:] = [late]
         with pytest.raises(AccessRefused, match="session has ended") as raised:
             acts.act(done.append, "never")
         assert "sign in" in raised.value.hint
@@ -671,16 +676,30 @@ COMPANY = {key: AUTH[key] for key in ("client_id", "client_secret", "server_meta
         ({**dict.fromkeys(COMPANY), "company": {**COMPANY, "client_id": ""}}, "lacks client_id in [auth.company]"),
         ({"cookie_secret": "xxx"}, "fewer than 16 characters"),
         ({"redirect_uri": "https://vigie.example/"}, "does not end in /oauth2callback"),
+        ("closed", "is no table"),
     ],
 )
 def test_a_sign_in_that_cannot_work_or_can_be_forged_is_refused_at_start(monkeypatch, auth, words):
     from app.ui import login
 
-    table = {key: value for key, value in (AUTH | auth).items() if value is not None}
+    table = auth if isinstance(auth, str) else {key: value for key, value in (AUTH | auth).items() if value is not None}
     monkeypatch.setattr(login, "get_secrets_auth_section", lambda: table)
     with pytest.raises(ConfigError) as raised:
         login.login()
     assert words in str(raised.value)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("content", [b"[auth\n", b"\xff"])
+def test_secrets_that_cannot_be_read_open_no_door(tmp_path, monkeypatch, content):
+    # Streamlit itself logs a line and goes on as if there were no [auth].
+    from app.ui import login
+
+    path = tmp_path / "secrets.toml"
+    path.write_bytes(content)
+    monkeypatch.setattr(login.st, "get_option", lambda name: [str(tmp_path / "none.toml"), str(path)])
+    with pytest.raises(ConfigError, match=r"secrets\.toml cannot be read") as raised:
+        login.login()
     assert raised.value.hint
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -40,6 +41,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fra
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
 LEAVING = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 WRONG = "That is not the token of this console."
+# The form and one step below it, nothing deeper: no way leads from there to another route.
+_FORM = re.compile(rf"{SIGN_IN}(/[^/]+)?")
 _PAGE = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
 
@@ -72,7 +75,7 @@ class Gate:
             tokens, rest = _without_token(query)
             if tokens:
                 return self._sign_in(scope, headers, tokens[-1], rest, inside=inside)
-        if inside or (plain and (path == SIGN_IN or path.startswith(f"{SIGN_IN}/"))):
+        if inside or (plain and _FORM.fullmatch(path)):
             return None
         if plain and self._access.login is not None and path in LOGIN_PATHS:
             return None

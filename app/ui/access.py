@@ -20,6 +20,6 @@ def act(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     Whoever is signed in may. A page outlives the session that opened it: it goes on showing, and acts no more.
     """
     access = cache.access()
-    if not access.open and not access.admits("; ".join(f"{k}={v}" for k, v in st.context.cookies.items())):
+    if not access.open and not access.admits("; ".join(st.context.headers.get_all("cookie"))):
         raise AccessRefused("Your session has ended.", hint="Reload the page and sign in again.")
     return do(*args, **kwargs)

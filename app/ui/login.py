@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import streamlit as st
 from streamlit.auth_util import (
     encode_provider_token,
     get_origin_from_redirect_uri,
@@ -47,15 +50,19 @@ class StreamlitLogin:
 
 def login() -> StreamlitLogin | None:
     """Streamlit's sign-in when `[auth]` is configured. Raises ConfigError when it is and cannot work."""
+    for name in st.get_option("secrets.files"):
+        _check_file(Path(name))
     auth = get_secrets_auth_section()
+    where = ".streamlit/secrets.toml: [auth]"
     if not auth:
         return None
+    if not isinstance(auth, Mapping):
+        raise ConfigError(f"{where} is no table.", hint="Write it as st.login describes, or remove it.")
     missing = [key for key in ("redirect_uri", "cookie_secret") if not auth.get(key)]
     tables: dict[str, Mapping[str, object]] = {"auth": auth} if "client_id" in auth else {}
     tables |= {f"auth.{name}": value for name, value in auth.items() if isinstance(value, Mapping)}
     tables = {name: value for name, value in tables.items() if any(key in value for key in PROVIDER_KEYS)}
     missing += [f"{key} in [{name}]" for name, value in tables.items() for key in PROVIDER_KEYS if not value.get(key)]
-    where = ".streamlit/secrets.toml: [auth]"
     if missing or not tables:
         lacks = ", ".join(missing) or "a provider (client_id, client_secret, server_metadata_url)"
         raise ConfigError(f"{where} lacks {lacks}.", hint="Complete it as st.login describes, or remove it.")
@@ -67,3 +74,16 @@ def login() -> StreamlitLogin | None:
     if not is_authlib_installed():
         raise ConfigError(f"{where} needs the package Authlib.", hint="make run installs it.")
     return StreamlitLogin()
+
+
+def _check_file(path: Path) -> None:
+    """Raise ConfigError for secrets that are there and cannot be read: an [auth] in them would close no door."""
+    if path.is_dir():
+        return  # Kubernetes mounts secrets as folders; Streamlit reads those too
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be read ({type(error).__name__})."
+        raise ConfigError(message, hint="Correct it or move it away: it may hold an [auth].") from error
