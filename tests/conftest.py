@@ -28,6 +28,7 @@ from tests.console_world import (  # noqa: F401 - fixtures and hooks of the brow
     tabs,
 )
 from tests.http_fakes import Fake, metrics_page, serve
+from tests.metric_forms import FORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.heavy_suites"]
@@ -160,7 +161,7 @@ def scraped_service() -> Iterator[Fake]:
 
 @pytest.fixture(scope="session")
 def prometheus_url(prometheus_binary, scraped_service, tmp_path_factory) -> Iterator[str]:
-    """A running Prometheus that scrapes itself, the service (job `api`), a closed port and a page of HTML."""
+    """A running Prometheus that scrapes itself, the service (job `api`), a closed port, a page of HTML, and each form of FORMS."""
     folder = tmp_path_factory.mktemp("prometheus")
     port, closed = free_port(), free_port()
     service = scraped_service.url.removeprefix("http://")
@@ -170,6 +171,7 @@ def prometheus_url(prometheus_binary, scraped_service, tmp_path_factory) -> Iter
         "dead": (f"127.0.0.1:{closed}", "/metrics"),
         "page": (service, "/html"),
         "missing": (service, "/missing"),
+        **{f"form-{name}": (service, f"/forms/{name}/metrics") for name in FORMS},
     }
     lines = ["global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}", "rule_files: [rules.yml]"]
     lines += ["scrape_configs:"]

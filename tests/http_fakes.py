@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tests.metric_forms import FORMS
+
 Handler = Callable[[socket.socket, bytes], None]
 
 
@@ -99,7 +101,7 @@ def dribble(first: bytes, drop: bytes = b"x", seconds: float = 60.0, every: floa
 
 
 def metrics_page() -> Handler:
-    """/metrics that counts its own scrapes and holds hostile label values; /html a page; anything else 404."""
+    """/metrics that counts its own scrapes and holds hostile label values; /html a page; /forms/NAME/metrics a form; else 404."""
     started = time.time()
 
     def handle(client: socket.socket, request: bytes) -> None:
@@ -114,6 +116,10 @@ def metrics_page() -> Handler:
                 "idle_seconds_sum 0\nidle_seconds_count 0\nbig 1.7976931348623157e+308\ninfinite +Inf\nnothing NaN\n"
             )
             text += "".join(f'many{{number="{number:03d}"}} {number}\n' for number in range(120))
+            answer(text.encode(), kind="text/plain; version=0.0.4")(client, request)
+        elif path.startswith(b"/forms/") and path.endswith(b"/metrics"):
+            # Ten moves a second, in whole scrapes.
+            text = FORMS[path.decode().split("/")[2]].page(1000 + int(time.time() - started) * 10)
             answer(text.encode(), kind="text/plain; version=0.0.4")(client, request)
         elif path == b"/html":
             answer(b"<html><title>Log in</title></html>", kind="text/html")(client, request)

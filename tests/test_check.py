@@ -38,6 +38,7 @@ OPENAPI = {
         }
     },
 }
+NAMED = 'requests = "x_requests_total"\n'
 METRICS = b'# TYPE x_requests_total counter\nx_requests_total{status="200"} 3\n# TYPE later_total counter\n'
 
 
@@ -161,8 +162,10 @@ def test_without_a_prometheus_the_rest_is_still_tried(settings, service):
         ('requests = "x_request_total"', "requests", Outcome.ERROR, "does not expose x_request_total"),
         ('requests = "later_total"', "requests", Outcome.EMPTY, "declared and has no series yet"),
         ('latency = "x_seconds"', "latency", Outcome.ERROR, "does not expose x_seconds"),
-        ("errors = 'status=~\"5..\"'", "errors", Outcome.OK, ""),
-        ("errors = 'code=~\"5..\"'", "errors", Outcome.EMPTY, "no series has the label code"),
+        (f"{NAMED}errors = 'status=~\"5..\"'", "errors", Outcome.OK, "200 counts as answered, no failed one seen yet"),
+        (f"{NAMED}errors = 'code=~\"5..\"'", "errors", Outcome.EMPTY, "x_requests_total has no label code"),
+        ("errors = 'status=~\"5..\"'", "errors", Outcome.EMPTY, "a counter that is not named"),
+        ("requests = 'later_total'\nerrors = 'a=\"b\"'", "errors", Outcome.EMPTY, "has no series of requests yet"),
         ("errors = 'code=~'", "errors", Outcome.ERROR, "not a list of matchers"),
         ('errors = "x_errors_total"', "errors", Outcome.ERROR, "does not expose x_errors_total"),
     ],

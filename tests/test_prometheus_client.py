@@ -77,10 +77,13 @@ def test_an_instant_query_gives_values(prometheus):
 def test_a_range_query_gives_columns_that_move(prometheus, span):
     # The window must be full of scrapes before its rate is the true one.
     until = time.monotonic() + 30
-    while abs((prometheus.query("sum(rate(api_requests_total[5s]))").value or 0) - 10) > 3 and time.monotonic() < until:
+    while (
+        abs((prometheus.query("sum(rate(api_requests_total{job='api'}[5s]))").value or 0) - 10) > 3
+        and time.monotonic() < until
+    ):
         time.sleep(0.5)
     span = TimeRange.between(time.time() - 30, time.time())
-    found = prometheus.query_range("sum(rate(api_requests_total[5s]))", span)
+    found = prometheus.query_range("sum(rate(api_requests_total{job='api'}[5s]))", span)
     assert found.state is State.OK
     series = found.series[0]
     assert series.times.dtype == np.float64

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.errors import ConfigError, QueryError
 from app.prometheus.promql import (
     MAX_POINTS,
+    NEWEST,
     TimeRange,
     duration,
     fill,
@@ -32,7 +33,11 @@ def test_a_range_never_has_more_points_than_allowed_and_is_aligned(seconds, now,
     span = TimeRange.last(seconds, now=end, scrape=scrape)
     assert span.points <= MAX_POINTS
     assert span.start <= span.end <= end + 1e-3
-    assert math.isclose(span.end / span.step, round(span.end / span.step), abs_tol=1e-6)
+    grid = min(span.step, max(NEWEST, scrape or 0.0))
+    assert math.isclose(span.end / grid, round(span.end / grid), abs_tol=1e-6)
+    assert math.isclose(span.seconds / span.step, round(span.seconds / span.step), abs_tol=1e-6)
+    assert span.start >= 0
+    assert end - span.end <= grid + 1e-3
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Context:
     def of(cls, system: System, window: float | None, span: TimeRange, targets: Iterable[Target] = ()) -> Context:
         """The context of a system; `targets` tell the scrape interval, on which a window of None ("auto") depends.
 
-        Raises ConfigError for a selector or an `errors` that is not a list of matchers.
+        Raises ConfigError for a selector that is not a list of matchers.
         """
         selector, metrics = system.prometheus.selector, system.metrics
         scrape = scrape_interval(targets, selector)

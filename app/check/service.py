@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def raw(
         return (), {}, [Row("metrics", "/metrics", Outcome.SKIPPED, str(error), error.hint)]
     except VigieError as error:
         return (), {}, [failed("metrics", "/metrics", error)]
-    rows = [_metric(name, str(text), samples, told) for name, text in wanted.items() if text]
+    rows = [_metric(system, name, str(text), samples, told) for name, text in wanted.items() if text]
     missing = [name for name, text in wanted.items() if not text]
     if missing:
         text = "not named: " + ", ".join(missing)
@@ -77,20 +78,12 @@ def raw(
     return samples, told, rows
 
 
-def _metric(name: str, text: str, samples: Sequence[Sample], told: Mapping[str, Described]) -> Row:
+def _metric(system: System, name: str, text: str, samples: Sequence[Sample], told: Mapping[str, Described]) -> Row:
     if name == "errors" and any(sign in text for sign in "=~"):
-        from app.prometheus.promql import parse_selector
-
         try:
-            labels = [one.name for one in parse_selector(text)]
+            return _rule(system, text, samples)
         except ConfigError as error:
             return failed("metrics", "errors", error)
-        known = {key for sample in samples for key, _ in sample.labels}
-        missing = [label for label in labels if label not in known]
-        if missing:
-            hint = "Right after its start a service has no series yet: send a request and check again."
-            return Row("metrics", "errors", Outcome.EMPTY, f"no series has the label {', '.join(missing)}", hint)
-        return Row("metrics", "errors", Outcome.OK, text)
     names = {text, f"{text}_total"} if name != "latency" else {f"{text}_bucket"}
     found = [sample for sample in samples if sample.name in names]
     if found:
@@ -102,3 +95,30 @@ def _metric(name: str, text: str, samples: Sequence[Sample], told: Mapping[str, 
     near = sorted({sample.name for sample in samples if text.partition("_")[0] in sample.name})[:5]
     hint = f"The service has: {', '.join(near)}." if near else "Correct the name under [metrics]."
     return Row("metrics", name, Outcome.ERROR, f"the service does not expose {text}", hint)
+
+
+def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
+    """Which values of the status label count as failed, or why the counter cannot tell. Raises ConfigError."""
+    from app.load.counting import excluded
+    from app.prometheus.outcomes import outcome_labels, rule
+    from app.prometheus.promql import parse_selector
+
+    matchers, told = parse_selector(text), outcome_labels(text)
+    counter, own = system.metrics.requests, excluded(system)
+    if counter is None:
+        hint = "Name the counter of requests: `requests`."
+        return Row("metrics", "errors", Outcome.EMPTY, f"{text} is a matcher on a counter that is not named", hint)
+    labels = [dict(one.labels) for one in samples if one.name in (counter, f"{counter}_total")]
+    traffic = [one for one in labels if not any(one.get(name) in values for name, values in own.items())]
+    if not traffic:
+        hint = "Right after its start a service has no series yet: send a request and check again."
+        return Row("metrics", "errors", Outcome.EMPTY, f"{text}: {counter} has no series of requests yet", hint)
+    words = []
+    for one in matchers:
+        if one.name not in told:
+            continue
+        found = rule(one, Counter(one_series.get(one.name, "") for one_series in traffic), counter)
+        if found.matcher is None:
+            return Row("metrics", "errors", Outcome.EMPTY, f"the error rate is unknown: {found.reason}", found.hint)
+        words.append(found.words)
+    return Row("metrics", "errors", Outcome.OK, f"{text}: {'; '.join(words)}")

@@ -194,9 +194,10 @@ ValuesOf = Callable[[str, str], Mapping[str, int]]
 
 def outcome_labels(errors: str | None) -> frozenset[str]:
     """The labels that an `errors` matcher of a system file tells failures by; none of the name of a counter."""
-    if not errors or not any(sign in errors for sign in "=~"):
-        return frozenset()
-    names = {one.name for one in parse_selector(errors)}
+    try:
+        names = {one.name for one in parse_selector(errors or "")}
+    except ConfigError:
+        return frozenset()  # the name of a counter; or no matcher, of which the server says what is wrong
     return frozenset(names.intersection(STATUS_LABELS) or names)
 
 

@@ -20,6 +20,8 @@ MAX_POINTS = 1500
 WANTED_POINTS = 400
 # More lines than this cannot be told apart; the chart says "50 of N".
 MAX_SERIES = 50
+# What a chart of "the last hours" may leave out at its end, in seconds.
+NEWEST = 10.0
 # Steps a person can reckon with, in seconds; beyond a day they go on in whole days.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 # Prometheus' own default, used when no target tells its interval.
@@ -39,7 +41,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Start, end and step in seconds; start and end are multiples of the step, so that graphs do not flicker."""
+    """Start, end and step in seconds. Both ends lie on a grid, so that two refreshes ask for the same points."""
 
     start: float
     end: float
@@ -47,9 +49,17 @@ class TimeRange:
 
     @classmethod
     def last(cls, seconds: float, *, now: float | None = None, scrape: float | None = None) -> TimeRange:
-        """The last `seconds` before `now`, with the step that suits them."""
+        """The last `seconds` before `now`, with the step that suits them; what happened just now is in it.
+
+        Where the step is long, the end lies on a finer grid: on steps of five minutes the newest ones would be missing.
+        """
         end = time.time() if now is None else now
-        return cls.between(end - seconds, end, scrape=scrape)
+        step = step_for(seconds, scrape)
+        grain = max(NEWEST, scrape or 0.0)
+        if step <= grain:
+            return cls.between(end - seconds, end, scrape=scrape)
+        end = _down(end, grain)
+        return cls(max(end - seconds // step * step, end % step), end, step)
 
     @classmethod
     def between(cls, start: float, end: float, *, step: float | None = None, scrape: float | None = None) -> TimeRange:

@@ -211,7 +211,8 @@ class _Parts:
         if found.failures is not None:
             by = "" if found.failures.label else " (a counter of its own)"
             sure = Confidence.SURE if found.failures.label else Confidence.LIKELY
-            self.note("failures", f"{found.failures.errors}{by}", sure)
+            words = f": {found.failures.words}" if found.failures.words else ""
+            self.note("failures", f"{found.failures.errors}{by}{words}", sure)
             keys.append(assign("errors", found.failures.errors))
         elif found.counter is not None:
             hint = "Give the counter a label such as status, or count failures apart; then set `errors`."

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.exposition import Described, Sample
+from app.prometheus.outcomes import STATUS_LABELS, failed, rule
+from app.prometheus.promql import parse_selector
 
 # Gauges of one sort that are taken over; a service with more of them wants a person's choice.
 MAX_GAUGES = 8
 # Values of a label that are looked at.
 MAX_LABEL_VALUES = 200
 
-# Labels that tell whether a request failed, the usual ones first.
-STATUS_LABELS = (
-    "status",
-    "status_code",
-    "code",
-    "http_status",
-    "http_status_code",
-    "response_code",
-    "http_response_status_code",
-    "statuscode",
-    "status_class",
-    "outcome",
-    "result",
-    "state",
-)
 # Labels that name the route, so that scrapes and health checks can be left out.
 ROUTE_LABELS = ("handler", "endpoint", "path", "route", "url", "uri", "http_route")
-GOOD_WORDS = ("success", "successful", "succeeded", "ok", "true", "pass", "passed")
-BAD_WORDS = ("error", "failure", "failed", "fail", "exception", "false", "rejected")
 
 _FOREIGN = re.compile(r"^(?:process|python|go|jvm|node|promhttp|scrape|prometheus|nodejs|dotnet|up$)(?:_|$)?")
 _FAILS = re.compile(r"error|fail|exception|reject|timeout", re.IGNORECASE)
@@ -56,10 +42,14 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How failures are told: `errors` for `[metrics]`, `label` on the counter or "" for a counter of its own."""
+    """How failures are told: `errors` for `[metrics]`, `label` on the counter or "" for a counter of its own.
+
+    `words` say which values of the label count as what.
+    """
 
     errors: str
     label: str
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,20 +188,13 @@ def _latency(known: Iterable[Metric], notes: list[str]) -> Metric | None:
 
 def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures | None:
     """A matcher on the counter from the values its status label has, or a counter of failures."""
-    if counter is not None:
-        for label in STATUS_LABELS:
-            values = [value for value in counter.labels.get(label, ()) if value]
-            if not values:
-                continue
-            if all(_CLASS.fullmatch(value) for value in values):
-                pattern = "[45].*" if any(len(value) == 1 for value in values) else "[45].."
-                return Failures(f'{label}=~"{pattern}"', label)
-            bad = [value for value in values if value.lower() in BAD_WORDS]
-            if bad:
-                return Failures(_matcher(label, "=", bad), label)
-            good = [value for value in values if value.lower() in GOOD_WORDS]
-            if good:
-                return Failures(_matcher(label, "!", good), label)
+    for label in STATUS_LABELS if counter is not None else ():
+        assert counter is not None
+        values = Counter(dict(sample.labels).get(label, "") for sample in counter.samples)
+        errors = _matcher(label, values)
+        # A label that some series lack tells nothing of those.
+        if errors and "" not in values:
+            return Failures(errors, label, rule(parse_selector(errors)[0], values, counter.name).words)
     candidates = [
         one for one in known.values() if one.name.endswith("_total") and _FAILS.search(one.name) and one is not counter
     ]
@@ -221,12 +204,15 @@ def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures |
     return Failures(near[0].name, "") if near else None
 
 
-def _matcher(label: str, sign: str, words: list[str]) -> str:
-    """`outcome="error"` or, of several words, `outcome=~"error|failure"`. The words are letters only."""
-    pattern = "|".join(sorted(words))
-    if len(words) == 1:
-        return f'{label}{"!=" if sign == "!" else "="}"{pattern}"'
-    return f'{label}{"!~" if sign == "!" else "=~"}"{pattern}"'
+def _matcher(label: str, values: Collection[str]) -> str:
+    """`status=~"[45].."` of codes or classes, `outcome="error"` or `outcome=~"error|failure"` of words; else empty."""
+    if values and all(_CLASS.fullmatch(value) for value in values):
+        return f'{label}=~"{"[45].*" if any(len(value) == 1 for value in values) else "[45].."}"'
+    for means, one, several in ((True, "=", "=~"), (False, "!=", "!~")):
+        words = sorted(value for value in values if re.fullmatch(r"[a-zA-Z_]+", value) and failed(value) is means)
+        if words:
+            return f'{label}{one if len(words) == 1 else several}"{"|".join(words)}"'
+    return ""
 
 
 def _is_state(one: Metric) -> bool:
