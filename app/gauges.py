@@ -92,7 +92,7 @@ class Gauges(Collector):
         families: list[Metric] = []
         try:
             systems = self._read_systems()
-            with Ledger(self._settings.ledger_url) as ledger:
+            with Ledger.of(self._settings) as ledger:
                 current = {system.id: self._current(ledger, system) for system in systems.by_id.values()}
                 self._count_loads(ledger)
             families += _drift_families({name: found for name, found in current.items() if found is not None})

@@ -7,9 +7,10 @@ epoch, UTC. Every failure of the database leaves as `LedgerError`.
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
+import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -22,14 +23,17 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 
 from app import postgres
 from app.errors import LedgerError
+from app.ledger_damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
 from app.ledger_tables import (
     HOOKS,
     LATEST,
     LIVE,
     MAX_WHOLE,
+    METADATA,
     MIGRATIONS,
     NOTES,
     RUNS,
+    SCANS,
     SOURCE,
     SUMMARY,
     VERSIONS,
@@ -88,10 +92,17 @@ MAX_LIMIT = 1000
 # The newest comparison nearly always has the system's own policy: one page is read, seldom more. A day of experiments
 # is a few hundred.
 COMPARISONS_PAGE, MAX_COMPARISONS = 50, 500
+LOG = logging.getLogger("vigie.jobs.ledger")
 # A note is a remark, not a document.
 MAX_NOTE = 4000
-# SQLite's own words for "this is no database" and "this database is damaged".
-DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# What SQLite says (a part of it, in small letters) -> the next step.
+_NEXT_STEPS = {
+    "locked": "Wait a moment and try again: another process holds it.",
+    "readonly": "Give this user the right to write the file and its folder, or set VIGIE_HOME to a folder that has it.",
+    "full": "Free some room on that disk, then try again.",
+    "": "Check that the file can be written and that the disk is not full.",
+}
+_NEW = "A new index of runs was made from {} run directories; notes written into an earlier index are not in it."
 # Said of a run without a path. Older versions wrote it in place of the reason.
 GONE = "the directory of this run is gone"
 
@@ -106,8 +117,12 @@ def why(run: Run) -> str:
 class Ledger:
     """The open index; use it as a context manager and keep it short. Safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, fill: Callable[[Ledger], object] | None = None) -> None:
+        """`fill` is called with an index that was never scanned: a new one lists what the directories hold at once."""
         self.url = url
+        self._fill = fill
+        # Whether this object has just made the index, and what there is to know of that.
+        self._new, self._words = False, ""
         self._engine = _engine(url)
         self._inode: tuple[int, int] | None = None
         # The same connections, opened with the write lock at once: two writers queue instead of failing half-way.
@@ -117,6 +132,13 @@ class Ledger:
         except BaseException:
             self._engine.dispose()
             raise
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ledger:
+        """The index of this home, read from the run directories first when it is new."""
+        from app.config import load_systems
+
+        return cls(settings.ledger_url, lambda ledger: ledger.rescan(settings, load_systems(settings)))
 
     def _follow_file(self) -> None:
         """A long-lived ledger moves on when its file was put aside or removed: the open one is nobody's index now."""
@@ -321,13 +343,19 @@ class Ledger:
 
     # -- after a restart ------------------------------------------------------------------------------------------
 
-    def interrupt_orphans(self, alive: Collection[str] = (), *, reason: str = "") -> list[Run]:
-        """Mark queued and running rows `interrupted` unless their id is in `alive`; return them as they now are."""
+    def interrupt_orphans(
+        self, alive: Collection[str] = (), *, reason: str = "", among: Collection[str] | None = None
+    ) -> list[Run]:
+        """Mark queued and running rows `interrupted` unless their id is in `alive`; return them as they now are.
+
+        `among` names those that were looked at: a run that began since then goes on.
+        """
         said = reason or "the process that ran it ended"
         now = time.time()
         with self._write() as connection:
             rows = connection.execute(RUNS.select().where(RUNS.c.state.in_(LIVE))).mappings().all()
-            orphans = [run_of(row) for row in rows if row["id"] not in alive]
+            dead = (row for row in rows if row["id"] not in alive and (among is None or row["id"] in among))
+            orphans = [run_of(row) for row in dead]
             values = {"state": str(State.INTERRUPTED), "finished": now, "reason": said}
             for run in orphans:
                 connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
@@ -357,7 +385,18 @@ class Ledger:
                     values = {"path": "", "bytes": None}
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
                     gone.append(run.id)
+            if connection.execute(sa.select(SCANS.c.n).limit(1)).first() is None:
+                words = self._words or (_NEW.format(len(added)) if self._new and added else "")
+                connection.execute(SCANS.insert().values(at=time.time(), words=storable(words)))
+                if words:
+                    LOG.warning("%s", words)
         return Rescan(tuple(added), tuple(changed), tuple(gone), unreadable)
+
+    def made_anew(self, since: float) -> str:
+        """What there is to know of an index that was made anew after that moment (epoch seconds); else empty."""
+        query = sa.select(SCANS.c.words).where(SCANS.c.at >= since).order_by(SCANS.c.n.desc()).limit(1)
+        with self._read() as connection:
+            return str(connection.scalar(query) or "")
 
     # -- plumbing -------------------------------------------------------------------------------------------------
 
@@ -380,7 +419,24 @@ class Ledger:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
+            if getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
+                raise self._replaced() from error
             raise _explained(self._engine, error) from error
+
+    def _replaced(self) -> LedgerError:
+        """Keep a damaged file beside a new one, filled from the directories and what can still be read of the old."""
+        self._engine.dispose()
+        file, where = file_of(self._engine), shown(self._engine)
+        aside = set_aside(file)
+        if aside is None:
+            if file is not None and sound(file):
+                return LedgerError(f"The index of runs {where} was damaged and has been replaced.", hint="Try again.")
+            hint = "Move the file away by hand: a new index is made from the run directories."
+            return LedgerError(f"The index of runs {where} is damaged; it stays where it is.", hint=hint)
+        message = f"The index of runs {where} is damaged; it was kept as {aside}."
+        with contextlib.suppress(LedgerError), Ledger(self.url, self._fill) as new:
+            return LedgerError(f"{message} {new._words}".rstrip(), hint="Try again: a new index stands in its place.")
+        return LedgerError(message, hint="Try again: a new index is made from the run directories.")
 
     def _prepare(self) -> None:
         """Bring the tables to this version; refuse a newer one; set a damaged file aside."""
@@ -395,17 +451,42 @@ class Ledger:
         with self._read() as connection:
             version = _version(connection)
         self._inode = _inode(self._engine)
-        if version == LATEST:
-            return
         if version > LATEST:
             message = f"The index of runs {shown(self._engine)} has version {version}; this Vigie knows {LATEST}."
             raise LedgerError(message, hint="Use the newer Vigie, or another VIGIE_HOME; nothing was changed.")
+        with self._read() as connection:
+            missing = version == LATEST and METADATA.tables.keys() - set(sa.inspect(connection).get_table_names())
+        if version < LATEST or missing:
+            self._bring_up()
+        self._fill_when_new()
+
+    def _bring_up(self) -> None:
+        """Make the tables that are missing, step by step; a new index takes over what a damaged one still tells."""
         with self._write() as connection:
             # Another process may have been quicker: ask again under the lock.
-            for step in range(_version(connection), LATEST):
+            before = _version(connection)
+            for step in range(before, LATEST):
                 MIGRATIONS[step](connection)
                 connection.execute(VERSIONS.delete())
                 connection.execute(VERSIONS.insert().values(version=step + 1))
+            if before == LATEST:
+                # Somebody dropped a table: what it held comes back from the directories.
+                METADATA.create_all(connection)
+                connection.execute(SCANS.delete())
+            self._new = before in (0, LATEST)
+            file = file_of(self._engine)
+            aside = newest_aside(file) if before == 0 and file is not None else None
+            if aside is not None:
+                taken = take_over(aside, connection)
+                self._words = f"A new index of runs was made from the run directories beside {aside.name}. {taken}"
+
+    def _fill_when_new(self) -> None:
+        if self._fill is None:
+            return
+        with self._read() as connection:
+            scanned = connection.execute(sa.select(SCANS.c.n).limit(1)).first() is not None
+        if not scanned:
+            self._fill(self)
 
 
 def _engine(url: str) -> Engine:
@@ -490,43 +571,14 @@ def _explained(engine: Engine, error: SQLAlchemyError | OSError) -> LedgerError:
     where = shown(engine)
     if isinstance(error, IntegrityError):
         return LedgerError(f"The index of runs {where} already has this run.", hint="Start the run again.")
-    if getattr(original, "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
-        engine.dispose()
-        aside = _set_aside(file_of(engine))
-        kept = f"it was kept as {aside}" if aside else "it stays where it is"
-        message = f"The index of runs {where} is damaged; {kept}."
-        return LedgerError(message, hint="Try again: a new index is made from the run directories.")
+    file = file_of(engine)
+    if file is not None and file.is_dir():
+        hint = "Move that folder away: a new index is made from the run directories."
+        return LedgerError(f"The index of runs {where} is a folder; it has to be a file.", hint=hint)
     if engine.dialect.name == "postgresql":
         clause, hint = postgres.why(error)
         return LedgerError(f"The index of runs, {postgres.place(engine.url)}, {clause}.", hint=hint)
     cause = str(original or error).splitlines()[0]
     message = f"The index of runs {where} cannot be used: {cause}."
-    hint = "Wait a moment and try again: another process holds it." if "locked" in cause else ""
-    return LedgerError(message, hint=hint or "Check that the file can be written and that the disk is not full.")
-
-
-def _sound(file: Path) -> bool:
-    """True when the file is a good database by now: another process met the damage first and put it aside."""
-    try:
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-        try:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return False
-
-
-def _set_aside(file: Path | None) -> Path | None:
-    """Rename a damaged file and its two companions out of the way; never delete them."""
-    if file is None or _sound(file):
-        return None
-    aside = file.with_name(f"{file.name}.damaged-{time.time_ns()}")
-    try:
-        for suffix in ("-wal", "-shm", ""):
-            part = file.with_name(file.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-    except OSError:
-        return None  # the message then says that the file stays where it is
-    return aside
+    hint = next((step for part, step in _NEXT_STEPS.items() if part in cause.lower()), _NEXT_STEPS[""])
+    return LedgerError(message, hint=hint)

@@ -193,6 +193,15 @@ HOOKS = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
 )
+# When the directories were read into this index; a new one has no row, and whoever opens it reads them. `words` say
+# what there is to know of how it came about.
+SCANS = sa.Table(
+    "scans",
+    METADATA,
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("words", sa.Text, nullable=False, server_default=""),
+)
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 # The three questions pages ask: newest of everything, newest of a system and kind, who has this key; and who is live.
 sa.Index("runs_by_time", RUNS.c.created, RUNS.c.id)
@@ -227,8 +236,9 @@ def _summaries_and_hooks(connection: Connection) -> None:
 
 
 def _sources(connection: Connection) -> None:
-    """Where the data of each run came from; the next scan fills it in."""
+    """Where the data of each run came from; the scan that follows fills it in."""
     _add_columns(connection, SOURCE)
+    SCANS.create(connection, checkfirst=True)
 
 
 def _add_columns(connection: Connection, names: Sequence[str]) -> None:

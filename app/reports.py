@@ -8,6 +8,7 @@ one atomic replace: those are the paths a decision line prints.
 from __future__ import annotations
 
 import errno
+import fcntl
 import gzip
 import hashlib
 import json
@@ -43,11 +44,15 @@ __all__ = [
     "scan",
     "set_aside",
     "shown_path",
+    "sweep",
     "total_bytes",
 ]
 
 VERSION: Final = 1
 RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+# Names of temporary files: of a run that is being saved, and of what a deletion has set aside.
+_WRITING: Final = re.compile(rf"\.tmp-(?P<run>{RUN_ID.pattern})-.+")
+_ASIDE: Final = re.compile(r"\.tmp-gone-.+")
 # What this module writes and serves: no separators, no leading dot, no surprises in a URL or an archive.
 FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 KINDS: Final = ("drift", "quality", "monitoring", "imported")
@@ -58,8 +63,9 @@ MAX_FILE_BYTES: Final = 64_000_000
 MAX_META_BYTES: Final = 100_000
 # The newest runs are the ones people open; older HTML shrinks to a fifth under gzip.
 PLAIN_RUNS: Final = 20
-# A temporary folder this old belongs to a writer that was killed: saving takes under a second.
-STALE_SECONDS: Final = 3600.0
+# A file of this age that nobody holds belongs to a writer that was killed: what was set aside is put back, or deleted,
+# within the seconds that the index may wait for another writer.
+STALE_SECONDS: Final = 60.0
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -136,11 +142,12 @@ def save(
     temporary = directory / "runs" / f".tmp-{run_id}-{os.getpid()}"
     flat = {name: directory / f".tmp-{run_id}-{name}" for name in publish}
     with _mapped(directory):
-        _sweep(directory)
+        sweep(directory)
         if final.exists():
             raise ReportError(f"Run {run_id} is already saved in {directory}.", hint="A run is written once.")
+        held: int | None = None
         try:
-            temporary.mkdir(parents=True)
+            held = _made_and_held(temporary)
             sums = {name: _write(temporary / name, content) for name, content in files.items()}
             meta = {"version": VERSION, "run": run_id, "kind": kind, "files": sums}
             meta |= {"about": dict(about)} if about else {}
@@ -158,6 +165,8 @@ def save(
             shutil.rmtree(temporary, ignore_errors=True)
             for path in flat.values():
                 path.unlink(missing_ok=True)
+            if held is not None:
+                os.close(held)
     return final
 
 
@@ -209,17 +218,76 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _sweep(directory: Path) -> None:
-    """Remove what writers that were killed left behind; a live writer's files are younger than STALE_SECONDS."""
-    limit = time.time() - STALE_SECONDS
-    for left in (*directory.glob(".tmp-*"), *directory.glob("runs/.tmp-*")):
-        with suppress(FileNotFoundError):
-            if left.stat().st_mtime >= limit:
-                continue
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink()
+def _made_and_held(folder: Path) -> int:
+    """Make a temporary folder and lock it; the descriptor. The kernel lets go of it when its writer ends, however."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.open(folder.parent, os.O_RDONLY)
+    try:
+        # Nobody sweeps between the making and the locking.
+        with suppress(OSError):  # a file system without locks: nothing is swept there
+            fcntl.flock(parent, fcntl.LOCK_SH)
+        folder.mkdir()
+        descriptor = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(parent)
+    return descriptor
+
+
+def sweep(directory: Path) -> list[Path]:
+    """Remove the temporary files of writers that are gone from a report directory; what was removed.
+
+    A writer that goes on holds a lock on its folder; what was set aside by a deletion, or packed, is let lie for
+    STALE_SECONDS. Nothing but our own names is touched, and a folder that cannot be read or locked stays.
+    """
+    gone: list[Path] = []
+    try:
+        parent = os.open(directory / "runs", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return gone
+    try:
+        # A writer that is just making its folder is let finish that first; one is never waited for.
+        fcntl.flock(parent, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in (*directory.glob("runs/.tmp-*"), *directory.glob(".tmp-*"), *directory.glob("runs/*/.tmp-*.gz")):
+            with suppress(OSError):
+                if _abandoned(directory, left):
+                    if left.is_dir() and not left.is_symlink():
+                        shutil.rmtree(left, ignore_errors=True)
+                    else:
+                        left.unlink()
+                    gone.append(left)
+    except OSError:
+        pass
+    finally:
+        os.close(parent)
+    return gone
+
+
+def _abandoned(directory: Path, left: Path) -> bool:
+    """Whether nobody will come back for a temporary file or folder of ours."""
+    writing = _WRITING.fullmatch(left.name)
+    if writing is None:
+        aside = _ASIDE.fullmatch(left.name) is not None or left.parent.parent.name == "runs"
+        return aside and left.lstat().st_mtime < time.time() - STALE_SECONDS
+    # Of a folder the owner's lock says all; a flat copy belongs to the folder of its run, under its first name or last.
+    run = writing["run"]
+    folders = [left] if left.is_dir() else [*directory.glob(f"runs/.tmp-{run}-*"), directory / "runs" / run]
+    return not any(_locked(folder) for folder in folders)
+
+
+def _locked(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager

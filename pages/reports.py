@@ -15,6 +15,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     import_report.button(system)
 try:
     wanted = library.filters(system)
+    library.made_anew()
     listing = library.look(wanted)
 except LedgerError as error:
     library.sick(error)

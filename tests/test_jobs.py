@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from app import jobs
-from app.config import Settings
+from app.config import Settings, load_systems
 from app.errors import HostUnavailable, JobError, LedgerError
-from app.jobs import place
+from app.jobs import place, progress, recover
 from app.jobs.child import Child
 from app.jobs.runs import Request
-from app.ledger import Ledger, State
+from app.ledger import Ledger, Run, State
 from app.processes import Owner, myself, start_of
 
 TESTS = Path(__file__).parent
@@ -689,6 +689,10 @@ def test_the_host_joins_the_run_of_a_command_line_and_leaves_its_end_to_it(setti
     with pytest.raises(JobError, match=f"process {process.pid}"):
         jobs.cancel(settings, run)
     assert row(settings, run).state is State.RUNNING
+    # Killed under a host that serves: its row says so without a restart.
+    process.kill()
+    process.wait()
+    until(lambda: row(settings, run).state is State.INTERRUPTED, "the host to correct the row")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -710,13 +714,55 @@ def test_a_killed_command_line_leaves_no_worker_and_no_lock(settings, command_li
     process.kill()
     process.wait()
     until(lambda: gone(worker), "the worker to end")
+    assert row(settings, run).state is State.RUNNING
     again = jobs.run_here(settings, "drift", "streamflow", "drift:x", {"do": "echo"}, kinds=KINDS)
     assert (again.state, again.id != run) == (State.DONE, True)
+    # The next command line corrects what this one left, without a host.
+    assert (row(settings, run).state, row(settings, run).reason) == (State.INTERRUPTED, "the process that ran it ended")
 
 
 def test_run_and_wait_takes_the_host_when_there_is_one(settings, host):
     run = jobs.run_and_wait(settings, "drift", "streamflow", "drift:x", {"do": "pid"})
     assert psutil.Process(int(run.outcome)).ppid() == host.pid
+
+
+def test_what_dead_processes_left_in_a_home_is_swept_and_what_goes_on_stays(settings):
+    runs, old = settings.home / "runs", (0, 0)
+    ids = {
+        name: f"20240229T14000{place}Z-00000{place}" for place, name in enumerate(("ended", "going", "empty", "new"))
+    }
+    for name in ids.values():
+        (runs / name).mkdir(parents=True)
+    (runs / "somebody's").mkdir()
+    (runs / ".tmp-gone-x").mkdir()
+    (runs / ids["empty"] / ".progress.json.1.1").write_text("{")
+    for name, state in (("ended", "done"), ("going", "running")):
+        told = jobs.Progress(ids[name], "drift", "streamflow", "k", state, owner=myself())
+        progress.write(runs / ids[name], told)
+        (runs / ids[name] / ".progress.json.1.1").write_text("{")
+        os.utime(runs / ids[name] / ".progress.json.1.1", old)
+    for name in ("somebody's", ".tmp-gone-x", ids["empty"], ids["going"]):
+        os.utime(runs / name, old)
+    gone = recover.sweep(settings, load_systems(settings))
+    assert {str(path.relative_to(runs)) for path in gone} == {
+        ".tmp-gone-x",
+        ids["empty"],
+        f"{ids['ended']}/.progress.json.1.1",
+    }
+    assert {path.name for path in runs.iterdir()} == {"somebody's", ids["ended"], ids["going"], ids["new"]}
+
+
+def test_a_run_of_another_home_on_the_same_index_is_left_to_that_home(settings, tmp_path):
+    elsewhere = Run("20240229T140001Z-000001", "drift", "streamflow", "k", State.RUNNING, 1.0)
+    lost = replace(
+        elsewhere, id="20240229T140002Z-000002", path=str(settings.home / "runs" / "20240229T140002Z-000002")
+    )
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.add(replace(elsewhere, path=str(tmp_path / "other home" / "runs" / elsewhere.id)))
+        ledger.add(lost)
+    recover.tidy(settings)
+    assert row(settings, elsewhere.id).state is State.RUNNING
+    assert row(settings, lost.id).state is State.INTERRUPTED
 
 
 # --- small parts ---------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from app import cli, reports
 from app import ledger as module
-from app import reports
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress, recover
@@ -600,6 +600,141 @@ def test_a_handle_follows_its_file_when_another_process_has_replaced_it(settings
         with Ledger(settings.ledger_url) as new:
             new.add(a_run(2))
         assert [run.id for run in old.runs()] == [a_run(2).id]
+
+
+def kept_reports(settings):
+    """Four reports with their rows; a note that acknowledges the first of them, and what became of its hook."""
+    system = load_systems(settings).by_id["streamflow"]
+    ids = [f"20240131T00000{number}Z-00000{number}" for number in range(4)]
+    for run in ids:
+        reports.save(reports.report_dir(settings, system), run, "drift", {"result.json": result(run)}, ())
+    with Ledger.of(settings) as ledger:
+        ledger.note(ids[0], "looked at", acknowledged=True)
+        ledger.hook(ids[0], "mail", "answered 200", 0.5)
+    with sqlite3.connect(file_of(settings)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return ids
+
+
+def cut(file):
+    with file.open("r+b") as handle:
+        handle.truncate(file.stat().st_size // 2 + 100)
+
+
+def spoil(file, table):
+    """Write rubbish over the first page of a table."""
+    with sqlite3.connect(file) as connection:
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+    with file.open("r+b") as handle:
+        handle.seek((page - 1) * size)
+        handle.write(b"\xff" * size)
+
+
+def drop(file):
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE runs")
+
+
+DAMAGES = {
+    "deleted": Path.unlink,
+    "emptied": lambda file: file.write_bytes(b""),
+    "no database": lambda file: file.write_bytes(b"no database at all" * 500),
+    "cut in half": cut,
+    "a table in rubbish": lambda file: spoil(file, "runs"),
+    "a table dropped": drop,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_became_of_the_index_the_next_reader_gets_the_whole_list_and_is_told(settings, damage, capsys):
+    ids = kept_reports(settings)
+    DAMAGES[damage](file_of(settings))
+    spoiled = file_of(settings).read_bytes() if file_of(settings).exists() else b""
+    code = cli.main(["runs", "--json", "--sort", "ref"], settings.environ)
+    out, _ = capsys.readouterr()
+    assert code == 0
+    assert sorted(run["id"] for run in json.loads(out)["runs"]) == ids
+    kept = [path.read_bytes() for path in settings.home.glob("ledger.db.damaged-*Z")]
+    assert kept in ([], [spoiled])
+    assert bool(kept) is (damage in ("no database", "cut in half", "a table in rubbish"))
+    with Ledger.of(settings) as ledger:
+        words = ledger.made_anew(0)
+        assert words.startswith("A new index of runs was made from ")
+        if damage == "a table in rubbish":
+            assert "0 runs, 1 note and 1 hook outcome; the rest of it cannot be read" in words
+        if damage in ("a table in rubbish", "a table dropped"):
+            assert (ledger.acknowledged(), [one.outcome for one in ledger.hooks(ids[0])]) == (
+                {ids[0]},
+                ["answered 200"],
+            )
+        elif damage != "cut in half":
+            assert ledger.acknowledged() == set()
+            assert "not in it" in words or "are lost" in words
+
+
+def test_a_page_of_notes_in_rubbish_costs_the_notes_on_it_alone(settings):
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.add(a_run())
+        for number in range(300):
+            ledger.note(a_run().id, f"note {number:03d} {'x' * 200}", acknowledged=number == 299)
+    with sqlite3.connect(file_of(settings)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(file_of(settings).read_bytes())
+    place = data.index(b"note 150 ") // size * size
+    data[place : place + size] = b"\xff" * size
+    file_of(settings).write_bytes(data)
+    with pytest.raises(LedgerError, match=r"is damaged; it was kept as .*Taken over from it: 1 run, \d+ notes"):
+        for _ in range(2):
+            with Ledger.of(settings) as ledger:
+                ledger.notes(a_run().id)
+    with Ledger.of(settings) as ledger:
+        texts = [note.text[:8] for note in ledger.notes(a_run().id)]
+        assert 200 < len(texts) < 300
+        assert (texts[0], texts[-1]) == ("note 000", "note 299")
+        assert texts == sorted(set(texts)) and "note 150" not in texts
+        assert ledger.acknowledged() == {a_run().id}
+        assert ledger.get(a_run().id).state is State.QUEUED
+
+
+def test_a_folder_in_the_place_of_the_index_is_said_with_the_next_step(settings, capsys):
+    file_of(settings).mkdir(parents=True)
+    assert cli.main(["runs"], settings.environ) == 1
+    told = capsys.readouterr().err
+    assert "is a folder; it has to be a file" in told and "Move that folder away" in told
+
+
+def test_an_index_that_cannot_be_written_says_so_with_the_next_step(settings, ledger, monkeypatch):
+    ledger.add(a_run(1))
+    engine = module._engine(settings.ledger_url)
+    sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=1"))
+    monkeypatch.setattr(module, "_engine", lambda _url: engine)
+    with Ledger(settings.ledger_url) as readonly:
+        assert readonly.count() == 1
+        with pytest.raises(LedgerError, match="readonly") as raised:
+            readonly.add(a_run(2))
+    assert "right to write the file" in raised.value.hint
+
+
+def test_readers_that_come_at_once_to_a_lost_index_all_get_the_whole_list(settings):
+    ids = kept_reports(settings)
+    file_of(settings).unlink()
+    counts, errors = [], []
+
+    def look():
+        try:
+            with Ledger.of(settings) as ledger:
+                counts.append(ledger.count())
+        except LedgerError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (counts, errors) == ([len(ids)] * 6, [])
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):

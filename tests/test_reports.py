@@ -207,10 +207,43 @@ def test_killed_at_fifty_moments_no_half_run_is_listed_and_no_whole_one_lost(tmp
         assert said <= len(mine) <= said + 1
         for path in mine:
             assert reports.read_file(path, "result.json") == files["result.json"]
-    for path in (*tmp_path.glob(".tmp*"), *tmp_path.glob("runs/.tmp*")):
-        os.utime(path, (0, 0))
-    save(tmp_path)
+    reports.sweep(tmp_path)
     assert not [name for name in everything(tmp_path) if ".tmp" in name]
+
+
+def test_a_sweep_takes_what_dead_writers_left_and_nothing_else(tmp_path):
+    whole = save(tmp_path / "reports", run_id(9))
+    folder, runs = tmp_path / "reports", tmp_path / "reports" / "runs"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    held = reports._made_and_held(runs / f".tmp-{run_id(1)}-1")
+    (runs / f".tmp-{run_id(2)}-{os.getpid()}").mkdir()
+    for name in ("runs/.tmp-gone-young-abcd", f"runs/.tmp-gone-{run_id(3)}-abcd", "runs/.tmpdir", "runs/notes"):
+        (folder / name).mkdir()
+    names = [f".tmp-{run_id(1)}-a.html", f".tmp-{run_id(2)}-a.html", f".tmp-{run_id(9)}-a.html", ".tmp-mine", "notes"]
+    for name in (*names, f"runs/{whole.name}/.tmp-a.html.gz"):
+        (folder / name).write_text("x")
+    (runs / f".tmp-gone-{run_id(4)}-link").symlink_to(outside)
+    for name in (f"runs/.tmp-gone-{run_id(3)}-abcd", "runs/.tmpdir", ".tmp-mine", f"runs/{whole.name}/.tmp-a.html.gz"):
+        os.utime(folder / name, (0, 0))
+    os.utime(runs / f".tmp-gone-{run_id(4)}-link", (0, 0), follow_symlinks=False)
+    gone = {str(path.relative_to(folder)) for path in reports.sweep(folder)}
+    assert gone == {
+        f"runs/.tmp-{run_id(2)}-{os.getpid()}",
+        f"runs/.tmp-gone-{run_id(3)}-abcd",
+        f"runs/.tmp-gone-{run_id(4)}-link",
+        f"runs/{whole.name}/.tmp-a.html.gz",
+        f".tmp-{run_id(2)}-a.html",
+        f".tmp-{run_id(9)}-a.html",
+    }
+    assert outside.is_dir()
+    assert not any((folder / name).is_symlink() or (folder / name).exists() for name in gone)
+    # Its writer ends, however it ends: what it left goes with the next look.
+    os.close(held)
+    gone = {path.name for path in reports.sweep(folder)}
+    assert gone == {f".tmp-{run_id(1)}-1", f".tmp-{run_id(1)}-a.html"}
+    assert reports.read_meta(whole).run == run_id(9)
+    assert reports.sweep(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
 
 def runs(settings: Settings, options: argparse.Namespace) -> int:
     """The runs of the ledger that match, newest first or by --sort."""
-    from app.ledger import Filter, Ledger
+    from app.jobs.recover import tidy
+    from app.jobs.runs import opened
+    from app.ledger import Filter
 
     if options.limit < 1:
         raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
@@ -49,9 +51,10 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
     from app.source import fingerprints
 
     system = find_system(settings, options.system).id if options.system else None
+    tidy(settings)
     known = load_systems(settings).by_id.values()
     own = frozenset().union(*(fingerprints(settings, one) for one in known if system in (None, one.id)))
-    with Ledger(settings.ledger_url) as ledger:
+    with opened(settings) as ledger:
         wanted = Filter(
             systems=(system,) if system else (),
             kinds=(options.kind,) if options.kind else (),

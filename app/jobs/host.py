@@ -29,7 +29,7 @@ from app.jobs.child import Child
 from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import read_progress
-from app.jobs.runs import ActiveRun, KeyHeld, Request, opened
+from app.jobs.runs import ActiveRun, KeyHeld, Request
 from app.processes import Owner, heeded, myself, start_of
 
 LOG = logging.getLogger("vigie.jobs")
@@ -47,6 +47,8 @@ STOP_GRACE = 1.5
 HOOKS_AT_ONCE = 4
 # Processes that call hooks outlive a killed host by less than this.
 SETTLE_SECONDS = 5.0
+# A run whose command line was killed is corrected within this time; the look costs a query and a few folders.
+TIDY_SECONDS = 30.0
 # A client sends its line at once; one that does not is no client.
 LINE_SECONDS = 30.0
 
@@ -94,7 +96,7 @@ class Host:
         listener = place.listen(self.settings)
         server = await asyncio.start_unix_server(self._client, sock=listener, limit=protocol.MAX_LINE)
         LOG.info("job host %d serves %s", os.getpid(), self.settings.home)
-        self._spawn_task(self._rescan())
+        self._spawn_task(self._tidy())
         self._spawn_task(self._settle(time.time()))
         try:
             while not self._ended.is_set():
@@ -303,8 +305,12 @@ class Host:
                 del self._idle[name]
                 await idle.child.end()
 
-    async def _rescan(self) -> None:
-        await self._quietly(lambda: LOG.info("index: %s", _rescan(self.settings)))
+    async def _tidy(self) -> None:
+        """The directories are read once; runs of command lines and flows can end without a word at any time."""
+        await self._quietly(lambda: recover.tidy(self.settings))
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            await self._quietly(lambda: recover.tidy(self.settings, scan=False))
 
     async def _settle(self, started: float) -> None:
         """Hooks that the last host did not live to call, once its own helpers have had their time to write."""
@@ -348,11 +354,6 @@ class Host:
         task.add_done_callback(self._background.discard)
 
 
-def _rescan(settings: Settings) -> Any:
-    with opened(settings) as ledger:
-        return ledger.rescan(settings, load_systems(settings))
-
-
 def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -> int:
     """Serve this VIGIE_HOME until told to stop; 0 also when another host already does."""
     parser = argparse.ArgumentParser(prog="python -m app.jobs", description="The job host of one VIGIE_HOME.")
@@ -368,7 +369,8 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
             print(f"joined: a job host already serves {settings.home}")
             return 0
         _log_to_file(settings)
-        _recover(settings)
+        # What was running when the last host ended is interrupted before anybody asks; a sick ledger stops nothing.
+        recover.tidy(settings, scan=False)
         asyncio.run(_serve(settings, kinds, parent))
     except VigieError as error:
         print(error.text, file=sys.stderr)
@@ -396,14 +398,6 @@ def _watch_pipe(loop: asyncio.AbstractEventLoop, host: Host) -> None:
             pass
     with contextlib.suppress(RuntimeError):  # the loop has ended for another reason
         loop.call_soon_threadsafe(host.end)
-
-
-def _recover(settings: Settings) -> None:
-    """What was running when the last host ended is interrupted. A sick ledger does not stop the host."""
-    try:
-        recover.interrupt(settings)
-    except VigieError as error:
-        LOG.warning("%s", error.text)
 
 
 def _log_to_file(settings: Settings) -> None:

@@ -48,11 +48,14 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     Hooks are called before this returns; with `after` that is left to whoever gives it, who gets the row.
     """
     from app import hooks
+    from app.jobs.recover import tidy
     from app.jobs.runs import ActiveRun, KeyHeld, Request
 
     found = kinds.get(kind)
     if found is None:
         raise JobError(f"There is no job of kind {kind!r}; known: {', '.join(sorted(kinds))}.")
+    # Nobody else corrects what an earlier command line left when it was killed.
+    tidy(settings)
     try:
         active = ActiveRun(settings, Request(kind, system, key, dict(args)))
     except KeyHeld as held:

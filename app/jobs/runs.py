@@ -173,10 +173,10 @@ def opened(settings: Settings) -> Iterator[Ledger]:
     from app.ledger import Ledger
 
     try:
-        ledger = Ledger(settings.ledger_url)
+        ledger = Ledger.of(settings)
     except LedgerError as error:
         LOG.warning("%s", error.text)
-        ledger = Ledger(settings.ledger_url)
+        ledger = Ledger.of(settings)
     with ledger:
         yield ledger
 

@@ -211,7 +211,7 @@ def _others(job: Job) -> list[str]:
     from app.ledger import LIVE, Ledger
 
     try:
-        with Ledger(job.settings.ledger_url) as ledger:
+        with Ledger.of(job.settings) as ledger:
             rows = ledger.runs(kind="load", system=job.system, states=LIVE)
     except LedgerError:
         return []  # only a likely reason is lost, and the ledger's owner reports its own trouble

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -222,7 +223,7 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
 
 @st.cache_resource
 def _ledger(url: str) -> Ledger:
-    return Ledger(url)
+    return Ledger.of(replace(settings(), ledger_url=url))
 
 
 def ledger() -> Ledger:

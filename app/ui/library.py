@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -78,6 +79,8 @@ OFF: Final[Mapping[str, Any]] = {
 MORE: Final = ("state", "kind", "source", "since", "until")
 # Rows of the table while a run is open below it: the banner then still stands on a laptop's screen.
 ROWS_BESIDE_RUN: Final = 7
+# How long the page says that the index was made anew: somebody looks once a day.
+SAID_SECONDS: Final = 86_400.0
 # Height of a row and of the head, so that the table ends with its last row.
 ROW_PIXELS, HEAD_PIXELS = 31, 34
 # A shape for each word, so that no decision speaks through colour alone.
@@ -219,13 +222,19 @@ def _page(total: int, per_page: int) -> int:
     return page
 
 
+def made_anew() -> None:
+    """For a day: the index was lost or damaged, what was taken over from it, and what was not."""
+    if words := cache.ledger().made_anew(time.time() - SAID_SECONDS):
+        st.caption(f":material/info: {widgets.plain(words)}")
+
+
 def sick(error: LedgerError) -> None:
     """The index cannot be read: what, why, and that nothing is lost."""
     widgets.problem(error, title="The list of runs cannot be read.")
     with st.container(border=True):
         st.markdown(
-            "**No report is lost.** They lie in the report directory, one folder for each run, and the index is remade "
-            "from them when the console starts."
+            "**No report is lost.** They lie in the report directory, one folder for each run, and a new index is made "
+            "from them."
         )
         st.button("Try again", icon=":material/refresh:")
 
