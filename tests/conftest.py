@@ -34,9 +34,46 @@ ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.heavy_suites"]
 # All files whose name begins so are one piece of work: they share a console and a browser.
 BROWSER = "test_browser_"
-# Where a run on several processes begins, so that no long file is left for its end; the rest goes by name. Measured;
-# only the time of a run depends on it.
-LONGEST = (BROWSER,)
+# What takes more than some ten seconds of a processor, longest first: a run on several processes begins with it, so that
+# no long file is left for its end, and the quick set does without. Measured; only time depends on it.
+SLOW = (
+    BROWSER,
+    "test_drift_faults",
+    "test_drift_compare",
+    "test_second_engine",
+    "test_stack_systems",
+    "test_drift_degenerate",
+    "test_console_process",
+    "test_api_contracts",
+    "test_drift_alerts",
+    "test_drift_killed",
+    "test_api_streamflow",
+    "test_cli",
+    "test_drift_oracle",
+    "test_drift_known_answers",
+    "test_load_worker",
+    "test_load_engine",
+    "test_stack_run",
+    "test_stack_services",
+    "test_feast_postgres",
+    "test_feast_repo",
+    "test_world",
+    "test_world_f1pa",
+    "test_world_diabetes",
+    "test_api_f1pa_faults",
+    "test_api_diabetes",
+    "test_api_f1pa",
+    "test_ingest",
+    "test_system_f1pa_alerts",
+    "test_drift_sources",
+    "test_drift_worker",
+    "test_library_faults",
+    "test_grafana",
+    "test_pages",
+    "test_page_library",
+    "test_prefect_flow",
+    "test_mlflow",
+)
 # The first samples come 6 to 10 s after the start (discovery tick); a busy machine takes longer.
 FIRST_SCRAPE_SECONDS = 180.0
 
@@ -63,10 +100,12 @@ def piece(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest pieces of work first; the marker `browser` for what drives one."""
-    order = {name: place for place, name in enumerate(LONGEST)}
+    """Slow pieces of work first; the marker `browser` for what drives one, `slow` for all of a slow piece."""
+    order = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: order.get(piece(item.nodeid), len(order)))
     for item in items:
+        if piece(item.nodeid) in order:
+            item.add_marker(pytest.mark.slow)
         if drives_the_browser(item):
             item.add_marker(pytest.mark.browser)
 

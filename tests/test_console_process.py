@@ -34,6 +34,11 @@ def parts(console: Console) -> set[str]:
     return {name for name, words in PARTS.items() if any(words in command for command in commands)}
 
 
+def host(console: Console) -> int:
+    """The process id of the job host that takes, or last took, orders."""
+    return int(json.loads((console.home / "jobs.json").read_bytes())["pid"])
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, stack_binaries) -> Path:
     """A home whose world and feature repository are made by the first console that runs on it."""
@@ -79,7 +84,11 @@ def test_an_open_door_and_a_wrong_key_end_the_start_in_words(tmp_path, environ, 
     assert "\nVigie " not in done.stdout  # no address is announced
 
 
-def test_a_second_console_of_the_same_home_joins_and_its_end_stops_nothing(full):
+def test_a_killed_companion_is_started_again_and_a_second_console_joins_and_stops_nothing_with_its_end(full):
+    full.wait_job_host()
+    killed = host(full)
+    os.kill(killed, signal.SIGKILL)
+    wait_until("another job host", lambda: host(full) != killed and host(full) in processes_of(full.home))
     before = processes_of(full.home)
     owner = json.loads((full.home / "stack" / "state.json").read_bytes())["owner"]
     second = Console(full.home, free_port(), {key: full.environ[key] for key in full.environ if key.endswith("_BIN")})
@@ -131,15 +140,6 @@ def test_a_new_console_runs_after_a_killed_one_and_ends_on_a_hangup(full):
     full.process.send_signal(signal.SIGHUP)
     full.process.wait(END_SECONDS)
     nothing_left(full.home)
-
-
-def test_a_killed_companion_is_started_again(full):
-    hosts = [pid for pid, command in processes_of(full.home).items() if PARTS["job host"] in command]
-    os.kill(hosts[0], signal.SIGKILL)
-    wait_until(
-        "another job host",
-        lambda: [p for p, c in processes_of(full.home).items() if PARTS["job host"] in c and p not in hosts],
-    )
 
 
 def test_attach_mode_starts_nothing_but_the_job_host(tmp_path, stack_binaries):
