@@ -36,6 +36,7 @@ from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
 from tests.kept_runs import POLICY, keep, result
+from tests.metric_forms import FORMS
 
 PAGES = {
     "Overview": None,
@@ -140,6 +141,34 @@ def test_a_gauge_short_of_predictions_says_how_many_and_offers_to_send_them(home
         app = button.click().run()
         assert not app.exception
         assert "No traffic was started" in words(app)
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "sentence"),
+    [
+        ("bare", "unknown", "error rate unknown"),
+        ("success", "0 %", "no errors"),
+        ("words", "25 %", "25 % errors"),
+    ],
+)
+def test_the_overview_says_of_errors_what_the_counter_tells(home, monkeypatch, prometheus_url, name, tile, sentence):
+    form = FORMS[name]
+    folder = home.parent / ".config" / "vigie" / "systems"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text(
+        f'title = "Mine"\n[prometheus]\nselector = \'job="form-{name}"\'\n'
+        f"[metrics]\nrequests = \"{form.counter}\"\nerrors = '{form.errors}'\n"
+    )
+    monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus_url)
+    app = run("Overview", "mine")
+    assert not app.exception
+    assert sentence in words(app)
+    assert "in the last 4 s" in words(app)  # scraped every second
+    shown = next(one for one in app.metric if one.label == "Error rate, 4 s")
+    assert shown.value.startswith(tile)
+    assert form.words in shown.proto.help or form.share is not None
+    # One value for each step of the range, so that the tiles share their time axis.
+    assert {len(one.proto.chart_data) for one in app.metric if one.proto.chart_data} == {301}
 
 
 @pytest.mark.parametrize(

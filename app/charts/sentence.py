@@ -64,16 +64,22 @@ def _numbers(panel: Panel, answer: Answer, span: TimeRange | None, clock: Clock)
     return f"{', '.join(texts)} {when}{peak}."
 
 
+def steady_from(series: Series, span: TimeRange) -> int:
+    """Where the newest value of a series began to hold: the index of the first sample equal to it, without a gap."""
+    times, values = series.times, series.values
+    at = len(times) - 1
+    while at > 0 and values[at - 1] == values[-1] and times[at] - times[at - 1] <= LATE_STEPS * span.step:
+        at -= 1
+    return at
+
+
 def idle(rate: Series, span: TimeRange) -> str:
     """How long nobody has asked, of a rate of requests that is 0 now; no claim beyond its samples.
 
     `No request in the last 2 min`, `No request in the 4 min since the first scrape`.
     """
-    times, values = rate.times, rate.values
-    at = len(times) - 1
-    while at > 0 and values[at - 1] == 0 and times[at] - times[at - 1] <= LATE_STEPS * span.step:
-        at -= 1
-    first = float(times[at])
+    at = steady_from(rate, span)
+    first = float(rate.times[at])
     if first <= span.start + LATE_STEPS * span.step:
         return f"No request in the last {format_duration(span.seconds)}"
     length = format_duration(max(span.end - first, span.step))

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app.charts import Context, kpis
-from app.charts.sentence import idle
+from app.charts.sentence import LATE_STEPS, idle, steady_from
 from app.charts.units import format_duration, format_time, format_value
 from app.config import System
 from app.drift.result import Result
@@ -43,7 +43,6 @@ class Now:
     """Everything the page shows, asked once: all rates over `context.window`, all sparklines over `context.span`."""
 
     context: Context
-
     targets: list[Target]
     targets_error: VigieError | None
     answers: dict[str, Answer]
@@ -149,9 +148,10 @@ def _last(now: Now, name: str) -> float | None:
     found = now.answers.get(name)
     if found is None or not found.series or found.state is State.ERROR:
         return None
-    values = found.series[0].values
+    at, value = found.series[0].newest
     # Only the newest step is "now": an older value would be a wrong number.
-    return float(values[-1]) if values.size and math.isfinite(values[-1]) else None
+    fresh = at >= now.context.span.end - LATE_STEPS * now.context.span.step
+    return value if fresh and math.isfinite(value) else None
 
 
 def _spark(now: Now, name: str) -> list[float] | None:
@@ -265,14 +265,15 @@ def _status(found: Answer, span: TimeRange) -> tuple[Tone, str]:
     """(tone, words) of a gauge that is 1 or 0: `yes, since 14:02:11`, or why it is not known."""
     if len(found.series) != 1 or not found.series[0].values.size or not math.isfinite(found.series[0].values[-1]):
         return "unknown", f"unknown: {found.reason or 'the gauge has no value now'}"
-    times, values = found.series[0].times, found.series[0].values
-    now = values[-1]
-    changes = [place for place in range(1, len(values)) if values[place] != values[place - 1]]
-    clock = widgets.clock()
-    if changes:
-        since = f"since {format_time(float(times[changes[-1]]), clock)}"
-    elif times[0] > span.start + span.step:
-        since = f"since it was first seen at {format_time(float(times[0]), clock)}"
+    series = found.series[0]
+    now, at = series.values[-1], steady_from(series, span)
+    moment = format_time(float(series.times[at]), widgets.clock())
+    if at and series.values[at - 1] != now:
+        since = f"since {moment}"
+    elif at:
+        since = f"since {moment} at least: nothing was measured before"
+    elif series.times[0] > span.start + LATE_STEPS * span.step:
+        since = f"since it was first seen at {moment}"
     else:
         since = "all through the last hour"
     word = "yes" if now == 1 else "no" if now == 0 else format_value(float(now))
