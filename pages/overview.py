@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import home, widgets
+from app.ui import home, starting, story, widgets
 
 # Calm enough to read, quick enough to see traffic arrive.
 REFRESH_SECONDS = 5
@@ -20,9 +20,13 @@ def draw() -> None:
     widgets.head(system.title, home.badges(system, now))
     with st.container(key="answer"):
         st.markdown(home.answer(system, now))
-    home.tiles(system, now)
-    home.status_tiles(system, now)
-    home.first_steps(system, now)
+    if starting.waiting(system, now.targets):
+        starting.draw(system)
+    else:
+        home.tiles(system, now)
+        home.status_tiles(system, now)
+    if not story.panel(system):
+        home.first_steps(system, now)
     home.services(system, now)
 
 

@@ -44,6 +44,15 @@ class ServiceState:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskState:
+    """One task of a start: `waiting`, `running` (reason: its last line), `done` or `failed` (reason: why)."""
+
+    about: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """The supervisor that writes the file; `stopping` once it has begun to stop."""
 
@@ -64,6 +73,8 @@ class Snapshot:
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     # Services that a console may ask for (`stack.wanted`), running or not.
     offers: Sequence[str] = ()
+    # What is made or fetched before services are up.
+    tasks: Mapping[str, TaskState] = field(default_factory=dict)
 
     @property
     def live(self) -> bool:
@@ -78,6 +89,7 @@ def write(home: Home, snapshot: Snapshot) -> None:
         "owner": asdict(snapshot.owner) if snapshot.owner else None,
         "services": {name: asdict(service) for name, service in snapshot.services.items()},
         "offers": list(snapshot.offers),
+        "tasks": {name: asdict(task) for name, task in snapshot.tasks.items()},
     }
     replace(home.state_file, json.dumps(body, indent=1) + "\n")
 

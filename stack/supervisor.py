@@ -22,7 +22,7 @@ from stack import logs, places, process, state
 from stack.errors import StackError
 from stack.health import Probe
 from stack.plan import CannotStart, Plan, Service, Task
-from stack.state import Owner, ServiceState, Snapshot, State
+from stack.state import Owner, ServiceState, Snapshot, State, TaskState
 
 # The loop's pace: quick while something starts, slow afterwards (signals, children and the pipe wake it at once).
 BUSY_SECONDS = 0.1
@@ -399,7 +399,9 @@ class Supervisor:
         unit.shown = replace(unit.shown, state=how, reason=reason)
 
     def _write(self) -> None:
-        snapshot = Snapshot(self._owner, {name: unit.shown for name, unit in self._units.items()}, self._plan.offers)
+        services = {name: unit.shown for name, unit in self._units.items()}
+        tasks = {name: TaskState(job.task.about, job.phase.value, job.reason) for name, job in self._jobs.items()}
+        snapshot = Snapshot(self._owner, services, self._plan.offers, tasks)
         if snapshot != self._written:
             state.write(self._home, snapshot)
             self._written = snapshot

@@ -164,3 +164,17 @@ def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page
     # evidently brings scipy and scikit-learn, feast brings mmh3; DuckDB is a shared object of its own.
     assert "/numpy/" in mapped
     assert [name for name in ("/scipy/", "/sklearn/", "/mmh3", "/duckdb", "/_duckdb") if name in mapped] == []
+
+
+def test_the_story_goes_on_after_a_reload_and_ends_with_its_two_decisions(console, page):
+    """Its steps are runs like all others: those that are there already are not carried out again."""
+    page.goto(f"{console.url}/?system=streamflow&story=going")
+    story = page.locator(".st-key-story")
+    wait_text(story, r"100 requests over 10 s[\s\S]*month_000 with month_001[\s\S]*month_000 with month_008")
+    if parse_qs(urlsplit(page.url).query).get("story"):
+        page.reload()
+    wait_text(story, r"month_001 · NO_ACTION[\s\S]*month_008 · RETRAINING_TRIGGERED", seconds=170)
+    story.get_by_role("button", name="Close").click()
+    story.wait_for(state="detached")
+    assert "story" not in parse_qs(urlsplit(page.url).query)
+    no_trace(page)

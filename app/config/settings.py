@@ -149,6 +149,15 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """Something the stack makes or fetches at its start; `state` is waiting, running, done or failed."""
+
+    about: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StackState:
     """state.json as read: `services` by name; `reason` says why there are none.
 
@@ -159,6 +168,7 @@ class StackState:
     owner: Owner | None
     reason: str
     offers: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +192,11 @@ def read_state(settings: Settings) -> StackState:
         if owner is not None and not owner.alive:
             # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
             rows = {name: replace(row, state="down", reason=ENDED) for name, row in rows.items()}
-        return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())))
+        tasks = tuple(
+            Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
+            for task in (raw.get("tasks") or {}).values()
+        )
+        return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
     except FileNotFoundError:
         return StackState({}, None, "the embedded stack has not been started")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

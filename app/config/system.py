@@ -37,6 +37,10 @@ DEFAULT_THRESHOLD = 0.30
 DEFAULT_COMPARABLE = 0.8
 # A hook tells somebody; whoever needs longer than this starts a job of its own and returns.
 DEFAULT_HOOK_SECONDS, MAX_HOOK_SECONDS = 30.0, 300.0
+# A story is read in a minute, and each chapter is a comparison of some seconds.
+MAX_CHAPTERS = 5
+# Two sentences of what to look at.
+MAX_LOOK = 300
 # Each decision waits for its hooks one after the other.
 MAX_HOOKS = 8
 # Evidently's own names of its methods for tabular columns.
@@ -311,6 +315,14 @@ class Dashboard(_Table):
     rows: tuple[Row, ...] = ()
 
 
+class Chapter(_Table):
+    """Two periods that the story on the Overview compares, by name or key, and what to look at then."""
+
+    ref: Text
+    cur: Text
+    look: Annotated[str, Key(max_length=MAX_LOOK)] = ""
+
+
 class System(_Table):
     """One monitored service, as its file describes it; `id` is the file's stem."""
 
@@ -327,6 +339,7 @@ class System(_Table):
     quality: Quality | None = None
     load: Load = Load()
     dashboard: Dashboard = Dashboard()
+    story: Annotated[tuple[Chapter, ...], Key(max_length=MAX_CHAPTERS)] = ()
 
     @model_validator(mode="after")
     def _panels_differ(self) -> System:

@@ -74,13 +74,21 @@ def _shares(runs: Sequence[Run]) -> list[float]:
 
 def badges(system: System, now: Now) -> list[tuple[str, Tone]]:
     """How many targets are up, in a word and a colour."""
+    services = cache.stack().services
+    begins = [name for name in (system.id, "prometheus") if name in services and services[name].state == "starting"]
     if now.targets_error is not None:
-        return [("Prometheus does not answer", "bad")]
+        starting = "prometheus" in begins
+        return [("Prometheus is starting", "warning") if starting else ("Prometheus does not answer", "bad")]
     up = sum(target.health == "up" for target in now.targets)
     waiting = sum(target.waiting for target in now.targets)
     if not now.targets:
         return [("no targets", "unknown")]
+    if waiting == len(now.targets):
+        return [("waiting for the first scrape", "unknown")]
     tone: Tone = "good" if up == len(now.targets) else "unknown" if up + waiting == len(now.targets) else "bad"
+    if system.id in begins:
+        # Prometheus is told of a service when it is launched, and may find nobody for the seconds until it answers.
+        return [(f"{up} of {len(now.targets)} targets up", "unknown"), (f"{system.title} is starting", "warning")]
     text = f"{up} of {len(now.targets)} targets up"
     found: list[tuple[str, Tone]] = [(text + (f", {waiting} waiting for the first scrape" if waiting else ""), tone)]
     if not any(cache.belongs(system, target) for target in now.targets):

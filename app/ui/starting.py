@@ -1,0 +1,70 @@
+"""What the Overview shows while the embedded stack starts: its steps, in place of tiles without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.config import StackState, System
+from app.prometheus import Target
+from app.ui import cache, widgets
+from app.ui.palette import MARKDOWN, SHAPES, Tone
+
+TONES: dict[str, Tone] = {"done": "good", "going": "warning", "failed": "bad", "waiting": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a start; `state` is done, going, failed or waiting."""
+
+    title: str
+    state: str
+    words: str = ""
+
+
+def waiting(system: System, targets: Sequence[Target]) -> bool:
+    """Whether nothing of this system has been scraped since its stack started, while something of it still starts."""
+    stack = cache.stack()
+    if cache.settings().attached or stack.owner is None or not stack.owner.alive or system.id not in stack.services:
+        return False
+    own = [target for target in targets if cache.belongs(system, target)]
+    if any(target.health == "up" for target in own):
+        return False
+    names = ("prometheus", system.id)
+    starting = any(stack.services[name].state == "starting" for name in names if name in stack.services)
+    # Everything may be up, and the first scrape still to come.
+    return starting or any(target.waiting for target in own)
+
+
+def steps(system: System, stack: StackState, *, scraped: bool) -> list[Step]:
+    """The start of this system, in the order in which it happens."""
+    found = [Step("Python environment", "done")]
+    for task in stack.tasks:
+        state = "going" if task.state == "running" else task.state
+        title = task.about[:1].upper() + task.about[1:]
+        words = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
+        found.append(Step(title, state, words))
+    for name, title in (("prometheus", "Prometheus"), ("node_exporter", "Node exporter"), (system.id, system.title)):
+        row = stack.services.get(name)
+        if row is not None:
+            state = {"up": "done", "starting": "going"}.get(row.state, "failed")
+            found.append(Step(title, state, "" if state == "done" else row.reason))
+    ready = all(step.state == "done" for step in found)
+    first = "going" if ready else "waiting"
+    words = "a few seconds" if ready else ""
+    return [*found, Step(f"First scrape of {system.title}", "done" if scraped else first, "" if scraped else words)]
+
+
+def draw(system: System) -> None:
+    """The steps, one a line, with what is being done at each."""
+    with st.container(border=True, key="starting"):
+        found = steps(system, cache.stack(), scraped=False)
+        st.markdown(f"**Starting** \u00b7 {sum(step.state == 'done' for step in found)} of {len(found)} steps done")
+        lines = []
+        for step in found:
+            tone = TONES.get(step.state, "unknown")
+            words = f" \u00b7 {widgets.plain(step.words)}" if step.words else ""
+            lines.append(f":{MARKDOWN[tone]}[{SHAPES[tone]}] {widgets.plain(step.title)}{words}")
+        st.markdown("  \n".join(lines))
