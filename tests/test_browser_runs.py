@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
