@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app import reports
+from app import report_html, reports
 from app.config import Settings, System, Systems, load_systems
 from app.config.system import DEFAULT_THRESHOLD
 from app.errors import AlreadyImported, ReportError, ReportNotFound, VigieError
@@ -179,7 +179,7 @@ def _contents(
     reason = "imported from an HTML without JSON: its share and its decision are not read"
     about = {"name": title, "ref": ref, "cur": cur, "reason": f"{reason} ({title})" if title else reason}
     if html is not None:
-        files[f"drift_{ref}_vs_{cur}.html"] = reports.safe_html(html)
+        files[f"drift_{ref}_vs_{cur}.html"] = report_html.safe_html(html)
     if json is not None:
         own = DEFAULT_THRESHOLD if system.drift is None else system.drift.threshold
         result = read(json, Names(run_id, system.id, ref, cur, title), own)

@@ -1,4 +1,4 @@
-"""The only writer of report directories: atomic, by id; makes report HTML safe to embed; keeps the disk bounded.
+"""The only writer of report directories: atomic, by id; keeps the disk bounded.
 
 A run is the folder `<report dir>/runs/<run id>/`; it exists from the moment it carries a valid `meta.json`, which is
 written last into a temporary folder beside it. Chosen files are also published flat in the report directory, each by
@@ -39,7 +39,6 @@ __all__ = [
     "read_meta",
     "report_dir",
     "republish",
-    "safe_html",
     "save",
     "scan",
     "set_aside",
@@ -68,15 +67,6 @@ PLAIN_RUNS: Final = 20
 STALE_SECONDS: Final = 60.0
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-# The lines on which Evidently writes its data: `var metric_<hex> = {...};` and `var additional_graphs_<id> = {...};`.
-_DATA_LINE: Final = re.compile(rb"^([ \t]*var [A-Za-z_$][\w$]* = )(\{.*)$", re.MULTILINE)
-_ESCAPES: Final = {
-    b"<": b"\\u003c",
-    b">": b"\\u003e",
-    "\u2028".encode(): b"\\u2028",
-    "\u2029".encode(): b"\\u2029",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,24 +469,6 @@ def _sum(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     return digest.hexdigest()
-
-
-# --- safety ----------------------------------------------------------------------------------------------------------
-
-
-def safe_html(html: bytes) -> bytes:
-    r"""Evidently's HTML with its data lines escaped, so that no value in them can end the script and start another.
-
-    A category such as `</script><script>…` is written raw into the report; inside a JavaScript string `\u003c` reads
-    the same to the report and is no markup to the browser. Covers `<!--` and `-->` as well.
-    """
-    return _DATA_LINE.sub(lambda match: match[1] + _escaped(match[2]), html)
-
-
-def _escaped(text: bytes) -> bytes:
-    for char, escape in _ESCAPES.items():
-        text = text.replace(char, escape)
-    return text
 
 
 # --- retention -------------------------------------------------------------------------------------------------------

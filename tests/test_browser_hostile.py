@@ -66,14 +66,16 @@ def upgrade(console: Console, host: str, origin: str) -> bytes:
 def test_a_category_that_is_a_script_runs_nothing_and_the_report_draws(console, page, hostile_run):
     dialogs: list[Any] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    status, _, body = get(f"{console.url}/reports/view/{hostile_run}")
+    status, _, body = get(f"{console.url}/reports/frame/{hostile_run}")
     assert status == 200
     assert SCRIPT.encode() not in body
     assert b"document.title=" in body  # it is in the report, harmless
 
     page.goto(f"{console.url}/reports/view/{hostile_run}")
-    page.get_by_text("plan").first.wait_for(state="visible")
-    page.locator("table, .js-plotly-plot").first.wait_for(state="visible")
+    full = page.frame_locator("iframe")
+    full.get_by_text("plan").first.wait_for(state="visible")
+    full.locator("table, .js-plotly-plot").first.wait_for(state="visible")
+    assert page.get_by_role("link", name="Download HTML").is_visible()
     assert page.title() != "x"
 
     page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
@@ -99,7 +101,7 @@ def test_a_report_reaches_neither_the_page_round_it_nor_its_storage(console, pag
     ready(page, "drift")
     page.locator("[data-testid=stMain]").get_by_text("Evidently report", exact=True).click()
     page.locator("[data-testid=stMain] iframe").first.content_frame.locator("table, .js-plotly-plot").first.wait_for()
-    report = next(frame for frame in page.frames if "/reports/view/" in frame.url)
+    report = next(frame for frame in page.frames if "/reports/frame/" in frame.url)
     attempts = {
         "the page": "parent.document.title",
         "its cookies": "document.cookie",

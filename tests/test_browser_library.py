@@ -250,7 +250,7 @@ def test_a_ticked_run_is_opened_with_its_report_and_both_files_under_their_names
     assert name == "drift_2024-01-31_vs_2024-11-30.json"
     assert json.loads(data) == {"of": DRIFTED}
     main(page).get_by_role("radio", name="Evidently report").click()
-    report = page.frame_locator("iframe[src*='/reports/view/']")
+    report = page.frame_locator("iframe[src*='/reports/frame/']")
     report.get_by_text(f"Report of {DRIFTED}").first.wait_for(state="visible")
     assert main(page).get_by_role("link", name="Full page").get_attribute("href") == f"/reports/view/{DRIFTED}"
 

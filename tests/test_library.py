@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app import ledger as ledger_module
-from app import library, reports
+from app import library, report_html, reports
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
@@ -24,7 +24,8 @@ from app.gauges import Gauges
 from app.jobs import progress, recover
 from app.jobs.runs import ActiveRun, Request
 from app.ledger import Ledger, Run, State
-from app.routes import SANDBOX, middleware, routes
+from app.report_html import SANDBOX
+from app.routes import middleware, routes
 from tests.test_drift_imported import HOSTILE, older, oldest, today
 from tests.test_ledger import result
 
@@ -401,7 +402,7 @@ def test_a_json_of_each_form_becomes_a_run_with_table_and_share(settings, system
     stored = Result.from_json(reports.read_file(folder, "result.json"))
     assert (stored.share, stored.decision, len(stored.columns)) == (run.share, run.outcome, 3)
     assert reports.read_file(folder, f"{PAIR}.json") == json.dumps(make()).encode()
-    assert reports.read_file(folder, f"{PAIR}.html") == reports.safe_html(HTML)
+    assert reports.read_file(folder, f"{PAIR}.html") == report_html.safe_html(HTML)
     assert run.reason.startswith("imported from ")
 
 
@@ -625,7 +626,7 @@ def test_an_imported_report_is_served_in_the_sandbox_and_as_a_file(settings, sys
     evil = b'<html><head></head><body><script>\nvar metric_1 = {"a": "</script><script>alert(1)"};\n</script></body>'
     run = imported(settings, system, today(), html=evil, name="a vs b")
     with TestClient(application(settings), base_url="http://127.0.0.1:8501") as client:
-        page = client.get(f"/reports/view/{run.id}")
+        page = client.get(f"/reports/frame/{run.id}")
         assert (page.status_code, page.headers["content-security-policy"]) == (200, SANDBOX)
         assert b"</script><script>alert" not in page.content
         file = client.get(f"/reports/file/{run.id}/json")

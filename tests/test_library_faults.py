@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app import library, reports
+from app import library, report_html, reports
 from app.errors import AlreadyImported, ReportError, ReportNotFound
 from app.jobs import recover
 from app.ledger import Filter, Ledger, State
@@ -226,7 +226,7 @@ def test_a_report_of_fifty_megabytes_holds_nobody_up_and_is_held_a_few_times_at_
     block = random.Random(2).randbytes(500_000).hex().encode() + b"\n"
     html = HTML + block * (size // len(block))
     run = imported(settings, system, html=html)
-    kept = reports.safe_html(html)
+    kept = report_html.safe_html(html)
     with serving(settings) as url:
         urllib.request.urlopen(f"{url}/healthz").read()
         tracemalloc.start()

@@ -238,7 +238,7 @@ def test_the_banner_says_both_measures_of_target_drift_the_policy_and_what_it_co
     assert shown == {
         "Covariate drift": ("0.0625", "1 of 16 columns"),
         "Features alone": ("0.06667", "1 of 15, same decision"),
-        "Target drift": ("0.024", "churn_label 26.5 → 24.1 %"),
+        "Target drift": ("0.024", r"churn\_label 26.5 → 24.1 %"),
         "Value drift of the label": ("0.02", "not drifted, threshold 0.10"),
     }
     assert "all columns count, share threshold 0.30, at least 30 rows, 80 % of the columns comparable" in said

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app import reports
+from app import report_html, reports
 from app.config import Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
 from tests.drift_frames import settings, system
@@ -296,14 +297,14 @@ def page(data):
 
 
 def test_the_data_lines_hold_no_markup_and_mean_the_same():
-    safe = reports.safe_html(page({"value": HOSTILE}).encode()).decode()
+    safe = report_html.safe_html(page({"value": HOSTILE}).encode()).decode()
     line = next(text for text in safe.splitlines() if "metric_1f = {" in text)
     assert not set("<>\u2028") & set(line.partition("=")[2])
     assert json.loads(line.partition("=")[2].rstrip().rstrip(";")) == {"value": HOSTILE}
 
 
 def test_the_rest_of_the_page_is_left_alone():
-    before, after = page({}).encode().splitlines(), reports.safe_html(page({}).encode()).splitlines()
+    before, after = page({}).encode().splitlines(), report_html.safe_html(page({}).encode()).splitlines()
     assert before == after
 
 
@@ -359,3 +360,39 @@ def test_the_oldest_runs_go_first_acknowledged_ones_last_and_the_spared_stay(tmp
     assert reports.prune([tmp_path], 0).gone == (run_id(3),)
     assert [path.name for path in reports.scan(tmp_path)] == [run_id(4)]
     assert reports.total_bytes([tmp_path]) > 10_000
+
+
+# Tags that the browser would read as frames, in whatever the text round them seems to be; what a report needs stays.
+FRAMES = [
+    (b"<p><iframe srcdoc='x'></iframe>", b"<p><x-iframe srcdoc='x'></iframe>"),
+    (b"<IFRAME/src=x>", b"<x-IFRAME/src=x>"),
+    (b"<iframe\nsrc=x>", b"<x-iframe\nsrc=x>"),
+    (b"<script>a = '<iframe>'</script>", b"<script>a = '<x-iframe>'</script>"),
+    (b"<!-- <object data=x> -->", b"<!-- <x-object data=x> -->"),
+    (b"<frameset><frame src=x>", b"<x-frameset><basefont src=x>"),
+    (b"<embed src=x>", b"<basefont src=x>"),
+    (b"<link rel=dns-prefetch href=//x>", b"<basefont rel=dns-prefetch href=//x>"),
+    (b"<base href=x>", b"<basefont href=x>"),
+    (b"<meta http-equiv=refresh content=0>", b"<basefont http-equiv=refresh content=0>"),
+    (b'<meta charset="UTF-8" http-equiv=refresh>', b'<basefont charset="UTF-8" http-equiv=refresh>'),
+    (b'<meta charset="UTF-8">', b'<meta charset="UTF-8">'),
+    (b'<meta name="viewport" content="width=device-width, initial-scale=1.0">',) * 2,
+    (b"<p>a <metal> <basement> <framework> <linked> i<frames</p>",) * 2,
+    (b"<fencedframe><portal><applet><webview>", b"<x-fencedframe><x-portal><x-applet><x-webview>"),
+    (b"<iframe", b"<x-iframe"),
+]
+
+
+@pytest.mark.parametrize(("markup", "safe"), FRAMES)
+def test_no_element_of_a_saved_report_opens_a_frame_or_looks_up_a_name(markup, safe):
+    assert report_html.safe_html(markup) == safe
+    assert report_html.safe_html(safe) == safe
+    assert report_html.guarded(markup).endswith(b"\n" + safe)
+
+
+def test_the_guard_in_the_browser_refuses_the_elements_that_are_taken_out_of_markup():
+    script = (Path(report_html.__file__).parent / "report_guard.js").read_text()
+    names = json.loads("[" + re.search(r"const NAMES = \[(.*?)\];", script, re.DOTALL)[1] + "]")
+    for name in names:
+        assert f"<{name} ".encode() not in report_html.safe_html(f"<{name} x>".encode()), name
+    assert {markup for markup in names} >= {"iframe", "frame", "object", "embed", "link", "meta", "base"}

@@ -2,10 +2,12 @@
 
 import gzip
 import http.client
+import re
 import socket
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,14 +18,15 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from app import gauges, reports
+from app import gauges, report_html, reports
 from app.config import Settings, load_systems
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
 from app.load import result as load_result
 from app.load.stats import Histogram, Tally, Timeline
-from app.routes import PAGES, SANDBOX, middleware, routes
+from app.report_html import SANDBOX
+from app.routes import PAGES, middleware, routes
 from app.source import Source, source_of
 
 HTML = b"<!doctype html><title>report</title><script>document.title='x'</script>" + b"<p>row</p>" * 5000
@@ -106,30 +109,68 @@ def save(settings, system, *, finished=100.0, html=HTML, run=None, state=State.D
 
 def test_a_report_is_served_in_its_sandbox(settings, streamflow, client):
     run = save(settings, streamflow)
-    answer = client.get(f"/reports/view/{run}")
+    answer = client.get(f"/reports/frame/{run}")
     assert answer.status_code == 200
-    assert answer.content == HTML
+    assert answer.content == report_html.guarded(HTML)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"] == SANDBOX
     assert SANDBOX == (
-        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-        "img-src data: blob:; font-src data:; worker-src blob:; connect-src 'none'; form-action 'none'; base-uri 'none'; "
-        "frame-ancestors 'self'"
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; frame-src 'none'; child-src 'none'; worker-src 'none'; "
+        "connect-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'; "
+        "require-trusted-types-for 'script'; trusted-types default"
     )
+    assert answer.headers["connection-allowlist"] == "()"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"].startswith("private")
     assert "set-cookie" not in answer.headers
     assert "content-disposition" not in answer.headers
 
 
+def test_a_full_page_is_ours_round_the_sandboxed_report(settings, streamflow, client):
+    run = save(settings, streamflow)
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.update(run, ref="2024-01-31", cur="<b>cur", outcome="NO_ACTION", reason="1 of 2 <i>drifted")
+    answer = client.get(f"/reports/view/{run}")
+    assert answer.status_code == 200
+    assert "<script" not in answer.text
+    assert "<b>cur" not in answer.text
+    assert "<i>drifted" not in answer.text
+    for part in ("2024-01-31 → &lt;b&gt;cur", "NO_ACTION", "1 of 2 &lt;i&gt;drifted", f'href="../file/{run}/json"'):
+        assert part in answer.text, part
+    assert f'<iframe src="../frame/{run}" sandbox="allow-scripts"' in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    for part in ("frame-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert part in policy
+
+
+def test_a_full_page_needs_no_index(settings, streamflow, client):
+    run = save(settings, streamflow)
+    with closing(sqlite3.connect(settings.ledger_url.removeprefix("sqlite:///"))) as index:
+        index.execute("DELETE FROM runs")
+        index.commit()
+    assert f"Run {run}" in client.get(f"/reports/view/{run}").text
+
+
+@pytest.mark.parametrize("dest", ["document", "iframe", None])
+def test_the_frame_is_no_page_of_its_own(settings, streamflow, client, dest):
+    run = save(settings, streamflow)
+    headers = {"Sec-Fetch-Dest": dest} if dest else {}
+    answer = client.get(f"/reports/frame/{run}", headers=headers, follow_redirects=False)
+    assert answer.status_code == (303 if dest == "document" else 200)
+    assert answer.headers.get("location") == (f"../view/{run}" if dest == "document" else None)
+    assert "Sec-Fetch-Dest" in answer.headers["vary"]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_a_report_arrives_whole_with_and_without_compression(settings, streamflow, client, encoding):
     run = save(settings, streamflow)
-    with client.stream("GET", f"/reports/view/{run}", headers={"Accept-Encoding": encoding}) as answer:
+    with client.stream("GET", f"/reports/frame/{run}", headers={"Accept-Encoding": encoding}) as answer:
         raw = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == encoding
     assert int(answer.headers["content-length"]) == len(raw)
-    assert (gzip.decompress(raw) if encoding == "gzip" else raw) == HTML
+    assert (gzip.decompress(raw) if encoding == "gzip" else raw) == report_html.guarded(HTML)
 
 
 def test_a_report_gzipped_at_rest_is_the_same_report(settings, streamflow, client, monkeypatch):
@@ -139,7 +180,7 @@ def test_a_report_gzipped_at_rest_is_the_same_report(settings, streamflow, clien
     save(settings, streamflow, run="20990101T000000Z-abcdef")
     reports.prune([folder], 10**9)
     assert list((folder / "runs" / run).glob("*.html.gz"))
-    assert client.get(f"/reports/view/{run}").content == HTML
+    assert client.get(f"/reports/frame/{run}").content == report_html.guarded(HTML)
 
 
 @pytest.mark.parametrize("kind", ["html", "json"])
@@ -154,7 +195,7 @@ def test_a_download_has_the_name_of_its_months(settings, streamflow, client, kin
 
 def test_head_is_answered_everywhere_without_a_body(settings, streamflow, client):
     run = save(settings, streamflow)
-    for path in (f"/reports/view/{run}", f"/reports/file/{run}/json", "/metrics", "/healthz"):
+    for path in (f"/reports/view/{run}", f"/reports/frame/{run}", f"/reports/file/{run}/json", "/metrics", "/healthz"):
         answer = client.head(path)
         assert (answer.status_code, answer.content) == (200, b""), path
 
@@ -181,7 +222,9 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("run", UNKNOWN)
-@pytest.mark.parametrize("pattern", ["/reports/view/{}", "/reports/file/{}/html", "/reports/file/{}"])
+@pytest.mark.parametrize(
+    "pattern", ["/reports/view/{}", "/reports/frame/{}", "/reports/file/{}/html", "/reports/file/{}"]
+)
 def test_an_unknown_id_is_a_page_in_words(settings, streamflow, client, run, pattern):
     save(settings, streamflow)
     answer = client.get(pattern.format(run))
@@ -241,7 +284,7 @@ def test_a_large_report_holds_up_no_other_request(settings, streamflow):
         got = {}
 
         def fetch():
-            got["large"] = len(raw_get(port, f"/reports/view/{run}")[1])
+            got["large"] = len(raw_get(port, f"/reports/frame/{run}")[1])
 
         thread = threading.Thread(target=fetch)
         thread.start()
@@ -250,7 +293,7 @@ def test_a_large_report_holds_up_no_other_request(settings, streamflow):
             assert raw_get(port, "/healthz")[0].status == 200
             small += 1
         thread.join()
-    assert got["large"] == 50_000_003
+    assert got["large"] == 50_000_003 + len(report_html.guarded(b""))
     assert small > 1
 
 
@@ -265,7 +308,7 @@ def test_a_report_that_was_changed_on_disk_is_not_served(settings, streamflow, c
     run = save(settings, streamflow)
     path = next((reports.report_dir(settings, streamflow) / "runs" / run).glob("*.html"))
     path.write_bytes(b"<script>evil</script>")
-    answer = client.get(f"/reports/view/{run}")
+    answer = client.get(f"/reports/frame/{run}")
     assert answer.status_code == 500
     assert "was changed after it was saved" in answer.text
 
@@ -277,7 +320,12 @@ def test_a_report_that_was_changed_on_disk_is_not_served(settings, streamflow, c
 def test_every_page_and_route_carries_the_headers(client, path):
     headers = client.get(path).headers
     assert headers["content-security-policy"] == PAGES
-    assert PAGES == "frame-ancestors 'none'; frame-src 'self'; object-src 'none'; base-uri 'self'"
+    for part in ("frame-ancestors 'none'", "frame-src 'self'", "object-src 'none'", "base-uri 'self'"):
+        assert part in PAGES
+    for source in ("img-src", "font-src", "media-src", "connect-src", "default-src", "script-src", "style-src"):
+        # Nothing outside is fetched: neither a host nor a scheme of the network stands in it.
+        assert source in PAGES
+    assert not re.search(r"https?:|wss?:|\*", PAGES)
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app import reports
+from app import report_html, reports
 from app.config import Drift, Settings, System, load_systems
 from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence, too_little
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
@@ -208,7 +208,7 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
     files: dict[str, bytes] = {}
     shown: dict[str, str] = {}
     if verdicts.html is not None and verdicts.json is not None:
-        files[f"{pair.stem}.html"] = reports.safe_html(verdicts.html.encode("utf-8", "replace"))
+        files[f"{pair.stem}.html"] = report_html.safe_html(verdicts.html.encode("utf-8", "replace"))
         files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
         for ending in ("html", "json"):
             shown[ending] = reports.shown_path(job.settings, pair.system, f"{pair.stem}.{ending}")

@@ -106,7 +106,7 @@ def verdict(found: Proposal, error: VigieError | None, report: Report | None) ->
         st.subheader(widgets.plain(found.title), anchor=False)
         missing = [one.part for one in found.findings if one.confidence is Confidence.MISSING]
         told = f"{len(found.findings) - len(missing)} of {len(found.findings)} parts were found"
-        told += f"; not found: {', '.join(missing)}." if missing else "."
+        told += f"; not found: {widgets.plain(', '.join(missing))}." if missing else "."
         st.markdown(f"{told} Tried: {widgets.plain(report.sentence)}" if report else told)
         if error is not None:
             widgets.problem(error)
@@ -164,7 +164,9 @@ def parts(found: Proposal) -> None:
     with st.container(key="own-parts"):
         for one in found.findings:
             tone = TONES[one.confidence]
-            head = f":{MARKDOWN[tone]}[{SHAPES[tone]} {one.confidence.value}] **{widgets.plain(one.part)}**"
+            head = (
+                f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(one.confidence.value)}] **{widgets.plain(one.part)}**"
+            )
             hint = f"  \n:small[{widgets.plain(one.hint)}]" if one.hint else ""
             st.markdown(f"{head}: {widgets.plain(one.text)}{hint}")
 

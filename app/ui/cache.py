@@ -39,6 +39,7 @@ from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
 from app.source import Source, fingerprints, source_of
 from app.ui.login import login
+from app.ui.markdown import plain
 
 # Files edited by hand: a change shows within five seconds.
 SYSTEMS_TTL: Final = 5
@@ -153,10 +154,10 @@ def connection_line(system: System) -> str:
     name, url, at, error = _version(system.id)
     place = url.partition("://")[2] or "no address"
     if error is not None:
-        return f":red[:material/cloud_off:] Prometheus · {place} · does not answer"
+        return f":red[:material/cloud_off:] Prometheus · {plain(place)} · does not answer"
     age = max(0, round(time.time() - at))
     when = "now" if age < 2 else f"{age} s ago"
-    return f":green[:material/cloud_done:] {name} · {place} · answered {when}"
+    return f":green[:material/cloud_done:] {plain(name)} · {plain(place)} · answered {when}"
 
 
 @st.cache_data(ttl=TARGETS_TTL, show_spinner=False)

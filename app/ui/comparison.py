@@ -121,7 +121,12 @@ def pair() -> tuple[str, str]:
 def month(title: str, key: str, labels: Mapping[str, str]) -> str:
     """One of the two pickers; `labels` by period key."""
     return st.selectbox(
-        title, list(labels), key=key, format_func=labels.__getitem__, on_change=keep_address, width=PICKER_WIDTH
+        widgets.plain(title),
+        list(labels),
+        key=key,
+        format_func=labels.__getitem__,
+        on_change=keep_address,
+        width=PICKER_WIDTH,
     )
 
 

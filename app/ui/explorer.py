@@ -113,7 +113,7 @@ def _table(answer: Answer) -> None:
     for warning in answer.warnings:
         st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
     frame, at = rows(answer, widgets.clock())
-    when = f" at {at}" if at else ""
+    when = f" at {widgets.plain(at)}" if at else ""
     st.caption(f"{len(answer.series)} of {answer.total_series} series{when} · {answer.seconds * 1000:.0f} ms")
     # `%g` without a length is the whole number as JavaScript writes it; the column stays a number and sorts as one.
     config = {VALUE: st.column_config.NumberColumn(format="%g")}

@@ -18,6 +18,7 @@ from app.errors import VigieError
 from app.ledger import Run
 from app.prometheus import Answer, State, Target, TimeRange
 from app.ui import cache, load_run, verdict, widgets
+from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # What the sparklines of all tiles show.
@@ -191,13 +192,13 @@ def tiles(system: System, now: Now) -> None:
         value, found = _last(now, name), now.answers.get(name)
         why = _why_unknown(found, now)
         cell.metric(
-            f"{title}, {format_duration(now.context.window)}",
+            f"{widgets.plain(title)}, {format_duration(now.context.window)}",
             _shown(value, unit, why, idle=_last(now, "kpi-rps") == 0),
             border=True,
             height=TILE_HEIGHT,
             chart_data=_spark(now, name),
             chart_type="area",
-            help=why or None,
+            help=widgets.plain(why) or None,
         )
     _drift_tile(cells[3], now)
     _load_tile(cells[4], now)
@@ -240,7 +241,9 @@ def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
 def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     result = load_run.result_of(now.load) if now.load else None
     if result is None:
-        cell.metric("Last traffic", "none yet" if now.load is None else now.load.state, border=True, height=TILE_HEIGHT)
+        cell.metric(
+            "Last traffic", "none yet" if now.load is None else str(now.load.state), border=True, height=TILE_HEIGHT
+        )
         return
     counted = (result.get("counted") or {}).get("delta")
     words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
@@ -331,10 +334,10 @@ def services(system: System, now: Now) -> None:
     lines = ["| state | service | address | |", "|---|---|---|---|"]
     for label, state, url, reason, origin in rows:
         tone = TONE_OF_STATE.get(state, "bad")
-        place = f"[{widgets.plain(url.partition('://')[2])}]({url})" if url else "—"
-        told = f"from the {origin} · " if origin in ("environment", "system file") else ""
-        status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {state}]"
-        lines.append(f"| {status} | **{label}** | {place} | {told}{widgets.plain(reason)} |")
+        place = link(url.partition("://")[2], url) if url else "—"
+        told = f"from the {widgets.plain(origin)} · " if origin in ("environment", "system file") else ""
+        status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}]"
+        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {told}{widgets.plain(reason)} |")
     st.markdown("\n".join(lines))
 
 

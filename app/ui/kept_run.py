@@ -52,7 +52,9 @@ def _head(run: Run) -> None:
     """Which run this is, and what can be done with it."""
     with st.container(key="kept-head", horizontal=True, vertical_alignment="center", gap="small"):
         when = format_time(run.created, widgets.clock())
-        st.markdown(f"**Run {run.id}** · {widgets.plain(run.system)} · {run.kind} · {when}", width="content")
+        st.markdown(
+            f"**Run {run.id}** · {widgets.plain(run.system)} · {widgets.plain(run.kind)} · {when}", width="content"
+        )
         st.space("stretch")
         page = {"drift": ("drift", "Open on Compare months"), "load": ("traffic", "Open on Generate traffic")}
         if run.kind in page and run.system in cache.systems().by_id:

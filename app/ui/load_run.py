@@ -21,6 +21,7 @@ from app.load import result as load_result
 from app.load.stats import UNANSWERED
 from app.ui import cache, palette, widgets
 from app.ui.access import act
+from app.ui.markdown import code
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # Live numbers are worth reading four times a second at most; twice is calm.
@@ -41,7 +42,8 @@ def target_line(system: System) -> str:
         why = f"No address for {system.title}: {found.reason}. {cache.start_hint(system)}"
         return f":gray[{SHAPES['unknown']}] {widgets.plain(why)}"
     bound = f"never more than {system.load.max_rate:g} requests a second"
-    return f"{request.method} `{found.url}{request.path}` · address from the {found.origin} · {bound}"
+    origin = widgets.plain(f"address from the {found.origin}")
+    return f"{widgets.plain(request.method)} {code(found.url + request.path)} · {origin} · {bound}"
 
 
 def _runs(system: System) -> list[Run]:
@@ -65,7 +67,7 @@ def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
             first = number == 0
             icon = ":material/bolt:" if first else None
             kind: Literal["primary", "secondary"] = "primary" if first else "secondary"
-            if st.button(preset.title, type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
+            if st.button(widgets.plain(preset.title), type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
                 pressed = preset.args
     return pressed
 
@@ -98,7 +100,7 @@ def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
             st.caption(widgets.plain(preview.reason))
         else:
             st.plotly_chart(arrivals_preview(preview, theme=palette.theme()), key="preview", config=PLOT)
-        st.caption(f"{plan.requests:,} requests: {plan.words}.")
+        st.caption(widgets.plain(f"{plan.requests:,} requests: {plan.words}."))
         return (
             args
             if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=disabled, key="start-own")
@@ -231,7 +233,7 @@ def _live(run: Run) -> None:
             cells[5].metric("p95", widgets.seconds(detail.get("p95")))
             words = _answers(detail)
             if words:
-                st.caption(words)
+                st.caption(widgets.plain(words))
             if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary"):
                 act(jobs.cancel, cache.settings(), run.id)
 
@@ -280,7 +282,7 @@ def _ended(run: Run) -> None:
     with st.container(border=True, key="load-result"):
         words = (result.get("plan") or {}).get("words", "")
         state = {"done": "done", "cancelled": "stopped", "failed": "failed"}.get(run.state, run.state)
-        st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {state}] · {widgets.plain(words)}")
+        st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}] · {widgets.plain(words)}")
         with st.container(key="answer"):
             words = result.get("sentence") if run.state in ("done", "cancelled") else run.reason
             st.markdown(widgets.plain(str(words or result.get("sentence"))))
@@ -328,7 +330,7 @@ def _outcomes(result: Mapping[str, Any]) -> None:
         rows.append({"answer": "not sent", "requests": result["not_sent"]})
     words = _answers(result)
     if words:
-        st.caption(words)
+        st.caption(widgets.plain(words))
     st.dataframe(
         pd.DataFrame(rows or [{"answer": "none", "requests": 0}]), hide_index=True, key=f"outcomes-{result.get('run')}"
     )

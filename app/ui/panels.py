@@ -121,7 +121,7 @@ def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], c
     answer, age = _last_good(f"{system.id}:{panel.id}:{context.window}:{context.span.seconds}", answer)
     clock = widgets.clock()
     with st.container(key=f"panel-{panel.id}"):
-        st.markdown(f"**{widgets.plain(title(panel, context))}**", help=panel.help or None)
+        st.markdown(f"**{widgets.plain(title(panel, context))}**", help=widgets.plain(panel.help) or None)
         drawn = figure(panel, answer, marks, palette.theme(), None if age else context.span, clock=clock)
         st.plotly_chart(drawn, key=f"plot-{panel.id}", config=PLOT, theme=None)
         with st.container(key=f"sentence-{panel.id}"):

@@ -90,7 +90,7 @@ def _swap(swapped: bool) -> None:
 def _head(run: Run, result: Result, word: str) -> None:
     tone = TONE_OF[result.decision]
     with st.container(border=True, key=f"verdict-{FRAME_OF[result.decision]}-{word}"):
-        st.markdown(f"**:{MARKDOWN[tone]}[{SHAPES[tone]} {result.decision}]** · {word}")
+        st.markdown(f"**:{MARKDOWN[tone]}[{SHAPES[tone]} {result.decision}]** · {widgets.plain(word)}")
         st.markdown(widgets.plain(f"{result.ref.key} → {result.cur.key}"))
         policy = result.policy
         counted = "all columns count" if policy.columns == "all" else "features alone count"

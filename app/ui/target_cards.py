@@ -17,6 +17,7 @@ from app.config import Service, System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
 from app.ui import cache, widgets
+from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 # So many scrapes are drawn as strokes on a card.
@@ -41,10 +42,10 @@ def card(target: Target, number: int, history: Answer | None) -> None:
     with st.container(border=True, key=f"card-{target.health}-{number}"):
         word = "WAITING" if target.waiting else target.health.upper()
         job, address = widgets.plain(target.job), widgets.plain(target.address)
-        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{word}**] &nbsp; **{job}** &nbsp; {address}")
+        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{widgets.plain(word)}**] &nbsp; **{job}** &nbsp; {address}")
         strokes, since = _history(target, history)
-        facts = [part for part in (_scraped(target), since, strokes) if part]
-        st.caption(" · ".join([*facts, f"[raw metrics]({target.url})"] if _linkable(target.url) else facts))
+        facts = [widgets.plain(part) for part in (_scraped(target), since, strokes) if part]
+        st.caption(" · ".join([*facts, link("raw metrics", target.url)]))
         if target.health == "up":
             return
         meaning = target.meaning
@@ -54,11 +55,6 @@ def card(target: Target, number: int, history: Answer | None) -> None:
         if target.health == "down":
             _own_look(target)
             _log(target)
-
-
-def _linkable(url: str) -> bool:
-    """A plain http address without what would end a Markdown link."""
-    return url.startswith(("http://", "https://")) and not set(url) & set(" ()<>[]\\")
 
 
 def _scraped(target: Target) -> str:
@@ -116,7 +112,7 @@ def _log(target: Target) -> None:
     if service.reason:
         st.markdown(widgets.plain(f"The stack says: {service.reason}"))
     tail = log_tail(service.log)
-    with st.expander(f"Last lines of {service.log.name}"):
+    with st.expander(f"Last lines of {widgets.plain(service.log.name)}"):
         st.code(tail or "The log is empty.", language=None)
 
 
@@ -145,10 +141,10 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
 
 def without_prometheus(system: System, error: VigieError) -> None:
     """No Prometheus: say so, then probe the services from here, so that one still sees what answers."""
-    service = cache.stack().services.get("prometheus")
+    row = cache.stack().services.get("prometheus")
     widgets.problem(error, title="Prometheus does not answer.")
-    if service is not None and service.reason:
-        st.markdown(widgets.plain(f"The stack says: {service.reason}"))
+    if row is not None and row.reason:
+        st.markdown(widgets.plain(f"The stack says: {row.reason}"))
     st.markdown("Until it does, the console looks for itself:")
     for number, (name, url, path) in enumerate(_probes(system)):
         reason = cache.probe(f"{url}{path}") if url else "its address is not known"
@@ -156,7 +152,8 @@ def without_prometheus(system: System, error: VigieError) -> None:
         tone = TONES[health]
         with st.container(border=True, key=f"card-{health}-probe-{number}"):
             place = widgets.plain((url or "no address").partition("://")[2] or "no address")
-            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{health.upper()}**] &nbsp; **{name}** &nbsp; {place}")
+            service = widgets.plain(name)
+            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{health.upper()}**] &nbsp; **{service}** &nbsp; {place}")
             said = reason or f"answers on {path} (probed by the console, not scraped)"
             st.caption(widgets.plain(said))
 

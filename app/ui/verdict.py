@@ -88,8 +88,8 @@ def _apart(share: float, threshold: float) -> str:
 
 
 def frame(name: str, title: str, tone: Tone) -> None:
-    """The first line of a banner: shape, word and colour, then what it means in a few words."""
-    st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {name}]{title}")
+    """The first line of a banner: shape, word and colour, then `title`, Markdown that says what it means."""
+    st.markdown(f"### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}")
 
 
 def verdict(system: System, run: Run, result: Result) -> None:
@@ -167,12 +167,12 @@ def _facts(result: Result, decision: Decision) -> None:
 
 def _fact(label: str, value: str, below: str, explained: str) -> None:
     st.metric(
-        label,
-        value,
-        delta=below or None,
+        widgets.plain(label),
+        widgets.plain(value),
+        delta=widgets.plain(below) or None,
         delta_color="off",
         delta_arrow="off",
-        help=explained,
+        help=widgets.plain(explained),
         width="content",
     )
 
@@ -207,7 +207,7 @@ def report_of(run: Run, suffix: str = "html") -> str | None:
 def report(run: Run) -> None:
     """Evidently's report in the page."""
     # Served by our own route under a sandboxing policy: values in a report can carry script.
-    st.iframe(widgets.route(f"/reports/view/{run.id}"), height=REPORT_HEIGHT)
+    st.iframe(widgets.route(f"/reports/frame/{run.id}"), height=REPORT_HEIGHT)
 
 
 def _remarks(system: System, result: Result) -> None:

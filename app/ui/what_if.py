@@ -144,7 +144,7 @@ def _score_slider(label: str, columns: Sequence[Column], asked: float | None, hi
         return None
     spread = f", from {limit(levels[0])} to {limit(levels[-1])}" if len(levels) > 1 else f": {limit(levels[0])}"
     value = st.slider(
-        label,
+        widgets.plain(label),
         0.0,
         max(highest, levels[-1]),
         levels[0] if asked is None else asked,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -21,14 +20,15 @@ from app.drift.result import Side
 from app.errors import VigieError
 from app.jobs import Progress
 from app.ledger import Run
+from app.ui import markdown
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 LOG = logging.getLogger("vigie.console")
 SYSTEM_KEY = "system"
+# Known to every page under this name.
+plain = markdown.plain
 # Parts of an address that mean something for one system only.
 OF_SYSTEM = ("run", "ref", "cur")
-# Icon and emoji codes are replaced after Markdown is read, so that a backslash is no help; a time is none of them.
-_ICON = re.compile(r":(?=(?!\d\d:)[\w+/-]+:)")
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
 # What the address named and nobody knows, and the system that is shown instead of it.
@@ -167,9 +167,9 @@ def side_words(side: Side) -> str:
 def head(title: str, badges: Sequence[tuple[str, Tone]] = ()) -> None:
     """Title and status badges in one row."""
     with st.container(key="head", horizontal=True, vertical_alignment="center", gap="small"):
-        st.title(title, width="content", anchor=False)
+        st.title(plain(title), width="content", anchor=False)
         for text, tone in badges:
-            st.badge(text, icon=SHAPES[tone], color=MARKDOWN[tone])
+            st.badge(plain(text), icon=SHAPES[tone], color=MARKDOWN[tone])
 
 
 def problem(error: VigieError, *, title: str | None = None) -> None:
@@ -205,13 +205,6 @@ def empty(what: str, why: str, *, key: str | None = None) -> None:
     """A state with nothing to show: what is missing and why, in the frame a full one would have."""
     with st.container(border=True, key=key):
         st.markdown(f"**{plain(what)}**\n\n{plain(why)}")
-
-
-def plain(text: str | None) -> str:
-    """Text from outside as text: nothing in it is Markdown, HTML, LaTeX, an emoji code or a colour directive."""
-    marks = set("\\`*_{}[]()<>#+-!|~$:&^=")
-    text = _ICON.sub(":\N{WORD JOINER}", text or "")
-    return "".join(f"\\{mark}" if mark in marks else mark for mark in text).replace("\n", " ")
 
 
 def ready(page: str) -> None:
