@@ -12,8 +12,6 @@ import pytest
 
 from tests.conftest import free_port
 from tests.console_world import (
-    CHROMIUM,
-    CHROMIUM_FLAGS,
     PATIENCE,
     Console,
     get,
@@ -25,7 +23,8 @@ from tests.door_fakes import Provider, provider, tls_proxy
 from tests.http_fakes import answer, serve
 
 pytestmark = pytest.mark.browser
-HOST = "vigie.example"
+# Browsers find every name under localhost on this machine; to the console it is a host like any other.
+HOST = "vigie.localhost"
 TOKEN = "a-token-of-the-tests-0123456789"
 
 # What a page may try with the console of its reader: each says whether it got through.
@@ -74,11 +73,10 @@ class Closed:
     console: Console
     provider: Provider
     url: str
-    browser: Any
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory, stack_binaries, browser) -> Iterator[Closed]:
+def closed(tmp_path_factory, stack_binaries) -> Iterator[Closed]:
     folder = tmp_path_factory.mktemp("closed")
     server = socket.create_server(("127.0.0.1", 0), backlog=50)
     origin = f"https://{HOST}:{server.getsockname()[1]}"
@@ -90,21 +88,18 @@ def closed(tmp_path_factory, stack_binaries, browser) -> Iterator[Closed]:
         "STREAMLIT_SERVER_BASE_URL_PATH": "vigie",
     }
     console = Console(folder / "home", free_port(), environ)
-    flags = [*CHROMIUM_FLAGS, f"--host-resolver-rules=MAP {HOST} 127.0.0.1"]
     with provider() as fake, tls_proxy(server, folder, HOST, console.port):
         place = folder / "home" / ".streamlit"
         place.mkdir(parents=True)
         (place / "secrets.toml").write_text(fake.secrets_toml(f"{origin}/vigie/oauth2callback"))
         with running(console):
-            chromium = browser.browser_type.launch(executable_path=str(CHROMIUM), args=flags)
-            yield Closed(console, fake, f"{origin}/vigie", chromium)
-            chromium.close()
+            yield Closed(console, fake, f"{origin}/vigie")
 
 
 @pytest.fixture
-def visitor(closed) -> Iterator[Any]:
+def visitor(closed, browser) -> Iterator[Any]:
     """A page of somebody who has never been here."""
-    context = closed.browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
+    context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE * 1000)
     yield context.new_page()
     context.close()
