@@ -20,6 +20,7 @@ from app import jobs
 from app.config import Settings, read_state
 from app.doors.access import VARIABLE
 from app.errors import JobError
+from app.redaction import redacted
 
 LOG = logging.getLogger("vigie.children")
 # The companions know where the console answers, as they know any service's address: VIGIE_<SERVICE>_URL.
@@ -165,7 +166,8 @@ class Children:
         """Print where the console answers, and each service once its state is final."""
         print(f"\nVigie  {self.link}\n  logs  {self.settings.home / 'logs'}", flush=True)
         if self.settings.attached:
-            print(f"  watching  {self.settings.prometheus_url} (nothing is started here)", flush=True)
+            watched = redacted(str(self.settings.prometheus_url))
+            print(f"  watching  {watched} (nothing is started here)", flush=True)
             return
         said: set[str] = set()
         deadline = time.monotonic() + ANNOUNCE_SECONDS

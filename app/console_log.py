@@ -6,6 +6,8 @@ import logging
 from logging.handlers import RotatingFileHandler
 
 from app.config import Settings
+from app.files import private_folder
+from app.redaction import Formatter
 
 # Three files of 2 MB hold weeks of warnings and never fill a disk.
 MAX_BYTES = 2_000_000
@@ -21,14 +23,15 @@ def log_to_file(settings: Settings) -> None:
     """Send warnings of every library and the console's own notes to the log file. A read-only home leaves stderr."""
     folder = settings.home / "logs"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.home)
+        folder.mkdir(exist_ok=True)
         handler = RotatingFileHandler(
             folder / "console.log", maxBytes=MAX_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=False
         )
     except OSError as error:
         logging.getLogger("vigie").warning("No log file: %s cannot be written (%s).", folder, error)
         return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.setLevel(logging.INFO)
     root = logging.getLogger()
     root.addHandler(handler)

@@ -28,6 +28,8 @@ Library exceptions are mapped at the module that calls the library; none of them
 
 from __future__ import annotations
 
+from app.redaction import redacted
+
 __all__ = [
     "AccessRefused",
     "AddressRefused",
@@ -58,8 +60,9 @@ class VigieError(Exception):
     """What happened and where, in one sentence; `hint` is the next step, in one sentence (may be empty)."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        # An address of a setting may be quoted whole: no error shows its password, wherever it is shown.
+        super().__init__(redacted(message))
+        self.hint = redacted(hint)
 
     @property
     def text(self) -> str:

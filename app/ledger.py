@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import postgres
 from app.errors import LedgerError
+from app.files import private
 from app.ledger_damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
 from app.ledger_tables import (
     HOOKS,
@@ -443,7 +445,11 @@ class Ledger:
         file = file_of(self._engine)
         if file is not None:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # SQLite gives the rights of this file to its companions too.
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                private(file)
             except OSError as error:
                 message = f"The folder of the index of runs, {file.parent}, cannot be made ({error.strerror})."
                 raise LedgerError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
@@ -491,7 +497,7 @@ class Ledger:
 
 def _engine(url: str) -> Engine:
     try:
-        parsed = sa.make_url(url)
+        parsed = postgres.address(url)
         options: dict[str, Any] = {"pool_pre_ping": True}
         if parsed.get_backend_name() == "sqlite":
             options = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
@@ -502,8 +508,8 @@ def _engine(url: str) -> Engine:
     except ImportError as error:
         message = f"VIGIE_LEDGER_URL names a database whose driver is not installed ({error.name})."
         raise LedgerError(message, hint="Install the driver, for example psycopg, or unset the variable.") from error
-    except (ArgumentError, NoSuchModuleError, TypeError, ValueError) as error:
-        message = f"VIGIE_LEDGER_URL cannot be used ({type(error).__name__}): it is no database address known here."
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        message = f"VIGIE_LEDGER_URL is no database address known here: {postgres.unreadable(error)}."
         raise LedgerError(message, hint="Accepted: sqlite:////path/ledger.db or postgresql+psycopg://…") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _on_connect)

@@ -22,6 +22,8 @@ CONNECT_SECONDS: Final = 3
 # The server ends a statement at its own deadline; silence for so much longer (seconds) means that it is not there.
 SILENCE_SECONDS: Final = 3.0
 UTF8: Final = "UTF8"
+MAX_PORT: Final = 65536
+_ESCAPED: Final = " (in user and password, write @ : / ? # and % as %40 %3A %2F %3F %23 %25)"
 _LOST: Final = (
     "terminating connection|closed the connection|connection (is |was |has been )?(closed|lost|reset)"
     "|consuming input|broken pipe|could not receive data"
@@ -146,6 +148,33 @@ def _give_up(number: int, given_up: Event) -> None:
     given_up.set()
     with suppress(OSError), socket.socket(fileno=os.dup(number)) as wire:
         wire.shutdown(socket.SHUT_RDWR)
+
+
+def address(text: str) -> sa.URL:
+    """The parts of a database URL. Raises exc.ArgumentError in words that repeat nothing of it."""
+    try:
+        url = sa.make_url(text)
+        sqlite = url.get_backend_name() == "sqlite"
+        port = 1 if url.port is None else url.port
+    except ValueError as error:  # SQLAlchemy reads the port with int()
+        raise exc.ArgumentError(f"its port is no number{_ESCAPED}") from error
+    # The first @ would end the password, and the rest of it be shown as a host.
+    if not sqlite and text.count("@") > 1:
+        raise exc.ArgumentError(f"its user or password holds an @{_ESCAPED}")
+    if not 0 < port < MAX_PORT:
+        raise exc.ArgumentError(f"its port is not from 1 to {MAX_PORT - 1}")
+    if "\0" in text:
+        raise exc.ArgumentError("it holds a character that no database knows (NUL)")
+    return url
+
+
+def unreadable(error: Exception) -> str:
+    """Why a URL makes no engine, in our own words: those of the libraries may repeat what they could not read."""
+    if isinstance(error, exc.NoSuchModuleError):
+        return "no such kind of database"
+    said = str(error)
+    ours = isinstance(error, exc.ArgumentError) and said.startswith(("its ", "it "))
+    return said if ours else "it cannot be taken apart"
 
 
 def place(url: sa.URL) -> str:

@@ -21,11 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Final, NoReturn
 
 from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
+from app.files import read
 
 __all__ = [
     "Meta",
@@ -312,8 +314,7 @@ def read_meta(run_dir: Path) -> Meta:
     gone = f"{run_dir.name} is not a finished run."
     hint = "It was interrupted while it was saved, or deleted."
     try:
-        with (run_dir / META).open("rb") as handle:
-            raw = json.loads(handle.read(MAX_META_BYTES))
+        raw = json.loads(read(run_dir / META, MAX_META_BYTES))
         files, about = (
             {str(name): str(text) for name, text in part.items()} for part in (raw["files"], raw.get("about", {}))
         )
@@ -342,10 +343,10 @@ def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
         raise ReportNotFound(f"Run {meta.run} has no file {name!r}.", hint=f"It has {', '.join(meta.files) or 'none'}.")
     try:
         if path.suffix == ".gz" and not name.endswith(".gz"):
-            with gzip.open(path) as packed:
+            with gzip.open(BytesIO(read(path, MAX_FILE_BYTES))) as packed:
                 data = packed.read(MAX_FILE_BYTES + 1)
         else:
-            data = path.read_bytes()
+            data = read(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise
     except (OSError, EOFError) as error:

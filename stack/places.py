@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,10 @@ class Home:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.stack, self.logs, self.bin):
                 folder.mkdir(mode=0o700, exist_ok=True)
+            status = self.path.stat()
+            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                # Made by an earlier version, or by hand: what lies in it is for its owner alone.
+                self.path.chmod(stat.S_IMODE(status.st_mode) & ~0o077)
         except OSError as error:
             raise StackError(
                 f"cannot write the home directory {self.path}: {error.strerror}",

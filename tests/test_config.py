@@ -52,6 +52,8 @@ def test_the_reference_systems_keep_the_numbers_of_their_documents(tmp_path):
         ('title = "x"\n[drift]\nsource = "gauge"\nexpr = "x"\nthreshold = "lots"', ["drift.threshold", "lots"]),
         ('title = "x"\n[api]\nurl = "localhost:8000"', ["api.url", "localhost:8000", "http://HOST:PORT"]),
         ('title = "x"\n[api]\nurl = "http://u:p@h:1"', ["api.url", "user or password"]),
+        ('title = "x"\n[api]\nuser = "a:b"', ["api.user", "a:b", "no colon"]),
+        ('title = "x"\n[prometheus]\nauth = "basic"\nuser = "a\\u0000"\nsecret = "S"', ["prometheus.user", "control"]),
         ('title = "x"\n[load]\nmax_rate = 1000000', ["load.max_rate", "1000000", "1000"]),
         ('title = "x"\n[request.fields.a]\nfrom = "range"\nmin = 2\nmax = 1', ["request.fields.a", "min <= max"]),
         ("title = ", ["not valid TOML", "end of document"]),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import inspect
 import ipaddress
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -101,6 +103,24 @@ def test_nothing_listening_is_said_with_the_port():
     error = timed(lambda: get(f"http://127.0.0.1:{port}/api"))
     assert isinstance(error, Unreachable)
     assert str(error) == f"http://127.0.0.1:{port}/api: connection refused: nothing listens on port {port}."
+
+
+def test_a_server_that_resets_right_after_the_connection_is_said():
+    linger = struct.pack("ii", 1, 0)  # close sends a reset
+
+    def accept(server):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        # Whether the reset comes before or after the request is sent is chance: each time it is said.
+        for _ in range(60):
+            with pytest.raises(Unreachable, match=r"reset|closed the connection"):
+                get(f"http://127.0.0.1:{server.getsockname()[1]}/", deadline=5)
 
 
 def test_an_unknown_name_is_said_with_the_name():
@@ -401,6 +421,11 @@ def test_a_broken_secrets_file_is_said(tmp_path):
     (tmp_path / ".streamlit" / "secrets.toml").write_text("a = ")
     with pytest.raises(ConfigError, match="secrets"):
         credentials(source(), {}, tmp_path, where="x")
+
+
+def test_a_user_with_a_colon_is_refused_where_credentials_are_read(tmp_path):
+    with pytest.raises(ConfigError, match="colon"):
+        credentials(source(user="a:b"), {"F1PA_PASSWORD": "x"}, tmp_path, where="x.toml [api]")
 
 
 @pytest.mark.parametrize(

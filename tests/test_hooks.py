@@ -232,6 +232,22 @@ def test_a_job_that_the_command_leaves_behind_is_not_waited_for(world):
         os.kill(pid, signal.SIGKILL)
 
 
+def test_what_a_command_prints_of_our_secrets_is_hidden_before_it_is_kept(world):
+    world.environ |= {"POSTGRES_PASSWORD": "pg@s3cret", "CHAT_TOKEN": "t0ken-s3cret", "API_PASSWORD": "api-s3cret"}
+    world.environ["VIGIE_LEDGER_COPY"] = "postgresql://u:url@s3cret@db/x"
+    words = "pg%40s3cret t0ken-s3cret api-s3cret http://u:else@s3cret@h/?token=s3cret&a=url@s3cret password=s3cret"
+    # The last two hundred characters begin in the middle of a secret.
+    long = f"pg@s3cret {words}".ljust(205, "x")
+    world.write({"command": world.script(f"print({long!r})", "leak.py")})
+    text = (world.folder / "systems" / "mine.toml").read_text()
+    signin = '[api]\nurl = "http://127.0.0.1:1"\nauth = "basic"\nuser = "u"\nsecret = "API_PASSWORD"\n'
+    (world.folder / "systems" / "mine.toml").write_text(text + signin)
+    outcome = world.only()
+    assert outcome.startswith("exit 0")
+    assert outcome.count("***") >= 6
+    assert "cret" not in outcome
+
+
 def test_an_outcome_is_one_bounded_line():
     line = Fared("exit 0", "a\nb\x1b[31m" + "c" * 5000).line(1.2345)
     assert line.startswith("exit 0 after 1.2 s: a b [31mccc")

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from hypothesis import HealthCheck, given, settings, strategies
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
@@ -529,3 +530,77 @@ print(json.dumps(sorted(name for name in heavy if name in sys.modules)))
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------------
+
+PARAMETERS = (
+    "window",
+    "range",
+    "refresh",
+    "expr",
+    "system",
+    "run",
+    "ref",
+    "cur",
+    "all",
+    "page",
+    "sort",
+    "q",
+    "month",
+    "tab",
+    "kind",
+)
+ODD = (
+    "",
+    "None",
+    "bogus",
+    "1 min ",
+    "-1",
+    "99999999999999999999",
+    "NaN",
+    "1e400",
+    "[]",
+    "../../etc/passwd",
+    "%00",
+    "a\x00b",
+    "<script>",
+    "𝒳" * 50,
+)
+
+
+def addressed(page: str, given: dict[str, list[str]]) -> AppTest:
+    """The page as it is drawn for an address."""
+    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
+    app.query_params["system"] = "streamflow"
+    app.run()
+    if PAGES[page] is not None:
+        app.switch_page(str(PAGES[page]))
+    for name, values in given.items():
+        app.query_params[name] = values
+    return app.run()
+
+
+@pytest.mark.parametrize("name", ["window", "range", "refresh"])
+@pytest.mark.parametrize("value", ["", "bogus"])
+def test_a_control_in_the_address_that_names_nothing_stands_at_its_default(home, name, value):
+    app = addressed("Charts", {name: [value]})
+    assert not app.exception
+    assert "Vigie itself failed" not in words(app)
+    assert [one.label for one in app.main.get("button_group")]
+
+
+@given(
+    page=strategies.sampled_from(sorted(PAGES)),
+    address=strategies.dictionaries(
+        strategies.sampled_from(PARAMETERS),
+        strategies.lists(strategies.sampled_from(ODD) | strategies.text(max_size=20), min_size=1, max_size=3),
+        min_size=1,
+        max_size=6,
+    ),
+)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_address_says_a_page_is_drawn(home, page, address):
+    app = addressed(page, address)
+    assert not app.exception
+    assert "Vigie itself failed" not in words(app)

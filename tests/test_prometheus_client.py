@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.config import Settings
 from app.egress import Session
@@ -21,6 +27,7 @@ from app.errors import (
     VigieError,
 )
 from app.prometheus import Prometheus, State, TimeRange, connect
+from app.prometheus.parse import parse
 from app.prometheus.promql import MAX_SERIES
 from app.prometheus.targets import Health
 from tests.conftest import free_port
@@ -167,6 +174,35 @@ def test_a_point_in_time_is_asked_for_exactly(prometheus):
     assert prometheus.query("time()", at).value == pytest.approx(at, abs=1e-3)
 
 
+CALLS = ["targets", "metadata", "labels", "build", "rules", "alerts", "label_values", "query", "query_range"]
+KEYS = ["resultType", "result", "metric", "value", "values", "activeTargets", "groups", "rules", "alerts", "labels", "name",
+        "type", "query", "state", "version", "discoveredLabels", "health", "lastScrape", "vector", "matrix", "scalar"]  # fmt: skip
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "json"
+
+
+def asked(client, call, span):
+    """One question to a Prometheus, whatever it brings."""
+    calls = {
+        "query": lambda: client.query("up").checked(),
+        "query_range": lambda: client.query_range("up", span).checked(),
+        "label_values": lambda: client.label_values("job"),
+    }
+    return calls.get(call, getattr(client, call))()
+
+
+@pytest.fixture(scope="module")
+def wrong_server():
+    """A server that answers with its `body`."""
+    server = SimpleNamespace(body=b"{}", url="")
+
+    def handle(client, request):
+        answer(server.body)(client, request)
+
+    with serve(handle) as fake:
+        server.url = fake.url
+        yield server
+
+
 # --- servers that are no Prometheus ----------------------------------------------------------------------------------
 
 WRONG = {
@@ -184,22 +220,63 @@ WRONG = {
     "proxy": answer(b"<html>Bad gateway", status="502 Bad Gateway", kind="text/html"),
     "envelope": answer(b'{"status":"error","errorType":"internal","error":"boom"}', status="500 Error"),
     "closed": raw(b""),
+    "deep": answer(b"[" * 100_000),
+    "deep object": answer(b'{"status":"success","data":' + b'{"a":' * 100_000),
+    "deep labels": answer(
+        b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":'
+        + b"[" * 100_000
+        + b',"values":[[1,"2"]]}]}}'
+    ),
+    "deep warnings": answer(
+        b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"2"]]}]},"warnings":'
+        + b"[" * 100_000
+    ),
+    "a number beyond any float": answer(
+        b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1'
+        + b"0" * 400
+        + b',"1"]}],'
+        b'"activeTargets":[{"labels":{},"discoveredLabels":{},"lastScrapeDuration":1' + b"0" * 400 + b"}]}}"
+    ),
 }
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=6),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(data=json_values, call=st.sampled_from(CALLS))
+@settings(max_examples=150, deadline=None)
+def test_whatever_json_comes_as_data_is_an_answer_or_an_error_of_ours(wrong_server, data, call):
+    wrong_server.body = json.dumps({"status": "success", "data": data}).encode()
+    client = Prometheus(wrong_server.url, deadline=5)
+    try:
+        asked(client, call, TimeRange.last(30, scrape=1))
+    except VigieError as error:
+        assert error.hint
+    finally:
+        client.close()
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="no torture corpora beside the checkout")
+def test_the_corpus_of_odd_json_is_read_or_refused_in_words():
+    bodies = [path.read_bytes() for path in sorted(CORPUS.iterdir())]
+    assert len(bodies) > 100
+    for body in bodies:
+        for whole in (body, b'{"status":"success","data":' + body + b"}", b'{"status":"success","data":{"resultType":"vector","result":' + body + b"}}"):  # fmt: skip
+            with contextlib.suppress(VigieError):
+                parse(whole)
+
+
 @pytest.mark.parametrize("name", WRONG)
-@pytest.mark.parametrize(
-    "call", ["targets", "metadata", "labels", "build", "rules", "alerts", "label_values", "query", "query_range"]
-)
+@pytest.mark.parametrize("call", CALLS)
 def test_a_server_that_is_no_prometheus_is_an_error_in_words(name, call, span):
-    calls = {
-        "query": lambda client: client.query("up").checked(),
-        "query_range": lambda client: client.query_range("up", span).checked(),
-        "label_values": lambda client: client.label_values("job"),
-    }
+    if name == "a number beyond any float" and call == "targets":
+        pytest.skip("a duration that is no number is unknown")
     with serve(WRONG[name]) as fake, pytest.raises(VigieError) as caught:
-        client = Prometheus(fake.url, deadline=3)
-        calls.get(call, lambda one: getattr(one, call)())(client)
+        asked(Prometheus(fake.url, deadline=3), call, span)
     assert "127.0.0.1" in str(caught.value)
     assert caught.value.hint
 

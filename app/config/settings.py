@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
+from app.files import read
 from app.processes import Owner
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_KEEP_BYTES = 5_000_000_000
 # The database of the reference system listens on Postgres' own port.
 DEFAULT_POSTGRES_PORT = "5432"
+# A row of state.json has some 300 bytes.
+MAX_STATE_BYTES = 1_000_000
 ENDED = "the stack has ended; start it again with python -m stack up"
 POSTGRES_KEYS = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 
@@ -185,7 +188,7 @@ def read_state(settings: Settings) -> StackState:
     """The embedded stack as its supervisor last wrote it. Never raises: a missing or torn file is a reason."""
     path = settings.home / "stack" / "state.json"
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(read(path, MAX_STATE_BYTES))
         rows = {name: _service(name, row) for name, row in raw["services"].items()}
         told = raw.get("owner")
         owner = Owner(int(told["pid"]), str(told["started"])) if told else None
@@ -199,7 +202,7 @@ def read_state(settings: Settings) -> StackState:
         return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
     except FileNotFoundError:
         return StackState({}, None, "the embedded stack has not been started")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return StackState({}, None, f"{path.name} cannot be read ({type(error).__name__})")
 
 

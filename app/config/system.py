@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic import Field as Key
 
 from app.config.settings import Settings, check_url
 from app.errors import ConfigError
+from app.files import read
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # A system file is read at every rerun of a page; nobody writes a megabyte of TOML by hand.
@@ -71,6 +72,16 @@ MetricName = Annotated[str, Key(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 Text = Annotated[str, Key(min_length=1, max_length=4000)]
 
 
+def _user(name: str) -> str:
+    """RFC 7617: the first colon of `user:password` ends the user."""
+    if ":" in name or not name.isprintable():
+        raise ValueError("a user name of basic authentication has no colon and no control character")
+    return name
+
+
+User = Annotated[str, AfterValidator(_user)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +93,7 @@ class Api(_Table):
     # Put behind the address: without its slash, `.example.org` would make another host of it.
     health: Annotated[str, Key(pattern=r"^/[^\s#\\]*$")] = "/health"
     auth: Literal["none", "basic", "bearer"] = "none"
-    user: str | None = None
+    user: User | None = None
     secret: str | None = None
 
 
@@ -92,7 +103,7 @@ class PrometheusSource(_Table):
     url: str | None = None
     selector: str = 'job="api"'
     auth: Literal["none", "basic", "bearer"] = "none"
-    user: str | None = None
+    user: User | None = None
     secret: str | None = None
     tenant: str | None = None
     ca: str | None = None
@@ -387,13 +398,11 @@ def load_system(path: Path, settings: Settings) -> System:
     """One system file. Raises ConfigError that names file, key, value and what is accepted."""
     _check_name(path)
     try:
-        size = path.stat().st_size
-        text = "" if size > MAX_FILE_BYTES else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: cannot be read ({error})."
+        text = read(path, MAX_FILE_BYTES).decode()
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        message = f"{path}: cannot be read ({said})."
         raise ConfigError(message, hint="Save the file as UTF-8 text and check its rights.") from error
-    if size > MAX_FILE_BYTES:
-        raise _too_large(path)
     return parse_system(text, path, settings)
 
 

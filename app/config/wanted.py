@@ -15,6 +15,7 @@ from pathlib import Path
 from app.config.settings import Settings, address, read_state
 from app.config.system import System
 from app.errors import StorageFull
+from app.files import private_folder, read
 from app.processes import Owner, myself
 
 # A request is 40 bytes.
@@ -41,7 +42,7 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
     # Two pages of two readers may ask at the same time.
     draft = file.with_name(f".{system.id}.{os.getpid()}.{threading.get_ident()}")
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(file.parent)
         draft.write_text(body, encoding="utf-8")
         draft.replace(file)
     except OSError as error:
@@ -56,6 +57,6 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
 
 def _read(file: Path) -> str:
     """What stands in a request; "" when there is none."""
-    with suppress(OSError, ValueError), file.open(encoding="utf-8") as handle:
-        return handle.read(REQUEST_BYTES)
+    with suppress(OSError, ValueError):
+        return read(file, REQUEST_BYTES).decode()
     return ""

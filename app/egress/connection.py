@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import os
 import socket
 import threading
@@ -95,6 +96,12 @@ class _Watched(HTTPConnection):
         if self.sock is not None:
             WATCH.get().hold(self.sock)
         super().request(*args, **kwargs)
+
+    def getresponse(self) -> Any:
+        """As in urllib3, which goes on without a socket when the server resets while the request is being sent."""
+        if self.sock is None:
+            raise ConnectionResetError(errno.ECONNRESET, "connection reset while the request was sent")
+        return super().getresponse()
 
     def _new_conn(self) -> socket.socket:
         return _connect(self.host, self.port, WATCH.get())

@@ -12,12 +12,17 @@ from typing import Any, Protocol
 import requests
 from requests.auth import AuthBase
 
+from app import files
 from app.errors import ConfigError
 
 # Begins the place of a file in `secret`, as in "F1PA_PASSWORD, file:/run/secrets/f1pa".
 FILE = "file:"
 # Longest secret file read; a token of a few kilobytes is long, a larger file was named by mistake.
 MAX_SECRET_BYTES = 16_384
+# RFC 7617: the first colon of `user:password` ends the user.
+COLON = "Basic authentication knows no user name with a colon: correct `user`."
+# secrets.toml holds a few dozen lines.
+MAX_STORED_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ def credentials(source: SignIn, environ: Mapping[str, str], root: Path, *, where
     if not source.secret or (source.auth == "basic" and not source.user):
         message = f'{where}: auth = "{source.auth}" needs `secret`' + (" and `user`" if source.auth == "basic" else "")
         raise ConfigError(message + ".", hint="`secret` is the name of an environment variable, never the value.")
+    if source.auth == "basic" and ":" in (source.user or ""):
+        raise ConfigError(f"{where}: the user holds a colon, which ends it for the server.", hint=COLON)
     named, mark, path = source.secret.partition(FILE)
     name = named.strip().removesuffix(",").strip()
     value = (environ.get(name) or _stored_secret(root / ".streamlit" / "secrets.toml", name)) if name else None
@@ -98,28 +105,42 @@ def _not_set(where: str, name: str, path: str) -> ConfigError:
 def secret_in(path: Path, where: str) -> str | None:
     """The text of a secret file without its last line break; None when there is no such file."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
-        text = content.decode("utf-8")
+        text = files.read(path, MAX_SECRET_BYTES).decode()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        message = f"{where}: the secret in {path} cannot be read ({type(error).__name__})."
-        raise ConfigError(message, hint="It must be a text file that this user may read.") from error
-    if len(content) > MAX_SECRET_BYTES:
-        message = f"{where}: {path} has more than {MAX_SECRET_BYTES:,} bytes."
-        raise ConfigError(message, hint="A secret file holds the secret and nothing else.")
+        said = error.strerror if isinstance(error, OSError) else type(error).__name__
+        message = f"{where}: the secret in {path} cannot be read ({said})."
+        hint = "It must be a text file that this user may read, with the secret and nothing else."
+        raise ConfigError(message, hint=hint) from error
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _stored_secret(path: Path, key: str) -> str | None:
+def stored_secrets(root: Path) -> set[str]:
+    """Every text in `<root>/.streamlit/secrets.toml`, in whichever table. Raises ConfigError for a broken file."""
+    texts, left = set[str](), [_stored(root / ".streamlit" / "secrets.toml")]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            texts.add(value)
+        elif isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
+    return texts
+
+
+def _stored(path: Path) -> Any:
+    """secrets.toml as it reads; an empty table where there is none."""
     try:
-        value: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(files.read(path, MAX_STORED_BYTES).decode())
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
         message = f"{path.name} cannot be read ({type(error).__name__})."
         raise ConfigError(message, hint="Correct .streamlit/secrets.toml or set the variable.") from error
+
+
+def _stored_secret(path: Path, key: str) -> str | None:
+    value = _stored(path)
     for part in [key] if key in value else key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None

@@ -23,6 +23,7 @@ from app import reports
 from app.config import Settings, System, address, load_systems, public_url
 from app.drift.result import Policy, Result
 from app.errors import VigieError
+from app.files import read
 from app.jobs.child import CHECKOUT
 from app.jobs.progress import directory, read_progress
 from app.jobs.runs import opened
@@ -43,6 +44,8 @@ STOPPED: Final = "the process that ran the comparison was stopped"
 # Files in a run's folder: its owner is about to call the hooks, and somebody has begun (a run calls them once).
 PROMISE: Final = "hooks.due"
 CLAIM: Final = "hooks.called"
+# Names of at most eight hooks.
+MAX_PROMISE_BYTES: Final = 10_000
 # Promises of a host that was killed are among its newest runs.
 RECENT_RUNS: Final = 200
 
@@ -115,8 +118,8 @@ def _promised(settings: Settings, run: str, before: float) -> list[str]:
     try:
         if path.stat().st_mtime >= before:
             return []
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        names = json.loads(read(path, MAX_PROMISE_BYTES))
+    except (OSError, ValueError, RecursionError):
         return []
     found = read_progress(settings, run)
     alive = found is not None and found.owner is not None and found.owner.alive
@@ -237,7 +240,7 @@ def program(settings: Settings, hook: Hook) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bearer:
+class Bearer:
     """The credentials of a hook in the words of `[api]` and `[prometheus]`."""
 
     secret: str | None
@@ -252,4 +255,4 @@ def bearer(settings: Settings, system: System, hook: Hook) -> Credentials | None
     from app.egress import credentials
 
     where = f"{system.id}.toml [[drift.hooks]] {hook.name}"
-    return credentials(_Bearer(hook.secret), settings.environ, settings.root, where=where)
+    return credentials(Bearer(hook.secret), settings.environ, settings.root, where=where)

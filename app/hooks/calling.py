@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
-from app.hooks import STOPPED, Due, bearer, note
+from app.hooks import STOPPED, Bearer, Due, bearer, note
+from app.redaction import named_secrets, without
 from app.terminal import plain
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.egress import Answer, Credentials
 
 _Given = TypeVar("_Given")
+Hide = Callable[[str], str]
 
 # What a receiver answers is quoted in a line; a page of HTML is not needed for it.
 MAX_ANSWER: Final = 65_536
@@ -95,15 +97,32 @@ def call_one(found: Due, hook: Hook, patience: Patience) -> tuple[str, float]:
         return NOT_CALLED.line(0.0), 0.0
     started = time.monotonic()
     body = json.dumps(plain(note(found)), allow_nan=False).encode()
+    hide = _hiding(found, hook)
     try:
-        fared = (_post if hook.url else _run)(found, hook, body, patience)
+        fared = (_post if hook.url else _run)(found, hook, body, patience, hide)
     except VigieError as error:
         fared = Fared("not called", str(error), timed=False)
     seconds = time.monotonic() - started
-    return fared.line(seconds), seconds
+    return replace(fared, detail=hide(fared.detail)).line(seconds), seconds
 
 
-def _run(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
+def _hiding(found: Due, hook: Hook) -> Hide:
+    """What takes every password and token of this console out of a text: what a hook prints may repeat any of them."""
+    from app.egress.signin import credentials, stored_secrets
+
+    settings, system = found.settings, found.system
+    database = system.drift.database if system.drift and system.drift.database else ""
+    secrets = named_secrets([*settings.environ.items(), ("", database)])
+    with contextlib.suppress(VigieError):
+        secrets |= stored_secrets(settings.root)
+    for source in (system.api, system.prometheus, Bearer(hook.secret)):
+        with contextlib.suppress(VigieError):
+            signin = credentials(source, settings.environ, settings.root, where=system.id)
+            secrets |= {signin.secret, signin.header.partition(" ")[2]} if signin else set()
+    return lambda text: without(text, secrets)
+
+
+def _run(found: Due, hook: Hook, body: bytes, patience: Patience, hide: Hide) -> Fared:
     """Start the command, give it the note, wait, and end what is left of it when it takes too long."""
     result = found.result
     told = {"run": result.run, "system": result.system, "decision": result.decision, "share": result.share}
@@ -127,9 +146,9 @@ def _run(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
     status = patience.wait(process.wait, hook.timeout)
     if status is None:
         _end(process, gently=not patience.stopped)
-        return Fared("ended", STOPPED if patience.stopped else output.last_line())
+        return Fared("ended", STOPPED if patience.stopped else output.last_line(hide))
     what = f"exit {status}" if status >= 0 else f"killed by signal {-status}"
-    return Fared(what, output.last_line())
+    return Fared(what, output.last_line(hide))
 
 
 class _Output:
@@ -145,11 +164,12 @@ class _Output:
         while part := os.read(self._process.stdout.fileno(), 65_536):
             self._tail = (self._tail + part)[-MAX_OUTPUT:]
 
-    def last_line(self) -> str:
+    def last_line(self, hide: Hide) -> str:
         """The last line with something on it. What a child of the command may still print is not waited for."""
         self._thread.join(DRAIN_SECONDS)
         lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1][-LINE_CHARS:] if lines else ""
+        # Hidden before it is cut: half of a password is not found any more.
+        return hide(lines[-1])[-LINE_CHARS:] if lines else ""
 
 
 def _feed(process: subprocess.Popen[bytes], body: bytes) -> None:
@@ -172,7 +192,7 @@ def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
         process.wait(REAP_SECONDS)
 
 
-def _post(found: Due, hook: Hook, body: bytes, patience: Patience) -> Fared:
+def _post(found: Due, hook: Hook, body: bytes, patience: Patience, _hide: Hide) -> Fared:
     """Post the note. Addresses of chat services carry their secret in the path: no message names it."""
     from app import egress
     from app.egress.addresses import check_parts, origin

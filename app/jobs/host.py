@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from app import VERSION, hooks
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
+from app.files import private_folder
 from app.jobs import place, protocol, recover
 from app.jobs.child import Child
 from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
@@ -31,6 +32,7 @@ from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import read_progress
 from app.jobs.runs import ActiveRun, KeyHeld, Request
 from app.processes import Owner, heeded, myself, start_of
+from app.redaction import Formatter
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -404,11 +406,12 @@ def _log_to_file(settings: Settings) -> None:
     folder = settings.home / "logs"
     handler: logging.Handler
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.home)
+        folder.mkdir(exist_ok=True)
         handler = RotatingFileHandler(folder / "jobs.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     except OSError:
         handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.propagate = False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import JobError
+from app.files import private_folder, read
 from app.processes import Owner, myself
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # A Unix socket address holds 108 bytes on Linux and 104 on macOS, the final zero included.
 MAX_SOCKET_PATH = 100
+# Address, process id and a start time.
+MAX_NOTE_BYTES = 10_000
 # Waiting connections: every page of every tab at once, and room.
 BACKLOG = 64
 
@@ -41,9 +44,9 @@ def note_path(settings: Settings) -> Path:
 def read_note(settings: Settings) -> Note | None:
     """The note, or None when there is none or it is torn."""
     try:
-        raw = json.loads(note_path(settings).read_bytes())
+        raw = json.loads(read(note_path(settings), MAX_NOTE_BYTES))
         return Note(Path(raw["socket"]), Owner(int(raw["pid"]), str(raw["started"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -60,7 +63,7 @@ def take_host_lock(settings: Settings) -> int | None:
     """The descriptor that makes this process the host of this home; None when another one is. Keep it open."""
     path = settings.home / "jobs.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         message = f"{path} cannot be opened ({error.strerror})."

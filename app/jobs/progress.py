@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.files import read
 from app.processes import Owner
 from app.source import Source
 
@@ -98,13 +99,12 @@ def _plain(value: Any) -> Any:
 def load(folder: Path) -> Progress | None:
     """The progress file as it is, or None when there is none or it is not ours."""
     try:
-        with (folder / NAME).open("rb") as file:
-            raw = json.loads(file.read(MAX_BYTES))
+        raw = json.loads(read(folder / NAME, MAX_BYTES))
         owner, source = raw.pop("owner", None), Source.from_dict(raw.pop("source", None))
         known = {name: raw[name] for name in Progress.__slots__ if name in raw}
         owned = Owner(int(owner["pid"]), str(owner["started"])) if owner else None
         return Progress(**known, owner=owned, source=source)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import JobError, LedgerError
+from app.files import private_folder, read
 from app.jobs import progress as files
 from app.jobs.progress import Progress
 from app.jobs.summary import columns_of, summary
@@ -35,6 +36,8 @@ LOG = logging.getLogger("vigie.jobs")
 # Between taking a lock and writing its own name into it a process needs microseconds.
 NAME_TRIES = 50
 NAME_WAIT = 0.01
+# A run id, a process id and a start time.
+MAX_LOCK_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class ActiveRun:
         request = self.request
         source = source_of_job(self.settings, request.system, request.kind, request.args)
         try:
+            private_folder(self.settings.home)
             self.folder.mkdir(parents=True)
             first = Progress(
                 run=self.id,
@@ -197,7 +201,8 @@ def _take(folder: Path, request: Request, run: str) -> tuple[Path, int]:
     """Lock the key for `run`; KeyHeld when another process has it."""
     path = folder / request.lock_name
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -232,12 +237,12 @@ def _holder(path: Path) -> str | None:
     """The run id a live process wrote into the lock; None when the lock has gone in the meantime."""
     for _ in range(NAME_TRIES):
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(read(path, MAX_LOCK_BYTES))
             if Owner(int(raw["pid"]), str(raw["started"])).alive:
                 return str(raw["run"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass  # locked a moment ago and not named yet
         time.sleep(NAME_WAIT)
     return None

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from app import files
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 from app.source import Source
@@ -178,12 +179,11 @@ def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
 def read(folder: Path) -> Result:
     """The result of a run directory. Raises ReportNotFound (the run has none) or ReportError."""
     try:
-        with (folder / NAME).open("rb") as file:
-            raw = json.loads(file.read(MAX_BYTES))
+        raw = json.loads(files.read(folder / NAME, MAX_BYTES))
     except FileNotFoundError as error:
         message = f"the run {folder.name} has no result."
         raise ReportNotFound(message, hint="It is still running, or ended before it sent anything.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         message = f"the result of run {folder.name} cannot be read ({type(error).__name__})."
         raise ReportError(message, hint="Run it again.") from error
     if not isinstance(raw, dict):

@@ -53,6 +53,8 @@ class Budget:
 def count(path: Path, label: str | None, budget: Budget) -> Counts:
     """Rows and labels of one file, as the loader would find them. Never raises: what fails is a note."""
     try:
+        if not path.is_file():
+            return Counts(None, None, f"{path.name} is no regular file")
         size = path.stat().st_size
         if path.suffix == ".parquet":
             return _parquet(path, label, budget)

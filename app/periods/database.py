@@ -37,12 +37,12 @@ def connected(settings: Settings, system: System) -> Iterator[sa.Connection]:
     """One read-only connection, closed afterwards. SourceUnavailable in words when it, or a statement, fails."""
     place, backend = "the database", ""
     try:
-        parsed = sa.make_url(url_of(settings, system))
+        parsed = postgres.address(url_of(settings, system))
         place, backend = _place(parsed), parsed.get_backend_name()
         engine = _engine(parsed)
     except exc.ArgumentError as error:
         raise SourceUnavailable(
-            f"{system.title}: drift.database is no SQLAlchemy URL.",
+            f"{system.title}: drift.database is no SQLAlchemy URL: {postgres.unreadable(error)}.",
             hint="Accepted: sqlite:///PATH or postgresql+psycopg://USER@HOST:PORT/NAME.",
         ) from error
     except (exc.NoSuchModuleError, ImportError) as error:
@@ -69,6 +69,9 @@ def _engine(url: sa.URL) -> sa.Engine:
     backend = url.get_backend_name()
     if backend == "sqlite":
         path = Path(url.database or "")
+        if path.exists() and not path.is_file():
+            # SQLite would wait for a pipe without end.
+            raise exc.ArgumentError("it names no regular file")
         # By default SQLite makes a missing file: a wrong path would read as a database without months.
         source = f"file:{quote(str(path.absolute()))}?mode=ro"
         return sa.create_engine(

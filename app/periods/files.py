@@ -147,7 +147,7 @@ def cut_row(rows: int, split: float) -> int:
 
 def columns_of(path: Path) -> list[str]:
     """The names of a file's columns, without its rows. SourceUnavailable in words."""
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" and path.is_file():
         import pyarrow.parquet as pq
 
         try:
@@ -163,6 +163,9 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
     """A CSV or Parquet file as a frame, whole or some of its columns. SourceUnavailable in words."""
     import pandas as pd
 
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for, a device read without end, a folder taken for a table with all that lies in it.
+        raise SourceUnavailable(f"{path} is no regular file.", hint=FORMATS)
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes.", hint="Use a database source for such tables.")
     try:

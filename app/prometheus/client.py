@@ -22,7 +22,7 @@ from app.config import Settings, System, address
 from app.errors import BadAnswer, QueryError, Unreachable, VigieError
 from app.prometheus import promql
 from app.prometheus.model import AlertNow, Answer, Metadata, Rule, Series, State
-from app.prometheus.parse import Parsed, envelope, number, parse
+from app.prometheus.parse import UNFIT, Parsed, envelope, number, parse
 from app.prometheus.promql import MAX_SERIES, TimeRange
 from app.prometheus.targets import Target, moment, read_targets
 
@@ -140,7 +140,7 @@ class Prometheus:
     def series_count(self, expr: str, at: float | None = None) -> int:
         """How many series `expr` has at one moment. Raises QueryError and EgressError."""
         answer = self.query(promql.counted(expr), at).checked()
-        return int(answer.value or 0)
+        return int(number(answer.value) or 0)
 
     def _answer(self, path: str, params: Mapping[str, str], limit: int, total: int = 0) -> Answer:
         started = time.monotonic()
@@ -201,7 +201,7 @@ class Prometheus:
     def _shape(self, call: Callable[[], T], what: str) -> T:
         try:
             return call()
-        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        except (*UNFIT, OSError) as error:
             message = f"{self.shown} answered something that is not a list of {what}."
             raise BadAnswer(message, hint="Is this address a Prometheus server, or a login page?") from error
 

@@ -24,6 +24,9 @@ from app.prometheus.model import Column, Series
 
 _HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
 _METRIC = b'{"metric":'
+# What reading a well-formed answer of another shape raises: a missing key, a list for an object, a number beyond any
+# float, objects nested deeper than Python follows.
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 # Cannot occur inside a JSON string: there, its quotation marks would be escaped.
 _VALUES = b',"values":[['
 _END = b"]]"
@@ -60,7 +63,7 @@ def _fast(body: bytes) -> Parsed | None:
         columns = _columns(body[middle + len(_VALUES) : end])
         try:
             labels = json.loads(body[at + len(_METRIC) : middle])
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if columns is None or not isinstance(labels, dict):
             return None
@@ -72,7 +75,7 @@ def _fast(body: bytes) -> Parsed | None:
         return None
     try:
         rest = json.loads(b'{"":0' + body[at + 2 :])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Parsed("matrix", tuple(series), _texts(rest, "warnings"), _texts(rest, "infos"))
 
@@ -95,7 +98,7 @@ def _slow(body: bytes, where: str, status: int) -> Parsed:
     data, rest = envelope(body, where=where, status=status)
     try:
         return _read(data, rest)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except UNFIT as error:
         message = f"{where} answered JSON that is not a query result ({type(error).__name__})."
         raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status) from error
 
@@ -234,6 +237,6 @@ def number(text: Any) -> float | None:
     """A float of the API, which writes numbers as text; None for NaN, infinity and anything else."""
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app import files
 from app.check import expression_problems
 from app.config import Settings, System, parse_system
-from app.config.system import SYSTEM_ID, expanded
+from app.config.system import MAX_FILE_BYTES, SYSTEM_ID, expanded
 from app.errors import ConfigError, StorageFull
 from app.propose.allowed import refusals
 from app.propose.reading import check_free, taken
@@ -69,7 +70,7 @@ def read(settings: Settings, name: str, text: str) -> System:
 
 def by_hand(settings: Settings, path: Path) -> list[str]:
     """Keys of a file that reads which no page could have saved: who looks for what a stranger saved looks at these."""
-    return refusals(settings, expanded(tomllib.loads(path.read_text(encoding="utf-8")), settings))
+    return refusals(settings, expanded(tomllib.loads(files.read(path, MAX_FILE_BYTES).decode()), settings))
 
 
 def save(settings: Settings, name: str, text: str) -> Saved:
@@ -120,8 +121,8 @@ def announces(settings: Settings) -> bool:
     if settings.attached:
         return False
     try:
-        with (settings.home / "stack" / "prometheus.yml").open(encoding="utf-8", errors="replace") as file:
-            return OWN_TARGETS in file.read(MAX_CONFIG_BYTES)
+        config = files.read(settings.home / "stack" / "prometheus.yml", MAX_CONFIG_BYTES)
+        return OWN_TARGETS.encode() in config
     except OSError:
         return False  # no stack has run for this home: there is nobody to tell
 

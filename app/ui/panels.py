@@ -63,7 +63,11 @@ def controls() -> View:
             bind="query-params",
             help=REFRESH_COST,
         )
-    return View(WINDOWS[str(window)], RANGES[str(span)], REFRESHES[str(refresh)])
+    return View(
+        widgets.chosen(window, WINDOWS, AUTO),
+        widgets.chosen(span, RANGES, "5 min"),
+        widgets.chosen(refresh, REFRESHES, "5 s"),
+    )
 
 
 def tabs(system: System) -> list[str]:

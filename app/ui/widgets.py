@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -24,6 +25,7 @@ from app.ui import markdown
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
 LOG = logging.getLogger("vigie.console")
+Option = TypeVar("Option")
 SYSTEM_KEY = "system"
 # Known to every page under this name.
 plain = markdown.plain
@@ -132,6 +134,14 @@ def route(path: str) -> str:
     """The address of one of our routes (`/reports/…`) as the browser sees it, behind a path prefix too."""
     prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{prefix}{path}" if prefix else path
+
+
+def chosen(picked: object, options: Mapping[str, Option], default: str) -> Option:
+    """What a control that keeps itself in the address holds; its default for an address that names nothing of it.
+
+    `?window=` gives None, in spite of `required`; a client that speaks the protocol can send anything.
+    """
+    return options[picked] if isinstance(picked, str) and picked in options else options[default]
 
 
 def clock() -> Clock:

@@ -389,6 +389,9 @@ class Service:
 
     def password(self) -> str:
         """The password, never empty. Raises NotReadyError: without one, nothing is served."""
+        if ":" in self.user:
+            # The first colon of `user:password` ends the user (RFC 7617): nobody could sign in.
+            raise NotReadyError("F1PA_USER holds a colon: no client can send such a user")
         if not self._password:
             text = self.environ.get("F1PA_PASSWORD", "")
             try:

@@ -1,0 +1,64 @@
+"""No password in words: every message, log line and stored outcome passes here."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, unquote
+
+HIDDEN: Final = "***"
+# A shorter value is a word such as `api`; hiding it would tear sentences apart.
+SHORTEST: Final = 4
+# From `://` to the *last* @ of what is one word: in a password that was not escaped, each of @ / : # ? may stand. Our
+# own examples (USER@HOST) are no secrets.
+_USERINFO: Final = re.compile(r"(?<=://)(?!USER(?::PASSWORD)?@HOST)\S*@")
+_NAME: Final = r"[\w.-]*(?:password|passwd|pwd|token|secret|api[_-]?key|signature|credential)[\w.-]*"
+_QUERY: Final = re.compile(rf"(?<=[?&;])({_NAME}=)[^&;\s\"'#]*", re.IGNORECASE)
+# libpq: host=db password='it''s' …
+_VALUE: Final = r"""('(?:\\.|[^'\\])*'|"[^"]*"|[^\s'",;&)]+)"""
+_PAIR: Final = re.compile(rf"(\b\w*(?:password|passwd)\s*=\s*){_VALUE}", re.IGNORECASE)
+# The values of variables with such names are secrets; a name such as F1PA_PASSWORD_FILE holds a path.
+_VARIABLE: Final = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|(API|ACCESS|PRIVATE)_?KEY|CREDENTIAL", re.IGNORECASE)
+_NO_SECRET: Final = ("_FILE", "_PATH", "_DIR")
+# What settings with such a name say where they hold no secret (TOKENIZERS_PARALLELISM=false).
+_WORDS: Final = frozenset({"true", "false", "none", "null"})
+_IN_URL: Final = re.compile(r"://[^\s:@/]*:(\S+)@")
+
+
+def redacted(text: str) -> str:
+    """`text` without the user and password of any URL in it, secrets in query strings, and `password=…` pairs."""
+    # Nearly no text has one: three searches for single characters are quick.
+    if "@" in text and "://" in text:
+        text = _USERINFO.sub(f"{HIDDEN}@", text)
+    if "=" in text:
+        text = _PAIR.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text))
+    return text
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """`redacted`, and without these values either, as they are or escaped for a URL; longest first."""
+    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote(secret), unquote(secret))}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= SHORTEST and form.lower() not in _WORDS:
+            text = text.replace(form, HIDDEN)
+    return redacted(text)
+
+
+def named_secrets(pairs: Iterable[tuple[str, str]]) -> set[str]:
+    """The values that are secrets by their name, and the passwords in those that are URLs."""
+    found = set[str]()
+    for name, value in pairs:
+        if _VARIABLE.search(name) and not name.upper().endswith(_NO_SECRET):
+            found.add(value.strip())
+        found.update(_IN_URL.findall(value))
+    return found
+
+
+class Formatter(logging.Formatter):
+    """Of every log file: the line, its trace included, without passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole entry, redacted."""
+        return redacted(super().format(record))
