@@ -4,6 +4,7 @@ from app import reports
 from app.config import load_systems
 from app.drift.result import Months, Policy, Result, Target, Verdict
 from app.jobs import Job, Outcome
+from app.source import Source
 
 REASON = "7 of 16 columns drifted: </script><b>watch_hours</b> 0.31 ≥ 0.10."
 
@@ -35,6 +36,7 @@ def run(job: Job) -> Outcome:
         line="",
         seconds=0.1,
         peak_bytes=None,
+        source=Source.from_dict(job.args.get("source")),
     )
     path = reports.save(
         reports.report_dir(job.settings, system), job.run, "drift", {"result.json": result.to_json()}, ()

@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.cli import Exit, main, moment
+from app.config import Settings, load_systems
+from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
+from app.source import Source, source_of
 from app.terminal import plain, table
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve
@@ -231,6 +234,24 @@ def test_runs_are_picked_by_decision_and_month_and_sorted(capsys, environ):
     chosen = ("--month", "2024-03", "--decision", "NO_ACTION", "--json")
     found = json.loads(called(capsys, environ, "runs", *chosen)[1])
     assert (found["total"], found["runs"][0]["share"]) == (1, 0.0625)
+
+
+def test_runs_of_another_source_are_told_apart_and_picked(capsys, environ):
+    settings = Settings.from_env(environ)
+    own = source_of(settings, load_systems(settings).by_id["streamflow"])
+    sources = (own, Source.of("sql", "database x at db"), Source("unknown"), Source.of("upload", "a.csv, b.csv"))
+    with Ledger(settings.ledger_url) as ledger:
+        for number, source in enumerate(sources):
+            run = Run(f"20240229T14053{number}Z-1a2b3c", "drift", "streamflow", "k", State.DONE, created=number)
+            ledger.add(replace(run, **columns_of(source)))
+    rows = json.loads(called(capsys, environ, "runs", "--json")[1])["runs"]
+    assert [row["source"] for row in rows] == ["upload", "unknown", "another", "own"]
+    assert (rows[2]["source_kind"], rows[2]["source_address"]) == ("sql", "database x at db")
+    assert rows[3]["source_id"] == own.fingerprint
+    for word, numbers in (("own", "0"), ("other", "321")):
+        rows = json.loads(called(capsys, environ, "runs", "--json", "--source", word)[1])["runs"]
+        assert [row["id"][14] for row in rows] == list(numbers)
+    assert "another" in called(capsys, environ, "runs")[1]
 
 
 def test_the_shipped_system_files_are_good(capsys, environ):

@@ -369,8 +369,14 @@ def test_a_metadata_address_is_refused(world):
 
 @pytest.mark.parametrize(
     "args",
-    [{"threshold": 0.05}, {"cur": "capture-20240229T140532Z-1a2b3c"}, {"share": 0.1}, {"share": None}],
-    ids=["another threshold", "captured requests", "no action", "undecided"],
+    [
+        {"threshold": 0.05},
+        {"cur": "capture-20240229T140532Z-1a2b3c"},
+        {"share": 0.1},
+        {"share": None},
+        {"source": {"kind": "upload", "address": "a.csv, b.csv", "fingerprint": "0123"}},
+    ],
+    ids=["another threshold", "captured requests", "no action", "undecided", "files that were given"],
 )
 def test_nobody_is_told_of_other_policies_captures_and_decisions_not_asked_for(world, args):
     world.write(teller(world))

@@ -69,22 +69,23 @@ def kept(home: Path, run: str, **changes: object) -> Run:
 
 
 def test_whatever_is_not_known_of_a_run_is_a_word():
-    empty = library.cells(replace(RUN, outcome=""), ())
+    empty = library.cells(replace(RUN, outcome=""), (), ())
     assert {empty[name] for name in ("months", "drifted", "target drift", "rows", "took", "size")} == {"unknown"}
     assert empty["decision"] == "○ no decision"
     assert empty["noted"] == "none"
+    assert empty["source"] == "unknown"
     assert empty["in words"] == "no reason was kept"
     assert all(empty.values())
 
 
 def test_a_run_that_failed_names_the_months_it_was_to_compare():
     failed = replace(RUN, state=State.FAILED, key="drift:s:2024-01-31:2024-02-29:0f", outcome="", reason="no database")
-    assert library.cells(failed, ())["months"] == "2024-01-31 → 2024-02-29"
-    assert library.cells(replace(failed, kind="imported", key="imported:s:1:2"), ())["months"] == "unknown"
+    assert library.cells(failed, (), ())["months"] == "2024-01-31 → 2024-02-29"
+    assert library.cells(replace(failed, kind="imported", key="imported:s:1:2"), (), ())["months"] == "unknown"
 
 
 def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
-    row = library.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), ())
+    row = library.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), (), ())
     assert row["drifted"] == "0.00 · 0 of 14"
     assert row["target drift"] == "0"
     assert row["months"] == "a → unknown"
@@ -93,7 +94,7 @@ def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
 
 @pytest.mark.parametrize("run", [replace(RUN, reason=GONE, path=""), replace(RUN, path="")])
 def test_a_run_whose_files_were_deleted_says_so_beside_its_decision(run):
-    row = library.cells(run, ())
+    row = library.cells(run, (), ())
     assert row["decision"] == "● NO_ACTION (deleted)"
     assert "files deleted" in row["in words"]
 

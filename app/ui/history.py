@@ -29,7 +29,8 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
 
     Those of one pair of months, unless the reader asks for all.
     """
-    whose = st.segmented_control(
+    head = st.container(horizontal=True, vertical_alignment="center", gap="medium", key="history-head")
+    whose = head.segmented_control(
         "Whose runs", (THESE, ALL), default=THESE, required=True, key="history-of", label_visibility="collapsed"
     )
     threshold = system.drift.threshold if system.drift else 0.0
@@ -41,27 +42,31 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
     else:
         newest = cache.runs(system.id, "drift", EARLIER)
     if runs:
-        _figure(runs, threshold, shown)
+        with head:
+            axis = _axis(runs, shown)
+        _figure(runs, threshold, axis, shown)
     else:
         widgets.empty("No run with a share yet.", "Each comparison that comes to a decision is a point here.")
     if newest:
         _table(newest)
 
 
-def _figure(known: Sequence[Run], threshold: float, shown: str | None) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="history-head"):
-        axis = st.segmented_control(
-            "Axis", list(AXES), default="When it ran", required=True, key="history-axis", label_visibility="collapsed"
-        )
-        hollow = " Hollow: under another policy than the system's own." if any(r.own is False for r in known) else ""
-        ring = " Ringed: shown above." if shown in {run.id for run in known} else ""
-        counted = f"{len(known):,} {'run' if len(known) == 1 else 'runs'} with a share."
-        st.caption(f"{counted}{hollow}{ring} Click a point to open its run.")
-    chart = f"history-{AXES[str(axis)]}"
+def _axis(runs: Sequence[Run], shown: str | None) -> Axis:
+    """What the points are placed by, beside how many there are and what their marks mean."""
+    axis = st.segmented_control(
+        "Axis", list(AXES), default="When it ran", required=True, key="history-axis", label_visibility="collapsed"
+    )
+    hollow = " Hollow: under another policy than the system's own." if any(r.own is False for r in runs) else ""
+    ring = " Ringed: shown above." if shown in {run.id for run in runs} else ""
+    counted = f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} with a share."
+    st.caption(f"{counted}{hollow}{ring} Click a point to open its run.")
+    return AXES[str(axis)]
+
+
+def _figure(runs: Sequence[Run], threshold: float, axis: Axis, shown: str | None) -> None:
+    chart = f"history-{axis}"
     st.plotly_chart(
-        share_history(
-            known, threshold, theme=palette.theme(), axis=AXES[str(axis)], clock=widgets.clock(), shown=shown
-        ),
+        share_history(runs, threshold, theme=palette.theme(), axis=axis, clock=widgets.clock(), shown=shown),
         key=chart,
         config=PLOT,
         on_select=lambda: _open_point(chart),

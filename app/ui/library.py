@@ -293,7 +293,9 @@ def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.Dat
         when = datetime.fromtimestamp(run.created, tz=clock.tz).strftime("%Y-%m-%d %H:%M:%S")
         system = {"system": run.system} if all_systems else {}
         found.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()), own)})
-    return pd.DataFrame(found)
+    frame = pd.DataFrame(found)
+    # While every run is of the system's own source the column says nothing.
+    return frame.drop(columns="source") if found and (frame["source"] == "own").all() else frame
 
 
 def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:
