@@ -142,7 +142,7 @@ class Home:
             assert not found.final, f"ended before {stage}: {found.state} {found.reason}"
             return found if found.stage == stage else None
 
-        found: Progress = until(ask, f"{run} to be {stage}", every=0.001)
+        found: Progress = until(ask, f"{run} to be {stage}", every=0.004)
         return found
 
     def ended(self, run: str) -> Progress:

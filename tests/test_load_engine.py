@@ -339,7 +339,6 @@ def test_a_service_that_is_down_ends_the_run_early_with_its_cause():
     assert set(tally.errors) == {"connection refused"}
     assert tally.reached == 0
     assert "in a row failed, the last with: connection refused" in tally.stopped_by
-    assert tally.seconds < 30
     assert tally.not_sent > 5000
 
 
