@@ -142,6 +142,13 @@ def test_a_link_with_the_token_shows_the_page_and_no_token(closed, visitor):
     assert TOKEN not in visitor.url
     assert TOKEN not in visitor.evaluate("document.referrer")
     assert TOKEN not in closed.console.text()
+    # A link on another site, as in a chat, finds the session.
+    link = f'<!doctype html><a href="{closed.url}/targets">the targets</a>'
+    with serve(answer(link.encode(), kind="text/html")) as chat:
+        visitor.goto(f"{chat.url}/")
+        with visitor.expect_navigation() as led:
+            visitor.get_by_role("link").click()
+        assert led.value.status == 200
 
 
 def test_the_embedded_prometheus_scrapes_the_closed_console_with_its_token(closed):
@@ -162,7 +169,7 @@ def test_who_signs_in_with_an_identity_provider_sees_pages_and_our_routes(closed
     visitor.goto(f"{closed.url}/charts")
     assert answered(visitor, f"{closed.url}/metrics") == 401
     visitor.get_by_role("link", name="Sign in with your account").click()
-    ready(visitor, "overview")
+    ready(visitor, "charts")
     assert {"/authorize", "/token", "/jwks"} <= set(closed.provider.asked)
     assert answered(visitor, f"{closed.url}/metrics") == 200
     assert not any(row["name"].startswith("vigie_") for row in visitor.context.cookies())

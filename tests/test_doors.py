@@ -596,7 +596,9 @@ def test_streamlits_sign_in_opens_our_routes_too(tmp_path):
         assert 'name="token"' not in shown.text
         assert "Sign in with your account" in shown.text
         assert "Company &lt;b&gt;" in shown.text
-        assert client.get("/signin/company").headers["location"] == "/auth/login?provider=signed-company"
+        assert 'href="/signin/company?next=%2Freports%2Fview%2Fx"' in shown.text
+        started = client.get("/signin/company?next=%2Freports%2Fview%2Fx%3Fa%3D1")
+        assert started.headers["location"] == "/auth/login?provider=signed-company"
         assert client.get("/signin/other").status_code == 404
         assert client.get("/auth/login").text == client.get("/oauth2callback").text == PAGE
         assert client.get("/metrics").status_code == 401
@@ -605,6 +607,16 @@ def test_streamlits_sign_in_opens_our_routes_too(tmp_path):
         cookie = {"Cookie": "_streamlit_user=good"}
         assert client.get("/metrics", headers=cookie).status_code == 200
         assert upgrade(client, Origin=OWN, **cookie)[0] == 101
+        # Streamlit ends a sign-in on its first page: from there one is led on, once, and never elsewhere.
+        onward = started.headers["set-cookie"].partition(";")[0]
+        led = client.get("/", headers={"Cookie": f"{cookie['Cookie']}; {onward}"})
+        assert (led.status_code, led.headers["location"]) == (303, "/reports/view/x?a=1")
+        assert "Max-Age=0" in led.headers["set-cookie"]
+        elsewhere = f"{cookie['Cookie']}; {onward.partition('=')[0]}=%2F%2Fevil.example"
+        assert client.get("/", headers={"Cookie": elsewhere}).text == PAGE
+        assert client.get("/", headers={"Cookie": onward}).status_code == 401
+        client.cookies.clear()
+        assert client.get("/", headers=cookie).text == PAGE
         answer = client.post("/signout", headers={"Origin": OWN, **cookie})
         assert answer.headers["location"] == "/auth/logout"
 

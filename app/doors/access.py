@@ -80,6 +80,11 @@ class Access:
         """The name of the session cookie."""
         return f"vigie_{self.home}"
 
+    @property
+    def onward(self) -> str:
+        """The name of the cookie that remembers where somebody was going while a provider signs them in."""
+        return f"{self.cookie}_next"
+
     def right(self, given: str) -> bool:
         """Whether this is the token, in a time that says nothing about how near it was."""
         return self.token is not None and hmac.compare_digest(_digest(given), _digest(self.token))
@@ -92,7 +97,7 @@ class Access:
 
     def admits(self, cookie_header: str, now: float | None = None) -> bool:
         """Whether the cookies of a request belong to somebody who has signed in, one way or the other."""
-        pairs = list(_cookies(cookie_header))
+        pairs = list(cookies(cookie_header))
         # Every cookie of the name: a page on another port may set a second one and must lock nobody out.
         if self.token is not None and any(name == self.cookie and self._holds(value, now) for name, value in pairs):
             return True
@@ -203,7 +208,8 @@ def _is_loopback(address: str | None) -> bool:
         return address == "localhost"
 
 
-def _cookies(header: str) -> Iterator[tuple[str, str]]:
+def cookies(header: str) -> Iterator[tuple[str, str]]:
+    """Every name and value of a `Cookie` header, repeated names too."""
     for part in header.split(";"):
         name, mark, value = part.strip().partition("=")
         if mark:

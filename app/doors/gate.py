@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from app.config.origin import Origin
-from app.doors.access import SESSION_SECONDS, Access, Tries
+from app.doors.access import SESSION_SECONDS, Access, Tries, cookies
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +33,8 @@ SIGN_IN, SIGN_OUT = "/signin", "/signout"
 STRANGER = "vigie.stranger"
 # Streamlit's own steps of a sign-in with an identity provider.
 LOGIN_PATHS = ("/auth/login", "/oauth2callback")
+# How long a person may take at an identity provider and still be led on.
+LOGIN_SECONDS = 600
 # A token and an address: a longer body is no form of ours.
 MAX_FORM = 8192
 # The page asks for nothing and runs nothing.
@@ -75,6 +77,8 @@ class Gate:
             tokens, rest = _without_token(query)
             if tokens:
                 return self._sign_in(scope, headers, tokens[-1], rest, inside=inside)
+        if inside and plain and path == "/":
+            return self._onward(headers)
         if inside or (plain and _FORM.fullmatch(path)):
             return None
         if plain and self._access.login is not None and path in LOGIN_PATHS:
@@ -94,6 +98,16 @@ class Gate:
             return welcome(self._access, there, secure=self._secure(headers, scope["scheme"]))
         back = f"{self._access.base}{SIGN_IN}?{urlencode({'next': there, 'wrong': '1'})}"
         return RedirectResponse(back, 303, LEAVING)
+
+    def _onward(self, headers: Headers) -> Response | None:
+        """Streamlit leads everybody back to its first page: from there to where they were going, once."""
+        access = self._access
+        there = access.local(unquote(dict(cookies(headers.get("cookie", ""))).get(access.onward, "")))
+        if there == access.local(""):
+            return None
+        answer = RedirectResponse(there, 303, LEAVING)
+        answer.delete_cookie(access.onward, path=access.base or "/", httponly=True)
+        return answer
 
     def _bearer(self, scope: Scope, authorization: str) -> Response | None:
         kind, _, given = authorization.partition(" ")
@@ -127,16 +141,20 @@ def routes(access: Access, secure: Callable[[Headers, str], bool], tries: Tries)
         name = request.path_params["provider"]
         if access.login is None or name not in dict(access.login.providers()):
             return _line("No such way to sign in.", 404)
-        return RedirectResponse(access.base + access.login.address(name), 303, LEAVING)
+        answer = RedirectResponse(access.base + access.login.address(name), 303, LEAVING)
+        there = access.local(request.query_params.get("next", ""))
+        answer.set_cookie(
+            access.onward, quote(there, safe=""), LOGIN_SECONDS, path=access.base or "/", httponly=True, samesite="lax"
+        )
+        return answer
 
     async def sign_out(request: Request) -> Response:
         if request.method != "POST":
             return _page("Sign out?", _way_out(access))
-        cookies = request.headers.get("cookie", "")
         by_login = access.login is not None and access.login.admits(dict(request.cookies))
         to = f"{access.base}/auth/logout" if by_login else f"{access.base}{SIGN_IN}"
         answer = RedirectResponse(to, 303, LEAVING)
-        if access.cookie in cookies:
+        if access.cookie in request.cookies:
             answer.delete_cookie(access.cookie, path=access.base or "/", httponly=True)
         return answer
 
@@ -187,7 +205,7 @@ def form(access: Access, there: str, problem: str = "", *, status: int = 200, se
             '<button type="submit">Sign in</button></form>'
         )
     for name, title in access.login.providers() if access.login else ():
-        href = html.escape(f"{access.base}{SIGN_IN}/{quote(name, safe='')}")
+        href = html.escape(f"{access.base}{SIGN_IN}/{quote(name, safe='')}?{urlencode({'next': there})}")
         parts.append(f'<a class="button" href="{href}">Sign in with {html.escape(title)}</a>')
     return _page("Sign in", "\n".join(parts), status, seconds)
 
