@@ -1,9 +1,10 @@
-"""From a fresh clone to the first live chart, step by step; then the second start of the same clone.
+"""From a fresh clone to the first live chart and the first comparison, step by step; then the second start of it.
 
     python benchmarks/first_chart.py [--limit 900] [--cold] [--keep]
 
 What is cloned is the last commit of this checkout. `python3 -m stack run` is typed in it and a headless Chromium opens
-the charts page as soon as the console answers, as a person would. Each line is a moment, in seconds since the command.
+the charts page as soon as the console answers, as a person would; once all is there it compares the first two months.
+Each line is a moment, in seconds since the command; CPU seconds are those of everything the command started.
 `--cold` gives the installer an empty download cache of its own, as on a machine that has never seen these packages.
 """
 
@@ -30,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The services end within 2 s of the console; what is left after this is killed.
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.2
+# How long a newcomer looks at Compare months before pressing.
+READING_SECONDS = 5
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 # A chart lives when a line with at least two points is drawn in it and the sentence below speaks of now: after a second
 # start, the line alone may be yesterday's.
@@ -145,6 +148,36 @@ def steps(clone: Path, url: str, page: Any) -> dict[str, Callable[[], bool]]:
     return found | ({"first live chart in the browser": drawn} if page is not None else {})
 
 
+def compared(url: str, page: Any) -> float:
+    """Seconds from the click on Compare months to the verdict of the first two months."""
+    page.goto(f"{url}/drift?system=streamflow")
+    button = page.locator(".st-key-form").get_by_role("button", name="Compare months")
+    button.wait_for(state="visible")
+    # A reader looks at the page before pressing, and the worker loads its libraries meanwhile.
+    page.wait_for_timeout(READING_SECONDS * 1000)
+    before, begun = page.url, time.monotonic()
+    button.click()
+    page.wait_for_function(
+        """before => location.href !== before && !document.querySelector('.st-key-running')
+            && document.querySelector('[class*="st-key-verdict-"]')""",
+        arg=before,
+        timeout=120_000,
+    )
+    return time.monotonic() - begun
+
+
+def cpu_seconds(process: subprocess.Popen) -> float:
+    """CPU of a process and all that it started, what has ended included."""
+    import psutil
+
+    root = psutil.Process(process.pid)
+    used = 0.0
+    for one in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            used += sum(one.cpu_times()[:4])
+    return used
+
+
 def measure(clone: Path, environ: Mapping[str, str], limit: float) -> dict[str, float]:
     """Seconds from the command to each step. Raises TimeoutError with the end of the log."""
     port, log = free_port(), clone.parent / "run.log"
@@ -163,6 +196,9 @@ def measure(clone: Path, environ: Mapping[str, str], limit: float) -> dict[str, 
                     end = log.read_text(errors="replace")[-1500:]
                     raise TimeoutError(f"not reached in {time.monotonic() - begun:.0f} s: {', '.join(waiting)}\n{end}")
                 time.sleep(POLL_SECONDS)
+            print(f"  CPU until all is there: {cpu_seconds(process):.1f} s")
+            if page is not None:
+                print(f"  first comparison, click to verdict: {compared(url, page):.1f} s")
     return moments
 
 

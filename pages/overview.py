@@ -20,12 +20,13 @@ def draw() -> None:
     widgets.head(system.title, home.badges(system, now))
     with st.container(key="answer"):
         st.markdown(home.answer(system, now))
-    if starting.waiting(system, now.targets):
+    begins = starting.waiting(system, now.targets)
+    if begins:
         starting.draw(system)
     else:
         home.tiles(system, now)
         home.status_tiles(system, now)
-    if not story.panel(system):
+    if not story.panel(system) and not begins:
         home.first_steps(system, now)
     home.services(system, now)
 

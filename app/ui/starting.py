@@ -50,7 +50,9 @@ def steps(system: System, stack: StackState, *, scraped: bool) -> list[Step]:
         row = stack.services.get(name)
         if row is not None:
             state = {"up": "done", "starting": "going"}.get(row.state, "failed")
-            found.append(Step(title, state, "" if state == "done" else row.reason))
+            # What it waits for stands a line above already.
+            told = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
+            found.append(Step(title, state, "" if told else row.reason))
     ready = all(step.state == "done" for step in found)
     first = "going" if ready else "waiting"
     words = "a few seconds" if ready else ""
