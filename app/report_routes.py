@@ -141,11 +141,13 @@ def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
     system = systems.by_id.get(row.system)
     months = f" · {row.ref or 'unknown'} → {row.cur or 'unknown'}" if row.ref or row.cur else ""
     mark, tone = MARKS.get(row.outcome, ("○", "unknown"))
+    # Nothing is trained: the reference systems say so beside the word.
+    simulated = " (SIMULÉ)" if row.outcome == "RETRAINING_TRIGGERED" else ""
     return {
         "title": html.escape(f"{system.title if system else row.system}{months}"),
         "mark": mark,
         "tone": tone,
-        "word": html.escape(row.outcome or f"no decision, {row.kind} report"),
+        "word": html.escape(f"{row.outcome}{simulated}" if row.outcome else f"no decision, {row.kind} report"),
         "reason": f"<p>{html.escape(row.reason)}</p>" if row.reason else "",
     }
 

@@ -21,6 +21,11 @@ def say_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(plain(value), allow_nan=False))
 
 
+def say(text: str) -> None:
+    """One line on standard output."""
+    print(_clean(text))
+
+
 def say_error(text: str) -> None:
     """One line on standard error."""
     print(_clean(text), file=sys.stderr, flush=True)

@@ -131,6 +131,14 @@ def test_hostile_label_values_do_not_steer_the_terminal(capsys, attached):
     assert "\x1b" not in out
 
 
+def test_a_title_from_elsewhere_does_not_steer_the_terminal_either(capsys, environ, tmp_path):
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "evil.toml").write_text('title = "a\\u001b[31m\\u202eb\\n"\n')
+    _, out, _ = called(capsys, environ | {"VIGIE_SYSTEMS": str(tmp_path / "evil")}, "systems", "check")
+    assert "ok evil: a [31m b ," in out
+    assert not set(out) & set("\x1b\u202e")
+
+
 @pytest.mark.parametrize("argv", [["targets"], ["query", "up"], ["query", "up", "--start", "5m"]])
 def test_without_prometheus_the_error_names_the_address_and_the_next_step(capsys, environ, argv):
     gone = environ | {"PROMETHEUS_URL": f"http://127.0.0.1:{free_port()}"}

@@ -32,7 +32,7 @@ from tests.own_service_fixture import running_service
 
 ROOT = Path(__file__).resolve().parents[1]
 NAUGHTY = [
-    "", "'", '"', "'\"'", '"""', "'''", "\\", "\n", "\r\n", "\t", "\x00", "\x1b[31m", "\x7f", "\u0085", "\u2028", "\ufeff",
+    "", "'", '"', "'\"'", '"""', "'''", "\\", "\n", "\r\n", "\t", "\x00", "\x1b[31m", "\x7f", "\u0085", "\u2028", "\ufeff", "a\u202eb", "\u2066x",
     "\ud800", "a\ud83d", "😀", "# no comment", "]\n[api]\nurl = 'x'", "${VIGIE_HOME}", "$window", "á́", "𝒳", "\\u0041", "=", ".",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.cli.common import Exit, UsageError, find_system, stamp, whole
 from app.config import Settings, System
 from app.errors import ConfigError, JobFailed, ReportNotFound
-from app.terminal import plain, say_error, say_json, table
+from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.drift.result import Result
@@ -116,8 +116,8 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
         say_json({**json.loads(result.to_json()), "state": str(run.state), "path": run.path})
     else:
         _explain(result)
-        print(target_line(result.target_drift))
-        print(result.line)
+        say(target_line(result.target_drift))
+        say(result.line)
     # The verdict is out before anybody is told of it.
     sys.stdout.flush()
     for one in own:
@@ -155,8 +155,8 @@ def _gauge(settings: Settings, system: System, options: argparse.Namespace) -> i
     if options.json:
         say_json(found.to_dict())
     else:
-        print(f"[Target drift] not measured: {system.id} decides on a gauge and has no labels")
-        print(found.line)
+        say(f"[Target drift] not measured: {system.id} decides on a gauge and has no labels")
+        say(found.line)
     return _code(found.decision, options)
 
 
@@ -208,7 +208,7 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
     if run.state not in ("done", "cancelled"):
         return _not_done(run, as_json=False)
     if not options.json:
-        print(found.sentence)
+        say(found.sentence)
     if run.state == "cancelled":
         return Exit.CANCELLED
     return Exit.LIMIT if found.stopped_by else Exit.DONE

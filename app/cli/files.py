@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.cli.common import Exit, UsageError, error_object
 from app.config import Settings, System, load_system, load_systems
 from app.errors import ConfigError, VigieError
-from app.terminal import plain, say_error, say_json, table
+from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.check import Report
@@ -52,11 +52,11 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
         say_json({"systems": objects, "broken": [error_object(one) for one in broken]} | live)
     else:
         for system in good:
-            print(f"ok {system.id}: {system.title}, {len(system.panels)} panels, {len(system.alerts)} alerts")
+            say(f"ok {system.id}: {system.title}, {len(system.panels)} panels, {len(system.alerts)} alerts")
         for report in reports:
             _print_report(report)
             if closed[report.system]:
-                print(f"{report.system}: only a file written by hand may hold {', '.join(closed[report.system])}.")
+                say(f"{report.system}: only a file written by hand may hold {', '.join(closed[report.system])}.")
         for problem in broken:
             say_error(f"error: {problem.text}")
     return Exit.ERROR if broken or any(one.failed for one in reports) else Exit.DONE
@@ -66,7 +66,7 @@ def _print_report(report: Report) -> None:
     """The rows as a table, then one sentence."""
     rows = [[row.outcome.value, row.part, row.name, row.words] for row in report.rows]
     table(["state", "part", "name", "what was seen"], rows, last_whole=True)
-    print(f"{report.system}: {report.sentence}")
+    say(f"{report.system}: {report.sentence}")
 
 
 def systems_propose(settings: Settings, options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.common import Exit, UsageError, error_object, find_system, number, stamp
 from app.config import Settings
 from app.errors import QueryError
-from app.terminal import plain, say_error, say_json, table
+from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.prometheus import Answer, Series, TimeRange
@@ -85,7 +85,7 @@ def _print_answer(answer: Answer, *, ranged: bool) -> None:
     from app.charts.panel import legend_name
 
     if answer.text:
-        print(answer.text)
+        say(answer.text)
     if ranged:
         rows = [
             [legend_name("", one.labels), stamp(at), number(value)]

@@ -40,8 +40,11 @@ def basic(value: str) -> str:
 
 
 def _printable(char: str) -> bool:
-    """Characters that may stand in any TOML string as they are; line separators are escaped, to be seen."""
-    return ord(char) >= 0x20 and not 0x7F <= ord(char) < 0xA0 and char not in "\u2028\u2029\ufeff"
+    """Characters that may stand in any TOML string as they are.
+
+    Escaped, to be seen by whoever reads the file: controls, line separators, and what turns the direction of writing.
+    """
+    return char.isprintable()
 
 
 def _code(char: str) -> str:

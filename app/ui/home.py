@@ -124,7 +124,7 @@ def _behaviour(system: System, now: Now) -> str:
         why = f": {kpi.reason}. {kpi.hint}" if kpi is not None and kpi.reason else "."
         return widgets.plain(f"The rate of requests is not known yet{why}")
     if rps == 0:
-        return f"{idle(now.answers['kpi-rps'].series[0], now.context.span)}."
+        return widgets.plain(f"{idle(now.answers['kpi-rps'].series[0], now.context.span)}.")
     parts = [f"{format_value(rps, '1/s', words=True)} requests".replace(" a second requests", " requests a second")]
     if p95 is not None:
         parts.append(f"p95 {format_value(p95, 's')}")
