@@ -187,7 +187,7 @@ def _head(system: System, found: Sequence[Step]) -> None:
                 icon=":material/play_arrow:",
                 key="story-go",
                 disabled=bool(blocked),
-                help=blocked,
+                help=widgets.plain(blocked) or None,
             ):
                 st.session_state[_name("going", system)] = True
                 st.query_params[PARAMETER] = "going"
@@ -222,7 +222,7 @@ def _cancel(system: System, found: Sequence[Step]) -> None:
 
 def _line(number: int, step: Step) -> None:
     """One step: its state, its link once there is something to see, what to look at."""
-    icon = f":green[{SHAPES['good']}]" if step.done else f"{number}."
+    icon = f":green[{SHAPES['good']}]" if step.done else f"{number:d}."
     state = f" · {widgets.plain(step.shown)}" if step.shown else ""
     bar = jobs.read_progress(cache.settings(), step.run.id) if step.live and step.run is not None else None
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
