@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 from app.config import Drift
-from app.errors import ReportError
+from app.errors import DataError, ReportError
 from app.source import Source
 
 VERSION: Final = 1
@@ -28,6 +28,10 @@ class Verdict(StrEnum):
     RETRAINING_TRIGGERED = "RETRAINING_TRIGGERED"
     NO_ACTION = "NO_ACTION"
     UNDECIDED = "UNDECIDED"
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,10 @@ class Policy:
 
     @classmethod
     def of(cls, drift: Drift, threshold: float | None = None) -> Policy:
-        """The system's own policy, or the same with another threshold."""
+        """The system's own policy, or the same with another threshold, a share. Raises DataError for what is none."""
+        if threshold is not None and not _share(threshold):
+            shown = repr(threshold)[:40]
+            raise DataError(f"threshold is {shown}; accepted: a share from 0 to 1.", hint="Try 0.3.")
         return cls(
             columns=drift.columns,
             threshold=drift.threshold if threshold is None else float(threshold),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -47,6 +48,8 @@ MAX_SEED = 2**32 - 1
 # A spike stands on a tenth of its height, for the fifth of the run in its middle.
 SPIKE_BASE = 0.1
 SPIKE_SHARE = 0.2
+# So much of a wrong argument is repeated.
+SHOWN_CHARS = 80
 # As in contracts.md: the key of a period of data.
 PERIOD_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Number = TypeVar("Number", int, float)
@@ -140,7 +143,7 @@ class Plan:
         """The plan that a job's arguments describe. Raises PlanError that names the bound or the wrong argument."""
         unknown = sorted(set(args) - KEYS)
         if unknown:
-            raise PlanError(f"unknown argument {unknown[0]!r}.", hint=f"Accepted: {', '.join(sorted(KEYS))}.")
+            raise PlanError(f"unknown argument {_quoted(unknown[0])}.", hint=f"Accepted: {', '.join(sorted(KEYS))}.")
         if system.request is None:
             message = f"{system.id}: the system file has no [request]: there is nothing to send."
             raise PlanError(message, hint="Add [request] with path and body to the system file.")
@@ -243,7 +246,7 @@ def _shape(args: Mapping[str, Any]) -> Shape:
         return Shape(given)
     except ValueError:
         accepted = ", ".join(shape.value for shape in Shape)
-        raise PlanError(f"shape is {given!r}.", hint=f"Accepted: {accepted}.") from None
+        raise PlanError(f"shape is {_quoted(given)}.", hint=f"Accepted: {accepted}.") from None
 
 
 def _schedule(shape: Shape, args: Mapping[str, Any], system: System) -> tuple[float, float, int, float | None]:
@@ -302,8 +305,8 @@ def _number(args: Mapping[str, Any], name: str, low: float, high: float, what: s
     value = args.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PlanError(f"{name} is {value!r}.", hint=f"Accepted: a number, {what}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise PlanError(f"{name} is {_quoted(value)}.", hint=f"Accepted: a number, {what}.")
     if not low <= value <= high:
         bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
         raise PlanError(f"{name} is {value:g}; accepted: {bounds} ({what}).", hint=f"Choose another {name}.")
@@ -317,9 +320,15 @@ def _whole(args: Mapping[str, Any], name: str, low: int, high: int) -> int | Non
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        message = f"{name} is {value!r}; accepted: a whole number from {low:,} to {high:,}."
+        message = f"{name} is {_quoted(value)}; accepted: a whole number from {low:,} to {high:,}."
         raise PlanError(message, hint=f"Correct {name}.")
     return value
+
+
+def _quoted(value: object) -> str:
+    """A wrong argument for a message; a page or a script may send a whole text."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
 def _needed(name: str, value: Number | None) -> Number:
@@ -333,7 +342,7 @@ def _period(args: Mapping[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not PERIOD_KEY.fullmatch(value):
-        raise PlanError(f"period is {value!r}.", hint="Accepted: the key of a period, for example 2024-01-31.")
+        raise PlanError(f"period is {_quoted(value)}.", hint="Accepted: the key of a period, for example 2024-01-31.")
     return value
 
 

@@ -23,6 +23,8 @@ METRICS = "/metrics"
 MAX_DOCUMENT_BYTES = 8_000_000
 # A person waits for both answers together: a service that needs longer for its own description is asked by hand.
 DEADLINE = 6.0
+# No address of a service is longer; a name may have 253 characters.
+MAX_URL = 2000
 # How much of a wrong address is repeated in the message about it.
 SHOWN = 120
 # Where people copy an address from.
@@ -37,6 +39,7 @@ def tidy_url(text: str) -> str:
     try:
         parts = urlsplit(words)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and words.isprintable()
+        good = good and len(words) <= MAX_URL
     except ValueError:
         good = False
     if not good or re.search(r"[\s\"'<>\\]", words):
