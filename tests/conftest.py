@@ -192,6 +192,14 @@ def prometheus_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def promtool(prometheus_binary) -> Path:
+    path = prometheus_binary.with_name("promtool")
+    if not path.exists():
+        absent(f"no promtool beside {prometheus_binary}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def scraped_service() -> Iterator[Fake]:
     """A service with metrics of known values, and under /html a page that is none."""
     with serve(metrics_page()) as fake:

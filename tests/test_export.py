@@ -18,7 +18,6 @@ from app.config import Settings, load_systems
 from app.config.system import Alert, System
 from app.errors import ConfigError
 from app.export import dashboard_json, rules_file, rules_of
-from tests.conftest import absent
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "stack" / "prometheus" / "alerts.yml"
@@ -35,14 +34,6 @@ def shipped() -> dict[str, System]:
 
 def system(**more) -> System:
     return System.model_validate({"id": "mine", "title": "Mine", **more})
-
-
-@pytest.fixture(scope="session")
-def promtool(prometheus_binary) -> Path:
-    path = prometheus_binary.with_name("promtool")
-    if not path.exists():
-        absent(f"no promtool beside {prometheus_binary}")
-    return path
 
 
 # --- committed files --------------------------------------------------------------------------------------------------
