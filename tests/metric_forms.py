@@ -62,6 +62,7 @@ def f1pa(n: int) -> str:
         + histogram("http_request_duration_seconds", n, 'method="POST",endpoint="/predict/lap"')
         + labelled("f1pa_predictions_total", ('endpoint_type="single"', 3 * n))
         + f"# TYPE f1pa_prediction_errors_total counter\nf1pa_prediction_errors_total {n}.0\n"
+        + "# TYPE f1pa_refusals_total counter\n"
         + 'f1pa_data_queries_total{endpoint="drivers"} 4.0\nf1pa_model_loaded 1.0\n'
     )
 

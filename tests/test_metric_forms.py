@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,22 @@ def test_a_matcher_written_by_hand_in_a_panel_is_held_to_the_labels_too(promethe
     if true.share is None:
         assert both.state is State.PARTIAL
         assert "errors unknown: " in both.reason
+
+
+@pytest.mark.parametrize(
+    ("errors", "share"),
+    [
+        ("f1pa_prediction_error_total", None),  # a name that is nowhere
+        ("f1pa_refusals_total", 0.0),  # declared: its first series comes with the first failure
+    ],
+)
+def test_a_counter_of_failures_that_nobody_knows_is_no_proof_of_none(prometheus, settings, errors, share):
+    system = system_of(settings, "counter", replace(FORMS["counter"], errors=errors))
+    panel = next(one for one in kpis.panels(system) if one.id == "kpi-errors")
+    found = ask(prometheus, panel, context_of(prometheus, system))
+    assert found.value == share
+    if share is None:
+        assert found.reason == f"unknown: Prometheus knows no counter {errors}"
 
 
 def test_the_check_says_which_rule_applies(settings, scraped_service, form):

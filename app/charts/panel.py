@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ class Context:
     """What a panel's placeholders stand for: selector, window (seconds), range, scrape interval (None is unknown).
 
     `requests` is the system's request counter, used to say why a chart is empty; `outcomes` are the labels by which the
-    system tells failures, beyond the usual ones.
+    system tells failures, beyond the usual ones, `failures` the counter by which it does.
     """
 
     selector: str
@@ -43,6 +44,7 @@ class Context:
     scrape: float | None = None
     requests: str | None = None
     outcomes: frozenset[str] = frozenset()
+    failures: str | None = None
 
     @classmethod
     def of(cls, system: System, window: float | None, span: TimeRange, targets: Iterable[Target] = ()) -> Context:
@@ -53,7 +55,8 @@ class Context:
         selector, metrics = system.prometheus.selector, system.metrics
         scrape = scrape_interval(targets, selector)
         width = window_for(window, scrape, span.step)
-        return cls(selector, width, span, scrape, metrics.requests, outcome_labels(metrics.errors))
+        failures = metrics.errors if re.fullmatch(r"[a-zA-Z_:][\w:]*", metrics.errors or "") else None
+        return cls(selector, width, span, scrape, metrics.requests, outcome_labels(metrics.errors), failures)
 
     def fill(self, expr: str) -> str:
         """`expr` with its placeholders filled. Raises QueryError and ConfigError."""
@@ -79,7 +82,9 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
     untold: dict[str, Rule] = {}
     for name, expr in expressions.items():
         try:
-            text, cannot = told_apart(context.fill(expr), _values_of(prometheus, context.span), context.outcomes)
+            values_of = _values_of(prometheus, context.span)
+            text, cannot = told_apart(context.fill(expr), values_of, context.outcomes)
+            cannot = cannot or _unseen(prometheus, context, text, values_of)
             if cannot is not None:
                 untold[name] = cannot
                 answers[name] = Answer(State.EMPTY, reason=f"unknown: {cannot.reason}", hint=cannot.hint)
@@ -110,6 +115,20 @@ def _values_of(prometheus: Prometheus, span: TimeRange) -> ValuesOf:
         return {one.labels.get(label, ""): int(one.last[1]) for one in answer.series if one.last}
 
     return values_of
+
+
+def _unseen(prometheus: Prometheus, context: Context, expr: str, values_of: ValuesOf) -> Rule | None:
+    """Why a counter of failures tells none: nobody knows it. One with labels appears with the first failure."""
+    name = context.failures
+    if name is None or not re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:])", expr):
+        return None
+    if values_of(f"{name}{{{context.selector}}}", "__name__"):
+        return None
+    with contextlib.suppress(VigieError):
+        if {name, name.removesuffix("_total")} & prometheus.metadata().keys():
+            return None
+    hint = "Correct `errors` in the system file; a counter with labels appears with the first failure."
+    return Rule(None, reason=f"Prometheus knows no counter {name}", hint=hint)
 
 
 def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
