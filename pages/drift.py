@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.drift.result import Policy
-from app.ui import cache, comparison, widgets
+from app.ui import cache, comparison, two_files, widgets
 from app.words import COVARIATE_AND_TARGET, SIMULATED
 
 system = widgets.system()
@@ -14,19 +14,16 @@ drift = system.drift
 widgets.head("Compare months")
 if drift is None:
     widgets.empty("This system names no data to compare.", f"Add a [drift] table to {system.id}.toml.")
-    widgets.ready("drift")
-    st.stop()
+    two_files.alone(system)
 if drift.source == "gauge":
     comparison.gauge(system, drift)
-    widgets.ready("drift")
-    st.stop()
+    two_files.alone(system)
 
-periods = cache.periods(system)
+periods = two_files.months(system)
 if len(periods) < 2:
     known = f"It has {len(periods)} so far." if periods else "It has none so far."
     widgets.empty("Two months are needed for a comparison.", f"{known} {cache.stack_activity()}")
-    widgets.ready("drift")
-    st.stop()
+    two_files.alone(system)
 
 labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}
 comparison.defaults(list(labels), newest=drift.window is not None)
@@ -57,6 +54,7 @@ with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap=
     with st.popover("What is measured", icon=":material/help:", type="tertiary"):
         st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")
 
+two_files.section(system)
 if clicked:
     comparison.start(system, ref, cur, Policy.of(drift, threshold))
 else:

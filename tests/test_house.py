@@ -122,6 +122,7 @@ def test_the_finder_of_imports_sees_those_inside_functions(tmp_path, monkeypatch
 ACTS = {
     "jobs.start": "a comparison or traffic",
     "jobs.cancel": "Cancel, Stop",
+    "uploads.start": "a comparison of two files",
     "keeping.delete": "delete a run",
     "keeping.import_report": "import a report",
     "ledger.note": "a note, an acknowledgement",
@@ -145,7 +146,12 @@ def test_every_act_of_a_page_passes_the_one_function_that_knows_who_may():
 
 def test_pages_reach_the_functions_that_act_by_no_other_name():
     # What changes something in the rooms that pages may import: under another name the test above would not see it.
-    acting = {"app.jobs": {"start", "cancel"}, "app.library": {"delete", "import_report"}, "app.propose": {"save"}}
+    acting = {
+        "app.jobs": {"start", "cancel"},
+        "app.library": {"delete", "import_report"},
+        "app.propose": {"save"},
+        "app.drift.uploads": {"start", "hand_over"},
+    }
     for path in (path for path in sources("app/ui", "pages", "app") if name_of(path).startswith(STREAMLIT_LIVES_IN)):
         for node in (node for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)):
             for alias in node.names:

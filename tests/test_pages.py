@@ -395,7 +395,7 @@ def test_what_the_hooks_answered_and_what_people_wrote_stands_on_the_banner(home
     assert re.search(r"Hook mail \*me\*: HTTP 503 from <b>hook</b> \(\d\d:\d\d:\d\d, 1.5 s\)", said), said
     assert re.search(r"\*\*Acknowledged\*\*\] \d\d:\d\d:\d\d · note 3", said)
     assert re.search(r"\*\*Note\*\*\] \d\d:\d\d:\d\d · note 4", said)
-    assert [block.label for block in app.main.expander] == ["2 earlier notes"]
+    assert [block.label for block in app.main.expander] == ["Compare two files instead", "2 earlier notes"]
     assert "Withdraw acknowledgement" in [button.label for button in app.main.button]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.cli.common import Exit, UsageError, find_system, stamp, whole
 from app.config import Settings, System
-from app.errors import ConfigError, JobFailed, ReportNotFound
+from app.errors import ConfigError, DataError, JobFailed, ReportNotFound
 from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
@@ -97,16 +98,21 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     from app.jobs import run_and_wait
 
     system = find_system(settings, options.system)
-    if system.drift is None:
-        message = f"{system.id}: the system file has no [drift]: there is nothing to compare."
-        raise ConfigError(message, hint="Add [drift] to the system file.")
-    if system.drift.source == "gauge":
-        return _gauge(settings, system, options)
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
+    if options.threshold is not None and not 0 <= options.threshold <= 1 and not _by_gauge(system):
         raise UsageError(f"--threshold is {options.threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
-    ref, cur = _pair(settings, system, options.ref, options.cur)
-    policy = Policy.of(system.drift, options.threshold)
-    key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
+    if options.ref_file or options.cur_file:
+        key, args = _two_files(settings, system, options)
+    elif options.label or options.identifier:
+        raise UsageError("--label and --identifier go with --ref-file.", hint="Of months the system file names them.")
+    elif system.drift is None:
+        message = f"{system.id}: the system file has no [drift]: there is nothing to compare."
+        raise ConfigError(message, hint="Add [drift] to the system file, or give --ref-file and --cur-file.")
+    elif _by_gauge(system):
+        return _gauge(settings, system, options)
+    else:
+        ref, cur = _pair(settings, system, options.ref, options.cur)
+        policy = Policy.of(system.drift, options.threshold)
+        key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
     own: list[Run] = []
     run = run_and_wait(settings, "drift", system.id, key, args, _Stages(), after=own.append)
     if run.state != "done":
@@ -123,6 +129,29 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     for one in own:
         hooks.call(settings, one.id, say_error)
     return _code(result.decision, options)
+
+
+def _by_gauge(system: System) -> bool:
+    return system.drift is not None and system.drift.source == "gauge"
+
+
+def _two_files(settings: Settings, system: System, options: argparse.Namespace) -> tuple[str, Mapping[str, Any]]:
+    """Key and arguments of a comparison of two files, which are handed over."""
+    from app.drift import uploads
+    from app.drift.tables import Rules
+
+    if not (options.ref_file and options.cur_file) or options.ref or options.cur:
+        raise UsageError("--ref-file and --cur-file go together, without --ref and --cur.", hint="Give both files.")
+    rules = Rules(label=options.label, identifier=options.identifier)
+    if options.threshold is not None:
+        rules = replace(rules, threshold=options.threshold)
+    try:
+        with open(options.ref_file, "rb") as ref, open(options.cur_file, "rb") as cur:
+            given = (uploads.Given(options.ref_file, ref), uploads.Given(options.cur_file, cur))
+            handed = uploads.hand_over(settings, system.id, *given, rules)
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}).", hint="Look at its name.") from error
+    return handed.key, handed.args
 
 
 def _explain(result: Result) -> None:

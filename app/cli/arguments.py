@@ -51,12 +51,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--sort", choices=SORTS, default="created", help="largest first; unknown values last")
     one.add_argument("--limit", type=int, default=DEFAULT_RUNS)
 
-    one = command("drift", drift, "Compare two months and decide whether retraining is due.")
-    one.add_argument("--system", required=True)
-    one.add_argument("--ref", help="reference: a date, a month name (month_000) or a period key")
-    one.add_argument("--cur", help="current: as --ref")
-    one.add_argument("--threshold", type=float, help="share of drifted columns from which retraining is due")
-    one.add_argument("--exit-code", action="store_true", help="0 NO_ACTION, 3 RETRAINING_TRIGGERED, 4 UNDECIDED")
+    _of_drift(command("drift", drift, "Compare two months, or two files, and decide whether retraining is due."))
 
     one = command("load", load, "Send traffic to a system's prediction service and count what arrives.")
     one.add_argument("--system", required=True)
@@ -86,3 +81,15 @@ def parser() -> argparse.ArgumentParser:
 
     export.register(commands)
     return top
+
+
+def _of_drift(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--system", required=True)
+    one.add_argument("--ref", help="reference: a date, a month name (month_000) or a period key")
+    one.add_argument("--cur", help="current: as --ref")
+    one.add_argument("--ref-file", metavar="FILE", help="reference: a CSV or Parquet file, with --cur-file, no months")
+    one.add_argument("--cur-file", metavar="FILE", help="current: as --ref-file")
+    one.add_argument("--label", help="of two files: the column of the truth, for target drift")
+    one.add_argument("--identifier", help="of two files: the column that names a row's subject; never compared")
+    one.add_argument("--threshold", type=float, help="share of drifted columns from which retraining is due")
+    one.add_argument("--exit-code", action="store_true", help="0 NO_ACTION, 3 RETRAINING_TRIGGERED, 4 UNDECIDED")

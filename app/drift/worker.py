@@ -18,7 +18,7 @@ from app.errors import DataError
 from app.jobs import memory
 from app.jobs.job import Job, Outcome
 from app.periods import Period, list_periods, pick
-from app.source import source_of
+from app.source import Source, source_of
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
@@ -49,13 +49,19 @@ def preload() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two periods of a run, and what they are judged by."""
+    """The two periods of a run, and what they are judged by.
+
+    With a `source` of its own the rows are not the system's: nothing of the run is published flat. `folder` is where
+    it is kept, in place of the system's.
+    """
 
     system: System
     drift: Drift
     policy: Policy
     ref: Period
     cur: Period
+    source: Source | None = None
+    folder: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -88,6 +94,10 @@ class Verdicts:
 
 def run(job: Job) -> Outcome:
     """Compare, decide, save. Failures are VigieErrors whose text is the reason of the failed run."""
+    if "files" in job.args:
+        from app.drift import uploads
+
+        return uploads.run(job)
     begun = time.monotonic()
     pair = pair_of(job.settings, job.system, job.args)
     job.progress("loading reference", 0, STEPS)
@@ -200,6 +210,16 @@ def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
 def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
     """Write the run's directory; its result and path. `begun` is the moment of time.monotonic() at the start."""
     job.progress("writing the report", 5, STEPS)
+    result, files = written(job, pair, frames, verdicts, begun)
+    directory = pair.folder or reports.report_dir(job.settings, pair.system)
+    published = [name for name in files if name != RESULT] if pair.source is None else []
+    return result, reports.save(directory, job.run, "drift", files, published)
+
+
+def written(
+    job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float
+) -> tuple[Result, dict[str, bytes]]:
+    """The result of a run and the files to be kept of it, by name."""
     decision = verdicts.decision
     ref, cur = (
         Months(period.key, frame.rows, frame.labelled)
@@ -211,8 +231,7 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
         files[f"{pair.stem}.html"] = report_html.safe_html(verdicts.html.encode("utf-8", "replace"))
         files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
         for ending in ("html", "json"):
-            shown[ending] = reports.shown_path(job.settings, pair.system, f"{pair.stem}.{ending}")
-    published = list(files)
+            shown[ending] = _shown(job, pair, f"{pair.stem}.{ending}")
     counted = decision.counted
     result = Result(
         run=job.run,
@@ -232,9 +251,17 @@ def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, 
         seconds=time.monotonic() - begun,
         peak_bytes=memory.peak(),
         notes=verdicts.notes,
-        own=pair.policy == Policy.of(pair.drift),
-        source=source_of(job.settings, pair.system),
+        own=pair.policy == Policy.of(pair.drift) if pair.source is None else None,
+        source=pair.source or source_of(job.settings, pair.system),
     )
     files[RESULT] = result.to_json()
-    directory = reports.report_dir(job.settings, pair.system)
-    return result, reports.save(directory, job.run, "drift", files, published)
+    return result, files
+
+
+def _shown(job: Job, pair: Pair, name: str) -> str:
+    """The path of a file of this run as the decision line prints it: flat where it is published, else in its folder."""
+    if pair.source is None:
+        return reports.shown_path(job.settings, pair.system, name)
+    if pair.folder is not None:
+        return str(pair.folder / "runs" / job.run / name)
+    return reports.shown_path(job.settings, pair.system, f"runs/{job.run}/{name}")

@@ -62,11 +62,13 @@ def sweep(settings: Settings, systems: Systems) -> list[Path]:
     """Remove what processes that are gone left half-made in this home and its report directories; what was removed.
 
     Only names of ours go, and only when their owner is gone: a lock that nobody holds, a part file beside the progress
-    of a run that has ended, a run's folder without progress, or what a deletion set aside, older than a minute.
+    of a run that has ended, a run's folder without progress, or what a deletion set aside, older than a minute; files
+    given for a comparison, older than any comparison may take.
     """
     from app import reports
+    from app.drift import uploads
 
-    gone: list[Path] = []
+    gone: list[Path] = uploads.sweep(settings)
     for directory in dict.fromkeys(reports.report_dir(settings, system) for system in systems.by_id.values()):
         gone += reports.sweep(directory)
     _sweep_locks(settings.home / "jobs")

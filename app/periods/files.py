@@ -7,7 +7,7 @@ import datetime as dt
 import glob
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from app.config import Drift, System
 from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
@@ -190,10 +190,11 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
 
 
-def csv(path: Path | str, **options: Any) -> pd.DataFrame:
+def csv(path: Path | IO[bytes], *, label: str = "", **options: Any) -> pd.DataFrame:
     """`pandas.read_csv` that never takes the first column for row names, which shifts all others by one.
 
-    Raises SourceUnavailable where its first rows have more values than there are columns.
+    `label` is what an error calls it, in place of the path. Raises SourceUnavailable where its first rows have more
+    values than there are columns.
     """
     import warnings
 
@@ -204,7 +205,9 @@ def csv(path: Path | str, **options: Any) -> pd.DataFrame:
         try:
             frame: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
         except pd.errors.ParserWarning as error:
-            raise SourceUnavailable(f"{path}: its rows have more values than columns.", hint=ROWS_HINT) from error
+            raise SourceUnavailable(
+                f"{label or path}: its rows have more values than columns.", hint=ROWS_HINT
+            ) from error
     return frame
 
 

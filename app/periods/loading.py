@@ -80,9 +80,9 @@ def load(settings: Settings, system: System, period: Period) -> Frame:
     if drift.source == "feast":
         frame = _from_feast(settings, system, drift, period)
     elif drift.source == "sql":
-        frame = _plain(_query(settings, system, drift, period), drift, period)
+        frame = labelled(_query(settings, system, drift, period), drift, period)
     else:
-        frame = _plain(files.rows_of(system, period.key), drift, period)
+        frame = labelled(files.rows_of(system, period.key), drift, period)
     if not frame.rows:
         raise UnknownPeriod(f"{_called(period)} has no rows.", hint="Choose another month, or load its data.")
     return frame
@@ -118,17 +118,17 @@ def _fetched(found: sa.CursorResult[Any], what: str) -> pd.DataFrame:
     return pd.DataFrame([tuple(row) for row in rows], columns=list(found.keys()))
 
 
-def _plain(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
-    """A table that has features and label side by side."""
+def labelled(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
+    """A table that has features and label side by side, with its labels counted."""
     if not drift.label:
         return Frame(data, period.key, len(data), None, "the system file names no label")
     if drift.label not in data.columns:
         return Frame(data, period.key, len(data), None, f"{_called(period)} has no column {drift.label}")
     label = data[drift.label]
     # Two columns of the label's name: the gate says so.
-    labelled = int(label.notna().sum()) if isinstance(label, pd.Series) else None
-    reason = "" if labelled else f"{_called(period)} has no labels"
-    return Frame(data, period.key, len(data), labelled, reason)
+    count = int(label.notna().sum()) if isinstance(label, pd.Series) else None
+    reason = "" if count else f"{_called(period)} has no labels"
+    return Frame(data, period.key, len(data), count, reason)
 
 
 # --- Feast -----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from app.errors import JobError, VigieError
 from app.ledger import Run, State
 from app.periods import Period
 from app.prometheus import TimeRange
+from app.source import APART
 from app.ui import cache, load_run, widgets
 from app.ui import panels as charts
 from app.ui.access import act
@@ -115,7 +116,7 @@ def _pair_of_address() -> dict[str, str]:
 
 def pair() -> tuple[str, str]:
     """Reference and current as they are picked."""
-    return st.session_state["ref"], st.session_state["cur"]
+    return st.session_state.get("ref", ""), st.session_state.get("cur", "")
 
 
 def month(title: str, key: str, labels: Mapping[str, str]) -> str:
@@ -197,6 +198,13 @@ def follow(system: System, run_id: str | None, names: Mapping[str, str], thresho
         history(system, pair_of(run), run.id)
 
 
+def follow_given(system: System) -> None:
+    """For a system without months: the run of the address, when it is of files that were given."""
+    run = cache.ledger().get(st.query_params["run"]) if "run" in st.query_params else None
+    if run is not None and run.source.kind in APART:
+        follow(system, run.id, {}, run.threshold or 0.0)
+
+
 def _last(system: System, threshold: float) -> Run | None:
     """Of the picked pair: the run that goes now, else the newest decision, first under the picked threshold."""
     source = cache.source(system.id)
@@ -270,7 +278,7 @@ def _ended(system: System, run: Run) -> None:
         frame(name, f" · {widgets.plain(months_of(run))}", tone)
         st.markdown(widgets.plain(run.reason or why_so))
         st.markdown(then)
-        if ref and cur and system.drift is not None:
+        if ref and cur and system.drift is not None and run.source.kind not in APART:
             again = st.button("Compare these months again", icon=":material/replay:", key=f"again-{run.id}")
             if again and start(system, ref, cur, Policy.of(system.drift)):
                 st.rerun()
@@ -280,6 +288,8 @@ def _ended(system: System, run: Run) -> None:
 def _say_which(run: Run, threshold: float) -> None:
     """Lines above a verdict that was decided on other data, months or another threshold than the page shows."""
     elsewhere(run)
+    if run.source.kind in APART:
+        return
     if pair_of(run) != pair():
         shown = widgets.plain(months_of(run))
         st.caption(f"Shown below: {shown}. These months are not among those of this system's source of today.")

@@ -18,6 +18,7 @@ from app.drift.versus import POLICY_WORDS
 from app.drift.what_if import Change, recompute
 from app.errors import VigieError
 from app.ledger import Run
+from app.source import APART
 from app.ui import widgets
 from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES, Tone
@@ -179,7 +180,7 @@ def _fact(label: str, value: str, below: str, explained: str) -> None:
 
 def _not_own(system: System, result: Result) -> str:
     """Why a run moves no gauge: its policy is not the system's own; "" when it is."""
-    if system.drift is None:
+    if system.drift is None or (result.source is not None and result.source.kind in APART):
         return ""
     own = Policy.of(system.drift)
     parts = [

@@ -19,6 +19,7 @@ from app.drift.what_if import Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
 from app.ledger import Run, State
 from app.propose.writer import assign
+from app.source import APART
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.verdict import TONE_OF, headline_of
@@ -67,7 +68,8 @@ def what_if(system: System, run: Run, result: Result) -> None:
             _outcome(result, change, outcome)
             _again(system, change)
             _flips(outcome, start, state)
-            _lines(system, outcome.policy)
+            if run.source.kind not in APART:
+                _lines(system, outcome.policy)
 
     draw()
 

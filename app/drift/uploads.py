@@ -1,0 +1,272 @@
+"""Two files that were given on a page or the command line: handed over in the home, compared by the drift worker.
+
+They lie in `<home>/uploads/<token>/`, readable by their owner alone, until the run has ended; what a killed run left is
+swept with the next one and when the job host starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from app.config import Settings, load_systems
+from app.drift.decide import one_line
+from app.drift.result import Policy
+from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
+from app.source import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.drift.tables import Rules
+    from app.jobs.job import Job, Outcome
+
+# As .streamlit/config.toml bounds an upload.
+MAX_BYTES: Final = 60_000_000
+# A Parquet file of a few megabytes may hold gigabytes.
+MAX_ROWS: Final = 1_000_000
+MAX_UNPACKED: Final = 2_000_000_000
+HEAD_BYTES: Final = 1_000_000
+# A comparison is ended after a quarter of an hour: nobody reads older files.
+STALE_SECONDS: Final = 3600.0
+MAX_NAME: Final = 120
+KINDS: Final = (".csv", ".parquet")
+HINT: Final = "Give CSV (UTF-8, with commas) or Parquet."
+PARQUET: Final = b"PAR1"
+TOKEN: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One file as it was given: its name on the other machine, and its content from the beginning on."""
+
+    name: str
+    content: BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Two files in the home, ready for a job with this `key` and these `args`. `drop` them when no job takes them."""
+
+    folder: Path
+    key: str
+    args: Mapping[str, Any]
+
+    def drop(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def columns(given: Given) -> list[str]:
+    """The names of a file's columns, from its beginning. DataError or SourceUnavailable in words."""
+    name, head = _name(given), _head(given)
+    try:
+        if head.startswith(PARQUET):
+            import pyarrow.parquet as pq
+
+            return [str(one) for one in pq.ParquetFile(given.content).schema_arrow.names]
+        import io
+
+        from app.periods import files
+
+        line = head.partition(b"\n")[0]
+        return [str(one) for one in files.csv(io.BytesIO(line + b"\n"), nrows=0, label=name).columns]
+    except VigieError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    finally:
+        given.content.seek(0)
+
+
+def hand_over(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules) -> Handed:
+    """Put both files into the home. Raises DataError for what cannot be compared, StorageFull; then nothing is kept."""
+    sweep(settings)
+    rules.drift()
+    token, names = secrets.token_hex(16), (_name(ref), _name(cur))
+    folder = _place(settings, token)
+    try:
+        sums = _kept(folder, ref, cur)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StorageFull(
+            f"The files cannot be kept in {folder.parent} ({error.strerror}).", hint="Make room on the disk."
+        ) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    source = Source.of("upload", f"{names[0]} with {names[1]}", *sums)
+    from app.drift.tables import keys
+
+    first, second = keys(*(PurePosixPath(name).stem for name in names))
+    args = {
+        "ref": first,
+        "cur": second,
+        "files": {"token": token, "ref": names[0], "cur": names[1]},
+        "rules": asdict(rules),
+        "source": source.as_dict(),
+    }
+    digest = Policy.of(rules.drift()).digest
+    return Handed(folder, f"drift:upload:{system}:{sums[0][:16]}:{sums[1][:16]}:{digest}", args)
+
+
+def _kept(folder: Path, ref: Given, cur: Given) -> tuple[str, str]:
+    """Both files in a new folder; the hashes of their bytes."""
+    folder.mkdir(parents=True, mode=0o700)
+    sums = []
+    for side, given in (("ref", ref), ("cur", cur)):
+        target = folder / side / ("given.parquet" if _head(given).startswith(PARQUET) else "given.csv")
+        target.parent.mkdir(mode=0o700)
+        sums.append(_copy(given, target))
+    if sums[0] == sums[1]:
+        raise DataError("Both files hold the same bytes: there is nothing to compare.", hint="Give two of them.")
+    return sums[0], sums[1]
+
+
+def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules) -> str:
+    """Hand both over and start their comparison, or join the one that runs; its run. Raises VigieError in words."""
+    from app import jobs
+
+    handed = hand_over(settings, system, ref, cur, rules)
+    try:
+        started = jobs.start(settings, "drift", system, handed.key, handed.args)
+    except BaseException:
+        handed.drop()
+        raise
+    if started.joined:
+        handed.drop()
+    return started.run
+
+
+def run(job: Job) -> Outcome:
+    """Compare two files that were handed over, and remove them."""
+    from app.drift import tables, worker
+    from app.jobs.job import Outcome
+
+    begun = time.monotonic()
+    told = job.args["files"]
+    folder = _place(job.settings, str(told["token"]))
+    try:
+        system = load_systems(job.settings).by_id.get(job.system)
+        if system is None:
+            raise DataError(f"There is no system {job.system!r}.", hint="Its file was removed or renamed.")
+        rules = tables.Rules(**{name: _fixed(value) for name, value in job.args["rules"].items()})
+        names = (PurePosixPath(told["ref"]).stem, PurePosixPath(told["cur"]).stem)
+        source = Source.from_dict(job.args["source"]) or Source.of("upload", "")
+        pair = tables.pair(system, names, rules, source)
+        frames = []
+        for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
+            job.progress("loading reference" if side == "ref" else "loading current", index, worker.STEPS)
+            frames.append(tables.frame(read(folder / side, str(told[side])), pair.drift, period))
+        tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
+        verdicts = worker.judge(job, pair, frames[0], frames[1])
+        result, path = worker.save(job, pair, (frames[0], frames[1]), verdicts, begun)
+        return Outcome("done", result.decision.value, result.reason, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(folder: Path, name: str) -> pd.DataFrame:
+    """The one file in a folder as a frame; errors name it as it was given."""
+    from app.periods import files
+
+    path = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
+    if path is None:
+        raise DataError(f"{name} is no longer there.", hint="Give both files again.")
+    try:
+        if path.suffix == ".parquet":
+            _bounded(path, name)
+        data = files.read(path)
+    except VigieError as error:
+        raise type(error)(error.text.replace(str(path), name), hint=error.hint) from None
+    if len(data) > MAX_ROWS:
+        raise DataError(f"{name} has {len(data):,} rows; at most {MAX_ROWS:,} are read.", hint="Give a sample of them.")
+    return data
+
+
+def sweep(settings: Settings) -> list[Path]:
+    """Remove what runs that were killed have left; the folders removed."""
+    parent, gone = settings.home / "uploads", []
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+                gone.append(folder)
+    return gone
+
+
+def _bounded(path: Path, name: str) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        meta = pq.ParquetFile(path).metadata
+        size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    if meta.num_rows > MAX_ROWS or size > MAX_UNPACKED:
+        message = f"{name} has {meta.num_rows:,} rows, {size:,} bytes unpacked; at most {MAX_ROWS:,} rows are read."
+        raise DataError(message, hint="Give a sample of them.")
+
+
+def _unreadable(name: str, error: Exception) -> SourceUnavailable:
+    said = " ".join(str(error).split())[:200]
+    return SourceUnavailable(f"{name} cannot be read: {said}.", hint=HINT)
+
+
+def _fixed(value: Any) -> Any:
+    """JSON has lists where the rules have tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _place(settings: Settings, token: str) -> Path:
+    if not TOKEN.fullmatch(token):
+        raise DataError("These are no files that were handed over.", hint="Give both files again.")
+    return settings.home / "uploads" / token
+
+
+def _name(given: Given) -> str:
+    """The file's own name, on one line."""
+    return one_line(re.split(r"[/\\]", given.name)[-1])[:MAX_NAME] or "file"
+
+
+def _head(given: Given) -> bytes:
+    """The beginning of a file that may be a table. DataError says what it is instead."""
+    given.content.seek(0)
+    head = given.content.read(HEAD_BYTES)
+    given.content.seek(0)
+    name = _name(given)
+    if not head.strip():
+        raise DataError(f"{name} is empty.", hint=HINT)
+    if head.startswith(PARQUET):
+        return head
+    other = {b"PK": "a ZIP or an Excel file", b"<": "HTML or XML", b"{": "JSON", b"[{": "JSON", b"\x1f\x8b": "gzip"}
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    what = next((words for mark, words in other.items() if start.startswith(mark)), "")
+    if not what and b"\0" in head:
+        what = "binary, or text in UTF-16"
+    if what or name.lower().endswith(".parquet"):
+        raise DataError(f"{name} is {what or 'no Parquet file'}, and no table that is read.", hint=HINT)
+    return head
+
+
+def _copy(given: Given, target: Path) -> str:
+    """Write the file, readable by its owner alone; the hash of its bytes."""
+    whole, size = hashlib.sha256(), 0
+    with target.open("xb") as file:
+        target.chmod(0o600)
+        while block := given.content.read(HEAD_BYTES):
+            size += len(block)
+            if size > MAX_BYTES:
+                message = f"{_name(given)} has more than {MAX_BYTES:,} bytes."
+                raise DataError(message, hint='Name it in a system file ([drift] source = "files").')
+            whole.update(block)
+            file.write(block)
+    return whole.hexdigest()
