@@ -63,6 +63,8 @@ class Recorder:
         self.suites: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
+        self.failed: set[str] = set()
+        # suite -> why it is not recorded.
         self.words: dict[str, str] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -77,6 +79,8 @@ class Recorder:
             self.passed[suite] += 1
         if suite and (report.failed or report.skipped):
             self.words.setdefault(suite, f"{report.nodeid} {report.outcome}")
+        if suite and report.failed:
+            self.failed.add(suite)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         kept = recorded()
@@ -90,6 +94,9 @@ class Recorder:
                 self.words.setdefault(suite, "its inputs changed while it ran")
             if suite not in self.words:
                 kept[suite] = self.before[suite]
+            elif suite in self.failed:
+                # That it passed once with these inputs is no longer the whole truth.
+                kept.pop(suite, None)
         RECORD.write_text(json.dumps({suite: kept[suite] for suite in sorted(kept)}, indent=1) + "\n")
         if self.words and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

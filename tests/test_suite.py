@@ -112,8 +112,10 @@ def test_a_recorded_suite_is_skipped_until_its_inputs_change(project, pytester):
     project("assert False").assert_outcomes(skipped=2)
     (pytester.path / "in.txt").write_text("later")
     project("assert False").assert_outcomes(passed=1, failed=1)
-    # What failed is not recorded, and what was recorded before says no longer anything.
-    project("assert False", "--heavy")
+    assert project("pass", "--heavy").ret == 0
+    project("assert False").assert_outcomes(skipped=2)
+    # One failure later the same inputs are no longer known to pass.
+    assert project("assert False", "--heavy").ret == 1
     project("pass").assert_outcomes(passed=2)
 
 
