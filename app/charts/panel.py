@@ -87,7 +87,7 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
             cannot = cannot or _unseen(prometheus, context, text, values_of)
             if cannot is not None:
                 untold[name] = cannot
-                answers[name] = Answer(State.EMPTY, reason=f"unknown: {cannot.reason}", hint=cannot.hint)
+                answers[name] = Answer(State.EMPTY, reason=cannot.reason, hint=cannot.hint)
                 continue
             answers[name] = prometheus.query_range(text, context.span)
         except VigieError as error:
@@ -95,9 +95,9 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
     answer = merge(answers, panel.legend)
     if untold and answer.state is not State.ERROR:
         name, cannot = next(iter(untold.items()))
-        reason, empty = f"unknown: {cannot.reason}", answer.state is State.EMPTY
-        reason = reason if empty else f"{name} {reason}"
-        return replace(answer, state=State.EMPTY if empty else State.PARTIAL, reason=reason, hint=cannot.hint)
+        if answer.state is State.EMPTY:
+            return replace(answer, reason=cannot.reason, hint=cannot.hint)
+        return replace(answer, state=State.PARTIAL, reason=f"{name} unknown: {cannot.reason}", hint=cannot.hint)
     if answer.state is State.EMPTY:
         reason, hint = drift_panels.why_empty(panel) or why_empty(prometheus, context, answer, clock)
         return replace(answer, reason=reason, hint=hint)

@@ -130,9 +130,8 @@ def _behaviour(system: System, now: Now) -> str:
         parts.append(f"p95 {format_value(p95, 's')}")
     if errors is not None:
         parts.append("no errors" if errors == 0 else f"{format_value(errors, 'ratio')} errors")
-    elif "kpi-errors" in now.answers:
-        parts.append("error rate unknown")
-    return widgets.plain(f"{', '.join(parts)} in the last {format_duration(now.context.window)}.")
+    unknown = "; error rate unknown" if errors is None and "kpi-errors" in now.answers else ""
+    return widgets.plain(f"{', '.join(parts)} in the last {format_duration(now.context.window)}{unknown}.")
 
 
 def _decision(system: System, now: Now) -> str:
