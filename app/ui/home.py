@@ -106,14 +106,14 @@ def _behaviour(system: System, now: Now) -> str:
     if now.targets_error is not None:
         return widgets.plain(f"{now.targets_error.text} {cache.stack_activity()}")
     own = [target for target in now.targets if cache.belongs(system, target)]
+    down = [target for target in own if target.health == "down"]
+    row = cache.stack().services.get(system.id)
+    if row is not None and row.state == "starting" and (down or not own):
+        # Prometheus is told of a service when it is launched, and finds nobody for the seconds until it answers.
+        return widgets.plain(f"{system.title} is starting: {row.reason}.")
     if not own:
         return widgets.plain(f"Prometheus does not scrape {system.title}. {cache.start_hint(system)}")
-    down = [target for target in own if target.health == "down"]
     if down:
-        row = cache.stack().services.get(system.id)
-        if row is not None and row.state == "starting":
-            # Prometheus is told of a service when it is launched, and finds nobody for the seconds until it answers.
-            return widgets.plain(f"{system.title} is starting: {row.reason}.")
         meaning = down[0].meaning
         return widgets.plain(f"{system.title} is down: {meaning.text}. {meaning.hint}")
     if all(target.waiting for target in own):
