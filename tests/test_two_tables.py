@@ -256,3 +256,69 @@ def test_the_command_line_compares_two_files(home, tmp_path, pair, capsys):
     assert main([*common, "--ref", "2024-01-31"]) == 2
     assert main([*common[:-1], str(tmp_path / "gone.csv")]) == 1
     assert "gone.csv cannot be read" in capsys.readouterr().err
+
+
+# --- DriftMonitor of the F1PA image -----------------------------------------------------------------------------------
+
+# As F1PA's document prints it, but for the name of the data file.
+DOCUMENT = """
+from monitoring.evidently.drift_monitor import DriftMonitor
+import pandas as pd
+
+df = pd.read_csv("laps.csv")
+split_idx = int(len(df) * 0.7)
+reference_data = df[:split_idx]
+current_data = df[split_idx:]
+
+monitor = DriftMonitor()
+report_path = monitor.generate_data_drift_report(
+    reference_data=reference_data,
+    current_data=current_data,
+    report_name="production_drift"
+)
+
+print(f"Rapport disponible: {report_path}")
+
+for wrong in ({"report_name": "../x"}, {"current_data": df[:0]}, {"current_data": df[["lap"]].rename(columns={"lap": "y"})}):
+    try:
+        monitor.generate_data_drift_report(**{"reference_data": df, "current_data": df, **wrong})
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_drift_monitor_runs_as_the_document_prints_it_and_so_does_the_script(tmp_path):
+    """In the folder that the image has as its working directory; a value cannot end the script of the report."""
+    rows = 300
+    laps = pd.DataFrame({"lap": range(rows), "team": ["</script><script>alert(1)</script>", "b", "c"] * (rows // 3)})
+    laps["speed"] = [float(n % 17) for n in range(rows)]
+    laps.to_csv(tmp_path / "laps.csv", index=False)
+    laps.to_parquet(tmp_path / "laps.parquet")
+    image = ROOT / "stack" / "api" / "f1pa"
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(image),
+        "F1PA_REPORTS": str(tmp_path / "reports"),
+        "F1PA_DATA_DIR": str(tmp_path),
+    }
+    script = (
+        (image / "scripts" / "generate_drift_report.py")
+        .read_text()
+        .replace("__file__", repr(str(image / "scripts" / "x.py")))
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DOCUMENT + "\n" + script],
+        cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"Rapport disponible: {tmp_path}/reports/production_drift.html"
+    assert [
+        words in line for words, line in zip(("no file name", "no rows", "in common"), lines[1:4], strict=True)
+    ] == [True] * 3
+    assert lines[4].endswith("/reports/-c.html") or lines[4].endswith("/reports/data_drift.html")
+    html = (tmp_path / "reports" / "production_drift.html").read_text()
+    assert len(html) > 1_000_000
+    assert "<script>alert(1)" not in html
+    assert "ValueDrift" in (tmp_path / "reports" / "production_drift.json").read_text()
+    assert not list((tmp_path / "reports").glob(".*"))

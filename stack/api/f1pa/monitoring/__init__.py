@@ -1,0 +1,1 @@
+"""What F1PA's document imports from its monitoring folder."""

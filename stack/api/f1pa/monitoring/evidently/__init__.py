@@ -1,0 +1,1 @@
+"""Evidently reports; named as in F1PA's document."""
