@@ -21,6 +21,7 @@ from app.ledger import Run
 from app.load import plan as plans
 from app.periods import pick
 from app.ui import cache, widgets
+from app.ui.access import act
 from app.ui.palette import SHAPES
 
 # In the address while the story goes on, so that a reload goes on with it.
@@ -163,7 +164,7 @@ def _advance(system: System, found: Sequence[Step]) -> None:
 
 def _start(system: System, step: Step) -> None:
     try:
-        jobs.start(cache.settings(), step.kind, system.id, step.key, step.args)
+        act(jobs.start, cache.settings(), step.kind, system.id, step.key, step.args)
     except VigieError as error:
         widgets.problem(error, title=f"{step.title} was not started.")
     cache.forget_runs()
@@ -211,7 +212,7 @@ def _cancel(system: System, found: Sequence[Step]) -> None:
     for step in found:
         if step.live and step.run is not None:
             try:
-                jobs.cancel(cache.settings(), step.run.id)
+                act(jobs.cancel, cache.settings(), step.run.id)
             except VigieError as error:
                 widgets.problem(error)
     st.session_state.pop(_name("going", system), None)
