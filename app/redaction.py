@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -54,6 +55,16 @@ def named_secrets(pairs: Iterable[tuple[str, str]]) -> set[str]:
             found.add(value.strip())
         found.update(_IN_URL.findall(value))
     return found
+
+
+def secret_files(pairs: Iterable[tuple[str, str]]) -> set[Path]:
+    """The files that hold secrets, as such variables name them: `VIGIE_TOKEN=file:PATH`, `F1PA_PASSWORD_FILE=PATH`."""
+    secret = ((name, value.strip()) for name, value in pairs if _VARIABLE.search(name))
+    return {
+        Path(value.removeprefix("file:")).expanduser()
+        for name, value in secret
+        if value.startswith("file:") or (value and name.upper().endswith("_FILE"))
+    }
 
 
 class Formatter(logging.Formatter):

@@ -234,8 +234,10 @@ def test_a_job_that_the_command_leaves_behind_is_not_waited_for(world):
 
 def test_what_a_command_prints_of_our_secrets_is_hidden_before_it_is_kept(world):
     world.environ |= {"POSTGRES_PASSWORD": "pg@s3cret", "CHAT_TOKEN": "t0ken-s3cret", "API_PASSWORD": "api-s3cret"}
+    (world.folder / "token").write_text("console-s3cret\n")
+    world.environ["VIGIE_TOKEN"] = f"file:{world.folder / 'token'}"
     world.environ["VIGIE_LEDGER_COPY"] = "postgresql://u:url@s3cret@db/x"
-    words = "pg%40s3cret t0ken-s3cret api-s3cret http://u:else@s3cret@h/?token=s3cret&a=url@s3cret password=s3cret"
+    words = "pg%40s3cret console-s3cret t0ken-s3cret api-s3cret http://u:else@s3cret@h/?token=s3cret&a=url@s3cret password=s3cret"
     # The last two hundred characters begin in the middle of a secret.
     long = f"pg@s3cret {words}".ljust(205, "x")
     world.write({"command": world.script(f"print({long!r})", "leak.py")})

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
 from app.hooks import STOPPED, Bearer, Due, bearer, note
-from app.redaction import named_secrets, without
+from app.redaction import named_secrets, secret_files, without
 from app.terminal import plain
 
 if TYPE_CHECKING:
@@ -108,13 +108,16 @@ def call_one(found: Due, hook: Hook, patience: Patience) -> tuple[str, float]:
 
 def _hiding(found: Due, hook: Hook) -> Hide:
     """What takes every password and token of this console out of a text: what a hook prints may repeat any of them."""
-    from app.egress.signin import credentials, stored_secrets
+    from app.egress.signin import credentials, secret_in, stored_secrets
 
     settings, system = found.settings, found.system
     database = system.drift.database if system.drift and system.drift.database else ""
     secrets = named_secrets([*settings.environ.items(), ("", database)])
     with contextlib.suppress(VigieError):
         secrets |= stored_secrets(settings.root)
+    for path in secret_files(settings.environ.items()):
+        with contextlib.suppress(VigieError):
+            secrets.add((secret_in(path, system.id) or "").strip())
     for source in (system.api, system.prometheus, Bearer(hook.secret)):
         with contextlib.suppress(VigieError):
             signin = credentials(source, settings.environ, settings.root, where=system.id)
