@@ -2,28 +2,35 @@
 
 # ruff: noqa: F811 - fixtures are imported, and arguments bear their names
 
+import contextlib
 import importlib.util
+import os
+import re
 import shutil
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from app import periods
+from app import jobs, periods
 from app.config import Settings, load_systems
 from app.drift import worker
-from app.errors import SourceUnavailable
+from app.errors import HostUnavailable, SourceUnavailable
 from stack.feast import postgres as repository
 from stack.ingest import database, sample
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
 from stack.world.place import WorldError
-from tests.conftest import sample_home
+from tests.conftest import ROOT, sample_home
 from tests.drift_frames import quiet_job
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
+from tests.test_pages import PAGES, forget, run, words
 
 REF, CUR = date(2024, 1, 31), date(2024, 2, 29)
 
@@ -183,3 +190,114 @@ def test_the_prediction_api_survives_a_restart_of_the_database(server, months):
     assert predictor.predict("U0001") == before
     server.kick()
     assert predictor.predict("U0001") == before
+
+
+@pytest.fixture
+def apart(server, months, prometheus_binary, tmp_path):
+    """The prediction API over the database's features and a Prometheus that scrapes it; their addresses by name."""
+    ports = {name: free_port() for name in ("api", "prometheus")}
+    host = "127.0.0.1"
+    model = months[1].home / "world" / "streamflow" / "model"
+    environ = {**os.environ, "STREAMFLOW_MODEL_DIR": str(model), "FEAST_REPO": str(months[1].feast_repo)}
+    folder = ROOT / "stack" / "api" / "streamflow"
+    api = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "service:app", "--host", host]
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: api, static_configs: [{{targets: ['{host}:{ports['api']}']}}]}}]\n"
+    )
+    watch = [str(prometheus_binary), f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"]
+    commands = [[*api, "--port", str(ports["api"])], [*watch, f"--web.listen-address={host}:{ports['prometheus']}"]]
+    with (tmp_path / "apart.log").open("wb") as log, contextlib.ExitStack() as started:
+        for command in commands:
+            child = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=log, stderr=log)
+            started.callback(child.wait)
+            started.callback(child.kill)
+        yield {name: f"http://{host}:{port}" for name, port in ports.items()}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(ask, what, seconds=120):
+    """The first answer of `ask` that is neither false nor an error."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError, HostUnavailable):
+            answer = ask()
+            if answer:
+                return answer
+        time.sleep(0.2)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def recipe():
+    """(variables, commands) of the README's recipe."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("### I already have this stack")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^export (\w+)=(\S+)$", section, re.MULTILINE)), re.findall(
+        r"^python -m (app .+)$", section, re.MULTILINE
+    )
+
+
+def test_the_recipe_of_the_readme_brings_every_page_to_a_stack_that_was_started_apart(
+    server, months, apart, tmp_path, monkeypatch
+):
+    """Its variables, with the addresses of this stack, are all there is; its commands and every page work with them."""
+    variables, commands = recipe()
+    here = {
+        "VIGIE_PROMETHEUS_URL": apart["prometheus"],
+        "VIGIE_STREAMFLOW_URL": apart["api"],
+        **{name: value for name, value in months[1].environ.items() if name.startswith("POSTGRES_")},
+        "FEAST_REPO": str(months[1].feast_repo),
+    }
+    assert set(variables) == set(here)
+    for name in [name for name in os.environ if name.startswith("VIGIE_")]:
+        monkeypatch.delenv(name)
+    for name, value in (here | {"VIGIE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
+    eventually(lambda: urllib.request.urlopen(f"{apart['api']}/health").status == 200, "the API")
+    settings = Settings.from_env()
+    host = subprocess.Popen([sys.executable, "-m", "app.jobs"], cwd=ROOT)
+    try:
+        eventually(lambda: jobs.ping(settings), "the job host")
+        eventually(lambda: re.search(r"^up +api ", said(commands[0]), re.MULTILINE), "the first scrape")
+        targets, load, listed, drift = (said(command) for command in commands)
+        assert re.search(r"^up +api +", targets, re.MULTILINE), targets
+        assert load.startswith("20 sent, 20 answered, counter +20, Prometheus +20."), load
+        assert str(REF) in listed, listed
+        assert str(CUR) in listed, listed
+        assert re.search(r"drift_share=0\.06 -> NO_ACTION", drift), drift
+        assert {page: works(page, apart) for page in PAGES} == {page: [] for page in PAGES}
+    finally:
+        host.terminate()
+        host.wait(60)
+
+
+def said(command):
+    """Standard output of one of our commands."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def works(page, apart):
+    """What a page should say and does not, and what it should not say and does."""
+    forget()
+    app = run(page)
+    text = words(app) + " ".join(one.value for one in app.metric)
+    expected = {
+        "Overview": [apart["api"].partition("://")[2], "from the environment", "no action"],
+        "Targets": ["api"],
+        "Charts": [],
+        "Generate traffic": [apart["api"], "20 sent, 20 answered"],
+        "Compare months": ["NO_ACTION"],
+        "Reports": [],
+    }
+    wrong = [word for word in ("does not answer", "cannot be compared", "Vigie itself failed") if word in text]
+    return [*map(str, app.exception), *wrong, *(word for word in expected[page] if word not in text)]
