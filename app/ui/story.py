@@ -174,7 +174,7 @@ def _head(system: System, found: Sequence[Step]) -> None:
     """Title and buttons."""
     pending = next((step for step in found if not step.done), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown("**Try the story**" if pending else "**The story**", width="stretch")
+        st.markdown("**First steps**" if pending else "**The story**", width="stretch")
         if _going(system):
             if st.button("Cancel", icon=":material/stop_circle:", key="story-cancel"):
                 _cancel(system, found)
