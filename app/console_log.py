@@ -24,7 +24,7 @@ def log_to_file(settings: Settings) -> None:
     folder = settings.home / "logs"
     try:
         private_folder(settings.home)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         handler = RotatingFileHandler(
             folder / "console.log", maxBytes=MAX_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=False
         )

@@ -151,6 +151,8 @@ def test_attach_mode_starts_nothing_but_the_job_host(tmp_path, stack_binaries):
             assert parts(console) == {"console", "job host"}
             assert not (console.home / "stack" / "state.json").exists()
             assert "nothing is started here" in console.log.read_text()
+            rights = {path.name: path.stat().st_mode & 0o077 for path in (console.home, *console.home.iterdir())}
+            assert not any(rights.values()), rights
 
 
 def test_a_wrong_variable_ends_the_start_in_one_sentence(tmp_path, stack_binaries):

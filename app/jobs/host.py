@@ -407,7 +407,7 @@ def _log_to_file(settings: Settings) -> None:
     handler: logging.Handler
     try:
         private_folder(settings.home)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         handler = RotatingFileHandler(folder / "jobs.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     except OSError:
         handler = logging.StreamHandler()

@@ -96,6 +96,7 @@ def listen(settings: Settings) -> socket.socket:
     owner = myself()
     note = note_path(settings)
     part = note.with_name(f".{note.name}.{owner.pid}")
+    part.touch(mode=0o600)
     part.write_text(json.dumps({"socket": str(path), "pid": owner.pid, "started": owner.started}), encoding="utf-8")
     part.replace(note)
     return server

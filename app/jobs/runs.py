@@ -95,7 +95,8 @@ class ActiveRun:
         source = source_of_job(self.settings, request.system, request.kind, request.args)
         try:
             private_folder(self.settings.home)
-            self.folder.mkdir(parents=True)
+            self.folder.parent.mkdir(mode=0o700, exist_ok=True)
+            self.folder.mkdir(mode=0o700)
             first = Progress(
                 run=self.id,
                 kind=self.request.kind,
