@@ -9,13 +9,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.console_world import ROOT, Console, get, ready, wait_until
-from tests.hostile_system import MONTHS, SCRIPT, SYSTEM
+from tests.hostile_system import MONTHS, SCRIPT, SYSTEM, WORDS, hostile_prometheus, write_words
+from tests.http_fakes import answer, serve
 
 pytestmark = pytest.mark.browser
 PAGES = ("/", "/targets", "/charts", "/traffic", "/drift")
@@ -76,6 +79,10 @@ def test_a_category_that_is_a_script_runs_nothing_and_the_report_draws(console, 
     full.get_by_text("plan").first.wait_for(state="visible")
     full.locator("table, .js-plotly-plot").first.wait_for(state="visible")
     assert page.get_by_role("link", name="Download HTML").is_visible()
+    # Charts that Evidently draws when a row is opened come as well.
+    plots = full.locator(".js-plotly-plot").count()
+    full.get_by_label("Detail panel visibility toggle").first.click()
+    wait_until("the details of a row are drawn", lambda: full.locator(".js-plotly-plot").count() > plots, page=page)
     assert page.title() != "x"
 
     page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
@@ -174,11 +181,89 @@ def test_pages_and_routes_carry_the_security_headers(console, path):
     assert headers["referrer-policy"] in ("same-origin", "no-referrer")
 
 
-def test_no_page_asks_any_other_host_for_anything(console, page):
+NAMES = {
+    "/": "overview",
+    "/targets": "targets",
+    "/charts": "charts",
+    "/traffic": "traffic",
+    "/drift": "drift",
+    "/reports": "reports",
+    "/add_service": "add_service",
+}
+
+
+@pytest.fixture(scope="module")
+def words(console) -> Iterator[tuple[str, str]]:
+    """A system whose every word is markup, at a Prometheus of the same kind; its title, and every other text."""
+    with serve(answer()) as outside, serve(hostile_prometheus(lambda: written[1])) as prometheus:
+        written = write_words(Path(console.environ["VIGIE_SYSTEMS"]), prometheus.url, outside.url)
+        yield written
+        assert outside.requests == []
+        assert prometheus.requests
+    (Path(console.environ["VIGIE_SYSTEMS"]) / f"{WORDS}.toml").unlink()
+
+
+@pytest.mark.parametrize("system", ["streamflow", WORDS])
+def test_no_page_asks_any_other_host_for_anything(console, page, words, system):
     asked: set[str] = set()
+    refused: list[str] = []
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
-    for path, name in zip(PAGES, ("overview", "targets", "charts", "traffic", "drift"), strict=True):
-        page.goto(f"{console.url}{path}")
+    page.on("console", lambda message: refused.append(message.text) if "Content Security" in message.text else None)
+    page.on("dialog", lambda dialog: (refused.append("dialog"), dialog.dismiss()))
+    for path, name in NAMES.items():
+        page.goto(f"{console.url}{path}?system={system}")
         ready(page, name)
+        assert page.title() != "owned"
+        assert page.locator("[data-testid=stMain] script, [data-testid=stMain] a[href^=javascript]").count() == 0
     wait_until("something was asked", lambda: asked, page=page)
     assert asked - {""} == {f"127.0.0.1:{console.port}"}
+    # The policy gets in the way of none of Streamlit's own parts.
+    assert refused == []
+
+
+def test_words_from_a_system_file_and_from_prometheus_are_drawn_letter_by_letter(console, page, words):
+    title, text = words
+
+    def reads(place: Any, words: str = text) -> bool:
+        # The invisible joiners that keep codes from being read are no part of the text.
+        return words in " ".join(str(place.inner_text()).replace("\u2060", "").split())
+
+    page.goto(f"{console.url}/?system={WORDS}")
+    ready(page, "overview")
+    sidebar, main = page.locator("[data-testid=stSidebar]"), page.locator("[data-testid=stMain]")
+    wait_until("the title is its letters", lambda: reads(main.locator("h1"), title), page=page)
+    wait_until("the version is its letters", lambda: reads(sidebar.locator(".st-key-connection")), page=page)
+    page.goto(f"{console.url}/targets?system={WORDS}")
+    ready(page, "targets")
+    card = main.locator("[class*=st-key-card-down]").first
+    wait_until("the target's error is its letters", lambda: reads(card), page=page)
+    page.goto(f"{console.url}/charts?system={WORDS}")
+    ready(page, "charts")
+    panel = main.locator(".st-key-panel-one")
+    wait_until("the panel's title is its letters", lambda: reads(panel, title), page=page)
+    assert panel.locator("img, b").count() == 0
+    # An address that is written out is a link to just what it says.
+    links = panel.locator("a[href]").evaluate_all("all => all.map(one => [one.getAttribute('href'), one.textContent])")
+    assert [href for href, shown in links if unquote(href) != shown.replace("\u2060", "")] == []
+
+
+def test_a_page_fetches_nothing_from_outside_even_when_told_to(console, page):
+    with serve(answer(extra="Access-Control-Allow-Origin: *\r\n")) as outside:
+        page.goto(f"{console.url}/targets")
+        ready(page, "targets")
+        tried = page.evaluate(
+            """async (url) => {
+                const image = new Promise(done => {
+                    const one = new Image(); one.onload = one.onerror = event => done(event.type); one.src = url;
+                });
+                const font = new FontFace('f', `url(${url})`).load().catch(error => error.name);
+                const style = document.createElement('style');
+                style.textContent = `@import url(${url}); body { background: url(${url}) }`;
+                document.head.append(style);
+                const fetched = fetch(url).then(() => 'came', error => error.name);
+                return [await image, await font, await fetched];
+            }""",
+            outside.url,
+        )
+        assert tried == ["error", "NetworkError", "TypeError"]
+        assert outside.requests == []
