@@ -41,6 +41,11 @@ def private_folder(path: Path) -> None:
 def private(path: Path) -> bool:
     """Take the rights of group and others from a file or folder of ours; True when there were any."""
     with suppress(OSError):
+        # Nothing is opened without need: closing a descriptor of a database drops the locks that SQLite holds on it in
+        # this process, and another process then takes its log away.
+        status = path.lstat()
+        if status.st_uid != os.geteuid() or not status.st_mode & _NOT_OURS:
+            return False
         # By descriptor: a link that takes the name meanwhile opens nothing of ours. Sockets are made private.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -224,3 +227,15 @@ def test_the_stack_closes_its_home_too(tmp_path, open_handed):
     (tmp_path / "home").mkdir()
     Home(tmp_path / "home").make()
     assert {rights(path) for path in (tmp_path / "home", *(tmp_path / "home").iterdir())} == {"0o700"}
+
+
+def test_a_file_that_is_private_already_is_not_opened_so_that_its_locks_stay(tmp_path):
+    """Closing any descriptor of a file drops this process' locks on it: SQLite's on the index of runs, too."""
+    held = tmp_path / "ledger.db"
+    held.touch(mode=0o600)
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with held.open("r+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert files.private(held) is False
+        taken = subprocess.run([sys.executable, "-c", code, str(held)], capture_output=True, timeout=60, check=False)
+        assert taken.returncode != 0, "another process got the lock"
