@@ -53,6 +53,7 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     ("load",): ("max_rate",),
     ("dashboard",): ("title", "refresh"),
     ("dashboard", "rows"): ("title", "panels"),
+    ("story",): ("ref", "cur", "look"),
 }
 _KEYS: Final = frozenset((*table, key) for table, keys in OPEN.items() for key in keys)
 # Every table on the way to a key: `request.fields` too, which has no key of its own.
