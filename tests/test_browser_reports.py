@@ -209,10 +209,23 @@ def show_open(page: Any, url: str, listener: Listener) -> set[str]:
     return listener.taken()
 
 
-@pytest.fixture(scope="module")
-def outcome(browser, tmp_path_factory) -> Iterator[Outcome]:
+# What came of it, once for all tests: the browser is lent to one test at a time. None when it went wrong.
+TRIED: list[Outcome | None] = []
+
+
+@pytest.fixture
+def outcome(browser, tmp_path_factory) -> Outcome:
     """Everything tried once."""
-    folder = tmp_path_factory.mktemp("probes")
+    if not TRIED:
+        TRIED.append(None)
+        TRIED[0] = tried_once(browser, tmp_path_factory.mktemp("probes"))
+    if TRIED[0] is None:
+        pytest.fail("the probes could not be tried: see the first test of this file")
+    return TRIED[0]
+
+
+def tried_once(browser: Any, folder: Path) -> Outcome:
+    """Every probe in both browsers."""
     settings = Settings.from_env({"VIGIE_HOME": str(folder / "home"), "REPORT_DIR": str(folder / "reports")})
     directory = reports.report_dir(settings, load_systems(settings).by_id["streamflow"])
     listener = Listener([*PROBES, "sentinel"])
@@ -261,7 +274,7 @@ def outcome(browser, tmp_path_factory) -> Iterator[Outcome]:
                 tried.open = show_open(page, open_url, listener)
             tried.looked_up = looked_up(folder / "one")
             tried.open |= looked_up(folder / "two")
-        yield tried
+        return tried
     finally:
         listener.close()
 
