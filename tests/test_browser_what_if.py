@@ -269,3 +269,26 @@ def test_a_failed_run_keeps_the_frame_with_why_and_the_next_step(console, page, 
     banner.get_by_role("button", name="Acknowledge").wait_for(state="visible")
     with Ledger(settings.ledger_url) as ledger:
         ledger.remove(found.run)
+
+
+def test_two_files_dropped_on_the_page_are_compared_and_shown_as_a_run_of_their_own(console, runs, page, tmp_path):
+    """From the files to the banner, the report of their own run, and a list that calls it an upload."""
+    rows = {"jan": [(n % 10, n % 3) for n in range(400)], "feb": [(n % 10 + 9, n % 3) for n in range(400)]}
+    for name, lines in rows.items():
+        text = "".join(f"{x},{y}\n" for x, y in lines)
+        (tmp_path / f"{name} <b>x.csv").write_text(f"x,y\n{text}")
+    page.goto(f"{console.url}/drift?system={SYSTEM}")
+    ready(page, "drift")
+    page.get_by_text("Compare two files instead").click()
+    inputs = page.locator(".st-key-two-files input[type=file]")
+    for place, name in enumerate(rows):
+        inputs.nth(place).set_input_files(tmp_path / f"{name} <b>x.csv")
+        wait_text(page.locator(".st-key-two-files"), re.escape(name))
+    page.locator(".st-key-compare-files button").click()
+    page.wait_for_url("**run=*")
+    wait_text(page, r"RETRAINING_TRIGGERED[\s\S]*1 of 2 columns drifted", 300)
+    said = main_text(page)
+    assert "Compared from files that were given: jan <b>x.csv with feb <b>x.csv." in said
+    assert "no gauge" in said
+    no_trace(page)
+    assert not list((console.home / "uploads").glob("*"))
