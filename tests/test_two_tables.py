@@ -226,6 +226,8 @@ def test_one_column_and_columns_that_differ_get_a_verdict_in_words(home):
         outcome = worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=handed.args))
         assert outcome.outcome == decision, outcome.reason
         assert words in outcome.reason
+        result = Result.from_json(reports.read_file(outcome.path, "result.json"))
+        assert result.target_drift.reason == "no column was named as the label."
 
 
 def test_what_a_killed_run_left_is_swept_and_a_made_up_token_reads_nothing(home):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -81,7 +81,8 @@ def frame(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
     if len(data.columns) > MAX_COLUMNS:
         message = f"{period.key} has {len(data.columns):,} columns; at most {MAX_COLUMNS:,} are compared."
         raise DataError(message, hint="Give the columns that matter.")
-    return labelled(data, drift, period)
+    loaded = labelled(data, drift, period)
+    return loaded if drift.label else replace(loaded, label_reason="no column was named as the label.")
 
 
 def named(names: Mapping[str, Any], frames: tuple[pd.DataFrame, pd.DataFrame]) -> None:

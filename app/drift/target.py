@@ -24,7 +24,7 @@ def measure(reference: Frame, current: Frame, label: str | None, min_rows: int =
     With fewer than `min_rows` labels on a side a rate says nothing: one label more moves it too far.
     """
     if not label:
-        return Target(reason="the system file names no label.")
+        return Target(reason=f"{reference.label_reason.rstrip('.') or 'the system file names no label'}.")
     reasons = [frame.label_reason for frame in (reference, current) if frame.label_reason]
     if reasons:
         return Target(reason=f"{'; '.join(dict.fromkeys(reasons))}.")
