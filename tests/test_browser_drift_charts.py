@@ -12,8 +12,9 @@ pytestmark = pytest.mark.browser
 
 def marks(page):
     """(text, link) of every mark on the charts."""
-    links = page.locator(".annotation-text a")
-    return {(one.text_content(), one.get_attribute("xlink:href") or one.get_attribute("href")) for one in links.all()}
+    # In one step: the charts draw themselves again at each refresh.
+    read = "all => all.map(one => [one.textContent, one.getAttribute('xlink:href') || one.getAttribute('href')])"
+    return {tuple(pair) for pair in page.locator(".annotation-text a").evaluate_all(read)}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -107,7 +107,7 @@ SPOILED = {
     "emptied": (lambda path: path.write_bytes(b""), "no such table"),
     "overwritten": (lambda path: path.write_bytes(b"not a database" * 1000), "not a SQLite database"),
     "corrupted": (overwrite, "not a SQLite database, or damaged"),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "no database file|cannot be read"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is no regular file"),
     "without its table": (lambda path: _execute(path, "drop table rows"), "no such table: rows"),
     "without a column": (lambda path: _execute(path, "alter table rows drop column note"), "no such column: note"),
 }

@@ -71,7 +71,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         path = Path(url.database or "")
         if path.exists() and not path.is_file():
             # SQLite would wait for a pipe without end.
-            raise exc.ArgumentError("it names no regular file")
+            raise SourceUnavailable(f"{path} is no regular file.", hint="Correct drift.database: it names a file.")
         # By default SQLite makes a missing file: a wrong path would read as a database without months.
         source = f"file:{quote(str(path.absolute()))}?mode=ro"
         return sa.create_engine(
