@@ -432,7 +432,9 @@ class Ledger:
         aside = set_aside(file)
         if aside is None:
             if file is not None and sound(file):
-                return LedgerError(f"The index of runs {where} was damaged and has been replaced.", hint="Try again.")
+                return LedgerError(
+                    f"The index of runs {where} could not be read a moment ago and is whole now.", hint="Try again."
+                )
             hint = "Move the file away by hand: a new index is made from the run directories."
             return LedgerError(f"The index of runs {where} is damaged; it stays where it is.", hint=hint)
         message = f"The index of runs {where} is damaged; it was kept as {aside}."

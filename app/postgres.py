@@ -150,21 +150,25 @@ def _give_up(number: int, given_up: Event) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
+class UnfitAddress(exc.ArgumentError):
+    """A database URL that makes no engine; its text repeats nothing of the URL."""
+
+
 def address(text: str) -> sa.URL:
-    """The parts of a database URL. Raises exc.ArgumentError in words that repeat nothing of it."""
+    """The parts of a database URL. Raises UnfitAddress, or what SQLAlchemy raises."""
     try:
         url = sa.make_url(text)
         sqlite = url.get_backend_name() == "sqlite"
         port = 1 if url.port is None else url.port
     except ValueError as error:  # SQLAlchemy reads the port with int()
-        raise exc.ArgumentError(f"its port is no number{_ESCAPED}") from error
+        raise UnfitAddress(f"its port is no number{_ESCAPED}") from error
     # The first @ would end the password, and the rest of it be shown as a host.
     if not sqlite and text.count("@") > 1:
-        raise exc.ArgumentError(f"its user or password holds an @{_ESCAPED}")
+        raise UnfitAddress(f"its user or password holds an @{_ESCAPED}")
     if not 0 < port < MAX_PORT:
-        raise exc.ArgumentError(f"its port is not from 1 to {MAX_PORT - 1}")
+        raise UnfitAddress(f"its port is not from 1 to {MAX_PORT - 1}")
     if "\0" in text:
-        raise exc.ArgumentError("it holds a character that no database knows (NUL)")
+        raise UnfitAddress("it holds a character that no database knows (NUL)")
     return url
 
 
@@ -172,9 +176,7 @@ def unreadable(error: Exception) -> str:
     """Why a URL makes no engine, in our own words: those of the libraries may repeat what they could not read."""
     if isinstance(error, exc.NoSuchModuleError):
         return "no such kind of database"
-    said = str(error)
-    ours = isinstance(error, exc.ArgumentError) and said.startswith(("its ", "it "))
-    return said if ours else "it cannot be taken apart"
+    return str(error) if isinstance(error, UnfitAddress) else "it cannot be taken apart"
 
 
 def place(url: sa.URL) -> str:

@@ -49,12 +49,12 @@ def without(text: str, secrets: Iterable[str]) -> str:
 
 def named_secrets(pairs: Iterable[tuple[str, str]]) -> set[str]:
     """The values that are secrets by their name, and the passwords in those that are URLs."""
-    found = set[str]()
+    secrets = set[str]()
     for name, value in pairs:
         if _VARIABLE.search(name) and not name.upper().endswith(_NO_SECRET):
-            found.add(value.strip())
-        found.update(_IN_URL.findall(value))
-    return found
+            secrets.add(value.strip())
+        secrets.update(_IN_URL.findall(value))
+    return secrets
 
 
 def secret_files(pairs: Iterable[tuple[str, str]]) -> set[Path]:

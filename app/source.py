@@ -81,9 +81,11 @@ class Source:
             "upload": f"Compared from files that were given: {self.address}.",
             "frames": f"Compared from tables in Python: {self.address}.",
             "imported": "Imported: it was made elsewhere.",
-            "another": f"Compared from another source than this system's own of today: {self.address}.",
-        }.get(word, "Where its data came from was not written down by the version that made it.")
-        return f"{what} It moves no gauge and is nobody's latest decision."
+            "another": f"Its data came from another source than this system has now: {self.address}.",
+        }.get(word, "The version that made it did not write down where its data came from.")
+        if word == "another" and self.kind == "api":
+            what = f"Its requests went to another service, or under another Prometheus, than now: {self.address}."
+        return f"{what} It moves no gauge and is not the system's latest decision or traffic."
 
     def same(self, other: Source | None) -> bool:
         """Whether both are known to be the same source."""

@@ -374,7 +374,7 @@ def test_a_comparison_of_other_data_is_listed_as_such_and_is_no_decision_of_this
     app.query_params["run"] = "20240301T000000Z-000001"
     said = words(app.run())
     assert "RETRAINING_TRIGGERED" in said
-    assert "Compared from another source than this system's own of today: database of another home." in said
+    assert "Its data came from another source than this system has now: database of another home." in said
 
 
 def test_the_overview_names_the_pair_of_the_last_decision_and_when(home, monkeypatch):

@@ -211,7 +211,7 @@ def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: C
     if context.requests is None:
         return answer.reason, answer.hint
     counter = f"{context.requests}{{{context.selector}}}"
-    looked: Looked | None = None
+    looked = Looked(counted=False, last=None, since=None)
     for back in LOOK_BACK:
         # Counted back from the end, not aligned: the newest samples matter most here.
         step, end = step_for(back, context.scrape), context.span.end
@@ -219,11 +219,9 @@ def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: C
         traffic = prometheus.query_range(f"sum({counter})", wide)
         if traffic.state is State.ERROR:
             return answer.reason, answer.hint
-        found = _look(prometheus, context.selector, traffic.series, wide)
-        looked = found if looked is None else looked.wider(found)
+        looked = looked.wider(_look(prometheus, context.selector, traffic.series, wide))
         if looked.last is not None:
             break
-    assert looked is not None
     if not looked.counted:
         reason = f"Prometheus has no series {counter}"
         return reason, "Look at Targets: is the service scraped, and is `selector` in its system file right?"

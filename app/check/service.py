@@ -103,7 +103,7 @@ def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
     from app.prometheus.outcomes import outcome_labels, rule
     from app.prometheus.promql import parse_selector
 
-    matchers, told = parse_selector(text), outcome_labels(text)
+    matchers, outcomes = parse_selector(text), outcome_labels(text)
     counter, own = system.metrics.requests, excluded(system)
     if counter is None:
         hint = "Name the counter of requests: `requests`."
@@ -115,10 +115,10 @@ def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
         return Row("metrics", "errors", Outcome.EMPTY, f"{text}: {counter} has no series of requests yet", hint)
     words = []
     for one in matchers:
-        if one.name not in told:
+        if one.name not in outcomes:
             continue
-        found = rule(one, Counter(one_series.get(one.name, "") for one_series in traffic), counter)
-        if found.matcher is None:
-            return Row("metrics", "errors", Outcome.EMPTY, f"the error rate is unknown: {found.reason}", found.hint)
-        words.append(found.words)
+        status = rule(one, Counter(one_series.get(one.name, "") for one_series in traffic), counter)
+        if status.matcher is None:
+            return Row("metrics", "errors", Outcome.EMPTY, f"the error rate is unknown: {status.reason}", status.hint)
+        words.append(status.words)
     return Row("metrics", "errors", Outcome.OK, f"{text}: {'; '.join(words)}")

@@ -400,8 +400,8 @@ def load_system(path: Path, settings: Settings) -> System:
     try:
         text = read(path, MAX_FILE_BYTES).decode()
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        message = f"{path}: cannot be read ({said})."
+        cause = error.strerror if isinstance(error, OSError) else error
+        message = f"{path}: cannot be read ({cause})."
         raise ConfigError(message, hint="Save the file as UTF-8 text and check its rights.") from error
     return parse_system(text, path, settings)
 

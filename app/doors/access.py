@@ -23,6 +23,7 @@ from typing import Protocol
 from app.config import Settings
 from app.egress.signin import FILE, secret_in
 from app.errors import ConfigError
+from app.files import private_folder
 
 VARIABLE = "VIGIE_TOKEN"
 # 16 characters of `secrets.token_urlsafe` are 96 bits: nobody guesses them, whatever the limit on tries.
@@ -165,8 +166,8 @@ def hand_over(settings: Settings, access: Access) -> None:
     path = settings.home / "stack" / "console.token"
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        for folder in (settings.home, path.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(settings.home)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(access.token)

@@ -220,15 +220,16 @@ def _way_out(access: Access) -> str:
 
 
 def _page(title: str, body: str, status: int = 200, seconds: float = 0) -> Response:
-    extra = {"WWW-Authenticate": 'Bearer realm="vigie"'} if status == 401 else {}
-    extra |= {"Retry-After": f"{seconds:.0f}"} if seconds else {}
-    return HTMLResponse(_PAGE.substitute(title=title, body=body), status, {**HEADERS, **extra})
+    return HTMLResponse(_PAGE.substitute(title=title, body=body), status, HEADERS | _refusal(status, seconds))
 
 
 def _line(text: str, status: int, seconds: float = 0) -> Response:
-    extra = {"WWW-Authenticate": 'Bearer realm="vigie"'} if status == 401 else {}
-    extra |= {"Retry-After": f"{seconds:.0f}"} if seconds else {}
-    return PlainTextResponse(f"{text}\n", status, {"Cache-Control": "no-store", **extra})
+    return PlainTextResponse(f"{text}\n", status, {"Cache-Control": "no-store"} | _refusal(status, seconds))
+
+
+def _refusal(status: int, seconds: float) -> dict[str, str]:
+    headers = {"WWW-Authenticate": 'Bearer realm="vigie"'} if status == 401 else {}
+    return headers | ({"Retry-After": f"{seconds:.0f}"} if seconds else {})
 
 
 async def _fields(request: Request) -> dict[str, str]:

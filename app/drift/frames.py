@@ -152,8 +152,8 @@ def _compared(
     result, path = worker.save(job, pair, frames, verdicts, begun)
     if listed and folder is None:
         _list(job.settings, system, path)
-    html, json = (path / f"{pair.stem}.{ending}" for ending in ("html", "json"))
-    return Comparison(result, path, html if html.is_file() else None, json if json.is_file() else None)
+    reports = (path / f"{pair.stem}.{ending}" for ending in ("html", "json"))
+    return Comparison(result, path, *(report if report.is_file() else None for report in reports))
 
 
 def _system(settings: Settings, name: str | None) -> tuple[System, dict[str, Any]]:

@@ -52,10 +52,10 @@ class Rules:
             return Drift(source="files", path="{period}", **given)
         except ValidationError as error:
             first = error.errors()[0]
-            said = first["msg"].removeprefix("Value error, ")
+            message = first["msg"].removeprefix("Value error, ")
             place = ".".join(map(str, first["loc"]))
             raise DataError(
-                f"{place}: {said}." if place else f"{said}.", hint="docs/system-file.md lists what is accepted."
+                f"{place}: {message}." if place else f"{message}.", hint="docs/system-file.md lists what is accepted."
             ) from None
 
 

@@ -152,20 +152,20 @@ def run(job: Job) -> Outcome:
     from app.jobs.job import Outcome
 
     begun = time.monotonic()
-    told = job.args["files"]
-    folder = _place(job.settings, str(told["token"]))
+    handed = job.args["files"]
+    folder = _place(job.settings, str(handed["token"]))
     try:
         system = load_systems(job.settings).by_id.get(job.system)
         if system is None:
             raise DataError(f"There is no system {job.system!r}.", hint="Its file was removed or renamed.")
         rules = tables.Rules(**{name: _fixed(value) for name, value in job.args["rules"].items()})
-        names = (PurePosixPath(told["ref"]).stem, PurePosixPath(told["cur"]).stem)
+        names = (PurePosixPath(handed["ref"]).stem, PurePosixPath(handed["cur"]).stem)
         source = Source.from_dict(job.args["source"]) or Source.of("upload", "")
         pair = tables.pair(system, names, rules, source)
         frames = []
         for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
             job.progress("loading reference" if side == "ref" else "loading current", index, worker.STEPS)
-            frames.append(tables.frame(read(folder / side, str(told[side])), pair.drift, period))
+            frames.append(tables.frame(read(folder / side, str(handed[side])), pair.drift, period))
         tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
         verdicts = worker.judge(job, pair, frames[0], frames[1])
         result, path = worker.save(job, pair, (frames[0], frames[1]), verdicts, begun)
@@ -217,8 +217,8 @@ def _bounded(path: Path, name: str) -> None:
 
 
 def _unreadable(name: str, error: Exception) -> SourceUnavailable:
-    said = " ".join(str(error).split())[:200]
-    return SourceUnavailable(f"{name} cannot be read: {said}.", hint=HINT)
+    cause = " ".join(str(error).split())[:200]
+    return SourceUnavailable(f"{name} cannot be read: {cause}.", hint=HINT)
 
 
 def _fixed(value: Any) -> Any:

@@ -109,8 +109,8 @@ def secret_in(path: Path, where: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else type(error).__name__
-        message = f"{where}: the secret in {path} cannot be read ({said})."
+        cause = error.strerror if isinstance(error, OSError) else type(error).__name__
+        message = f"{where}: the secret in {path} cannot be read ({cause})."
         hint = "It must be a text file that this user may read, with the secret and nothing else."
         raise ConfigError(message, hint=hint) from error
     return text.removesuffix("\n").removesuffix("\r")

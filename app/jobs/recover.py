@@ -73,10 +73,11 @@ def sweep(settings: Settings, systems: Systems) -> list[Path]:
         gone += reports.sweep(directory)
     _sweep_locks(settings.home / "jobs")
     runs, limit = settings.home / "runs", time.time() - reports.STALE_SECONDS
+    parts = [*runs.glob("*/.progress.json.*"), *runs.glob("*/.result.json.*")]
     left = [*runs.glob(".tmp-gone-*"), *(folder for folder in _folders(runs) if _never_began(folder))]
-    for path in (*left, *runs.glob("*/.progress.json.*"), *runs.glob("*/.result.json.*")):
+    for path in (*left, *(part for part in parts if not _goes_on(part.parent))):
         with contextlib.suppress(OSError):
-            if path.lstat().st_mtime >= limit or (path.name.startswith((".p", ".r")) and _goes_on(path.parent)):
+            if path.lstat().st_mtime >= limit:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

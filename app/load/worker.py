@@ -96,8 +96,7 @@ class Keeper:
         begun = time.monotonic()
         if begun < self._due and not now:
             return
-        reason = KILLED
-        found = Result(
+        kept = Result(
             run=self.job.run,
             system=self.job.system,
             plan=self.plan.to_dict(),
@@ -106,13 +105,13 @@ class Keeper:
             **result.measured(tally),
             asked_rate=self.plan.asked_rate,
             achieved_rate=tally.sent / tally.seconds if tally.sent else None,
-            counted=Counted(reason=reason),
-            prometheus=Seen(reason=reason),
-            server_p95=ServerP95(reason=reason),
+            counted=Counted(reason=KILLED),
+            prometheus=Seen(reason=KILLED),
+            server_p95=ServerP95(reason=KILLED),
             cut=True,
         )
-        found = replace(found, sentence=result.sentence(found))
-        result.write(self.job.directory, found, durable=False)
+        kept = replace(kept, sentence=result.sentence(kept))
+        result.write(self.job.directory, kept, durable=False)
         cost = time.monotonic() - begun
         self._due = begun + min(KEEP_SECONDS, cost / KEEP_SHARE)
 

@@ -119,8 +119,8 @@ def _selects(matcher: Matcher, value: str) -> bool | None:
     if _CODE.fullmatch(value) or own == positive:
         return own
     if kind := _CLASS.fullmatch(value):
-        said = {matcher.matches({matcher.name: kind[1] + rest}) for rest in _OF_CLASS}
-        return said.pop() if len(said) == 1 else None
+        answers = {matcher.matches({matcher.name: kind[1] + rest}) for rest in _OF_CLASS}
+        return answers.pop() if len(answers) == 1 else None
     if means is False:
         return matcher.matches({matcher.name: "200"})
     if means is None:
@@ -225,10 +225,10 @@ def told_apart(expr: str, values_of: ValuesOf, labels: Collection[str] = ()) -> 
             if not _is_status(one, labels):
                 kept.append(_text(one))
                 continue
-            found = rule(one, values_of(f"{name}{{{others}}}", one.name), name or f"{{{others}}}")
-            if found.matcher is None:
-                untold.append(found)
-            kept.append(found.matcher or _text(one))
+            status = rule(one, values_of(f"{name}{{{others}}}", one.name), name or f"{{{others}}}")
+            if status.matcher is None:
+                untold.append(status)
+            kept.append(status.matcher or _text(one))
         return f"{name}{{{', '.join(kept)}}}"
 
     return _SELECTOR.sub(put, expr), next(iter(untold), None)

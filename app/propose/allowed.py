@@ -37,17 +37,8 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     ("request", "errors", ANY): ("body", "status"),
     ("drift",): (
         *("source", "path", "split", "split_at", "time", "window", "expr", "needs", "has", "label", "features"),
-        *(
-            "identifier",
-            "columns",
-            "threshold",
-            "min_rows",
-            "comparable",
-            "left_out",
-            "thresholds",
-            "methods",
-            "target_threshold",
-        ),
+        *("identifier", "columns", "threshold", "min_rows", "comparable", "left_out", "thresholds", "methods"),
+        "target_threshold",
     ),
     ("quality",): ("kind", "prediction", "label"),
     ("load",): ("max_rate",),
@@ -66,8 +57,8 @@ MAX_NAMED: Final = 12
 
 def refusals(settings: Settings, document: Mapping[str, Any]) -> list[str]:
     """Keys of a TOML document that a page may not save, each as `drift.hooks` or with the reason in brackets."""
-    found = list(dict.fromkeys(_walk(settings, document, (), "")))
-    return found if len(found) <= MAX_NAMED else [*found[:MAX_NAMED], f"{len(found) - MAX_NAMED} more"]
+    names = list(dict.fromkeys(_walk(settings, document, (), "")))
+    return names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], f"{len(names) - MAX_NAMED} more"]
 
 
 def _walk(settings: Settings, table: Mapping[str, Any], place: Place, shown: str) -> Iterator[str]:

@@ -188,13 +188,9 @@ def _latency(known: Iterable[Metric], notes: list[str]) -> Metric | None:
 
 def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures | None:
     """A matcher on the counter from the values its status label has, or a counter of failures."""
-    for label in STATUS_LABELS if counter is not None else ():
-        assert counter is not None
-        values = Counter(dict(sample.labels).get(label, "") for sample in counter.samples)
-        errors = _matcher(label, values)
-        # A label that some series lack tells nothing of those.
-        if errors and "" not in values:
-            return Failures(errors, label, rule(parse_selector(errors)[0], values, counter.name).words)
+    by_label = None if counter is None else _by_label(counter)
+    if by_label is not None:
+        return by_label
     candidates = [
         one for one in known.values() if one.name.endswith("_total") and _FAILS.search(one.name) and one is not counter
     ]
@@ -202,6 +198,16 @@ def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures |
     near = [one for one in candidates if re.search(r"request|predict|infer|http", one.name)]
     near.sort(key=lambda one: (not one.name.startswith(stem), len(one.name), one.name))
     return Failures(near[0].name, "") if near else None
+
+
+def _by_label(counter: Metric) -> Failures | None:
+    for label in STATUS_LABELS:
+        values = Counter(dict(sample.labels).get(label, "") for sample in counter.samples)
+        errors = _matcher(label, values)
+        # A label that some series lack tells nothing of those.
+        if errors and "" not in values:
+            return Failures(errors, label, rule(parse_selector(errors)[0], values, counter.name).words)
+    return None
 
 
 def _matcher(label: str, values: Collection[str]) -> str:

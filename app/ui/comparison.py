@@ -292,7 +292,7 @@ def _say_which(run: Run, threshold: float) -> None:
         return
     if pair_of(run) != pair():
         shown = widgets.plain(months_of(run))
-        st.caption(f"Shown below: {shown}. These months are not among those of this system's source of today.")
+        st.caption(f"Shown below: {shown}. The system's data no longer has these months.")
     if run.threshold is not None and run.threshold != threshold:
         decided, picked = limit(run.threshold), limit(threshold)
         st.caption(

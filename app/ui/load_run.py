@@ -284,8 +284,9 @@ def _ended(run: Run) -> None:
         state = {"done": "done", "cancelled": "stopped", "failed": "failed"}.get(run.state, run.state)
         st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}] · {widgets.plain(words)}")
         with st.container(key="answer"):
-            words = result.get("sentence") if run.state in ("done", "cancelled") else run.reason
-            st.markdown(widgets.plain(str(words or result.get("sentence"))))
+            sentence = result.get("sentence")
+            whole = run.state in ("done", "cancelled") or not run.reason
+            st.markdown(widgets.plain(str(sentence if whole and sentence else run.reason)))
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.plotly_chart(

@@ -38,35 +38,34 @@ def waiting(system: System, targets: Sequence[Target]) -> bool:
     return starting or any(target.waiting for target in own)
 
 
-def steps(system: System, stack: StackState, *, scraped: bool) -> list[Step]:
-    """The start of this system, in the order in which it happens."""
-    found = [Step("Python environment", "done")]
+def steps(system: System, stack: StackState) -> list[Step]:
+    """The start of this system up to its first scrape, in the order in which it happens."""
+    rows = [Step("Python environment", "done")]
     for task in stack.tasks:
         state = "going" if task.state == "running" else task.state
         title = task.about[:1].upper() + task.about[1:]
         words = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
-        found.append(Step(title, state, words))
+        rows.append(Step(title, state, words))
     for name, title in (("prometheus", "Prometheus"), ("node_exporter", "Node exporter"), (system.id, system.title)):
         row = stack.services.get(name)
         if row is not None:
             state = {"up": "done", "starting": "going"}.get(row.state, "failed")
             # What it waits for stands a line above already.
-            told = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
-            found.append(Step(title, state, "" if told else row.reason))
-    ready = all(step.state == "done" for step in found)
-    first = "going" if ready else "waiting"
-    words = "a few seconds" if ready else ""
-    return [*found, Step(f"First scrape of {system.title}", "done" if scraped else first, "" if scraped else words)]
+            silent = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
+            rows.append(Step(title, state, "" if silent else row.reason))
+    title = f"First scrape of {system.title}"
+    ready = all(step.state == "done" for step in rows)
+    return [*rows, Step(title, "going", "a few seconds") if ready else Step(title, "waiting")]
 
 
 def draw(system: System) -> None:
     """The steps, one a line, with what is being done at each."""
     with st.container(border=True, key="starting"):
-        found = steps(system, cache.stack(), scraped=False)
-        st.markdown(f"**Starting** \u00b7 {sum(step.state == 'done' for step in found)} of {len(found)} steps done")
+        rows = steps(system, cache.stack())
+        st.markdown(f"**Starting** · {sum(step.state == 'done' for step in rows)} of {len(rows)} steps done")
         lines = []
-        for step in found:
+        for step in rows:
             tone = TONES.get(step.state, "unknown")
-            words = f" \u00b7 {widgets.plain(step.words)}" if step.words else ""
+            words = f" · {widgets.plain(step.words)}" if step.words else ""
             lines.append(f":{MARKDOWN[tone]}[{SHAPES[tone]}] {widgets.plain(step.title)}{words}")
         st.markdown("  \n".join(lines))

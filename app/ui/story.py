@@ -32,8 +32,8 @@ REFRESH_SECONDS = 1
 RECENT = 50
 LIVE = ("queued", "running")
 LOOK_AT_TRAFFIC = (
-    "Charts: the rate rises and falls again. What was sent, what the service counted and what Prometheus has of it are "
-    "the same number."
+    "Charts: the rate rises and falls again. Generate traffic: what was sent, what the service counted and what "
+    "Prometheus has of it, side by side."
 )
 LOOK_AT_PAIR = "Compare months: how many columns drifted, the decision with its reason in one sentence, and each score."
 
@@ -86,7 +86,7 @@ def steps(system: System) -> list[Step]:
     loads = _runs(system, "load")
     load = next((run for run in loads if not run.key.endswith(":background")), None)
     key = plans.Plan.from_args(traffic.args, system).key
-    found = [Step(traffic.title, LOOK_AT_TRAFFIC, "charts", "load", key, dict(traffic.args), load)]
+    story = [Step(traffic.title, LOOK_AT_TRAFFIC, "charts", "load", key, dict(traffic.args), load)]
     policy, compared = Policy.of(system.drift), _runs(system, "drift")
     for ref_name, cur_name, look in chapters:
         try:
@@ -95,8 +95,8 @@ def steps(system: System) -> list[Step]:
             continue  # a month that has gone
         key, args = job_key(system, ref.key, cur.key, policy), job_args(ref.key, cur.key, policy)
         run = next((run for run in compared if run.key == key), None)
-        found.append(Step(f"{ref.name} with {cur.name}", look or LOOK_AT_PAIR, "drift", "drift", key, dict(args), run))
-    return found if len(found) > 1 else []
+        story.append(Step(f"{ref.name} with {cur.name}", look or LOOK_AT_PAIR, "drift", "drift", key, dict(args), run))
+    return story if len(story) > 1 else []
 
 
 def _runs(system: System, kind: str) -> list[Run]:
@@ -104,9 +104,9 @@ def _runs(system: System, kind: str) -> list[Run]:
     return cache.ledger().runs(kind=kind, system=system.id, source=cache.source(system.id, kind), limit=RECENT)
 
 
-def next_step(found: Sequence[Step]) -> Step | None:
+def next_step(story: Sequence[Step]) -> Step | None:
     """The step to start now: the first that is not done, unless one goes on, or it has failed since the one before."""
-    for before, step in zip((None, *found), found, strict=False):
+    for before, step in zip((None, *story), story, strict=False):
         if step.done:
             continue
         if step.live:
@@ -116,15 +116,15 @@ def next_step(found: Sequence[Step]) -> Step | None:
     return None
 
 
-def offered(system: System, found: Sequence[Step]) -> bool:
+def offered(system: System, story: Sequence[Step]) -> bool:
     """Whether to show the story: not to who has closed it, been through it, or compared other months already."""
-    if not found:
+    if not story:
         return False
     if _going(system) or st.session_state.get(_name("told", system)):
         return True
-    keys = {step.key for step in found}
+    keys = {step.key for step in story}
     other = any(run.state == "done" and run.key not in keys for run in _runs(system, "drift"))
-    return not (other or all(step.done for step in found) or st.session_state.get(_name("closed", system)))
+    return not (other or all(step.done for step in story) or st.session_state.get(_name("closed", system)))
 
 
 def panel(system: System) -> bool:
@@ -135,25 +135,25 @@ def panel(system: System) -> bool:
     @st.fragment(run_every=REFRESH_SECONDS if _going(system) else None)
     @widgets.guarded
     def draw() -> None:
-        found = steps(system)
+        story = steps(system)
         if _going(system):
-            _advance(system, found)
-            found = steps(system)
+            _advance(system, story)
+            story = steps(system)
         with st.container(border=True, key="story"):
-            _head(system, found)
-            for number, step in enumerate(found, 1):
+            _head(system, story)
+            for number, step in enumerate(story, 1):
                 _line(number, step)
 
     draw()
     return True
 
 
-def _advance(system: System, found: Sequence[Step]) -> None:
+def _advance(system: System, story: Sequence[Step]) -> None:
     """Start the next step when the one before is done; leave off where one has failed."""
-    step = next_step(found)
+    step = next_step(story)
     if step is not None:
         _start(system, step)
-    elif not any(one.live for one in found):
+    elif not any(one.live for one in story):
         # Whether all are done or one has failed: nothing is left to wait for.
         st.session_state.pop(_name("going", system), None)
         st.query_params.pop(PARAMETER, None)
@@ -170,18 +170,18 @@ def _start(system: System, step: Step) -> None:
     cache.forget_runs()
 
 
-def _head(system: System, found: Sequence[Step]) -> None:
+def _head(system: System, story: Sequence[Step]) -> None:
     """Title and buttons."""
-    pending = next((step for step in found if not step.done), None)
+    pending = next((step for step in story if not step.done), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**First steps**" if pending else "**The story**", width="stretch")
         if _going(system):
             if st.button("Cancel", icon=":material/stop_circle:", key="story-cancel"):
-                _cancel(system, found)
+                _cancel(system, story)
             return
         if pending is not None:
             blocked = _blocked(system)
-            label = "Try the story" if pending is found[0] else "Go on with the story"
+            label = "Try the story" if pending is story[0] else "Go on with the story"
             if st.button(
                 label,
                 type="primary",
@@ -202,14 +202,14 @@ def _head(system: System, found: Sequence[Step]) -> None:
 
 def _blocked(system: System) -> str | None:
     """Why it cannot begin now; None when it can."""
-    found = cache.where(system, "api")
-    if found.url is not None and found.state not in ("starting", "down", "absent"):
+    place = cache.where(system, "api")
+    if place.url is not None and place.state not in ("starting", "down", "absent"):
         return None
-    return f"{system.title} must answer first: {found.reason or found.state}."
+    return f"{system.title} must answer first: {place.reason or place.state}."
 
 
-def _cancel(system: System, found: Sequence[Step]) -> None:
-    for step in found:
+def _cancel(system: System, story: Sequence[Step]) -> None:
+    for step in story:
         if step.live and step.run is not None:
             try:
                 act(jobs.cancel, cache.settings(), step.run.id)
