@@ -32,6 +32,8 @@ class Api:
     making: str
     # Variable -> folder inside the home.
     folders: Mapping[str, str]
+    # Whether it may start before its data are made: it loads its libraries meanwhile, and the data when they appear.
+    early: bool = False
 
     @property
     def task_name(self) -> str:
@@ -53,7 +55,11 @@ class Api:
             return [sys.executable, *arguments, *quiet]
 
         environ = {name: str(home.path / inside) for name, inside in self.folders.items()}
-        return Service(self.system, self.port, "/health", command, needs=(self.task_name,), environ=environ)
+        # Data that are there may be remade, and what has them open would go on with the old ones.
+        first = self.early and not any((home.path / path.partition("/")[0]).exists() for path in self.folders.values())
+        tasks = (self.task_name,)
+        needs, beside = ((), tasks) if first else (tasks, ())
+        return Service(self.system, self.port, "/health", command, needs=needs, beside=beside, environ=environ)
 
 
 _ROWS = (
@@ -64,6 +70,7 @@ _ROWS = (
         world="stack.world",
         making="making the sample world",
         folders={"STREAMFLOW_MODEL_DIR": "world/streamflow/model", "FEAST_REPO": "feast"},
+        early=True,
     ),
     Api(
         system="diabetes",

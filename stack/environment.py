@@ -122,7 +122,7 @@ def _make(
     if environ.get("PYTHONDONTWRITEBYTECODE"):
         # Nothing would write bytecode later: 14 s now against 2 s at each start of a process with Feast in it.
         command.append("--compile-bytecode")
-    run.step("installing the packages", command)
+    run.step("installing the packages", command, None if before else _installed(venv, lock))
     stamp = {
         "runtime": _sum(root / _RUNTIME),
         "development": _sum(root / _DEVELOPMENT) if with_development else "",
@@ -199,8 +199,8 @@ class Runner:
     environ: Mapping[str, str]
     free_bytes: Callable[[Path], int]
 
-    def step(self, what: str, command: Sequence[str]) -> None:
-        """Run a command to its end; raises EnvironmentFailed when it fails."""
+    def step(self, what: str, command: Sequence[str], progress: Callable[[], str] | None = None) -> None:
+        """Run a command to its end, with `progress` beside its time; raises EnvironmentFailed when it fails."""
         ignored = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}
         clean = {key: value for key, value in self.environ.items() if key not in ignored}
         terminal = sys.stderr.isatty()
@@ -212,7 +212,8 @@ class Runner:
                     code = child.wait(TERMINAL_SECONDS if terminal else HEARTBEAT_SECONDS)
                 except subprocess.TimeoutExpired:
                     written = max(0, before - self.free_bytes(self.root)) / 1e6
-                    line = f"  {what}: {time.monotonic() - started:.0f} s, about {written:.0f} MB written"
+                    counted = f"{progress()}, " if progress else ""
+                    line = f"  {what}: {time.monotonic() - started:.0f} s, {counted}about {written:.0f} MB written"
                     if terminal:
                         print(f"\r{line}", end="", file=sys.stderr, flush=True)
                     else:
@@ -256,6 +257,17 @@ def _sum(path: Path) -> str:
 
 def _count(lock: Path) -> int:
     return sum("==" in line and not line.lstrip().startswith("#") for line in lock.read_text("utf-8").splitlines())
+
+
+def _installed(venv: Path, lock: Path) -> Callable[[], str]:
+    """How many of a lock's packages are there, in words. Only of an environment that begins empty."""
+    whole = _count(lock)
+
+    def words() -> str:
+        there = sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
+        return f"{min(there, whole)} of {whole} packages"
+
+    return words
 
 
 def _has(module: str) -> bool:

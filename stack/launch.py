@@ -1,16 +1,18 @@
 """`stack run`: from a bare checkout to a console that answers, or to the one that runs already."""
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from stack import binaries, environment, places, process, state
+from stack import binaries, environment, logs, places, process, state
 from stack.errors import PortTaken, StackError
 from stack.places import HOST, PORTS_TRIED, ROOT, Home
 
@@ -23,6 +25,8 @@ HEALTH_SECONDS = 1.5
 HEALTH_BYTES = 4096
 # A console that another start has just begun answers within this time (seconds), also on a busy machine.
 BEGINNING_SECONDS = 60.0
+# Programs fetched beside the installation are waited for this long when it is done (seconds).
+FETCH_SECONDS = 3.0
 
 
 def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = None, watch: bool = False) -> int:
@@ -38,7 +42,8 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
         return 0
     _check_port(port)
     environment.check_room(home.path, environment.LATER_BYTES, shutil.disk_usage(home.path).free)
-    python = environment.ensure(ROOT, say, environ)
+    with _fetching(home, environ):
+        python = environment.ensure(ROOT, say, environ)
     lock = state.Lock(home.stack / "console.lock")
     if not lock.acquire() and _other_answers(home, say, port, lock):
         return 0
@@ -47,6 +52,25 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     lock.keep_through_exec()
     say("Vigie starts; its address follows. Ctrl-C stops it and everything it starts.")
     return _become_console(python, home, environ, port, watch=watch)
+
+
+@contextlib.contextmanager
+def _fetching(home: Home, environ: Mapping[str, str]) -> Iterator[None]:
+    """Fetch the programs that are missing beside an installation that takes a while; what fails is done again later."""
+    here = [binaries.locate(program, home, environ) for program in binaries.PROGRAMS.values()]
+    if environment.is_current(ROOT) or None not in here:
+        yield
+        return
+    with logs.append_to(home.log("fetch")) as output:
+        command = [sys.executable, "-m", "stack", "fetch"]
+        child = process.start(command, env=places.child_environment(home, environ), cwd=ROOT, output=output)
+    try:
+        yield
+        # The supervisor fetches what is not here yet: nobody waits long for the slower of the two.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(FETCH_SECONDS)
+    finally:
+        process.stop([child])
 
 
 def ours(home: Home, port: int) -> bool:

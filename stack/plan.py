@@ -53,6 +53,8 @@ class Service:
     # Tasks that must have succeeded; services that must have settled (up, down or absent).
     needs: Sequence[str] = ()
     after: Sequence[str] = ()
+    # Tasks that may still go on when it starts: it waits for what they make by itself, and fails when one of them does.
+    beside: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     start_seconds: float = START_SECONDS
     # Where it runs; None for the checkout.

@@ -320,7 +320,7 @@ class Supervisor:
     def _judge(self, unit: Unit) -> None:
         """Show a running service by what its probe says."""
         probe = unit.probe
-        if probe is None:
+        if probe is None or self._waits(unit):
             return
         ready, word = probe.ready, probe.word
         if ready and unit.shown.state is not State.UP and unit.child is not None:
@@ -335,6 +335,25 @@ class Supervisor:
             self._show(unit, State.DOWN, f"runs, but gave no answer in {unit.service.start_seconds:.0f} s: {word}")
         elif unit.shown.state is State.UP:
             self._show(unit, State.DOWN, f"runs, but has not answered for {probe.silent_for:.0f} s: {word}")
+
+    def _waits(self, unit: Unit) -> bool:
+        """Show the tasks beside which a service starts as what it waits for; end it when one of them has failed."""
+        for job in (self._jobs[name] for name in unit.service.beside):
+            if job.phase is Phase.FAILED:
+                if unit.probe:
+                    unit.probe.close()
+                process.stop([child for child in (unit.child,) if child is not None])
+                unit.child = unit.probe = None
+                unit.shown = replace(unit.shown, pid=None, started=None)
+                log = self._home.log(job.task.name)
+                self._give_up(unit, job.task.failure, f"{job.reason} (log {log})")
+                return True
+            if job.phase is not Phase.DONE:
+                # Its own time begins when it has all it needs.
+                unit.launched = time.monotonic()
+                self._show(unit, State.STARTING, job.reason or f"waiting for {job.task.name}")
+                return True
+        return False
 
     def _after_end(self, unit: Unit, code: int) -> None:
         """Start it again after a pause, or give up after too many ends in a short time."""

@@ -303,8 +303,16 @@ def test_the_api_gets_its_model_and_features_from_the_home(home: Home) -> None:
     assert api.environ["STREAMFLOW_MODEL_DIR"] == str(home.path / "world" / "streamflow" / "model")
     assert api.environ["FEAST_REPO"] == str(home.path / "feast")
     assert plan.environ["DO_NOT_TRACK"] == "1"
-    assert api.needs == ("world",)
+    assert (api.needs, api.beside) == ((), ("world",))
     assert "127.0.0.1" in api.command(8123)
+
+
+def test_an_api_waits_for_data_that_may_be_made_again(home: Home) -> None:
+    """What has the old files open would go on with them."""
+    (home.path / "feast").mkdir(parents=True)
+    for system in ("streamflow", "f1pa"):
+        api = apis.APIS[system].service(home)
+        assert (api.needs, api.beside) == ((apis.APIS[system].task_name,), ())
 
 
 def test_services_of_ones_own_are_scraped_and_forgotten_with_their_system_file(home: Home, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def blocked(text):
 
 def service_of(s):
     return Service(
-        s["name"], s["port"], "/", command(s["mode"]), needs=s.get("needs", ()), after=s.get("after", ()),
+        s["name"], s["port"], "/", command(s["mode"]), needs=s.get("needs", ()), after=s.get("after", ()), beside=s.get("beside", ()),
         start_seconds=s.get("start_seconds", 20.0), in_the_way=blocked(s.get("blocked", "")))
 
 def task_of(t):
@@ -349,6 +349,32 @@ def test_a_task_that_fails_is_the_reason_of_the_service_that_needs_it_and_others
     stack.wait_for("first", State.UP)
     published = json.loads((stack.home.stack / "published.json").read_text())
     assert list(published) == ["first"]
+
+
+def test_a_service_that_starts_beside_its_task_is_up_when_the_task_is_done_and_down_when_it_fails(
+    stack: Stack, port: int
+) -> None:
+    """It is running while its data are made, and shows their making as what it waits for."""
+    code = "import os, time; print('half', flush=True)\nwhile not os.path.exists({!r}): time.sleep(0.02)\n{}"
+    go = str(stack.folder / "go")
+    tasks = [
+        {"name": "world", "about": "making the world", "code": code.format(go, "")},
+        {"name": "broken", "about": "making nothing", "code": code.format(go, "print('no room'); raise SystemExit(1)")},
+    ]
+    services = [
+        {"name": "first", "mode": "good", "port": port, "beside": ["world"], "start_seconds": 5.0},
+        {"name": "second", "mode": "good", "port": port, "beside": ["broken"]},
+    ]
+    stack.start(services, tasks=tasks)
+    wait_until(lambda: len(stack.starts_of("good")) == 2, lambda: "the services did not start")
+    assert stack.wait_for("first", State.STARTING, "making the world: half").pid is not None
+    assert stack.published() == {name: str(shown.url) for name in ("first", "second") if (shown := stack.shows(name))}
+    Path(go).touch()
+    stack.wait_for("first", State.UP)
+    second = stack.wait_for("second", State.DOWN, "making nothing failed: no room (log ")
+
+    assert second.pid is None
+    assert len(stack.starts_of("good")) == 2
 
 
 def test_a_service_that_cannot_be_had_is_absent_with_its_reason_and_others_run(stack: Stack, port: int) -> None:

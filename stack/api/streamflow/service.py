@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -64,8 +64,8 @@ MAX_USER_ID: Final = 128
 MAX_ERRORS: Final = 10
 # The layout of model.json this service reads.
 MODEL_VERSION: Final = 1
-# In a container the feature repository may be made after this service has started; a look costs milliseconds.
-RETRY_SECONDS: Final = 5.0
+# Model and feature repository may be made after this service has started; a look costs milliseconds.
+RETRY_SECONDS: Final = 1.0
 PREDICT: Final = "/predict"
 # Every answer /predict can give; anything else would be a new series and is counted as 500.
 STATUSES: Final = (200, 404, 405, 413, 422, 499, 500, 503)
@@ -234,6 +234,14 @@ def open_store(repository: Path) -> Any:
     """The feature store, checked to hold feature views (Feast itself takes an empty registry without a word)."""
     if not (repository / "feature_store.yaml").is_file():
         raise NotReadyError(f"no feature_store.yaml in FEAST_REPO={repository}")
+    store = feature_store_class(repository)(repo_path=str(repository))
+    if not store.list_feature_views():
+        raise NotReadyError(f"the registry of FEAST_REPO={repository} holds no feature views: apply it again")
+    return store
+
+
+def feature_store_class(repository: Path) -> Any:
+    """Feast's FeatureStore, imported so that it writes nothing of its own."""
     os.environ["FEAST_USAGE"] = "False"
     # Feast gives its connections to PostgreSQL no deadline; libpq takes one from here (seconds).
     os.environ.setdefault("PGCONNECT_TIMEOUT", "3")
@@ -245,10 +253,19 @@ def open_store(repository: Path) -> Any:
     finally:
         os.environ.pop("PROMETHEUS_MULTIPROCESS_DIR", None)
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    store = FeatureStore(repo_path=str(repository))
-    if not store.list_feature_views():
-        raise NotReadyError(f"the registry of FEAST_REPO={repository} holds no feature views: apply it again")
-    return store
+    return FeatureStore
+
+
+def import_libraries(repository: Path) -> None:
+    """Import what loading needs, seconds of work, so that it is done while model and features are still being made."""
+    # Whatever is wrong with a library is said when it is used.
+    with suppress(Exception):
+        import joblib  # noqa: F401 - imported to be there
+        import sklearn.feature_extraction
+        import sklearn.linear_model
+        import sklearn.pipeline  # noqa: F401 - imported to be there
+
+        feature_store_class(repository)
 
 
 def load(environ: Mapping[str, str]) -> Predictor:
@@ -298,6 +315,7 @@ def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thr
 
     def work() -> None:
         started = time.monotonic()
+        import_libraries(Path(environ.get("FEAST_REPO") or "."))
         while ready.predictor is None:
             try:
                 ready.use(load(environ))
