@@ -613,7 +613,7 @@ def test_a_result_of_an_earlier_version_has_classes_and_says_nothing_of_requests
 
 
 def killed_while_sending(home, service, kill):
-    """Start a host, a run of 50 requests a second and, when it has sent 20, let `kill` end something; the settings."""
+    """Start a host, a run of 50 requests a second and, when some of 20 are written down, let `kill` end something; the settings."""
     settings = job(home, service.url, {}).settings
     environ = {**os.environ, **settings.environ, "REPORT_DIR": str(home / "reports")}
     args = ["--system", "fake", "--rate", "50", "--duration", "60"]
@@ -624,6 +624,10 @@ def killed_while_sending(home, service, kill):
             until(lambda: answering(settings), "the host to answer")
             jobs.start(settings, "load", "fake", "load:fake:run", {"rate": 50, "duration": 60})
         until(lambda: service.calls >= 20, "twenty requests")
+        # On a busy machine the first second, after which they are written down, can hold fewer than they are.
+        until(
+            lambda: any(written(folder) for folder in (settings.home / "runs").iterdir()), "answers to be written down"
+        )
         victim = psutil.Process(process.pid)
         workers = [child for child in victim.children() if "app.jobs.worker" in child.cmdline()]
         (workers[0] if kill == "worker" else victim).kill()
@@ -635,6 +639,13 @@ def killed_while_sending(home, service, kill):
         process.wait()
     recover.interrupt(settings)  # as the next host does at its start
     return settings
+
+
+def written(folder):
+    """Whether a run's result on the disk has answers."""
+    with contextlib.suppress(ReportNotFound):
+        return result.read(folder).ok > 0
+    return False
 
 
 def until(ask, what):
