@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,12 @@ from app.drift.result import Policy, Result
 from app.errors import HostUnavailable
 from app.jobs import Progress
 from app.ledger import Ledger, Run
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 MONTHS = ["2024-01-31", "2024-02-29"]
 # The first run imports Evidently and Feast on a machine that others use as well. No test waits for it to pass.
 PATIENCE = 300.0
-
-
-def until(ask: Callable[[], Any], what: str, *, every: float = 0.02) -> Any:
-    """What `ask` returns once it is true."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = ask()
-        if found:
-            return found
-        time.sleep(every)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 @dataclass

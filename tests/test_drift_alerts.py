@@ -31,13 +31,12 @@ from app.ledger import Ledger
 from app.library import import_report
 from app.routes import middleware, routes
 from tests.conftest import free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 # Above Evidently's 1000 rows: distances with a threshold of 0.1, far above what chance does to these columns.
 ROWS = 2500
 FEATURES = [f"f{number:02d}" for number in range(14)]
-# Generous: other people's work shares these cores. No test waits for it to pass.
-PATIENCE = 300.0
 DRIFT = """\
 title = "{name}"
 [drift]
@@ -64,16 +63,6 @@ def month(seed, moved=0, rows=ROWS, rate=0.3):
     data["label"] = (np.arange(rows) % 100 < 100 * rate).astype(int)
     data["user"] = [f"U{number:05d}" for number in range(rows)]
     return data
-
-
-def until(ask, what):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = ask()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from app.config import load_systems
 from app.errors import SourceUnavailable, UnknownPeriod
 from app.ledger import State
 from tests.drift_frames import calm, settings, system
-from tests.drift_host import MONTHS, PATIENCE, Home, until, whole
+from tests.drift_host import MONTHS, PATIENCE, Home, whole
 from tests.postgres_server import server  # noqa: F401 - a fixture
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

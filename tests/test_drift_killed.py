@@ -11,7 +11,8 @@ import pytest
 from app import jobs, reports
 from app.drift.result import Result
 from app.ledger import State
-from tests.drift_host import MONTHS, PATIENCE, Home, until, whole
+from tests.drift_host import MONTHS, PATIENCE, Home, whole
+from tests.waiting import until
 
 # A comparison of so many rows is in its columns for a second: whoever wants to end it in the middle finds it there.
 LONG_ROWS = 200_000

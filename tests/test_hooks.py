@@ -23,6 +23,7 @@ from app.ledger import Ledger
 from app.processes import myself
 from tests.conftest import free_port
 from tests.http_fakes import answer, dribble, raw, serve
+from tests.waiting import until
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -36,16 +37,6 @@ PATIENCE = 200.0
 TOML = 'title = "Mine"\n[drift]\nsource = "files"\npath = "{period}.csv"\n'
 # Any link-local address: the guard refuses it before a packet leaves.
 METADATA = "http://169.254.169.254/latest"
-
-
-def until(ask, what):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = ask()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 class World:

@@ -24,6 +24,7 @@ from app.jobs.child import Child
 from app.jobs.runs import Request
 from app.ledger import Ledger, Run, State
 from app.processes import Owner, myself, start_of
+from tests.waiting import until
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -33,17 +34,6 @@ from jobs_fake_host import KINDS
 
 # Generous: other people's work shares these two cores. No test waits for it to pass.
 PATIENCE = 200.0
-
-
-def until(ask, what="it to happen"):
-    """What `ask` returns once it is true."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = ask()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 def make_settings(home):

@@ -37,6 +37,7 @@ from app.load.counting import excluded, expression
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
 from tests.load_fakes import Service
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "20240229T140532Z-1a2b3c"
@@ -646,14 +647,6 @@ def written(folder):
     with contextlib.suppress(ReportNotFound):
         return result.read(folder).ok > 0
     return False
-
-
-def until(ask, what):
-    """Wait for `ask` to be true."""
-    deadline = time.monotonic() + 60
-    while not ask():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def answering(settings):

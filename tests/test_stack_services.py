@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,15 +18,9 @@ from stack import apis, binaries, process, services, state
 from stack.errors import BinaryAbsent
 from stack.places import ROOT, Home, child_environment, free_port
 from stack.state import State
+from tests.waiting import until
 
 PATIENCE = 240.0
-
-
-def wait_until(there: Callable[[], bool], words: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +93,7 @@ def ask(url: str) -> Any:
 
 def test_a_real_stack_scrapes_its_jobs_joins_a_second_start_and_stops_when_asked(home: Home, command: Command) -> None:
     owner = command.start("up", "--systems", "", "--console", "127.0.0.1:9")
-    wait_until(up(home, "prometheus", "node_exporter"), lambda: state.read(home))
+    until(up(home, "prometheus", "node_exporter"), lambda: state.read(home))
     url = state.read(home).services["prometheus"].url
 
     second = command.run("up", "--systems", "")
@@ -109,7 +102,7 @@ def test_a_real_stack_scrapes_its_jobs_joins_a_second_start_and_stops_when_asked
     def healths() -> dict[str, str]:
         return {target["labels"]["job"]: target["health"] for target in ask(f"{url}/api/v1/targets")["activeTargets"]}
 
-    wait_until(lambda: healths() == {"node-exporter": "up", "console": "down"}, healths)
+    until(lambda: healths() == {"node-exporter": "up", "console": "down"}, healths)
     flags = ask(f"{url}/api/v1/status/flags")
     assert flags["query.timeout"] == "10s"
     assert flags["query.max-samples"] == "5000000"
@@ -124,7 +117,7 @@ def test_a_real_stack_scrapes_its_jobs_joins_a_second_start_and_stops_when_asked
 
     committed = yaml.safe_load(services.RULES.read_text())["groups"]
     wanted = {f"{group['name']} {rule['alert']}" for group in committed for rule in group["rules"]}
-    wait_until(lambda: rules() == dict.fromkeys(wanted, "ok"), rules)
+    until(lambda: rules() == dict.fromkeys(wanted, "ok"), rules)
 
     table = command.run("status").stdout
     assert str(url) in table
@@ -146,9 +139,9 @@ def test_a_database_that_another_prometheus_has_open_is_refused_in_words(
     flags = [f"--config.file={config}", f"--storage.tsdb.path={home.prometheus}", "--web.listen-address=127.0.0.1:0"]
     with subprocess.Popen([programs["VIGIE_PROMETHEUS_BIN"], *flags], stderr=subprocess.DEVNULL) as other:
         try:
-            wait_until(lambda: other.pid in services.users_of(home.prometheus), lambda: "the other one did not start")
+            until(lambda: other.pid in services.users_of(home.prometheus), lambda: "the other one did not start")
             command.start("up", "--systems", "")
-            wait_until(up(home, "node_exporter"), lambda: state.read(home))
+            until(up(home, "node_exporter"), lambda: state.read(home))
             shown = state.read(home).services["prometheus"]
         finally:
             other.send_signal(signal.SIGKILL)
@@ -160,20 +153,20 @@ def test_a_database_that_another_prometheus_has_open_is_refused_in_words(
 
 def test_a_killed_prometheus_starts_again_on_its_own_database(home: Home, command: Command) -> None:
     command.start("up", "--systems", "")
-    wait_until(up(home, "prometheus"), lambda: state.read(home))
+    until(up(home, "prometheus"), lambda: state.read(home))
     before = state.read(home).services["prometheus"]
     assert before.pid is not None
 
     os.kill(before.pid, signal.SIGKILL)
-    wait_until(lambda: state.read(home).services["prometheus"].pid not in {before.pid, None}, lambda: "no new one")
+    until(lambda: state.read(home).services["prometheus"].pid not in {before.pid, None}, lambda: "no new one")
 
-    wait_until(up(home, "prometheus"), lambda: state.read(home))
+    until(up(home, "prometheus"), lambda: state.read(home))
 
 
 def test_a_wrong_path_to_prometheus_makes_it_absent_and_the_rest_runs(home: Home, command: Command) -> None:
     command.environ["VIGIE_PROMETHEUS_BIN"] = str(home.path / "nowhere")
     command.start("up", "--systems", "")
-    wait_until(up(home, "node_exporter"), lambda: state.read(home))
+    until(up(home, "node_exporter"), lambda: state.read(home))
 
     shown = state.read(home).services["prometheus"]
     assert shown.state is State.ABSENT
@@ -243,7 +236,7 @@ def test_rules_and_targets_are_found_in_a_home_whose_name_reads_like_a_pattern(
     with subprocess.Popen(server.command(port), cwd=server.folder, stderr=subprocess.DEVNULL) as child:
         try:
             url = f"http://127.0.0.1:{port}/api/v1"
-            wait_until(lambda: bool(quiet(f"{url}/targets", "activeTargets")), lambda: "no target")
+            until(lambda: bool(quiet(f"{url}/targets", "activeTargets")), lambda: "no target")
             groups = quiet(f"{url}/rules", "groups")
         finally:
             child.terminate()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from stack import process, state, wanted
 from stack.places import Home, free_port
 from stack.state import State
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -171,7 +172,7 @@ class Stack:
             shown = self.shows(name)
             return shown is not None and shown.state is wanted and words in shown.reason
 
-        wait_until(there, lambda: f"{name}: {self.shows(name)}")
+        until(there, lambda: f"{name}: {self.shows(name)}")
         shown = self.shows(name)
         assert shown is not None
         return shown
@@ -191,13 +192,6 @@ class Stack:
         assert snapshot.owner is not None
         found = [(snapshot.owner.pid, snapshot.owner.started)]
         return found + [(s.pid, s.started) for s in snapshot.services.values() if s.pid and s.started]
-
-
-def wait_until(there: Callable[[], bool], words: Callable[[], str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.05)
 
 
 def all_gone(pids: list[tuple[int, str]]) -> bool:
@@ -250,7 +244,7 @@ def test_no_process_is_left_when_the_supervisor_gets_a_signal(stack: Stack, port
     supervisor.send_signal(number)
     supervisor.wait(PATIENCE)
 
-    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+    until(lambda: all_gone(pids), lambda: f"still there: {pids}")
     assert not state.read(stack.home).live
 
 
@@ -274,7 +268,7 @@ def test_children_of_services_end_with_an_orderly_stop(stack: Stack, port: int) 
     supervisor.terminate()
     supervisor.wait(PATIENCE)
 
-    wait_until(lambda: process.started(grandchild) is None, lambda: f"{grandchild} is left")
+    until(lambda: process.started(grandchild) is None, lambda: f"{grandchild} is left")
     assert supervisor.returncode == 0
     shown = state.read(stack.home).services["first"]
     assert shown.state is State.DOWN
@@ -291,7 +285,7 @@ def test_no_process_is_left_when_the_console_gets_a_signal(stack: Stack, port: i
     console.send_signal(number)
     console.wait(PATIENCE)
 
-    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+    until(lambda: all_gone(pids), lambda: f"still there: {pids}")
 
 
 def test_ctrl_c_on_the_terminal_is_the_consoles_and_not_the_supervisors(stack: Stack, port: int) -> None:
@@ -318,7 +312,7 @@ def test_without_setpriv_the_children_of_a_killed_supervisor_end_too(stack: Stac
     supervisor.kill()
     supervisor.wait()
 
-    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+    until(lambda: all_gone(pids), lambda: f"still there: {pids}")
 
 
 def test_a_service_starts_only_after_its_task_and_the_service_before_it(stack: Stack, port: int) -> None:
@@ -366,7 +360,7 @@ def test_a_service_that_starts_beside_its_task_is_up_when_the_task_is_done_and_d
         {"name": "second", "mode": "good", "port": port, "beside": ["broken"]},
     ]
     stack.start(services, tasks=tasks)
-    wait_until(lambda: len(stack.starts_of("good")) == 2, lambda: "the services did not start")
+    until(lambda: len(stack.starts_of("good")) == 2, lambda: "the services did not start")
     assert stack.wait_for("first", State.STARTING, "making the world: half").pid is not None
     assert stack.published() == {name: str(shown.url) for name in ("first", "second") if (shown := stack.shows(name))}
     Path(go).touch()
@@ -399,7 +393,7 @@ def test_a_killed_service_comes_back_with_another_pid(stack: Stack, port: int) -
     assert before.pid is not None
 
     os.kill(before.pid, signal.SIGKILL)
-    wait_until(lambda: (shown := stack.shows("first")) is None or shown.pid != before.pid, lambda: "same pid")
+    until(lambda: (shown := stack.shows("first")) is None or shown.pid != before.pid, lambda: "same pid")
 
     after = stack.wait_for("first", State.UP)
     assert after.pid not in {None, before.pid}
@@ -426,7 +420,7 @@ def test_a_taken_port_is_left_to_its_owner_and_the_next_one_is_shown(stack: Stac
 def test_a_port_that_is_taken_while_a_service_starts_is_never_shown_as_its_own(stack: Stack, port: int) -> None:
     """Two stacks that start at once look at the same free port; the later one to bind takes the next."""
     stack.start([{"name": "first", "mode": "late", "port": port}])
-    wait_until(lambda: bool(stack.starts_of("late")), lambda: "the service was not started")
+    until(lambda: bool(stack.starts_of("late")), lambda: "the service was not started")
     shown = stack.wait_for("first", State.STARTING)
     taken = int(str(shown.url).rpartition(":")[2])
     with http.server.ThreadingHTTPServer(("127.0.0.1", taken), Answers) as other:
@@ -483,7 +477,7 @@ def test_a_pid_that_was_reused_is_not_taken_for_the_owner() -> None:
 def test_a_zombie_does_not_count_as_running() -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
         since = process.started(child.pid)
-        wait_until(
+        until(
             lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z",
             lambda: "no zombie",
         )
@@ -566,7 +560,7 @@ def test_a_name_that_is_not_known_is_ignored_and_said_once_in_the_log(stack: Sta
     (folder / ".later.draft").touch()
     (folder / "later").symlink_to(stack.notes)
     os.mkfifo(folder / "pipe")
-    wait_until(lambda: stack.log().count("is no system of this stack") == 5, stack.log)
+    until(lambda: stack.log().count("is no system of this stack") == 5, stack.log)
     time.sleep(0.7)
 
     assert stack.log().count("'netflix' is no system of this stack (later); ignored") == 1
@@ -583,7 +577,7 @@ def test_a_file_in_the_place_of_the_folder_is_said_and_keeps_nothing_from_runnin
     stack.start(two(port)[:1], offers=offer(port))
 
     stack.wait_for("first", State.UP)
-    wait_until(lambda: "no system is started when picked" in stack.log(), stack.log)
+    until(lambda: "no system is started when picked" in stack.log(), stack.log)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -592,11 +586,11 @@ def test_no_process_is_left_of_what_was_asked_for(stack: Stack, port: int, numbe
     slow = {"name": "slow", "about": "making the sample data", "code": code}
     also = {"name": "slower", "mode": "good", "port": port, "needs": ["slow"], "tasks": [slow]}
     supervisor = stack.start(two(port)[:1], offers=[*offer(port, tasks=(), needs=(), mode="stubborn"), also])
-    wait_until(lambda: wanted.folder(stack.home).exists(), lambda: "no folder")
+    until(lambda: wanted.folder(stack.home).exists(), lambda: "no folder")
     wanted.ask(stack.home, ["later", "slower"], None)
     stack.wait_for("later", State.UP)
     making = stack.folder / "making"
-    wait_until(lambda: making.exists() and making.read_text() != "", lambda: "the task has not begun")
+    until(lambda: making.exists() and making.read_text() != "", lambda: "the task has not begun")
     maker = int(making.read_text())
     pids = [*stack.pids(), (maker, process.started(maker) or "")]
     assert len(pids) == 4
@@ -604,7 +598,7 @@ def test_no_process_is_left_of_what_was_asked_for(stack: Stack, port: int, numbe
     supervisor.send_signal(number)
     supervisor.wait(PATIENCE)
 
-    wait_until(lambda: all_gone(pids), lambda: f"still there: {pids}")
+    until(lambda: all_gone(pids), lambda: f"still there: {pids}")
 
 
 def test_a_request_holds_as_long_as_the_console_that_made_it(stack: Stack, port: int) -> None:

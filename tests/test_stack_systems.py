@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,13 @@ from app.config import Settings, load_systems, want
 from stack import apis, process, state
 from stack.places import ROOT, Home
 from stack.state import State
+from tests.waiting import until
 
 # Three sample worlds are made and two models trained on a machine that may be busy; nothing is asserted about speed.
 PATIENCE = 500.0
 # After so long somebody else has a port for good, and it is taken as well as by us.
 TAKE_SECONDS = 30.0
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
-
-
-def wait_until(there: Callable[[], bool], words: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert time.monotonic() < deadline, words()
-        time.sleep(0.05)
 
 
 class Running:
@@ -62,7 +56,7 @@ class Running:
         return url
 
     def wait_up(self, *names: str) -> None:
-        wait_until(lambda: {self.state_of(name) for name in names} == {State.UP}, self.words)
+        until(lambda: {self.state_of(name) for name in names} == {State.UP}, self.words)
 
     def words(self) -> str:
         logs = "".join(
@@ -103,14 +97,14 @@ def test_systems_are_started_when_they_are_picked_and_all_are_scraped(running: R
     assert want(settings, systems["f1pa"])
     assert not want(settings, systems["f1pa"])
     assert not want(settings, systems["diabetes"])
-    wait_until(lambda: running.state_of("f1pa") is State.STARTING, running.words)
+    until(lambda: running.state_of("f1pa") is State.STARTING, running.words)
     assert want(settings, systems["streamflow"])
     running.wait_up(*SYSTEMS)
 
     making = [reason for reason in running.seen["f1pa"] if reason.startswith("making the sample data")]
     assert making, running.seen
     jobs = {apis.APIS[system].job for system in SYSTEMS}
-    wait_until(lambda: {running.health().get(job) for job in jobs} == {"up"}, running.health)
+    until(lambda: {running.health().get(job) for job in jobs} == {"up"}, running.health)
     with (running.home.log("stack")).open() as log:
         assert sum("f1pa: asked for" in line for line in log) == 1
     # An answer of the real service, behind its generated password.
@@ -121,25 +115,25 @@ def test_systems_are_started_when_they_are_picked_and_all_are_scraped(running: R
     assert len(pids) == 6
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(PATIENCE) == 4
-    wait_until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+    until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_of_an_api_that_was_being_made(running: Running, number: signal.Signals) -> None:
-    wait_until(lambda: running.state_of("diabetes") is State.STARTING, running.words)
-    wait_until((running.home.path / ".world.lock").exists, running.words)
+    until(lambda: running.state_of("diabetes") is State.STARTING, running.words)
+    until((running.home.path / ".world.lock").exists, running.words)
     pids = running.processes()
 
     running.process.send_signal(number)
     running.process.wait(PATIENCE)
 
-    wait_until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+    until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
 
 
 def take(squatter: socket.socket) -> tuple[apis.Api, bool]:
     """An API whose preferred port is taken, and whether it is by us; otherwise its holder may let it go again."""
-    until = time.monotonic() + TAKE_SECONDS
-    while time.monotonic() < until:
+    deadline = time.monotonic() + TAKE_SECONDS
+    while time.monotonic() < deadline:
         for system in ("diabetes", "f1pa"):
             with contextlib.suppress(OSError):
                 squatter.bind(("127.0.0.1", apis.APIS[system].port))
@@ -161,7 +155,7 @@ def test_an_api_whose_port_is_taken_moves_and_is_scraped_where_it_is(
             it.wait_up("prometheus", api.system)
             port = int(re.findall(r"\d+$", it.url(api.system))[0])
             assert port != api.port or not ours
-            wait_until(lambda: it.health().get(api.job) == "up", it.health)
+            until(lambda: it.health().get(api.job) == "up", it.health)
             targets = json.loads((home.stack / "targets" / f"{api.job}.json").read_text())
             assert targets == [{"targets": [f"127.0.0.1:{port}"]}]
         finally:
