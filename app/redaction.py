@@ -12,11 +12,13 @@ from urllib.parse import quote, unquote
 HIDDEN: Final = "***"
 # A shorter value is a word such as `api`; hiding it would tear sentences apart.
 SHORTEST: Final = 4
+# Each of these expressions passes a text once: whoever writes a long one from outside must not hold up every page.
+_WORD: Final = re.compile(r"\S+")
 # From `://` to the *last* @ of what is one word: in a password that was not escaped, each of @ / : # ? may stand. Our
 # own examples (USER@HOST) are no secrets.
-_USERINFO: Final = re.compile(r"(?<=://)(?!USER(?::PASSWORD)?@HOST)\S*@")
-_NAME: Final = r"[\w.-]*(?:password|passwd|pwd|token|secret|api[_-]?key|signature|credential)[\w.-]*"
-_QUERY: Final = re.compile(rf"(?<=[?&;])({_NAME}=)[^&;\s\"'#]*", re.IGNORECASE)
+_SCHEME_END: Final = re.compile(r"://(?!USER(?::PASSWORD)?@HOST)")
+_SECRET_NAME: Final = re.compile(r"password|passwd|pwd|token|secret|api[_-]?key|signature|credential", re.IGNORECASE)
+_QUERY: Final = re.compile(r"(?<=[?&;])([\w.-]+)=[^&;\s\"'#]*")
 # libpq: host=db password='it''s' …
 _VALUE: Final = r"""('(?:\\.|[^'\\])*'|"[^"]*"|[^\s'",;&)]+)"""
 _PAIR: Final = re.compile(rf"(\b\w*(?:password|passwd)\s*=\s*){_VALUE}", re.IGNORECASE)
@@ -32,10 +34,22 @@ def redacted(text: str) -> str:
     """`text` without the user and password of any URL in it, secrets in query strings, and `password=…` pairs."""
     # Nearly no text has one: three searches for single characters are quick.
     if "@" in text and "://" in text:
-        text = _USERINFO.sub(f"{HIDDEN}@", text)
+        text = _WORD.sub(_without_user, text)
     if "=" in text:
-        text = _PAIR.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", text))
+        text = _PAIR.sub(rf"\1{HIDDEN}", _QUERY.sub(_without_value, text))
     return text
+
+
+def _without_user(word: re.Match[str]) -> str:
+    text = word[0]
+    last = text.rfind("@")
+    # Not bounded by `last`: an example of ours is looked at whole.
+    start = _SCHEME_END.search(text)
+    return f"{text[: start.end()]}{HIDDEN}{text[last:]}" if start is not None and start.end() <= last else text
+
+
+def _without_value(pair: re.Match[str]) -> str:
+    return f"{pair[1]}={HIDDEN}" if _SECRET_NAME.search(pair[1]) else pair[0]
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
