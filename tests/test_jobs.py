@@ -1,6 +1,7 @@
 """The job host with real processes, sockets and signals."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from app import jobs
 from app.config import Settings, load_systems
 from app.errors import HostUnavailable, JobError, LedgerError
-from app.jobs import place, progress, recover
+from app.jobs import place, progress, recover, runs
 from app.jobs.child import Child
 from app.jobs.runs import Request
 from app.ledger import Ledger, Run, State
@@ -611,6 +612,21 @@ def test_a_damaged_ledger_is_kept_aside_and_remade_from_the_directories(settings
     until(lambda: row(settings, run), "the row to come back")
     assert row(settings, run).outcome == "NO_ACTION"
     assert [path.read_bytes()[:4] for path in settings.home.glob("ledger.db.damaged-*")] == [b"this"]
+
+
+def test_a_lock_that_cannot_be_signed_is_let_go(settings, monkeypatch):
+    """On a full disk: whoever asked for the same job afterwards waited for the name of its holder for ever."""
+    request = Request("drift", "streamflow", "drift:x", {})
+
+    def full(_descriptor, _text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs.os, "write", full)
+    with pytest.raises(JobError, match="No space left"), runs.held(settings, request, "20240501T000000Z-000001"):
+        pass
+    monkeypatch.undo()
+    with runs.held(settings, request, "20240501T000000Z-000002"):
+        assert len(list((settings.home / "jobs").glob("*.lock"))) == 1
 
 
 # --- without a host ------------------------------------------------------------------------------------------------

@@ -216,15 +216,26 @@ def _take(folder: Path, request: Request, run: str) -> tuple[Path, int]:
                 raise KeyHeld(holder) from None
             # Its holder removes the file when done: ours must still be the one under that name.
             if _same_file(path, descriptor):
-                owner = myself()
-                text = json.dumps({"run": run, "pid": owner.pid, "started": owner.started})
-                os.truncate(descriptor, 0)
-                os.write(descriptor, text.encode())
+                _sign(path, descriptor, run)
                 return path, descriptor
             os.close(descriptor)
     except OSError as error:
         message = f"The lock {path} cannot be taken ({error.strerror})."
         raise JobError(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+
+
+def _sign(path: Path, descriptor: int, run: str) -> None:
+    """Write whose lock it is. Where that cannot be, the lock is let go: everybody would wait for its name for ever."""
+    owner = myself()
+    text = json.dumps({"run": run, "pid": owner.pid, "started": owner.started})
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, text.encode())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+        raise
 
 
 def _same_file(path: Path, descriptor: int) -> bool:
