@@ -453,6 +453,22 @@ def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others
         assert ledger.get(made).source == own
 
 
+@pytest.mark.parametrize("kind", ["drift", "load"])
+def test_while_a_system_file_cannot_be_read_no_source_of_its_older_runs_is_decided(settings, kind):
+    """Whatever is written down stays: the marks of an old run would be missing from the charts of a mended system."""
+    made = reports.new_run_id()
+    folder = progress.directory(settings, made)
+    folder.mkdir(parents=True)
+    told = progress.Progress(made, kind, "streamflow", "k", "done", path=str(folder))
+    progress.write(folder, told)
+    systems = load_systems(settings)
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.rescan(settings, replace(systems, by_id={}))
+        assert ledger.get(made).source_kind == ""
+        ledger.rescan(settings, systems)
+        assert ledger.get(made).source == source_of(settings, systems.by_id["streamflow"], kind)
+
+
 def test_a_new_home_lists_the_reports_of_another_one_as_those_of_another_source(settings, tmp_path):
     systems = load_systems(settings)
     system = systems.by_id["streamflow"]

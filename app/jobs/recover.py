@@ -200,7 +200,7 @@ def _with_source(settings: Settings, systems: Systems, run: Run) -> Run:
         return replace(run, **columns_of(UNKNOWN))
     system = systems.by_id.get(run.system)
     source = UNKNOWN if system is None else source_of(settings, system, run.kind)
-    if source == UNKNOWN and run.kind == "drift":
+    if source == UNKNOWN and (system is None or run.kind == "drift"):
         return run
     with contextlib.suppress(OSError):
         files.write(folder, replace(progress, source=source))
