@@ -1,8 +1,10 @@
 """Two tables that no system file names: frames in Python and files that are given, with the verdict of the page."""
 
+import contextlib
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from app.errors import VigieError
 from app.gauges import Gauges
 from app.jobs import run_here
 from app.ledger import Ledger
+from app.periods import coverage
 from tests.drift_frames import FEATURES, calm, quiet_job, settings
 
 ROOT = Path(__file__).parent.parent
@@ -177,6 +180,8 @@ WRONG = [
     ("page.csv", b"<!DOCTYPE html><html>a,b</html>", "page.csv is HTML or XML"),
     ("book.csv", b"PK\x03\x04rest", "book.csv is a ZIP or an Excel file"),
     ("wide.csv", (WIDE + "\n" + WIDE + "\n").encode(), "600 columns; at most 500"),
+    ("names.csv", b",".join(b"c%d" % n for n in range(100_000)) + b"\n1\n", "names.csv has 100,000 columns; at most 500"),
+    ("names.parquet", parquet(pd.DataFrame([range(501)], columns=map(str, range(501)))), "has 501 columns; at most 500"),
     ("latin.csv", "a,b\n1,é\n2,è\n".encode("latin-1"), "latin.csv cannot be read"),
     ("sixteen.csv", "a,b\n1,2\n".encode("utf-16"), "UTF-16"),
     ("cut.parquet", parquet(TABLE)[:-40], "cut.parquet cannot be read"),
@@ -197,6 +202,23 @@ def test_a_file_that_is_no_table_is_refused_by_its_own_name_and_nothing_is_left(
     assert raised.value.hint
     assert str(home.home) not in str(raised.value)
     assert not list((home.home / "uploads").glob("*"))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_parquet_file_is_refused_in_words(home, tmp_path, seed):
+    """Whatever byte is wrong: pyarrow and pandas have faults that are neither an OSError nor a ValueError."""
+    chance, whole = random.Random(seed), parquet(TABLE)
+    (tmp_path / "given").mkdir()
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[chance.randrange(4, len(whole))] = chance.randrange(256)
+        (tmp_path / "given" / "given.parquet").write_bytes(damaged)
+        with contextlib.suppress(VigieError):
+            uploads.columns(given("a.parquet", bytes(damaged)))
+        with contextlib.suppress(VigieError):
+            uploads.read(tmp_path / "given", "a.parquet")
+        coverage.count(tmp_path / "given" / "given.parquet", "b", coverage.Budget())
 
 
 def test_the_same_bytes_twice_too_many_of_them_and_too_many_rows_are_refused(home, monkeypatch):

@@ -7,7 +7,9 @@ swept with the next one and when the job host starts.
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import re
 import secrets
 import shutil
@@ -67,21 +69,18 @@ class Handed:
 
 def columns(given: Given) -> list[str]:
     """The names of a file's columns, from its beginning. DataError or SourceUnavailable in words."""
+    from app.periods import files
+    from app.periods.coverage import unreadable
+
     name, head = _name(given), _head(given)
     try:
         if head.startswith(PARQUET):
-            import pyarrow.parquet as pq
-
-            return [str(one) for one in pq.ParquetFile(given.content).schema_arrow.names]
-        import io
-
-        from app.periods import files
-
+            return _schema(given.content, name)
         line = head.partition(b"\n")[0]
         return [str(one) for one in files.csv(io.BytesIO(line + b"\n"), nrows=0, label=name).columns]
     except VigieError:
         raise
-    except (OSError, ValueError) as error:
+    except unreadable() as error:
         raise _unreadable(name, error) from error
     finally:
         given.content.seek(0)
@@ -203,13 +202,34 @@ def sweep(settings: Settings) -> list[Path]:
     return gone
 
 
+def _schema(content: BinaryIO | Path, name: str) -> list[str]:
+    """The columns of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    schema = pq.ParquetFile(content).schema_arrow
+    _not_too_wide(len(schema), name)
+    return [str(one) for one in schema.names]
+
+
+def _not_too_wide(count: int, name: str) -> None:
+    """DataError before pandas has taken minutes for the names alone."""
+    from app.drift.tables import MAX_COLUMNS
+
+    if count > MAX_COLUMNS:
+        message = f"{name} has {count:,} columns; at most {MAX_COLUMNS:,} are compared."
+        raise DataError(message, hint="Give the columns that matter.")
+
+
 def _bounded(path: Path, name: str) -> None:
     import pyarrow.parquet as pq
 
+    from app.periods.coverage import unreadable
+
     try:
+        _schema(path, name)
         meta = pq.ParquetFile(path).metadata
         size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-    except (OSError, ValueError) as error:
+    except unreadable() as error:
         raise _unreadable(name, error) from error
     if meta.num_rows > MAX_ROWS or size > MAX_UNPACKED:
         message = f"{name} has {meta.num_rows:,} rows, {size:,} bytes unpacked; at most {MAX_ROWS:,} rows are read."
@@ -254,7 +274,16 @@ def _head(given: Given) -> bytes:
         what = "binary, or text in UTF-16"
     if what or name.lower().endswith(".parquet"):
         raise DataError(f"{name} is {what or 'no Parquet file'}, and no table that is read.", hint=HINT)
+    _not_too_wide(_width(re.split(rb"[\r\n]", start, maxsplit=1)[0]), name)
     return head
+
+
+def _width(line: bytes) -> int:
+    """How many columns the first line of a CSV has; of one that cannot be taken apart, what its commas say."""
+    text = line.decode("utf-8", "replace")
+    with contextlib.suppress(csv.Error):
+        return len(next(csv.reader([text]), []))
+    return text.count(",") + 1
 
 
 def _copy(given: Given, target: Path) -> str:

@@ -63,9 +63,16 @@ def count(path: Path, label: str | None, budget: Budget) -> Counts:
         rows = _lines(path, size)
         note = LATER if rows is None else LABELS_LATER if label else NO_LABEL
         return Counts(rows, None, note)
-    except (OSError, ValueError, ImportError) as error:
-        # pandas' and pyarrow's parse errors are ValueErrors.
+    except (*unreadable(), ImportError) as error:
         return Counts(None, None, f"{path.name} cannot be read ({type(error).__name__})")
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What pandas and pyarrow raise for a file that cannot be read; a damaged Parquet file has faults of any kind."""
+    import pyarrow as pa
+
+    # pandas believes what the file says of its index and types.
+    return OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, pa.ArrowException
 
 
 def cost(path: Path, size: int) -> int:

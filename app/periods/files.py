@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from app.config import Drift, System
 from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
 from app.periods import coverage
-from app.periods.coverage import Budget, Counts
+from app.periods.coverage import Budget, Counts, unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def _counted(drift: Drift, path: Path, budget: Budget) -> tuple[Counts, Counts] 
             return None
         frame = read(path, columns=wanted)
         parts = [_part(frame, drift, key) for key in split_keys(drift)]
-    except (VigieError, OSError, ValueError):
+    except (VigieError, *unreadable()):
         # Loading says what is wrong with this table; the list of its parts can do without.
         return None
     first, second = (_labels_of(part, drift, path) for part in parts)
@@ -152,7 +152,7 @@ def columns_of(path: Path) -> list[str]:
 
         try:
             return [str(name) for name in pq.ParquetFile(path).schema_arrow.names]
-        except (OSError, ValueError) as error:
+        except unreadable() as error:
             raise SourceUnavailable(
                 f"{path} cannot be read ({type(error).__name__}).", hint="Make it again."
             ) from error
@@ -184,8 +184,7 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         raise SourceUnavailable(
             f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
         ) from error
-    except (OSError, ValueError, ImportError) as error:
-        # pandas' and pyarrow's parse errors are ValueErrors.
+    except (*unreadable(), ImportError) as error:
         said = " ".join(str(error).split())[:200]
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
 
