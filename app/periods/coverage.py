@@ -63,7 +63,7 @@ def count(path: Path, label: str | None, budget: Budget) -> Counts:
         rows = _lines(path, size)
         note = LATER if rows is None else LABELS_LATER if label else NO_LABEL
         return Counts(rows, None, note)
-    except (*unreadable(), ImportError) as error:
+    except unreadable() as error:
         return Counts(None, None, f"{path.name} cannot be read ({type(error).__name__})")
 
 
@@ -72,7 +72,7 @@ def unreadable() -> tuple[type[Exception], ...]:
     import pyarrow as pa
 
     # pandas believes what the file says of its index and types.
-    return OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, pa.ArrowException
+    return OSError, ValueError, ImportError, LookupError, TypeError, AttributeError, RuntimeError, pa.ArrowException
 
 
 def cost(path: Path, size: int) -> int:

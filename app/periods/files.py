@@ -83,7 +83,9 @@ def _counted(drift: Drift, path: Path, budget: Budget) -> tuple[Counts, Counts] 
             return None
         frame = read(path, columns=wanted)
         parts = [_part(frame, drift, key) for key in split_keys(drift)]
-    except (VigieError, *unreadable()):
+    except VigieError:
+        return None
+    except unreadable():
         # Loading says what is wrong with this table; the list of its parts can do without.
         return None
     first, second = (_labels_of(part, drift, path) for part in parts)
@@ -184,7 +186,7 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         raise SourceUnavailable(
             f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
         ) from error
-    except (*unreadable(), ImportError) as error:
+    except unreadable() as error:
         said = " ".join(str(error).split())[:200]
         raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
 
