@@ -213,7 +213,7 @@ def form(access: Access, there: str, problem: str = "", *, status: int = 200, se
 def _way_out(access: Access) -> str:
     action = html.escape(access.base + SIGN_OUT)
     return (
-        "<p>Runs that are going go on. Other browsers stay signed in; a new VIGIE_TOKEN ends every session.</p>"
+        "<p>Runs in progress continue. Other browsers stay signed in; a new VIGIE_TOKEN ends every session.</p>"
         f'<form method="post" action="{action}"><button type="submit">Sign out</button></form>'
         f'<a class="button" href="{html.escape(access.base)}/">Stay</a>'
     )

@@ -78,11 +78,16 @@ def frame(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
 
     if not len(data) or not len(data.columns):
         raise DataError(f"{period.key} has no rows.", hint="Give a table with rows below its column names.")
-    if len(data.columns) > MAX_COLUMNS:
-        message = f"{period.key} has {len(data.columns):,} columns; at most {MAX_COLUMNS:,} are compared."
-        raise DataError(message, hint="Give the columns that matter.")
+    check_width(len(data.columns), period.key)
     loaded = labelled(data, drift, period)
     return loaded if drift.label else replace(loaded, label_reason="no column was named as the label.")
+
+
+def check_width(columns: int, name: str) -> None:
+    """DataError for a table with too many columns."""
+    if columns > MAX_COLUMNS:
+        message = f"{name} has {columns:,} columns; at most {MAX_COLUMNS:,} are compared."
+        raise DataError(message, hint="Give the columns that matter.")
 
 
 def named(names: Mapping[str, Any], frames: tuple[pd.DataFrame, pd.DataFrame]) -> None:

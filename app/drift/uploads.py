@@ -206,18 +206,11 @@ def _schema(content: BinaryIO | Path, name: str) -> list[str]:
     """The columns of a Parquet file."""
     import pyarrow.parquet as pq
 
+    from app.drift.tables import check_width
+
     schema = pq.ParquetFile(content).schema_arrow
-    _not_too_wide(len(schema), name)
+    check_width(len(schema), name)
     return [str(one) for one in schema.names]
-
-
-def _not_too_wide(count: int, name: str) -> None:
-    """DataError before pandas has taken minutes for the names alone."""
-    from app.drift.tables import MAX_COLUMNS
-
-    if count > MAX_COLUMNS:
-        message = f"{name} has {count:,} columns; at most {MAX_COLUMNS:,} are compared."
-        raise DataError(message, hint="Give the columns that matter.")
 
 
 def _bounded(path: Path, name: str) -> None:
@@ -259,6 +252,8 @@ def _name(given: Given) -> str:
 
 def _head(given: Given) -> bytes:
     """The beginning of a file that may be a table. DataError says what it is instead."""
+    from app.drift.tables import check_width
+
     given.content.seek(0)
     head = given.content.read(HEAD_BYTES)
     given.content.seek(0)
@@ -274,7 +269,8 @@ def _head(given: Given) -> bytes:
         what = "binary, or text in UTF-16"
     if what or name.lower().endswith(".parquet"):
         raise DataError(f"{name} is {what or 'no Parquet file'}, and no table that is read.", hint=HINT)
-    _not_too_wide(_width(re.split(rb"[\r\n]", start, maxsplit=1)[0]), name)
+    # Before pandas takes minutes for the names alone.
+    check_width(_width(re.split(rb"[\r\n]", start, maxsplit=1)[0]), name)
     return head
 
 

@@ -16,8 +16,6 @@ from streamlit.errors import StreamlitAPIException
 
 from app.charts.units import Clock, format_value
 from app.config import System, Systems
-from app.drift.decide import number
-from app.drift.result import Side
 from app.errors import VigieError
 from app.jobs import Progress
 from app.ledger import Run
@@ -162,16 +160,6 @@ def rate(value: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A length of time with its unit."""
     return format_value(value, "s")
-
-
-def side_words(side: Side) -> str:
-    """One column in one period: its mean, or its commonest value."""
-    if side.mean is not None:
-        return f"mean {number(side.mean)}"
-    if side.shares:
-        value = max(side.shares, key=lambda name: side.shares[name] if side.shares else 0.0)
-        return f"{value} {side.shares[value]:.1%}"
-    return "unknown"
 
 
 def head(title: str, badges: Sequence[tuple[str, Tone]] = ()) -> None:
