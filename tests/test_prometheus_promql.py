@@ -151,8 +151,31 @@ def test_a_selector_is_matched_as_prometheus_does():
     assert selects('zone="", job!="x", job!~"x|y"', labels)
     assert not selects("job!='api'", labels)
     assert not selects('job=~"("', labels)
+    assert not selects('job=~"(.+)+("', labels)
+    assert not selects('job=~"a{99999999999999999999}"', labels)
     assert selects("", labels)
     assert parse_selector(r'a="x\"\\\ny"')[0].value == 'x"\\\ny'
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "a?" * 60 + "a" * 60 + "b", "a*a*a*a*a*a*a*b", "(a*)*{2}b"])
+def test_an_expression_that_tries_everything_holds_up_nobody(pattern):
+    """A selector may come from a page: Python's own engine would be at it for years, with every page waiting."""
+    assert not selects(f'job=~"{pattern}"', {"job": "a" * 3000})
+    assert selects(f'job=~"{pattern}|a+"', {"job": "a" * 3000})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        ("a.*|b.*", "b\nc", True),
+        ("a.*|b.*", "cb", False),
+        ("x|y+z*", "yy", True),
+        ("x?y?", "", True),
+        ("b.*", "b\n", True),
+    ],
+)
+def test_both_engines_match_the_whole_value_as_prometheus_does(pattern, value, fits):
+    assert selects(f'job=~"{pattern}"', {"job": value}) is fits
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'a"', "1a", "a-b"])
