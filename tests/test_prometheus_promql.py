@@ -157,7 +157,9 @@ def test_a_selector_is_matched_as_prometheus_does():
     assert parse_selector(r'a="x\"\\\ny"')[0].value == 'x"\\\ny'
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "a?" * 60 + "a" * 60 + "b", "a*a*a*a*a*a*a*b", "(a*)*{2}b"])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(a|a)*b", "a?" * 60 + "a" * 60 + "b", "a*a*a*a*a*a*a*b", "(a|a)" * 40 + "b"]
+)
 def test_an_expression_that_tries_everything_holds_up_nobody(pattern):
     """A selector may come from a page: Python's own engine would be at it for years, with every page waiting."""
     assert not selects(f'job=~"{pattern}"', {"job": "a" * 3000})
