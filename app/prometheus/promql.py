@@ -181,7 +181,8 @@ def _fits(pattern: str, text: str) -> bool:
     """Whether a regular expression matches the whole text, in a time that grows no faster than the text does.
 
     Prometheus' engine is RE2. Python's own takes minutes for `(a+)+b` and thirty letters, and holds up every page
-    meanwhile; without groups and with one repetition at most it has nothing to try again. Raises re.error or ValueError for no expression.
+    meanwhile; without groups and with one repetition at most it has nothing to try again. Raises re.error or
+    ValueError for what is no expression.
     """
     if "(" not in pattern and sum(map(pattern.count, "*+?{")) <= 1:
         return re.fullmatch(pattern, text, re.DOTALL) is not None
