@@ -129,10 +129,12 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "whole").exists():
+        # Beside the folder: what is in it is what `make` made.
+        whole = folder.with_suffix(".whole")
+        if not whole.exists():
             folder.mkdir(exist_ok=True)
             make(folder)
-            (folder / "whole").touch()
+            whole.touch()
     return folder
 
 

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import html
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
 
+# Of this machine, and nobody else's: other tests ask ports of 127.0.0.1 that they believe closed.
+ADDRESS = "127.83.17.5" if sys.platform == "linux" else "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Markup with `$port`, `$host` and `$origin` open; `reaches`: in a page without protection it gets out."""
+    """Markup with `$address`, `$port`, `$host` and `$origin` open; `reaches`: in a page without protection it gets out."""
 
     markup: str
     reaches: bool = True
@@ -22,13 +27,16 @@ class Probe:
     def page(self, name: str, port: int) -> str:
         """The report, for its own port."""
         return Template(self.markup).substitute(
-            port=port, origin=f"http://127.0.0.1:{port}", host=f"{name.replace('_', '-')}.probe.invalid"
+            port=port,
+            address=ADDRESS,
+            origin=f"http://{ADDRESS}:{port}",
+            host=f"{name.replace('_', '-')}.probe.invalid",
         )
 
 
 # A packet to a STUN server of our choice.
 SEND = (
-    "const c = new RTCPeerConnection({iceServers: [{urls: 'stun:127.0.0.1:$port'}]}); c.createDataChannel('x'); "
+    "const c = new RTCPeerConnection({iceServers: [{urls: 'stun:$address:$port'}]}); c.createDataChannel('x'); "
     "c.createOffer().then(o => c.setLocalDescription(o));"
 )
 INNER = f"<script>{SEND}</script>"
@@ -191,10 +199,10 @@ WEBRTC: Mapping[str, Probe] = {
         markup(f'<fencedframe src="data:text/html,{html.escape(INNER)}"></fencedframe><portal src="$origin"></portal>'),
         reaches=False,
     ),
-    "web_transport": Probe(script("new WebTransport('https://127.0.0.1:$port/').ready.catch(() => 0)")),
+    "web_transport": Probe(script("new WebTransport('https://$address:$port/').ready.catch(() => 0)")),
     "web_transport_of_a_worker": Probe(
         script(
-            "new Worker(URL.createObjectURL(new Blob(['new WebTransport(\"https://127.0.0.1:$port/\").ready.catch(() => 0)'])))"
+            "new Worker(URL.createObjectURL(new Blob(['new WebTransport(\"https://$address:$port/\").ready.catch(() => 0)'])))"
         )
     ),
 }
@@ -203,7 +211,7 @@ REQUESTS: Mapping[str, Probe] = {
     "xhr": Probe(script("const x = new XMLHttpRequest(); x.open('GET', '$origin/'); x.send()")),
     "beacon": Probe(script("navigator.sendBeacon('$origin/', 'x')")),
     "event_source": Probe(script("new EventSource('$origin/')")),
-    "web_socket": Probe(script("new WebSocket('ws://127.0.0.1:$port/')")),
+    "web_socket": Probe(script("new WebSocket('ws://$address:$port/')")),
     "worker": Probe(script("new Worker(URL.createObjectURL(new Blob(['fetch(\"$origin/\")'])))")),
     "shared_worker": Probe(script("new SharedWorker(URL.createObjectURL(new Blob(['fetch(\"$origin/\")'])))")),
     "imported_module": Probe(script("import('$origin/x.js').catch(() => 0)")),

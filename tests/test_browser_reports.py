@@ -28,7 +28,7 @@ from app.config import Settings, load_systems
 from app.report_html import SANDBOX, guarded
 from app.routes import middleware, routes
 from tests.console_world import CHROMIUM, CHROMIUM_FLAGS, wait_until
-from tests.report_probes import IN_A_TOP_PAGE, PROBES, REQUESTS, TOP, WEBRTC
+from tests.report_probes import ADDRESS, IN_A_TOP_PAGE, PROBES, REQUESTS, TOP, WEBRTC
 
 pytestmark = pytest.mark.browser
 # What Streamlit gives the frames of `st.iframe`: none of it may help a report.
@@ -61,7 +61,7 @@ class Listener:
 
     def _listen(self, name: str) -> None:
         while name not in self.ports:
-            tcp, udp = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            tcp, udp = socket.create_server((ADDRESS, 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
                 udp.bind(tcp.getsockname())
             except OSError:
