@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.drift.frames import compare
 
-VERSION = "0.2.0"
+VERSION = "0.2.1"
 __all__ = ["VERSION", "compare"]
 
 

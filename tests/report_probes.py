@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
-
 # Of this machine, and nobody else's: other tests ask ports of 127.0.0.1 that they believe closed.
 ADDRESS = "127.83.17.5" if sys.platform == "linux" else "127.0.0.1"
 
