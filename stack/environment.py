@@ -264,8 +264,9 @@ def _installed(venv: Path, lock: Path) -> Callable[[], str]:
     whole = _count(lock)
 
     def words() -> str:
-        there = sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
-        return f"{min(there, whole)} of {whole} packages"
+        # Written when the files of a package are all in place; the folder itself stands there from the beginning.
+        there = sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info/INSTALLER"))
+        return f"{min(there, whole)} of {whole} packages unpacked"
 
     return words
 
