@@ -254,8 +254,9 @@ def _answers(numbers: Mapping[str, Any]) -> str:
 
 
 def result_of(run: Run) -> dict[str, Any] | None:
-    """The stored result of a load run; None when it has none that can be read."""
-    if not run.path:
+    """The stored result of a load run; None when it has none that can be read, or goes on."""
+    # What a run that goes on has on disk is for the case that it is killed.
+    if not run.path or run.state in LIVE:
         return None
     try:
         return load_result.read(Path(run.path)).to_dict()
