@@ -625,7 +625,8 @@ def test_every_key_on_the_list_is_one_of_the_schema_and_together_they_make_a_fil
         ("${VIGIE_ROOT}/.streamlit/x.csv", False), ("${VIGIE_HOME}/.x.csv", False), ("${VIGIE_HOME}", False),
         ("${VIGIE_HOME}/link.csv", False), ("${VIGIE_HOME}/out/x.csv", False), ("${VIGIE_HOME}/out/{period}.csv", False),
         ("${VIGIE_HOME}/linked/{period}.csv", False), ("${VIGIE_HOME}/{period}/secret.csv", False),
-        ("${VIGIE_HOME}/circle.csv", False), ("${VIGIE_HOME}/in.csv", True), ("${VIGIE_HOME}/a\\u0000.csv", False),
+        ("${VIGIE_HOME}/circle.csv", False), ("${VIGIE_HOME}/circle/x.csv", False),
+        ("${VIGIE_HOME}/in.csv", True), ("${VIGIE_HOME}/a\\u0000.csv", False),
         ("http://127.0.0.1/x.csv", False), ("//${VIGIE_HOME}/../etc/x.csv", False), ("", False),
     ],
 )  # fmt: skip
@@ -640,6 +641,7 @@ def test_a_data_file_from_a_page_lies_below_home_or_checkout_wherever_links_lead
         "out": away,
         "linked/m.csv": away / "secret.csv",
         "circle.csv": home / "circle.csv",
+        "circle": home / "circle",
     }
     links |= {"in.csv": home / "plain.csv", "month/secret.csv": away / "secret.csv"}
     for name, target in links.items():

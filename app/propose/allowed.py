@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -100,9 +101,16 @@ def may_read(settings: Settings, text: str) -> bool:
         months = glob.iglob(pattern) if PLACEHOLDER in text else iter(())  # noqa: PTH207 - the pattern is text
         # The name itself too: it may lead nowhere today.
         files = [path, *map(Path, islice(months, MAX_FILES + 1))]
-        return all(any(_below(file.resolve(), root) for root in roots) for file in files)
+        return all(any(_below(_led_to(file), root) for root in roots) for file in files)
     except (OSError, RuntimeError, ValueError):
         return False  # a circle of links, a name that no file can have
+
+
+def _led_to(file: Path) -> Path:
+    """Where the links of a path lead, there or not yet. Raises OSError or RuntimeError for links that never end."""
+    with suppress(FileNotFoundError):
+        file.stat()  # from Python 3.13 on, resolve() takes a circle of links for a place
+    return file.resolve()
 
 
 def _below(path: Path, root: Path) -> bool:
