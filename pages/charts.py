@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import cache, explorer, panels, widgets
+from app.ui import cache, charts, explorer, widgets
 from app.words import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
 
 system = widgets.system()
 
 widgets.head("Charts")
-view = panels.controls()
-names = panels.tabs(system)
+view = charts.controls()
+names = charts.tabs(system)
 tab = st.segmented_control("Tab", names, key="tab", default=names[0], required=True, label_visibility="collapsed")
 
 
@@ -19,11 +19,11 @@ tab = st.segmented_control("Tab", names, key="tab", default=names[0], required=T
 @widgets.guarded
 def draw() -> None:
     """All panels of the tab, again at every refresh."""
-    panels.grid(system, panels.of_tab(system, str(tab)), view)
+    charts.grid(system, charts.of_tab(system, str(tab)), view)
     widgets.ready("charts-panels")
 
 
-if tab == panels.EXPLORER:
+if tab == charts.EXPLORER:
     explorer.draw(system, view)
 else:
     problem = cache.prometheus_error(system)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import home, starting, story, widgets
+from app.ui import overview, starting, story, widgets
 
 # Calm enough to read, quick enough to see traffic arrive.
 REFRESH_SECONDS = 5
@@ -16,19 +16,19 @@ system = widgets.system()
 @widgets.guarded
 def draw() -> None:
     """The whole page, again every five seconds."""
-    now = home.look(system)
-    widgets.head(system.title, home.badges(system, now))
+    now = overview.look(system)
+    widgets.head(system.title, overview.badges(system, now))
     with st.container(key="answer"):
-        st.markdown(home.answer(system, now))
+        st.markdown(overview.answer(system, now))
     begins = starting.waiting(system, now.targets)
     if begins:
         starting.draw(system)
     else:
-        home.tiles(system, now)
-        home.status_tiles(system, now)
+        overview.tiles(system, now)
+        overview.status_tiles(system, now)
     if not story.panel(system) and not begins:
-        home.first_steps(system, now)
-    home.services(system, now)
+        overview.first_steps(system, now)
+    overview.services(system, now)
 
 
 draw()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import cache, target_cards, widgets
+from app.ui import cache, targets, widgets
 from app.ui.palette import Tone
 from app.words import WHY_SERVICE_NAME
 
@@ -20,22 +20,22 @@ system = widgets.system()
 @widgets.guarded
 def draw() -> None:
     """Cards, again every two seconds."""
-    targets, error = cache.targets(system.id)
+    scraped, error = cache.targets(system.id)
     if error is not None:
         widgets.head("Targets", [("Prometheus does not answer", "bad")])
-        target_cards.without_prometheus(system, error)
+        targets.without_prometheus(system, error)
         return
-    up = sum(target.health == "up" for target in targets)
-    waiting = sum(target.health == "unknown" for target in targets)
-    tone: Tone = "good" if up == len(targets) and targets else "unknown" if up + waiting == len(targets) else "bad"
-    badge = f"{up} of {len(targets)} targets up" + (f", {waiting} waiting for the first scrape" if waiting else "")
+    up = sum(target.health == "up" for target in scraped)
+    waiting = sum(target.health == "unknown" for target in scraped)
+    tone: Tone = "good" if up == len(scraped) and scraped else "unknown" if up + waiting == len(scraped) else "bad"
+    badge = f"{up} of {len(scraped)} targets up" + (f", {waiting} waiting for the first scrape" if waiting else "")
     widgets.head("Targets", [(badge, tone)])
-    if not targets:
+    if not scraped:
         widgets.empty("Prometheus answers, but scrapes nothing.", "Add a job to its configuration and reload it.")
     history = cache.up_history(system.id, HISTORY_SECONDS)
-    for number, target in enumerate(target_cards.ordered(targets)):
-        target_cards.card(target, number, history)
-    target_cards.expected_but_unknown(system, targets)
+    for number, target in enumerate(targets.ordered(scraped)):
+        targets.card(target, number, history)
+    targets.expected_but_unknown(system, scraped)
 
 
 draw()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import load_run, widgets
+from app.ui import traffic, widgets
 
 system = widgets.system()
 
@@ -14,14 +14,14 @@ if system.request is None:
     widgets.ready("traffic")
     st.stop()
 
-running = load_run.running(system)
-st.markdown(load_run.target_line(system))
-plan_args = load_run.presets(system, disabled=running is not None)
-own_args = load_run.own_plan(system, disabled=running is not None)
+running = traffic.running(system)
+st.markdown(traffic.target_line(system))
+plan_args = traffic.presets(system, disabled=running is not None)
+own_args = traffic.own_plan(system, disabled=running is not None)
 chosen = plan_args or own_args
 if chosen is not None:
-    load_run.start(system, chosen)
-load_run.background_switch(system)
-load_run.follow(system, st.query_params.get("run"))
-load_run.earlier(system)
+    traffic.start(system, chosen)
+traffic.background_switch(system)
+traffic.follow(system, st.query_params.get("run"))
+traffic.earlier(system)
 widgets.ready("traffic")

@@ -168,7 +168,7 @@ def test_start_still_works_after_page_files_were_touched(attached, faulty, api, 
     set_fault(attached, faulty[0], page, "closed")
     page.goto(f"{attached.url}/traffic")
     ready(page, "traffic")
-    for name in ("pages/traffic.py", "app/ui/load_run.py", "app/jobs/client.py", "app/errors.py"):
+    for name in ("pages/traffic.py", "app/ui/traffic.py", "app/jobs/client.py", "app/errors.py"):
         os.utime(ROOT / name)
     # The watcher polls; its next round must have seen the new times before the page runs again.
     page.wait_for_timeout(3000)

@@ -14,7 +14,7 @@ from app.charts import Clock, Context, ask, sentence
 from app.config import Panel
 from app.prometheus import Prometheus, TimeRange
 from app.prometheus.promql import window_for
-from app.ui.panels import RANGES, WINDOWS
+from app.ui.charts import RANGES, WINDOWS
 from tests.conftest import free_port
 from tests.console_world import wait_until
 

@@ -28,7 +28,7 @@ def test_a_file_with_nothing_but_its_months_has_them_all():
 
 def test_a_file_of_the_users_own_has_them_in_the_console_and_on_its_dashboard(tmp_path):
     from app.export import dashboard_json
-    from app.ui.panels import of_tab, tabs
+    from app.ui.charts import of_tab, tabs
 
     (tmp_path / "mine.toml").write_text('title = "Mine"\n[drift]\nsource = "files"\npath = "{period}.csv"\n')
     one = load_systems(Settings.from_env({"HOME": str(tmp_path), "VIGIE_SYSTEMS": str(tmp_path)})).by_id["mine"]

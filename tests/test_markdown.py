@@ -46,8 +46,8 @@ TABLES = {"MARKDOWN", "SHAPES", "TONE_OF", "FRAME_OF", "MARKS", "ENDS", "ENDED",
 # Functions of other files that answer with Markdown; what they answer is read as well.
 MADE = {
     "app/ui/cache.py": "connection_line",
-    "app/ui/home.py": "answer",
-    "app/ui/load_run.py": "target_line",
+    "app/ui/overview.py": "answer",
+    "app/ui/traffic.py": "target_line",
 }
 # `file:function: argument` -> why what is drawn there is no text from outside.
 EXCEPTIONS = {
@@ -244,7 +244,7 @@ SAFE = [
     "rows = ['a']\nrows.append(plain(name))\nst.write(', '.join(rows))",
     "for one, two in (('a', name), ('b', name)):\n    st.badge(one)",
     "def f():\n    return plain(name)\nst.info(f())",
-    "from app.ui import panels\npanels.button(name)",
+    "from app.ui import charts\ncharts.button(name)",
     "frame(word, f' · {plain(name)}', tone)",
 ]
 

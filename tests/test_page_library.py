@@ -14,7 +14,7 @@ from app import reports
 from app.config import Settings, load_systems
 from app.errors import StorageFull
 from app.ledger import GONE, Ledger, Note, Run, State
-from app.ui import library
+from app.ui import reports as page
 from tests.conftest import ROOT
 from tests.kept_runs import keep, result
 
@@ -69,7 +69,7 @@ def kept(home: Path, run: str, **changes: object) -> Run:
 
 
 def test_whatever_is_not_known_of_a_run_is_a_word():
-    empty = library.cells(replace(RUN, outcome=""), (), ())
+    empty = page.cells(replace(RUN, outcome=""), (), ())
     assert {empty[name] for name in ("months", "drifted", "target drift", "rows", "took", "size")} == {"unknown"}
     assert empty["decision"] == "○ no decision"
     assert empty["noted"] == "none"
@@ -80,12 +80,12 @@ def test_whatever_is_not_known_of_a_run_is_a_word():
 
 def test_a_run_that_failed_names_the_months_it_was_to_compare():
     failed = replace(RUN, state=State.FAILED, key="drift:s:2024-01-31:2024-02-29:0f", outcome="", reason="no database")
-    assert library.cells(failed, (), ())["months"] == "2024-01-31 → 2024-02-29"
-    assert library.cells(replace(failed, kind="imported", key="imported:s:1:2"), (), ())["months"] == "unknown"
+    assert page.cells(failed, (), ())["months"] == "2024-01-31 → 2024-02-29"
+    assert page.cells(replace(failed, kind="imported", key="imported:s:1:2"), (), ())["months"] == "unknown"
 
 
 def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
-    row = library.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), (), ())
+    row = page.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), (), ())
     assert row["drifted"] == "0.00 · 0 of 14"
     assert row["target drift"] == "0"
     assert row["months"] == "a → unknown"
@@ -94,23 +94,23 @@ def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
 
 @pytest.mark.parametrize("run", [replace(RUN, reason=GONE, path=""), replace(RUN, path="")])
 def test_a_run_whose_files_were_deleted_says_so_beside_its_decision(run):
-    row = library.cells(run, (), ())
+    row = page.cells(run, (), ())
     assert row["decision"] == "● NO_ACTION (deleted)"
     assert "files deleted" in row["in words"]
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_has_a_word_and_a_shape(state):
-    shape, word = library.decision_word(replace(RUN, state=state)).split()
+    shape, word = page.decision_word(replace(RUN, state=state)).split()
     assert len(shape) == 1
     assert word == ("NO_ACTION" if state is State.DONE else str(state))
 
 
 def test_the_latest_note_says_whether_a_run_is_acknowledged():
     first, second = Note("r", 1.0, "", True), Note("r", 2.0, "no", False)
-    assert library.noted([first]) == "✓ acknowledged"
-    assert library.noted([first, second]) == "1 note"
-    assert library.noted([second, second, first]) == "✓ acknowledged · 2 notes"
+    assert page.noted([first]) == "✓ acknowledged"
+    assert page.noted([first, second]) == "1 note"
+    assert page.noted([second, second, first]) == "✓ acknowledged · 2 notes"
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

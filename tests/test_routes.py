@@ -28,7 +28,7 @@ from app.load.stats import Histogram, Tally, Timeline
 from app.report_html import SANDBOX
 from app.routes import PAGES, middleware, routes
 from app.source import Source, source_of
-from app.ui import load_run
+from app.ui.traffic import result_of
 
 HTML = b"<!doctype html><title>report</title><script>document.title='x'</script>" + b"<p>row</p>" * 5000
 
@@ -535,9 +535,9 @@ def test_a_load_run_counts_when_it_has_ended(settings, client):
     run = traffic(settings, state=State.RUNNING)
     assert value(scrape(client), "vigie_load_requests_total", outcome="ok") is None
     with Ledger(settings.ledger_url) as ledger:
-        assert load_run.result_of(ledger.runs(kind="load")[0]) is None
+        assert result_of(ledger.runs(kind="load")[0]) is None
         ledger.update(run, state=State.DONE)
-        ended = load_run.result_of(ledger.runs(kind="load")[0])
+        ended = result_of(ledger.runs(kind="load")[0])
     assert ended is not None
     assert ended["ok"] == 98
     assert value(scrape(client), "vigie_load_requests_total", outcome="ok") == 98

@@ -279,7 +279,7 @@ def belongs(system: System, target: Target) -> bool:
 @st.cache_data(ttl=PROBE_TTL, max_entries=ENTRIES, show_spinner=False)
 def probe(url: str) -> str | None:
     """None when the console itself reaches `url`, else why not."""
-    from app.ui.target_cards import reach
+    from app.ui.targets import reach
 
     return reach(url)
 

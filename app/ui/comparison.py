@@ -20,14 +20,13 @@ from app.ledger import Run, State
 from app.periods import Period
 from app.prometheus import TimeRange
 from app.source import APART
-from app.ui import cache, load_run, widgets
-from app.ui import panels as charts
+from app.ui import cache, charts, traffic, widgets
 from app.ui.access import act
 from app.ui.history import history, months_of, pair_of
 from app.ui.kept_run import elsewhere, files_deleted
-from app.ui.library import gone
 from app.ui.notes import notes
 from app.ui.palette import Tone
+from app.ui.reports import gone
 from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
@@ -336,7 +335,7 @@ def _send_missing(system: System, count: int) -> None:
     if not st.button(f"Send {count:,} requests", type="primary", icon=":material/bolt:", key="send-missing"):
         return
     try:
-        run = load_run.begin(system, {"count": count, "duration": max(10.0, math.ceil(count / system.load.max_rate))})
+        run = traffic.begin(system, {"count": count, "duration": max(10.0, math.ceil(count / system.load.max_rate))})
     except VigieError as error:
         widgets.problem(error, title="No traffic was started.")
         return

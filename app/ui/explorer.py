@@ -16,7 +16,7 @@ from app.config import Panel, System
 from app.errors import QueryError, VigieError
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
-from app.ui.panels import PLOT, View
+from app.ui.charts import PLOT, View
 from app.words import FIRST_QUERIES
 
 HISTORY_KEY = "explorer_history"

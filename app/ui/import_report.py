@@ -13,7 +13,7 @@ from app import library as keeping
 from app.config import System
 from app.errors import AlreadyImported, ReportError, VigieError
 from app.library import MAX_NAME
-from app.ui import cache, library, widgets
+from app.ui import cache, reports, widgets
 from app.ui.access import act
 
 READ: Final = (
@@ -55,7 +55,7 @@ def _import(system: System, given: Sequence[UploadedFile], name: str, day: date 
     try:
         html, json = (_only(given, kind) for kind in ("html", "json"))
         with st.spinner("Reading the report …"):
-            at = library.midnight(day)
+            at = reports.midnight(day)
             run = act(keeping.import_report, cache.settings(), system, html=html, json=json, name=name, at=at)
     except AlreadyImported as error:
         widgets.problem(error, title="Nothing was imported.")
@@ -67,14 +67,14 @@ def _import(system: System, given: Sequence[UploadedFile], name: str, day: date 
         widgets.problem(error, title="Nothing was imported.")
         return
     cache.forget_runs()
-    library.pick([run.id])
+    reports.pick([run.id])
     st.toast("The report was imported: it is open below the list.", icon=":material/upload_file:")
     st.rerun()
 
 
 def _open(run_id: str) -> None:
     """Runs before the dialog is drawn again, which then closes."""
-    library.pick([run_id])
+    reports.pick([run_id])
     st.session_state[_CLOSE] = True
 
 

@@ -14,9 +14,10 @@ from app.config import System
 from app.drift.decide import number
 from app.errors import ReportError, ReportNotFound, VigieError
 from app.ledger import GONE, Note, Run, State
-from app.ui import cache, library, widgets
+from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.notes import notes
+from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
 from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why
 
@@ -42,7 +43,7 @@ def show(run_id: str) -> None:
             widgets.empty("This run is still going.", "It can be opened once it has ended; Refresh looks again.")
         elif run.state is not State.DONE:
             _ended(run)
-        elif library.gone(run):
+        elif gone(run):
             files_deleted(run)
         else:
             _done(run)
@@ -63,7 +64,7 @@ def _head(run: Run) -> None:
                 f"../pages/{name}.py",
                 label=label,
                 icon=":material/open_in_new:",
-                query_params={widgets.SYSTEM_KEY: run.system, library.RUN_KEY: run.id},
+                query_params={widgets.SYSTEM_KEY: run.system, RUN_KEY: run.id},
             )
         if not run.state.final and st.button("Refresh", icon=":material/refresh:", key="refresh-run"):
             cache.forget_runs()
@@ -91,13 +92,11 @@ def _ended(run: Run) -> None:
 def files_deleted(run: Run) -> None:
     """The files are deleted; the index still knows what was decided."""
     with st.container(border=True, key="verdict-undecided"):
-        frame("FILES DELETED", f" · {widgets.plain(library.decision_word(run))}", "unknown")
+        frame("FILES DELETED", f" · {widgets.plain(decision_word(run))}", "unknown")
         st.markdown(
             "The report of this run was deleted, to keep the disk bounded (VIGIE_KEEP_BYTES) or by hand. What the "
             "index kept: "
-            + widgets.plain(
-                f"{library.months(run)}, share {library.share_words(run)}, target drift {number(run.target_drift)}."
-            )
+            + widgets.plain(f"{months(run)}, share {share_words(run)}, target drift {number(run.target_drift)}.")
         )
         if run.reason and run.reason != GONE:
             st.markdown(widgets.plain(f"{run.reason[:1].upper()}{run.reason[1:]}"))
@@ -168,13 +167,15 @@ def _delete(run: Run) -> None:
         written = cache.ledger().notes(run.id)
         st.markdown(_what_goes(run, written))
         sure = True
-        if library.acknowledged(written):
+        if acknowledged(written):
             sure = st.checkbox("Somebody acknowledged this decision. Delete it all the same.", key=f"sure-{run.id}")
         with st.container(horizontal=True, gap="small"):
-            gone = st.button("Delete", type="primary", icon=":material/delete:", key="really-delete", disabled=not sure)
+            pressed = st.button(
+                "Delete", type="primary", icon=":material/delete:", key="really-delete", disabled=not sure
+            )
             if st.button("Keep it", key="keep-run"):
                 st.rerun()
-        if gone:
+        if pressed:
             _remove(run)
 
     ask()
@@ -182,11 +183,11 @@ def _delete(run: Run) -> None:
 
 def _what_goes(run: Run, written: list[Note]) -> str:
     """The run by name, and everything that is removed with it."""
-    head = f"**{run.id}** · {widgets.plain(run.system)} · months {widgets.plain(library.months(run))} · "
+    head = f"**{run.id}** · {widgets.plain(run.system)} · months {widgets.plain(months(run))} · "
     parts = [f"its files ({format_value(run.bytes, 'bytes')})", "its line in this list"]
     if written:
         parts.append("1 note" if len(written) == 1 else f"{len(written)} notes")
-    text = f"{head}{widgets.plain(library.decision_word(run))}\n\nRemoved: {', '.join(parts)}. This cannot be undone."
+    text = f"{head}{widgets.plain(decision_word(run))}\n\nRemoved: {', '.join(parts)}. This cannot be undone."
     if run.kind == "drift":
         text += (
             "\n\nThe files published under the names of these months become those of the newest run that remains of "
@@ -200,7 +201,7 @@ def _remove(run: Run) -> None:
         act(keeping.delete, cache.settings(), cache.systems(), run.id)
     except ReportNotFound:
         cache.forget_runs()
-        library.pick([one for one in library.picked() if one != run.id])
+        pick([one for one in picked() if one != run.id])
         st.toast(f"Run {run.id} was deleted already.", icon=":material/delete:")
         st.rerun()
     except VigieError as error:
@@ -209,7 +210,7 @@ def _remove(run: Run) -> None:
         kept = cache.ledger().get(run.id) is not None
         widgets.problem(error, title="Nothing was deleted." if kept else "The run is deleted, and something is left.")
         return
-    library.pick([one for one in library.picked() if one != run.id])
+    pick([one for one in picked() if one != run.id])
     cache.forget_runs()
     st.toast(f"Run {run.id} was deleted.", icon=":material/delete:")
     st.rerun()

@@ -13,7 +13,7 @@ from app.drift.result import Result
 from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
 from app.ledger import Run
-from app.ui import cache, library, palette, widgets
+from app.ui import cache, palette, reports, widgets
 from app.ui.palette import MARKDOWN, SHAPES, TONES, Tone
 from app.ui.verdict import FRAME_OF, TONE_OF, read
 
@@ -59,7 +59,7 @@ def _result(run: Run) -> Result | None:
         return read(run)
     except VigieError as error:
         why = "Only a run whose numbers were kept can be put beside another one."
-        reason = "its files were deleted." if library.gone(run) else str(error)
+        reason = "its files were deleted." if reports.gone(run) else str(error)
         if not run.state.final or run.outcome == "":
             reason = f"it is {run.state}." if run.state != "done" else "it came without numbers."
         widgets.empty(f"Run {run.id} cannot be compared: {reason}", why)
@@ -95,7 +95,7 @@ def _head(run: Run, result: Result, word: str) -> None:
         policy = result.policy
         counted = "all columns count" if policy.columns == "all" else "features alone count"
         facts = (
-            f"share {library.share_words(run)}",
+            f"share {reports.share_words(run)}",
             f"target drift {number(result.target_drift.value)}",
             f"policy: {counted}, threshold {policy.threshold:g}",
             f"{widgets.count(result.ref.rows)} → {widgets.count(result.cur.rows)} rows",
@@ -131,8 +131,8 @@ def _table(two: Versus) -> None:
         frame.style.map(_coloured, subset=["change"]),
         hide_index=True,
         key="versus-table",
-        height=library.HEAD_PIXELS + library.ROW_PIXELS * min(len(frame), MOST_ROWS),
-        row_height=library.ROW_PIXELS,
+        height=reports.HEAD_PIXELS + reports.ROW_PIXELS * min(len(frame), MOST_ROWS),
+        row_height=reports.ROW_PIXELS,
         column_config=_columns(),
     )
 

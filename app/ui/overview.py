@@ -17,7 +17,7 @@ from app.drift.result import Result
 from app.errors import VigieError
 from app.ledger import Run
 from app.prometheus import Answer, State, Target, TimeRange
-from app.ui import cache, load_run, verdict, widgets
+from app.ui import cache, traffic, verdict, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 
@@ -62,7 +62,7 @@ def look(system: System) -> Now:
     if error is None:
         found = cache.answers(system, wanted, span, None, str(widgets.zone()))
         answers = {panel.id: answer for panel, answer in zip(wanted, found, strict=True)}
-    loads = [run for run in cache.runs(system.id, "load", load_run.EARLIER) if not run.key.endswith(":background")]
+    loads = [run for run in cache.runs(system.id, "load", traffic.EARLIER) if not run.key.endswith(":background")]
     drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.state == "done"]
     load, drift = loads[0] if loads else None, drifts[0] if drifts else None
     return Now(context, targets, error, answers, load, drift, _shares(drifts))
@@ -238,7 +238,7 @@ def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
 
 
 def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
-    result = load_run.result_of(now.load) if now.load else None
+    result = traffic.result_of(now.load) if now.load else None
     if result is None:
         cell.metric(
             "Last traffic", "none yet" if now.load is None else str(now.load.state), border=True, height=TILE_HEIGHT
