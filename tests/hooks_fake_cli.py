@@ -2,10 +2,9 @@
 
 import sys
 
-from hooks_fake_host import KINDS
-
 from app.cli import main
 from app.jobs import kinds
+from tests.hooks_fake_host import KINDS
 
 if __name__ == "__main__":
     kinds.KINDS.update(KINDS)  # type: ignore[attr-defined]  # a program of its own may change the table

@@ -5,7 +5,7 @@ import sys
 from app.jobs import host
 from app.jobs.kinds import Kind
 
-FAKE = "jobs_fake_worker"
+FAKE = "tests.jobs_fake_worker"
 KINDS = {
     "drift": Kind("drift", FAKE, 1, waiting=2, deadline=60, grace=0.8, warm=True),
     "load": Kind("load", FAKE, 2, waiting=0, deadline=60, grace=3, graceful=True),

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "THIRD_PARTY.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
@@ -443,14 +444,21 @@ def test_the_licences_are_those_the_packages_state():
     assert checked > 30
 
 
-def test_the_changelog_and_the_package_agree_on_the_version():
+def test_the_version_is_stated_once_and_read_by_package_user_agent_and_changelog():
     from app import VERSION
+    from app.egress import USER_AGENT
 
-    version = tomllib.loads(text("pyproject.toml"))["project"]["version"]
-    assert version == VERSION
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    assert "version" not in project
+    assert project["dynamic"] == ["version"]
+    stated = [
+        path for path in sorted((ROOT / "app").rglob("*.py")) if f'"{VERSION}"' in path.read_text(encoding="utf-8")
+    ]
+    assert [path.relative_to(ROOT).as_posix() for path in stated] == ["app/__init__.py"]
+    assert USER_AGENT.startswith(f"vigie/{VERSION} ")
     first = re.search(r"^## (\S+)\n\n\*\*.+\*\*$", text("CHANGELOG.md"), re.MULTILINE)
     assert first is not None, "each version begins with one bold headline"
-    assert first[1] == version
+    assert first[1] == VERSION
 
 
 def test_every_benchmark_is_described_and_every_described_one_exists():

@@ -22,15 +22,13 @@ from app.jobs import progress
 from app.ledger import Ledger
 from app.processes import myself
 from tests.conftest import free_port
+from tests.hooks_fake_host import KINDS
+from tests.hooks_fake_worker import REASON
 from tests.http_fakes import answer, dribble, raw, serve
 from tests.waiting import until
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-sys.path.append(str(TESTS))  # with import mode importlib the fakes beside this file are not found otherwise
-
-from hooks_fake_host import KINDS
-from hooks_fake_worker import REASON
 
 # Generous: other people's work shares these cores. No test waits for it to pass.
 PATIENCE = 200.0
@@ -51,7 +49,7 @@ class World:
             "VIGIE_SYSTEMS": str(tmp_path / "systems"),
             "REPORT_DIR": str(tmp_path / "reports"),
             "HOME": str(tmp_path),
-            "PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}",
+            "PYTHONPATH": str(ROOT),
         }
         self.write()
 

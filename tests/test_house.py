@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("app", "pages", "stack")
@@ -67,6 +68,12 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    """Top-level module -> the packages that install it."""
+    return dict(importlib.metadata.packages_distributions())
 
 
 def config() -> dict[str, dict[str, object]]:
@@ -213,7 +220,7 @@ COMES_WITH = {
 def test_every_imported_package_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in project["dependencies"]}
-    owners = importlib.metadata.packages_distributions()
+    owners = distributions()
     # Services under stack/api are deployable alone and import the modules and folders beside them.
     modules = list((ROOT / "stack" / "api").rglob("*.py"))
     beside = {path.stem for path in modules} | {path.parent.name for path in modules}
@@ -228,6 +235,50 @@ def test_every_imported_package_is_declared():
             assert found & declared, f"{name_of(path)}:{line} imports {name}, which pyproject.toml does not declare"
 
 
+# Declared, and imported nowhere here: package -> what it is for. Checkers and plugins of pytest are run, not imported.
+NEVER_IMPORTED = {
+    "uvicorn": "runs the prediction services (`-m uvicorn`)",
+    "pytest-timeout": "a plugin of pytest",
+    "schemathesis": "its command is run against each API",
+    "ruff": "make check",
+    "mypy": "make check",
+    "import-linter": "make check",
+    "pandas-stubs": "types for mypy",
+    "types-requests": "types for mypy",
+    "types-pyyaml": "types for mypy",
+    "pgserver": "its programs are run, where it has a wheel",
+}
+
+
+def test_every_declared_package_is_imported_by_something():
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = {
+        "runtime": (whole["project"]["dependencies"], sources(*OURS)),
+        "tests": (whole["dependency-groups"]["dev"], sources(*OURS, "tests", "benchmarks")),
+    }
+    owners = distributions()
+    for packages, files in named.values():
+        tops = {name.split(".")[0] for path in files for name, _ in imports(path)}
+        used = {re.sub(r"[-_.]+", "-", owner).lower() for top in tops for owner in owners.get(top, [top])}
+        declared = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in packages}
+        assert declared - used - set(NEVER_IMPORTED) == set(), "declared and imported by nothing"
+
+
+def test_the_hooks_before_a_commit_run_the_ruff_of_make_check():
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    entries = [hook["entry"] for repo in yaml.safe_load(text)["repos"] for hook in repo["hooks"]]
+    assert [entry.removesuffix(" --force-exclude") for entry in entries] == [
+        ".venv/bin/python -m ruff check",
+        ".venv/bin/python -m ruff format",
+    ]
+
+
+def test_no_test_changes_the_path_on_which_modules_are_found():
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        calls = {ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)}
+        assert calls & {"sys.path.append", "sys.path.insert", "sys.path.extend"} == set(), path.name
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +288,7 @@ def test_no_module_of_app_bears_the_name_of_a_standard_library_module_or_a_depen
         path.name for path in (ROOT / "app").iterdir() if path.is_dir()
     }
     ours -= {"__init__", "__main__", "__pycache__"}
-    installed = {name.lower() for name in importlib.metadata.packages_distributions()}
+    installed = {name.lower() for name in distributions()}
     assert ours & set(sys.stdlib_module_names) == set()
     assert {name for name in ours if name.lower() in installed} == set()
 

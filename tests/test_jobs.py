@@ -25,13 +25,11 @@ from app.jobs.child import Child
 from app.jobs.runs import Request
 from app.ledger import Ledger, Run, State
 from app.processes import Owner, myself, start_of
+from tests.jobs_fake_host import KINDS
 from tests.waiting import until
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-sys.path.append(str(TESTS))  # with import mode importlib the fakes beside this file are not found otherwise
-
-from jobs_fake_host import KINDS
 
 # Generous: other people's work shares these two cores. No test waits for it to pass.
 PATIENCE = 200.0
@@ -39,7 +37,7 @@ PATIENCE = 200.0
 
 def make_settings(home):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VIGIE", "REPORT_DIR"))}
-    more = {"VIGIE_HOME": str(home), "REPORT_DIR": str(home / "reports"), "PYTHONPATH": str(TESTS)}
+    more = {"VIGIE_HOME": str(home), "REPORT_DIR": str(home / "reports"), "PYTHONPATH": str(ROOT)}
     return Settings.from_env(kept | more)
 
 
@@ -58,7 +56,7 @@ class Hosts:
         process = subprocess.Popen(
             [sys.executable, *command, *(["--parent-pipe"] if pipe else [])],
             cwd=ROOT,
-            env=dict(settings.environ) | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"},
+            env=dict(settings.environ) | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -550,7 +548,7 @@ time.sleep(300)
 
 
 def test_a_killed_console_leaves_neither_host_nor_worker(settings):
-    environment = dict(settings.environ) | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"}
+    environment = dict(settings.environ) | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PARENT, str(TESTS / "jobs_fake_host.py")]
     console = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
@@ -565,7 +563,7 @@ def test_a_killed_console_leaves_neither_host_nor_worker(settings):
 
 
 def test_a_parent_that_is_gone_ends_the_host_although_somebody_else_holds_the_pipe(settings):
-    environment = dict(settings.environ) | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"}
+    environment = dict(settings.environ) | {"PYTHONPATH": str(ROOT)}
     reader, writer = os.pipe()
     script = (
         "import subprocess, sys, time; subprocess.Popen(sys.argv[1:], stdin=0, start_new_session=True); time.sleep(300)"
@@ -654,7 +652,7 @@ LOCAL = """
 import sys
 from app import jobs
 from app.config import Settings
-from jobs_fake_host import KINDS
+from tests.jobs_fake_host import KINDS
 run = jobs.run_here(Settings.from_env(), "drift", "streamflow", "drift:x", {"do": sys.argv[1]}, kinds=KINDS)
 print(run.state, run.reason)
 """
@@ -662,7 +660,7 @@ print(run.state, run.reason)
 
 @pytest.fixture
 def command_line(settings):
-    environment = dict(settings.environ) | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}"}
+    environment = dict(settings.environ) | {"PYTHONPATH": str(ROOT)}
     made = []
 
     def begin(do):

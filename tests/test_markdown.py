@@ -119,17 +119,9 @@ class Reader:
             case ast.BinOp(left=left, op=op, right=right):
                 arithmetic = not isinstance(op, ast.Add)
                 return arithmetic or (self.safe(left, scope) and self.safe(right, scope))
-            case ast.IfExp(body=body, orelse=other):
-                return self.safe(body, scope) and self.safe(other, scope)
-            case ast.BoolOp(values=values):
-                return all(self.safe(value, scope) for value in values)
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return all(self.safe(item, scope) for item in items)
-            case ast.Starred(value=value):
-                return self.safe(value, scope)
             case ast.Subscript(value=ast.Name(id=name)) if name in TABLES:
                 return True
-            case ast.Subscript(value=value):
+            case ast.Subscript(value=value) | ast.Starred(value=value):
                 return self.safe(value, scope)
             case ast.Call():
                 return self._safe_call(node, scope)
@@ -137,11 +129,22 @@ class Reader:
                 return name.isupper() or self._safe_name(name, scope)
             case ast.Attribute(attr=name):
                 return name.isupper() or name in PLAIN_ATTRIBUTES
-            case ast.Dict(values=values):
-                return all(self.safe(value, scope) for value in values)
+        parts = self._parts(node)
+        return parts is not None and all(self.safe(part, scope) for part in parts)
+
+    @staticmethod
+    def _parts(node: ast.AST) -> list[ast.expr] | None:
+        """The expressions one of which this one is or which it is made of; None for a kind that is not known."""
+        match node:
+            case ast.IfExp(body=body, orelse=other):
+                return [body, other]
+            case ast.BoolOp(values=values) | ast.Dict(values=values):
+                return values
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return items
             case ast.ListComp(elt=one) | ast.GeneratorExp(elt=one):
-                return self.safe(one, scope)
-        return False
+                return [one]
+        return None
 
     def _safe_call(self, node: ast.Call, scope: ast.AST) -> bool:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
+from app import VERSION
 from app.egress.addresses import SHOWN_CHARS, check_parts, is_loopback_name, shown
 from app.egress.connection import MAX_BYTES, WATCH, Adapter, Watch
 from app.egress.faults import LIBRARY_ERRORS, map_error, too_late
@@ -28,7 +29,7 @@ DEFAULT_DEADLINE = 5.0
 DEFAULT_MAX_BYTES = 32_000_000
 # Large enough that 2 MB are a few reads, small enough that the byte cap holds closely.
 CHUNK_BYTES = 65_536
-USER_AGENT = "vigie/0.1 (+observability console)"
+USER_AGENT = f"vigie/{VERSION} (+observability console)"
 
 
 @dataclass(frozen=True, slots=True)
