@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.check import Outcome, check, expression_problems
+from app.check import Outcome, check
 from app.cli import main
 from app.config import Settings, parse_system
+from app.prometheus.names import expression_problems
 from app.propose import propose
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve

@@ -17,13 +17,13 @@ from app.errors import AddressRefused, BadAnswer, ConfigError, EgressError, Stor
 from app.exposition import described, parse
 from app.load import payload
 from app.load.plan import Plan
+from app.openapi import Schemas
 from app.propose import Confidence, Seen, announces, draft, propose, read, renamed, save, tidy_url
 from app.propose import look as looking
 from app.propose.allowed import OPEN, may_name, refusals
 from app.propose.body import NoBodyError, routes, template
 from app.propose.drafting import system_id
 from app.propose.measures import find, metrics
-from app.propose.schema import Schemas
 from app.propose.writer import MAX_DEPTH, assign, comment, value
 from tests.conftest import free_port
 from tests.hostile_text import TEXTS

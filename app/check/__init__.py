@@ -6,14 +6,14 @@ Every part becomes a row that says OK, EMPTY (valid, nothing there yet: why), ER
 
 from __future__ import annotations
 
-from app.check.expressions import expression_problems, expressions, watch
+from app.check.expressions import expressions, watch
 from app.check.hooks import rows as hook_rows
 from app.check.parts import data, request_row
 from app.check.rows import Outcome, Report, Row
 from app.check.service import api_address, raw, service
 from app.config import Settings, System
 
-__all__ = ["Outcome", "Report", "Row", "check", "expression_problems"]
+__all__ = ["Outcome", "Report", "Row", "check"]
 
 
 def check(settings: Settings, system: System, *, send: bool = False) -> Report:

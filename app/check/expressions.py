@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.check.rows import Outcome, Row, failed
 from app.config import Panel, Settings, System
-from app.errors import ConfigError, QueryError, VigieError
+from app.errors import VigieError
 from app.exposition import Described, Sample
-from app.prometheus.promql import TimeRange, fill
+from app.prometheus.names import metric_names, texts_of
+from app.prometheus.promql import TimeRange
 
 if TYPE_CHECKING:
     from app.charts.panel import Context
     from app.prometheus import Answer, Prometheus, Target
 
-# Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
-TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
 # The range expressions are asked over: what the Charts page begins with, as does the window ("auto").
 RANGE_SECONDS = 300.0
 # A person waits for some twenty answers, one after the other: a slow one is an answer, too.
 DEADLINE = 5.0
 # Prometheus runs four queries at once.
 ASK_AT_ONCE = 4
-
-_STRINGS = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`|#[^\n]*')
-_NAMES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +36,6 @@ class Watched:
     scraped: bool
     known: frozenset[str]
     raw: frozenset[str]
-
-
-def expression_problems(system: System) -> list[VigieError]:
-    """What is wrong with the placeholders of a system's expressions and with its selector; nothing is asked."""
-    found: list[VigieError] = []
-    for place, expr in _all_expressions(system):
-        try:
-            fill(expr, selector=system.prometheus.selector, **TRIED)
-        except QueryError as error:
-            found.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
-        except ConfigError as error:
-            return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
-    return found
-
-
-def _all_expressions(system: System) -> Iterator[tuple[str, str]]:
-    for panel in system.panels:
-        yield from ((f"panels.{panel.id}", text) for text in _texts(panel.expr))
-    yield from ((f"alerts.{one.name}", one.expr) for one in system.alerts)
-    yield from ((f"status.{one.title}", one.expr) for one in system.status)
-    if system.drift is not None:
-        yield from (("drift", text) for text in (system.drift.expr, system.drift.has) if text)
-
-
-def _texts(expr: str | Mapping[str, str]) -> list[str]:
-    return [expr] if isinstance(expr, str) else list(expr.values())
 
 
 def watch(
@@ -125,7 +94,7 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
             if wrong:
                 # One of several expressions that fails is a mistake in the file, whatever the others answer.
                 return Row(part, name, Outcome.ERROR, "; ".join(wrong), answer.hint)
-        return _judged(watched, part, name, _texts(asked.expr), answer)
+        return _judged(watched, part, name, texts_of(asked.expr), answer)
     try:
         answer = prometheus.query(context.fill(asked))
     except VigieError as error:
@@ -157,8 +126,7 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
 
 def _unknown(texts: Sequence[str], watched: Watched) -> list[str]:
     """Metric names in expressions of which Prometheus has no series."""
-    names = dict.fromkeys(name for text in texts for name in _NAMES.findall(_STRINGS.sub('""', text)))
-    return [name for name in names if name not in watched.known]
+    return [name for name in metric_names(texts) if name not in watched.known]
 
 
 def _exposed(samples: Sequence[Sample], told: Mapping[str, Described]) -> frozenset[str]:

@@ -76,7 +76,7 @@ def _sent(settings: Settings, system: System, url: str, name: str, body: bytes) 
 
 def _compared(document: Any, system: System, name: str, bodies: Sequence[bytes]) -> Row:
     """The bodies against the schema of the service's own OpenAPI document."""
-    from app.propose.schema import Schemas, mapping
+    from app.openapi import Schemas, mapping
 
     request = system.request
     assert request is not None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def systems_check(settings: Settings, options: argparse.Namespace) -> int:
     """Read every system file; those named are also tried live."""
-    from app.check import check, expression_problems
+    from app.check import check
+    from app.prometheus.names import expression_problems
     from app.propose import by_hand
 
     if options.send and not options.files:

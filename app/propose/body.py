@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.propose.schema import Schemas, finite, limits, mapping, sequence, type_names
+from app.openapi import Schemas, finite, limits, mapping, sequence, type_names
 
 # Routes that are looked at; more is not one service.
 MAX_PATHS = 2000

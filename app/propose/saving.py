@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app import files
-from app.check import expression_problems
 from app.config import Settings, System, parse_system
 from app.config.system import MAX_FILE_BYTES, SYSTEM_ID, expanded
 from app.errors import ConfigError, StorageFull
+from app.prometheus.names import expression_problems
 from app.propose.allowed import refusals
 from app.propose.reading import check_free, taken
 

@@ -1,0 +1,48 @@
+"""What a system's expressions name: their placeholders tried, their metrics listed. Nothing is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from app.config import System
+from app.errors import ConfigError, QueryError, VigieError
+from app.prometheus.promql import STRING, fill
+
+# Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
+TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
+
+_STRINGS = re.compile(rf"{STRING}|#[^\n]*")
+_NAMES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{")
+
+
+def expression_problems(system: System) -> list[VigieError]:
+    """What is wrong with the placeholders of a system's expressions and with its selector; nothing is asked."""
+    found: list[VigieError] = []
+    for place, expr in _all_expressions(system):
+        try:
+            fill(expr, selector=system.prometheus.selector, **TRIED)
+        except QueryError as error:
+            found.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
+        except ConfigError as error:
+            return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
+    return found
+
+
+def _all_expressions(system: System) -> Iterator[tuple[str, str]]:
+    for panel in system.panels:
+        yield from ((f"panels.{panel.id}", text) for text in texts_of(panel.expr))
+    yield from ((f"alerts.{one.name}", one.expr) for one in system.alerts)
+    yield from ((f"status.{one.title}", one.expr) for one in system.status)
+    if system.drift is not None:
+        yield from (("drift", text) for text in (system.drift.expr, system.drift.has) if text)
+
+
+def texts_of(expr: str | Mapping[str, str]) -> list[str]:
+    """The expressions of a panel, which has one or several by legend name."""
+    return [expr] if isinstance(expr, str) else list(expr.values())
+
+
+def metric_names(texts: Iterable[str]) -> list[str]:
+    """Names of the metrics that PromQL texts select, each once."""
+    return list(dict.fromkeys(name for text in texts for name in _NAMES.findall(_STRINGS.sub('""', text))))
