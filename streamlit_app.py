@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from streamlit.starlette import App
 
+from app.base.logs import log_console, log_script_error
 from app.children import Children
 from app.config import Settings
-from app.console_log import log_script_error, log_to_file
 from app.doors import Access, Doors, hand_over, refuse_open
 from app.errors import ConfigError
 from app.routes import middleware, routes
@@ -34,7 +34,7 @@ except ConfigError as error:
 @asynccontextmanager
 async def lifespan(_app: App) -> AsyncIterator[None]:
     """Spawn or join the stack and the job host, wait for neither, and end both with the console."""
-    log_to_file(SETTINGS)
+    log_console(SETTINGS.home)
     host = st.get_option("server.address") or "127.0.0.1"
     children = Children(SETTINGS, host=host, port=st.get_option("server.port"), base=BASE)
     children.start()

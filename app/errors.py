@@ -28,7 +28,7 @@ Library exceptions are mapped at the module that calls the library; none of them
 
 from __future__ import annotations
 
-from app.redaction import redacted
+from app.base.redaction import redacted
 
 __all__ = [
     "AccessRefused",

@@ -23,8 +23,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import postgres
+from app.base.files import private
 from app.errors import LedgerError
-from app.files import private
 from app.ledger_damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
 from app.ledger_tables import (
     HOOKS,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from app import report_html, reports
+from app.base.text import one_line
 from app.config import Settings, System, Systems, load_systems
 from app.config.system import DEFAULT_THRESHOLD
 from app.errors import AlreadyImported, ReportError, ReportNotFound, VigieError
@@ -223,8 +224,6 @@ def _check_html(html: bytes) -> None:
 
 def _title(name: str) -> str:
     """The name on one line, without control characters, as the database can keep it."""
-    from app.drift.decide import one_line
-
     return one_line(name.encode("utf-8", "replace").decode())[:MAX_NAME].strip()
 
 

@@ -25,9 +25,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, NoReturn
 
+from app.base.files import read
 from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
-from app.files import read
 
 __all__ = [
     "Meta",

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app import VERSION
+from app.base.processes import myself
 from app.config import Settings
 from app.doors import STRANGER, Access, Doors
 from app.gauges import Gauges
-from app.processes import myself
 from app.report_routes import OddReportPaths, report_routes
 
 if TYPE_CHECKING:

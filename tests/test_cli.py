@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from app.base.text import plain
 from app.cli import Exit, main, moment
+from app.cli.terminal import table
 from app.config import Settings, load_systems
 from app.jobs.summary import columns_of
 from app.ledger import Ledger, Run, State
 from app.source import Source, source_of
-from app.terminal import plain, table
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.base.processes import Owner, myself
 from app.config import Settings, System, load_systems, want
 from app.errors import StorageFull
-from app.processes import Owner, myself
 
 
 def settings(home: Path, **environ: str) -> Settings:

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from app import periods, reports
+from app.base import memory
 from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.result import Result, Verdict
 from app.errors import DataError, SourceUnavailable, UnknownPeriod
-from app.jobs import memory
 from app.periods import coverage, loading
 from tests.drift_frames import calm, quiet_job, settings, system
 

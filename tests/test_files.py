@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app import files, reports
+from app import reports
+from app.base import files
 from app.config import Settings, load_system, load_systems, read_state
 from app.egress import credentials
 from app.errors import ConfigError, DataError, ReportError, SourceUnavailable, VigieError
@@ -188,8 +189,7 @@ def open_handed():
 
 
 def test_a_home_is_made_for_its_owner_alone_whoever_makes_it_first(settings, open_handed):
-    descriptor = place.take_host_lock(settings)
-    os.close(descriptor)
+    place.take_host_lock(settings).release()
     assert rights(settings.home) == "0o700"
     with Ledger(settings.ledger_url):
         assert {rights(path) for path in settings.home.glob("ledger.db*")} == {"0o600"}

@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from app import hooks, jobs
+from app.base.processes import myself
 from app.check import Outcome
 from app.check.hooks import rows as check_rows
 from app.config import Settings, load_systems
 from app.hooks.calling import MAX_OUTCOME, Fared
 from app.jobs import progress
 from app.ledger import Ledger
-from app.processes import myself
 from tests.conftest import free_port
 from tests.hooks_fake_host import KINDS
 from tests.hooks_fake_worker import REASON

@@ -18,13 +18,13 @@ import psutil
 import pytest
 
 from app import jobs
+from app.base.processes import Owner, myself, start_of
 from app.config import Settings, load_systems
 from app.errors import HostUnavailable, JobError, LedgerError
 from app.jobs import place, progress, recover, runs
 from app.jobs.child import Child
 from app.jobs.runs import Request
 from app.ledger import Ledger, Run, State
-from app.processes import Owner, myself, start_of
 from tests.jobs_fake_host import KINDS
 from tests.waiting import until
 

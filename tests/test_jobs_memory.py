@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs import memory
+from app.base import memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +79,7 @@ def test_bytes_are_said(count, said):
 SCRIPT = """
 import resource
 import numpy as np
-from app.jobs import memory
+from app.base import memory
 before = resource.getrlimit(resource.RLIMIT_DATA)
 try:
     with memory.bounded() as bound:

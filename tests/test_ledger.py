@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from app import cli, reports
 from app import ledger as module
+from app.base.processes import Owner, myself
 from app.config import Settings, load_systems
 from app.errors import LedgerError
 from app.jobs import progress, recover
 from app.ledger import GONE, LATEST, Filter, Ledger, Run, State, why
 from app.ledger_tables import SOURCE
-from app.processes import Owner, myself
 from app.source import Source, source_of
 
 ROOT = Path(__file__).parent.parent

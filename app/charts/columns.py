@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import plotly.graph_objects as go
 
+from app.base.text import one_line
 from app.drift.aggregates import OTHER
 from app.drift.decide import largest_move, low_is_drift, method_words, moved, nearness, number
 from app.drift.result import Column, Policy, Result, Side
@@ -163,7 +164,7 @@ def _signed(value: float) -> str:
 
 def trimmed(text: str, longest: int = LONGEST_NAME) -> str:
     """A name or value on one line, cut in the middle when it is long: both ends of long names tell them apart."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split()) or "(empty)"
+    line = one_line(text) or "(empty)"
     if len(line) <= longest:
         return line
     head = (longest - 1) * 2 // 3

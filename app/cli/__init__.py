@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from app.cli.arguments import parser
 from app.cli.common import Exit, UsageError, error_object
 from app.cli.observe import moment
+from app.cli.terminal import say_error, say_json
 from app.config import Settings
 from app.errors import VigieError
-from app.terminal import say_error, say_json
 
 __all__ = ["Exit", "UsageError", "main", "moment", "parser"]
 

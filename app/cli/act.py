@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.base.text import plain
 from app.cli.common import Exit, UsageError, find_system, stamp, whole
+from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings, System
 from app.errors import ConfigError, DataError, JobFailed, ReportNotFound
-from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.drift.result import Result

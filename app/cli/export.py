@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.base.files import replace
 from app.cli.common import Exit, error_object, find_system
+from app.cli.terminal import say_error, say_json
 from app.config import Settings, System, load_systems
 from app.errors import StorageFull
 from app.export.dashboards import dashboard_json
 from app.export.rules import rules_file
-from app.terminal import say_error, say_json
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers() gives.
@@ -67,13 +66,8 @@ def _dashboards(systems: list[System]) -> dict[str, str]:
 
 def _write(path: Path, text: str) -> Path:
     """Whole or not at all: Prometheus and Grafana may read at any moment. Raises StorageFull."""
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)  # noqa: PTH105 - the name says that it replaces
+        return replace(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise StorageFull(f"{path} cannot be written: {error.strerror}.", hint="Name another folder.") from error
-    return path

@@ -6,10 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from app.base.text import plain
 from app.cli.common import Exit, UsageError, error_object
+from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings, System, load_system, load_systems
 from app.errors import ConfigError, VigieError
-from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.check import Report

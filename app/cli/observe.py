@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from app.base.text import plain
 from app.cli.common import Exit, UsageError, error_object, find_system, number, stamp
+from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings
 from app.errors import QueryError
-from app.terminal import plain, say, say_error, say_json, table
 
 if TYPE_CHECKING:
     from app.prometheus import Answer, Series, TimeRange

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from app.base.files import read
+from app.base.processes import Owner
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
-from app.files import read
-from app.processes import Owner
 
 if TYPE_CHECKING:
     from app.config.system import System

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic import Field as Key
 
+from app.base.files import read
 from app.config.settings import Settings, check_url
 from app.errors import ConfigError
-from app.files import read
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # A system file is read at every rerun of a page; nobody writes a megabyte of TOML by hand.

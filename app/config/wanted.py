@@ -7,16 +7,14 @@ second, accepts only names of its own table, and forgets it at its next start wh
 from __future__ import annotations
 
 import json
-import os
-import threading
 from contextlib import suppress
 from pathlib import Path
 
+from app.base.files import private_folder, read, replace
+from app.base.processes import Owner, myself
 from app.config.settings import Settings, address, read_state
 from app.config.system import System
 from app.errors import StorageFull
-from app.files import private_folder, read
-from app.processes import Owner, myself
 
 # A request is 40 bytes.
 REQUEST_BYTES = 1000
@@ -39,19 +37,13 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
     file = settings.home / "stack" / "wanted" / system.id
     if _read(file) == body:
         return False
-    # Two pages of two readers may ask at the same time.
-    draft = file.with_name(f".{system.id}.{os.getpid()}.{threading.get_ident()}")
     try:
         private_folder(file.parent)
-        draft.write_text(body, encoding="utf-8")
-        draft.replace(file)
+        replace(file, body)
     except OSError as error:
         why = f"{file.parent} cannot be written ({error.strerror})"
         message = f"The stack cannot be asked to start {system.title}: {why}."
         raise StorageFull(message, hint="Free some room, or look at the rights of that folder.") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
     return True
 
 

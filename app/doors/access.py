@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -20,10 +19,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
+from app.base.files import private_folder, replace
 from app.config import Settings
 from app.egress.signin import FILE, secret_in
 from app.errors import ConfigError
-from app.files import private_folder
 
 VARIABLE = "VIGIE_TOKEN"
 # 16 characters of `secrets.token_urlsafe` are 96 bits: nobody guesses them, whatever the limit on tries.
@@ -164,14 +163,10 @@ def hand_over(settings: Settings, access: Access) -> None:
     if access.token is None:
         return
     path = settings.home / "stack" / "console.token"
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         private_folder(settings.home)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(access.token)
-        draft.replace(path)
+        replace(path, access.token, private=True)
     except OSError as error:
         message = f"{path} cannot be written ({error.strerror})."
         raise ConfigError(message, hint="Look at the rights of that folder, or set VIGIE_HOME.") from error

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.base.text import one_line
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
 
@@ -385,12 +386,6 @@ def moved(before: float, after: float) -> str:
     texts = [(number(before, digits), number(after, digits)) for digits in range(2, MOST_DIGITS + 1)]
     first, second = next((pair for pair in texts if pair[0] != pair[1]), texts[0])
     return f"{first} → {second}"
-
-
-def one_line(text: str) -> str:
-    """`text` on one line: values from data may carry newlines and control characters."""
-    clean = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(clean.split())
 
 
 # --- the two lines of a drift run (contracts.md) ---------------------------------------------------------------------

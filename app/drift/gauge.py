@@ -9,8 +9,9 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from app.base.text import one_line
 from app.config import System
-from app.drift.decide import number, one_line
+from app.drift.decide import number
 from app.drift.result import Verdict
 from app.errors import DataError
 from app.prometheus import Answer, Prometheus, State

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.drift.decide import decision_line, limit, one_line, sentence
+from app.base.text import one_line
+from app.drift.decide import decision_line, limit, sentence
 from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import METHODS, method_of
 from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdict

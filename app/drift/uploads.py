@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from app.base.text import one_line
 from app.config import Settings, load_systems
-from app.drift.decide import one_line
 from app.drift.result import Policy
 from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
 from app.source import Source

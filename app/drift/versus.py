@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from app.drift.decide import counted_columns, method_words, moved, number, one_line
+from app.base.text import one_line
+from app.drift.decide import counted_columns, method_words, moved, number
 from app.drift.result import Column, Policy, Result
 
 # Words for the fields of a policy, in the order a reader cares for them.

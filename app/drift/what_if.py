@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
+from app.base.text import one_line
 from app.drift.decide import (
     Counting,
     Decision,
@@ -19,7 +20,6 @@ from app.drift.decide import (
     decide,
     limit,
     nearness,
-    one_line,
     sentence,
     target_reached,
     target_unknown,

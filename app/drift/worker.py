@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from app import report_html, reports
+from app.base import memory
 from app.config import Drift, Settings, System, load_systems
 from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence, too_little
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import DataError
-from app.jobs import memory
 from app.jobs.job import Job, Outcome
 from app.periods import Period, list_periods, pick
 from app.source import Source, source_of

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import requests
 from requests.auth import AuthBase
 
-from app import files
+from app.base import files
 from app.errors import ConfigError
 
 # Begins the place of a file in `secret`, as in "F1PA_PASSWORD, file:/run/secrets/f1pa".

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from app import reports
+from app.base.files import read
 from app.config import Settings, System, address, load_systems, public_url
 from app.drift.result import Policy, Result
 from app.errors import VigieError
-from app.files import read
 from app.jobs.child import CHECKOUT
 from app.jobs.progress import directory, read_progress
 from app.jobs.runs import opened

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from app.base.redaction import named_secrets, secret_files, without
+from app.base.text import plain, printable
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
 from app.hooks import STOPPED, Bearer, Due, bearer, note
-from app.redaction import named_secrets, secret_files, without
-from app.terminal import plain
 
 if TYPE_CHECKING:
     from app.config.system import Hook
@@ -84,7 +84,7 @@ class Fared:
         """All of it on one bounded line."""
         text = f"{self.what} after {seconds:.1f} s" if self.timed else self.what
         text += f": {self.detail}" if self.detail else ""
-        text = "".join(char if char.isprintable() else " " for char in text)
+        text = printable(text)
         return text if len(text) <= MAX_OUTCOME else text[: MAX_OUTCOME - 1] + "…"
 
 

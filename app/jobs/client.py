@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app import errors
+from app.base.processes import Owner
 from app.errors import HostUnavailable, JobError
 from app.jobs import place
-from app.processes import Owner
 
 if TYPE_CHECKING:
     from app.config import Settings

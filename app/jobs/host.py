@@ -18,26 +18,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from logging.handlers import RotatingFileHandler
 from typing import Any, TypeVar
 
 from app import VERSION, hooks
+from app.base.logs import log_jobs
+from app.base.processes import Owner, heeded, myself, start_of
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
-from app.files import private_folder
 from app.jobs import place, protocol, recover
 from app.jobs.child import Child
 from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import read_progress
 from app.jobs.runs import ActiveRun, KeyHeld, Request
-from app.processes import Owner, heeded, myself, start_of
-from app.redaction import Formatter
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
-# Three files of 2 MB hold months of runs.
-LOG_BYTES, LOG_FILES = 2_000_000, 3
 # A warm worker holds some 400 MB: after this long without a run it gives them back.
 IDLE_SECONDS = 1800.0
 # Libraries keep a little memory with each comparison; a fresh process now and then costs a few seconds.
@@ -370,7 +366,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
         if lock is None:
             print(f"joined: a job host already serves {settings.home}")
             return 0
-        _log_to_file(settings)
+        log_jobs(settings.home)
         # What was running when the last host ended is interrupted before anybody asks; a sick ledger stops nothing.
         recover.tidy(settings, scan=False)
         asyncio.run(_serve(settings, kinds, parent))
@@ -400,18 +396,3 @@ def _watch_pipe(loop: asyncio.AbstractEventLoop, host: Host) -> None:
             pass
     with contextlib.suppress(RuntimeError):  # the loop has ended for another reason
         loop.call_soon_threadsafe(host.end)
-
-
-def _log_to_file(settings: Settings) -> None:
-    folder = settings.home / "logs"
-    handler: logging.Handler
-    try:
-        private_folder(settings.home)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        handler = RotatingFileHandler(folder / "jobs.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-    except OSError:
-        handler = logging.StreamHandler()
-    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    LOG.addHandler(handler)
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from app.base.processes import heeded
 from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
 from app.jobs.kinds import KINDS, Kind
 from app.jobs.progress import Progress, read_progress
-from app.processes import heeded
 
 if TYPE_CHECKING:
     from app.config import Settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.base.files import Lock, private_folder, read, replace
+from app.base.processes import Owner, myself
 from app.errors import JobError
-from app.files import private_folder, read
-from app.processes import Owner, myself
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -59,21 +58,16 @@ def socket_path(settings: Settings) -> Path:
     return usual if note is None else note.socket
 
 
-def take_host_lock(settings: Settings) -> int | None:
-    """The descriptor that makes this process the host of this home; None when another one is. Keep it open."""
+def take_host_lock(settings: Settings) -> Lock | None:
+    """The lock that makes this process the host of this home; None when another one is. Keep it."""
     path = settings.home / "jobs.lock"
     try:
         private_folder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = Lock(path)
+        return lock if lock.acquire() else None
     except OSError as error:
         message = f"{path} cannot be opened ({error.strerror})."
         raise JobError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -94,11 +88,8 @@ def listen(settings: Settings) -> socket.socket:
     finally:
         os.umask(before)
     owner = myself()
-    note = note_path(settings)
-    part = note.with_name(f".{note.name}.{owner.pid}")
-    part.touch(mode=0o600)
-    part.write_text(json.dumps({"socket": str(path), "pid": owner.pid, "started": owner.started}), encoding="utf-8")
-    part.replace(note)
+    text = json.dumps({"socket": str(path), "pid": owner.pid, "started": owner.started})
+    replace(note_path(settings), text, private=True)
     return server
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import re
-import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.files import read
-from app.processes import Owner
+from app.base import files
+from app.base.processes import Owner
+from app.base.text import plain
 from app.source import Source
 
 if TYPE_CHECKING:
@@ -78,28 +76,14 @@ def directory(settings: Settings, run: str) -> Path:
 
 def write(folder: Path, progress: Progress) -> None:
     """Replace the progress file in one step; `updated` becomes now. No fsync: a power cut loses the run anyway."""
-    text = json.dumps(_plain(asdict(replace(progress, updated=time.time()))), allow_nan=False)
-    # Threads of one worker may report at the same time: each writes a file of its own first.
-    part = folder / f".{NAME}.{os.getpid()}.{threading.get_native_id()}"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / NAME)
-
-
-def _plain(value: Any) -> Any:
-    """`value` in what JSON can say: an unknown number is null, never NaN; anything else foreign is its text."""
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    text = json.dumps(plain(replace(progress, updated=time.time())), allow_nan=False)
+    files.replace(folder / NAME, text)
 
 
 def load(folder: Path) -> Progress | None:
     """The progress file as it is, or None when there is none or it is not ours."""
     try:
-        raw = json.loads(read(folder / NAME, MAX_BYTES))
+        raw = json.loads(files.read(folder / NAME, MAX_BYTES))
         owner, source = raw.pop("owner", None), Source.from_dict(raw.pop("source", None))
         known = {name: raw[name] for name in Progress.__slots__ if name in raw}
         owned = Owner(int(owner["pid"]), str(owner["started"])) if owner else None

@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.base.files import private_folder, read
+from app.base.processes import Owner, myself
 from app.errors import JobError, LedgerError
-from app.files import private_folder, read
 from app.jobs import progress as files
 from app.jobs.progress import Progress
 from app.jobs.summary import columns_of, summary
-from app.processes import Owner, myself
 from app.source import source_of_job
 
 if TYPE_CHECKING:

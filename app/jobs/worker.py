@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import IO, Any
 
+from app.base import memory
+from app.base.processes import die_with_parent
 from app.errors import VigieError
-from app.jobs import memory
-from app.processes import die_with_parent
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
 MAX_REASON = 2000

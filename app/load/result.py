@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from app import files
+from app.base import files
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 from app.source import Source
@@ -159,21 +157,12 @@ def exposed(histogram: Histogram, les: Sequence[float] = LES) -> dict[str, Any]:
 def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
     """Put `result.json` into a run directory in one step; it outlives a power cut if `durable`. Raises StorageFull."""
     text = json.dumps(result.to_dict(), allow_nan=False)
-    part = folder / f".{NAME}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        part.replace(folder / NAME)
+        return files.replace(folder / NAME, text, durable=durable)
     except OSError as error:
-        with contextlib.suppress(OSError):  # nothing was written, or it cannot be removed either
-            part.unlink()
         message = f"the result cannot be written to {folder} ({error.strerror})."
         raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
-    return folder / NAME
 
 
 def read(folder: Path) -> Result:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.base.text import one_line
 from app.openapi import Schemas, finite, limits, mapping, sequence, type_names
 
 # Routes that are looked at; more is not one service.
@@ -87,7 +88,7 @@ def text(value: Any, most: int = MAX_TEXT) -> str:
     """A text of the document on one line, without control characters."""
     if not isinstance(value, str):
         return ""
-    line = " ".join("".join(char if char.isprintable() else " " for char in value[: most * 2]).split())
+    line = one_line(value[: most * 2])
     return line.encode("utf-8", "replace").decode()[:most]
 
 

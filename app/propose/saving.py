@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app import files
+from app.base import files
 from app.config import Settings, System, parse_system
 from app.config.system import MAX_FILE_BYTES, SYSTEM_ID, expanded
 from app.errors import ConfigError, StorageFull
@@ -145,11 +145,9 @@ def announce(settings: Settings, system: System, file: Path) -> Path | None:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     path = settings.home / "stack" / OWN_TARGETS.replace("*", system.id)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps([{"targets": [f"{host}:{port}"], "labels": labels}]) + "\n", encoding="utf-8")
-        draft.replace(path)
+        files.replace(path, json.dumps([{"targets": [f"{host}:{port}"], "labels": labels}]) + "\n")
     except OSError as error:
         message = f"the system file is saved, but {path} cannot be written ({error.strerror})."
         raise StorageFull(message, hint="Give Prometheus the job by hand.") from error
