@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.ui import cache, charts, explorer, widgets
-from app.words import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
+from app.words.explain import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
 
 system = widgets.system()
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.drift.result import Policy
 from app.ui import cache, comparison, two_files, widgets
-from app.words import COVARIATE_AND_TARGET, SIMULATED
+from app.words.explain import COVARIATE_AND_TARGET, SIMULATED
 
 system = widgets.system()
 drift = system.drift

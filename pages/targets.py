@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.ui import cache, targets, widgets
 from app.ui.palette import Tone
-from app.words import WHY_SERVICE_NAME
+from app.words.explain import WHY_SERVICE_NAME
 
 # Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
 REFRESH_SECONDS = 2

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from app.charts import Clock, Mark, figure
+from app.charts import Mark, figure
 from app.charts.figure import DASHES, HEIGHT, PALETTES, compact
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
+from app.words.units import Clock
 
 SPAN = TimeRange(1_795_248_000.0, 1_795_248_300.0, 1.0)
 

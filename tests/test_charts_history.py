@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.charts.history import share_history
-from app.charts.units import Clock
 from app.ledger import Run, State
+from app.words.units import Clock
 
 CLOCK = Clock(ZoneInfo("Europe/Paris"), now=1_710_000_000.0)
 

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from app.charts import Clock, Context, ask, sentence, title
+from app.charts import Context, ask, sentence, title
 from app.charts.panel import last_increase, legend_name, merge
 from app.config import Panel, Settings, load_systems
 from app.errors import QueryError
 from app.prometheus import Answer, Prometheus, Series, State, TimeRange
+from app.words.units import Clock
 from tests.conftest import free_port
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.charts import Clock, sentence
+from app.charts import sentence
 from app.charts.sentence import idle
 from app.config import Panel
 from app.errors import QueryError
 from app.prometheus import Answer, Series, State, TimeRange
+from app.words.units import Clock
 
 SPAN = TimeRange(1_795_248_000.0, 1_795_248_300.0, 1.0)
 CLOCK = Clock(now=SPAN.end + 2)

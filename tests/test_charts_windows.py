@@ -10,11 +10,12 @@ import urllib.request
 import numpy as np
 import pytest
 
-from app.charts import Clock, Context, ask, sentence
+from app.charts import Context, ask, sentence
 from app.config import Panel
 from app.prometheus import Prometheus, TimeRange
 from app.prometheus.promql import window_for
 from app.ui.charts import RANGES, WINDOWS
+from app.words.units import Clock
 from tests.conftest import free_port
 from tests.console_world import wait_until
 

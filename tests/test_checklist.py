@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app import words
 from app.config import Settings, load_systems
 from app.prometheus import Prometheus, State
+from app.words import explain
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = re.compile(r"^\| ([ABCD]\d+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -71,7 +71,7 @@ def test_the_top_level_is_the_one_promised():
     ],
 )
 def test_the_explanations_stand_where_the_numbers_are(text, page, says):
-    explanation = getattr(words, text)
+    explanation = getattr(explain, text)
     assert [part for part in says if part not in explanation] == []
     assert text in (ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8")
 
@@ -80,7 +80,7 @@ def test_the_first_queries_answer_on_a_real_server(prometheus_url, tmp_path):
     system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["streamflow"]
     names = {"requests": system.metrics.requests, "latency": system.metrics.latency, "selector": 'job="api"'}
     client = Prometheus(prometheus_url)
-    for expr, explained in words.FIRST_QUERIES:
+    for expr, explained in explain.FIRST_QUERIES:
         answer = client.query(expr.format(**names) if "{" in expr else expr)
         assert answer.state is not State.ERROR, answer.reason
         assert explained.endswith(".")

@@ -13,9 +13,7 @@ from app.drift.decide import (
     decide,
     decision_line,
     is_drifted,
-    moved,
     nearness,
-    number,
     one_line,
     policy_notes,
     sentence,
@@ -25,6 +23,7 @@ from app.drift.decide import (
 )
 from app.drift.methods import METHODS
 from app.drift.result import Column, Policy, Side, Target, Verdict
+from app.words.numbers import moved, number
 
 W1 = "Wasserstein distance (normed)"
 KS = "K-S p_value"

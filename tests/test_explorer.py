@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from app.charts import Clock
 from app.charts.export import answer_csv
 from app.prometheus import Answer, Series, State
 from app.ui.explorer import VALUE, rows
+from app.words.units import Clock
 
 AT = 1_795_248_300.0
 CLOCK = Clock(now=AT)

@@ -3,17 +3,12 @@
 from app.charts.figure import Mark, figure
 from app.charts.panel import Context, ask, title
 from app.charts.sentence import sentence
-from app.charts.units import Clock, format_duration, format_time, format_value
 
 __all__ = [
-    "Clock",
     "Context",
     "Mark",
     "ask",
     "figure",
-    "format_duration",
-    "format_time",
-    "format_value",
     "sentence",
     "title",
 ]

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 
 from app.base.text import one_line
 from app.drift.aggregates import OTHER
-from app.drift.decide import largest_move, low_is_drift, method_words, moved, nearness, number
+from app.drift.decide import largest_move, low_is_drift, method_words, nearness
 from app.drift.result import Column, Policy, Result, Side
+from app.words.numbers import UNKNOWN, count, moved, number, share_moved
 
 Theme = Literal["light", "dark"]
 COLOURS: Final[dict[Theme, dict[str, str]]] = {
@@ -127,8 +128,8 @@ def role(column: Column, policy: Policy) -> str:
 
 def _pair(before: int | None, after: int | None) -> str:
     if before is None and after is None:
-        return "unknown"
-    return " → ".join("unknown" if value is None else f"{value:,}" for value in (before, after))
+        return UNKNOWN
+    return f"{count(before)} → {count(after)}"
 
 
 def change(column: Column) -> str:
@@ -151,7 +152,7 @@ def change(column: Column) -> str:
     shown = trimmed(value, LONGEST_VALUE)
     if first == second:
         return f"= {shown} {first:.1%}"
-    return f"{_arrow(second - first)} {shown} {first:.1%} → {second:.1%} ({_signed((second - first) * 100)} points)"
+    return f"{_arrow(second - first)} {shown} {share_moved(first, second)} ({_signed((second - first) * 100)} points)"
 
 
 def _arrow(by: float) -> str:

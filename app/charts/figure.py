@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from app.charts.units import Clock, Scale, format_time, format_value, scale
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
 from app.prometheus.model import Column
+from app.words.units import Clock, Scale, format_time, format_value, scale
 
 Theme = Literal["light", "dark"]
 

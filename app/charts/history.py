@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import plotly.graph_objects as go
 
 from app.charts.columns import COLOURS, Theme, escaped, framed
-from app.charts.units import Clock, format_time
-from app.drift.decide import limit, number
 from app.drift.result import Verdict
+from app.words.numbers import limit, number
+from app.words.units import Clock, format_time
 
 if TYPE_CHECKING:
     from app.ledger import Run

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.charts.sentence import LATE_STEPS
-from app.charts.units import Clock, format_duration, format_time
 from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.errors import VigieError
@@ -19,6 +18,7 @@ from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
 from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, outcome_labels, told_apart
 from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
+from app.words.units import Clock, format_duration, format_time
 
 # How far back the last request is looked for when a chart is empty: half an hour finely, then a working day.
 LOOK_BACK = (1800.0, 8 * 3600.0)

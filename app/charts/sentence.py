@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.charts.units import Clock, format_duration, format_time, format_value
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
+from app.words.units import Clock, format_duration, format_time, format_value
 
 # More numbers than these make no sentence.
 MOST_NAMED = 3

@@ -12,6 +12,7 @@ from app.check.rows import Outcome, Row, failed
 from app.check.service import MAX_DOCUMENT_BYTES, fetch
 from app.config import Address, Settings, System
 from app.errors import AddressRefused, VigieError
+from app.words.numbers import count
 
 # Bodies that are drawn and compared with the service's own schema: enough to meet each value of a short list.
 BODIES = 20
@@ -116,13 +117,9 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
         yield failed("drift", drift.source, error)
         return
     yield from (
-        Row("month", one.name, Outcome.OK, f"{_count(one.rows)} rows, {_count(one.labelled)} with a label", one.note)
+        Row("month", one.name, Outcome.OK, f"{count(one.rows)} rows, {count(one.labelled)} with a label", one.note)
         for one in found
     )
     if len(found) < 2:
         text = f"{len(found)} found; a comparison needs two"
         yield Row("drift", drift.source, Outcome.EMPTY, text, "Check path or query, and that the data is there.")
-
-
-def _count(number: int | None) -> str:
-    return "unknown" if number is None else f"{number:,}"

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.base.text import plain
-from app.cli.common import Exit, UsageError, find_system, stamp, whole
+from app.cli.common import Exit, UsageError, find_system, stamp
 from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings, System
 from app.errors import ConfigError, DataError, JobFailed, ReportNotFound
+from app.words.numbers import count
 
 if TYPE_CHECKING:
     from app.drift.result import Result
@@ -34,7 +35,7 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         say_json({"system": system.id, "periods": [plain(one) for one in found]})
         return Exit.DONE
-    rows = [[one.name, one.key, whole(one.rows), whole(one.labelled), one.note] for one in found]
+    rows = [[one.name, one.key, count(one.rows), count(one.labelled), one.note] for one in found]
     table(["name", "key", "rows", "labelled", "note"], rows)
     if not found:
         say_error(f"note: {system.title} has no months to compare")
@@ -161,7 +162,7 @@ def _explain(result: Result) -> None:
 
     for name, side in (("reference", result.ref), ("current", result.cur)):
         labels = "" if side.labelled is None else f", {side.labelled:,} with a label"
-        say_error(f"{name} {side.key}: {whole(side.rows)} rows{labels}")
+        say_error(f"{name} {side.key}: {count(side.rows)} rows{labels}")
     say_error(f"why: {result.reason}")
     say_error(f"why: {target_words(result.policy, result.target_drift, result.columns)}")
     for note in result.notes:

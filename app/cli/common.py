@@ -49,13 +49,3 @@ def error_object(error: VigieError) -> dict[str, Any]:
 def stamp(at: float | None) -> str:
     """Epoch seconds as UTC text; unknown is a word."""
     return "unknown" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def number(value: float) -> str:
-    """A value without a needless `.0`."""
-    return repr(float(value)).removesuffix(".0")
-
-
-def whole(value: int | None) -> str:
-    """A count with thousands set apart; unknown is a word."""
-    return "unknown" if value is None else f"{value:,}"

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.base.text import plain
-from app.cli.common import Exit, UsageError, error_object, find_system, number, stamp
+from app.cli.common import Exit, UsageError, error_object, find_system, stamp
 from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings
 from app.errors import QueryError
+from app.words.numbers import entire
 
 if TYPE_CHECKING:
     from app.prometheus import Answer, Series, TimeRange
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 def targets(settings: Settings, options: argparse.Namespace) -> int:
     """Every target, or those of a system."""
-    from app.charts.units import Clock, format_duration
     from app.prometheus import connect
     from app.prometheus.targets import of_system
+    from app.words.units import Clock, format_duration
 
     system = find_system(settings, options.system) if options.system else None
     prometheus = connect(settings, system)
@@ -89,13 +90,13 @@ def _print_answer(answer: Answer, *, ranged: bool) -> None:
         say(answer.text)
     if ranged:
         rows = [
-            [legend_name("", one.labels), stamp(at), number(value)]
+            [legend_name("", one.labels), stamp(at), entire(value)]
             for one in answer.series
             for at, value in zip(one.times.tolist(), one.values.tolist(), strict=True)
         ]
         table(["series", "time", "value"], rows)
     else:
-        table(["series", "value"], [[legend_name("", one.labels), number(one.values[-1])] for one in answer.series])
+        table(["series", "value"], [[legend_name("", one.labels), entire(one.values[-1])] for one in answer.series])
     for note in dict.fromkeys([answer.reason, *answer.warnings, *answer.infos]):
         if note:
             say_error(f"note: {note}")

@@ -13,15 +13,10 @@ from typing import Final
 from app.base.text import one_line
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
+from app.words.numbers import apart, limit, moved, number, share_moved
 
 # So many columns are named in a sentence; the table below it has them all.
 NAMED: Final = 3
-# Below this a number is written as 1.2e-09: nobody counts nine zeros.
-TINY: Final = 1e-4
-# Two means that agree to six digits are equal to a reader.
-MOST_DIGITS: Final = 6
-# A score is written with as many digits as tell it from its threshold, up to these.
-SCORE_DIGITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +278,10 @@ def _target_rule(policy: Policy, target: Target) -> str:
     if target.value is None:
         return f"target drift, which would trigger from {limit(least)} on, is not measured: {target.reason.rstrip('.')}"
     sign = "≥" if target.value >= least else "<"
-    text = f"target drift {_apart(target.value, least)} {sign} {limit(least)}"
+    text = f"target drift {apart(target.value, least)} {sign} {limit(least)}"
     if target.ref_rate is None or target.cur_rate is None:
         return text
-    return f"{text} (rate of {policy.label or 'the label'} {_rates(target.ref_rate, target.cur_rate)})"
+    return f"{text} (rate of {policy.label or 'the label'} {share_moved(target.ref_rate, target.cur_rate)})"
 
 
 def target_words(policy: Policy, target: Target, columns: Sequence[Column]) -> str:
@@ -297,18 +292,13 @@ def target_words(policy: Policy, target: Target, columns: Sequence[Column]) -> s
     elif target.ref_rate is None or target.cur_rate is None:
         words = f"Target drift {number(target.value)}."
     else:
-        words = (
-            f"Target drift {number(target.value)}: the rate of {label} went {_rates(target.ref_rate, target.cur_rate)}."
-        )
+        rates = share_moved(target.ref_rate, target.cur_rate)
+        words = f"Target drift {number(target.value)}: the rate of {label} went {rates}."
     column = next((one for one in columns if one.name == policy.label), None)
     if column is None or column.method is None or column.score is None or column.threshold is None:
         return one_line(words)
     drifted = "drifted" if column.drifted else "did not drift"
     return one_line(f"{words} By Evidently's value drift {label} {drifted}: {_against(column)}.")
-
-
-def _rates(before: float, after: float) -> str:
-    return f"{before:.1%} → {after:.1%}" if f"{before:.1%}" != f"{after:.1%}" else f"{before:.4%} → {after:.4%}"
 
 
 def _described(column: Column) -> str:
@@ -318,7 +308,7 @@ def _described(column: Column) -> str:
     move = largest_move(column)
     if move is not None:
         value, before, after = move
-        return f"{text}, {value} {before:.1%} → {after:.1%}"
+        return f"{text}, {value} {share_moved(before, after)}"
     return text
 
 
@@ -337,22 +327,7 @@ def _score(column: Column) -> str:
     """The score with as many digits as tell it from its threshold."""
     if column.score is None or column.threshold is None:
         return number(column.score)
-    return _apart(column.score, column.threshold)
-
-
-def _apart(value: float, threshold: float) -> str:
-    """`value` with so many digits that it stands on the same side of the threshold as it does unrounded."""
-    texts = [number(value, digits) for digits in range(2, SCORE_DIGITS + 1)]
-    if value == threshold:
-        return texts[0]
-    other, above = float(limit(threshold)), value > threshold
-    read = ((text, float(text.replace(",", ""))) for text in texts)
-    return next((text for text, shown in read if shown != other and (shown > other) == above), texts[-1])
-
-
-def limit(threshold: float) -> str:
-    """A threshold: with two decimals where that is all of it, else as it was written."""
-    return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:.6g}"
+    return apart(column.score, column.threshold)
 
 
 def largest_move(column: Column) -> tuple[str, float, float] | None:
@@ -370,22 +345,6 @@ def largest_move(column: Column) -> tuple[str, float, float] | None:
 def method_words(method: str) -> str:
     """Evidently's name of a method in the words people use."""
     return method_of(method).words
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """So many significant digits without an exponent: 0.089, 2.3, 65, 12,345."""
-    if value is None or not math.isfinite(value):
-        return "unknown"
-    if value and abs(value) < TINY:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-
-
-def moved(before: float, after: float) -> str:
-    """`before → after` with as few digits as show a difference."""
-    texts = [(number(before, digits), number(after, digits)) for digits in range(2, MOST_DIGITS + 1)]
-    first, second = next((pair for pair in texts if pair[0] != pair[1]), texts[0])
-    return f"{first} → {second}"
 
 
 # --- the two lines of a drift run (contracts.md) ---------------------------------------------------------------------

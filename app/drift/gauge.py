@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from app.base.text import one_line
 from app.config import System
-from app.drift.decide import number
 from app.drift.result import Verdict
 from app.errors import DataError
 from app.prometheus import Answer, Prometheus, State
 from app.prometheus.promql import fill
+from app.words.numbers import number
 
 # A gauge has no window of its own; expressions that name one get the one minute of the charts.
 WINDOW: Final = 60.0

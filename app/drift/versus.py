@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.base.text import one_line
-from app.drift.decide import counted_columns, method_words, moved, number
+from app.drift.decide import counted_columns, method_words
 from app.drift.result import Column, Policy, Result
+from app.words.numbers import moved, number, share_moved
 
 # Words for the fields of a policy, in the order a reader cares for them.
 POLICY_WORDS: Final = {
@@ -245,7 +246,7 @@ def _move(column: Column, value: str | None) -> str:
         return f"{number(ref.mean)} → {number(cur.mean)}"
     if value is None or ref.shares is None or cur.shares is None:
         return "unknown"
-    return f"{ref.shares.get(value, 0.0):.1%} → {cur.shares.get(value, 0.0):.1%}"
+    return share_moved(ref.shares.get(value, 0.0), cur.shares.get(value, 0.0))
 
 
 def _value(columns: Sequence[Column]) -> str | None:

@@ -18,7 +18,6 @@ from app.drift.decide import (
     Decision,
     counted_columns,
     decide,
-    limit,
     nearness,
     sentence,
     target_reached,
@@ -26,6 +25,7 @@ from app.drift.decide import (
 )
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Target, Verdict
+from app.words.numbers import limit
 
 # A turning point is told to so many digits, rounded to the side on which it has turned.
 FLIP_DIGITS: Final = 4

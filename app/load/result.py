@@ -13,6 +13,7 @@ from app.base import files
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 from app.source import Source
+from app.words.units import format_value
 
 VERSION = 1
 NAME = "result.json"
@@ -198,7 +199,7 @@ def sentence(result: Result) -> str:
     if result.not_sent and (result.sent or not result.cut):
         parts.append(f"{result.not_sent:,} of the plan were not sent.")
     if result.cancelled:
-        parts.append(f"Stopped before its end, after {spoken(result.seconds)}.")
+        parts.append(f"Stopped before its end, after {format_value(result.seconds, 's')}.")
     elif result.stopped_by:
         parts.append(f"Stopped by a limit: {result.stopped_by}.")
     if result.remark:
@@ -250,30 +251,23 @@ def causes(errors: Mapping[str, int], most: int = 3) -> str:
     return ", ".join([*named, f"{left:,} × other"] if left else named)
 
 
-def spoken(seconds: float) -> str:
-    """A length of time with three significant digits and its unit."""
-    if seconds >= 1:
-        return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:,.0f} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 or not seconds else f"{seconds * 1e6:.3g} µs"
-
-
 def _moved(delta: float | None, reason: str) -> str:
     return f"unknown ({reason})" if delta is None else f"{delta:+,.0f}"
 
 
 def _client(result: Result) -> str:
     p95 = result.response.get("p95")
-    return "Client p95 unknown (no answer)" if p95 is None else f"Client p95 {spoken(p95)}"
+    return "Client p95 unknown (no answer)" if p95 is None else f"Client p95 {format_value(p95, 's')}"
 
 
 def _server(p95: ServerP95) -> str:
     if p95.low is None:
         return f"server p95 unknown ({p95.reason})" if p95.reason else "server p95 unknown"
     if p95.high is None:
-        return f"server p95 above {spoken(p95.low)}"
+        return f"server p95 above {format_value(p95.low, 's')}"
     if p95.low == 0:
-        return f"server p95 at most {spoken(p95.high)}"
-    low, high = spoken(p95.low), spoken(p95.high)
+        return f"server p95 at most {format_value(p95.high, 's')}"
+    low, high = format_value(p95.low, "s"), format_value(p95.high, "s")
     number, _, unit = low.partition(" ")
     return f"server p95 between {number if high.endswith(' ' + unit) else low} and {high}"
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from app import periods as data
-from app.charts import Clock, Context, Mark, ask, kpis
+from app.charts import Context, Mark, ask, kpis
 from app.config import (
     Address,
     Panel,
@@ -40,6 +40,7 @@ from app.prometheus.targets import scrape_interval as _scrape_interval
 from app.source import Source, fingerprints, source_of
 from app.ui.login import login
 from app.ui.markdown import plain
+from app.words.units import Clock
 
 # Files edited by hand: a change shows within five seconds.
 SYSTEMS_TTL: Final = 5

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from app.charts import Context, Mark, figure, sentence, title
-from app.charts.units import format_duration
 from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
-from app.words import REFRESH_COST, WINDOW_AUTO
+from app.words.explain import REFRESH_COST, WINDOW_AUTO
+from app.words.units import format_duration
 
 AUTO = "auto"
 WINDOWS: dict[str, float | None] = {AUTO: None, "30 s": 30.0, "1 min": 60.0, "5 min": 300.0}

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from app import jobs
-from app.charts import Context, format_time
+from app.charts import Context
 from app.config import Drift, System
-from app.drift.decide import limit
 from app.drift.gauge import look
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Verdict
@@ -30,6 +29,8 @@ from app.ui.reports import gone
 from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
+from app.words.numbers import limit
+from app.words.units import format_time
 
 # How often a running comparison is looked at, in seconds: a stage lasts about a second.
 LOOK_EVERY = 0.5

@@ -11,13 +11,13 @@ import streamlit as st
 from app.charts import Context, figure
 from app.charts.export import answer_csv
 from app.charts.panel import merge
-from app.charts.units import Clock, format_time
 from app.config import Panel, System
 from app.errors import QueryError, VigieError
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
 from app.ui.charts import PLOT, View
-from app.words import FIRST_QUERIES
+from app.words.explain import FIRST_QUERIES
+from app.words.units import Clock, format_time
 
 HISTORY_KEY = "explorer_history"
 # A person goes back a few steps, not hundreds.

@@ -9,9 +9,7 @@ import streamlit as st
 
 from app import library as keeping
 from app import reports
-from app.charts.units import format_time, format_value
 from app.config import System
-from app.drift.decide import number
 from app.errors import ReportError, ReportNotFound, VigieError
 from app.ledger import GONE, Note, Run, State
 from app.ui import cache, widgets
@@ -20,6 +18,8 @@ from app.ui.notes import notes
 from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
 from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why
+from app.words.numbers import number
+from app.words.units import format_time, format_value
 
 VIEWS: Final = ("Why", "Evidently report")
 RESULT: Final = "result.json"

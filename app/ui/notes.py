@@ -6,12 +6,12 @@ import time
 
 import streamlit as st
 
-from app.charts import format_time, format_value
 from app.errors import VigieError
 from app.hooks import called_on
 from app.ledger import MAX_NOTE, HookOutcome, Note, Run
 from app.ui import cache, widgets
 from app.ui.access import act
+from app.words.units import format_time, format_value
 
 # The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3

@@ -11,7 +11,6 @@ import streamlit as st
 
 from app.charts import Context, kpis
 from app.charts.sentence import LATE_STEPS, idle, steady_from
-from app.charts.units import format_duration, format_time, format_value
 from app.config import System
 from app.drift.result import Result
 from app.errors import VigieError
@@ -20,6 +19,8 @@ from app.prometheus import Answer, State, Target, TimeRange
 from app.ui import cache, traffic, verdict, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.words.numbers import count
+from app.words.units import format_duration, format_time, format_value
 
 # What the sparklines of all tiles show.
 RANGE = 300.0
@@ -248,7 +249,7 @@ def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
     cell.metric(
         "Last traffic",
-        f"{widgets.count(result.get('sent'))} sent",
+        f"{count(result.get('sent'))} sent",
         words,
         delta_color="off",
         delta_arrow="off",

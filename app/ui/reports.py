@@ -19,15 +19,15 @@ from typing import Any, Final, Literal
 import pandas as pd
 import streamlit as st
 
-from app.charts.units import format_duration, format_value
 from app.config import System
-from app.drift.decide import number
 from app.drift.result import Verdict
 from app.errors import LedgerError
 from app.ledger import GONE, Filter, Note, Run, State
 from app.ui import cache, palette, widgets
 from app.ui.history import pair_of
 from app.ui.palette import TONES, Tone
+from app.words.numbers import count, number
+from app.words.units import format_duration, format_value
 
 RUN_KEY: Final = "run"
 # What an address may name at once: two are compared, more are only listed.
@@ -331,7 +331,7 @@ def months(run: Run) -> str:
 
 
 def _arrowed(before: int | None, after: int | None) -> str:
-    return "unknown" if before is None and after is None else f"{widgets.count(before)} → {widgets.count(after)}"
+    return "unknown" if before is None and after is None else f"{count(before)} → {count(after)}"
 
 
 def decision_word(run: Run) -> str:

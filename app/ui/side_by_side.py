@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.export import versus_csv
-from app.drift.decide import method_words, number
+from app.drift.decide import method_words
 from app.drift.result import Result
 from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
@@ -16,6 +16,7 @@ from app.ledger import Run
 from app.ui import cache, palette, reports, widgets
 from app.ui.palette import MARKDOWN, SHAPES, TONES, Tone
 from app.ui.verdict import FRAME_OF, TONE_OF, read
+from app.words.numbers import count, number
 
 _SWAPPED: Final = "versus_swapped"
 # Of so many rows the table is as high as it is long; a longer one scrolls by itself.
@@ -98,7 +99,7 @@ def _head(run: Run, result: Result, word: str) -> None:
             f"share {reports.share_words(run)}",
             f"target drift {number(result.target_drift.value)}",
             f"policy: {counted}, threshold {policy.threshold:g}",
-            f"{widgets.count(result.ref.rows)} → {widgets.count(result.cur.rows)} rows",
+            f"{count(result.ref.rows)} → {count(result.cur.rows)} rows",
             run.id,
         )
         st.caption(widgets.plain(" · ".join(facts)))

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from app import egress
-from app.charts.units import format_value
 from app.config import Service, System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
 from app.ui import cache, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.words.units import format_value
 
 # So many scrapes are drawn as strokes on a card.
 STROKES = 30

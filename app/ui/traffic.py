@@ -23,6 +23,8 @@ from app.ui import cache, palette, widgets
 from app.ui.access import act
 from app.ui.markdown import code
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.words.numbers import count
+from app.words.units import format_value
 
 # Live numbers are worth reading four times a second at most; twice is calm.
 LOOK_EVERY = 0.5
@@ -224,13 +226,13 @@ def _live(run: Run) -> None:
                 progress.share or 0.0, text=f"{widgets.plain(progress.stage or 'starting')}{counted} · {elapsed:.0f} s"
             )
             cells = st.columns(6)
-            cells[0].metric("asked", widgets.rate(detail.get("asked_rate")))
-            cells[1].metric("achieved", widgets.rate(detail.get("achieved_rate")))
+            cells[0].metric("asked", format_value(detail.get("asked_rate"), "1/s"))
+            cells[1].metric("achieved", format_value(detail.get("achieved_rate"), "1/s"))
             classes = detail.get("classes") or {}
-            cells[2].metric("answered 2xx", widgets.count(classes.get("2xx")))
-            cells[3].metric("failed", widgets.count(detail.get("failed")))
-            cells[4].metric("in flight", widgets.count(detail.get("in_flight")))
-            cells[5].metric("p95", widgets.seconds(detail.get("p95")))
+            cells[2].metric("answered 2xx", count(classes.get("2xx")))
+            cells[3].metric("failed", count(detail.get("failed")))
+            cells[4].metric("in flight", count(detail.get("in_flight")))
+            cells[5].metric("p95", format_value(detail.get("p95"), "s"))
             words = _answers(detail)
             if words:
                 st.caption(widgets.plain(words))
@@ -311,8 +313,8 @@ def _latencies(result: Mapping[str, Any]) -> None:
     rows = [
         {
             "latency": name,
-            "response time": widgets.seconds(response.get(name)),
-            "service time": widgets.seconds(service.get(name)),
+            "response time": format_value(response.get(name), "s"),
+            "service time": format_value(service.get(name), "s"),
         }
         for name in QUANTILES
     ]

@@ -9,10 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from app import reports
-from app.charts import format_time, format_value
 from app.charts.columns import escaped, methods
 from app.config import System
-from app.drift.decide import Decision, counted_columns, countings_differ, limit, method_words, number
+from app.drift.decide import Decision, counted_columns, countings_differ, method_words
 from app.drift.result import Policy, Result, Verdict
 from app.drift.versus import POLICY_WORDS
 from app.drift.what_if import Change, recompute
@@ -22,7 +21,9 @@ from app.source import APART
 from app.ui import widgets
 from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES, Tone
-from app.words import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
+from app.words.explain import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
+from app.words.numbers import limit, number
+from app.words.units import format_time, format_value
 
 TONE_OF: dict[str, Tone] = {
     Verdict.NO_ACTION: "good",

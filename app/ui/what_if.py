@@ -13,7 +13,7 @@ import streamlit as st
 from app import reports
 from app.charts.columns import by_nearness, trimmed
 from app.config import System
-from app.drift.decide import limit, low_is_drift, method_words
+from app.drift.decide import low_is_drift, method_words
 from app.drift.result import Column, Policy, Result, Side, Verdict
 from app.drift.what_if import Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
@@ -23,6 +23,7 @@ from app.source import APART
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.verdict import TONE_OF, headline_of
+from app.words.numbers import limit
 
 # Back so many runs: a few years of months, and under 0.1 s to decide again.
 RECENT = 50

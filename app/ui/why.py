@@ -14,7 +14,7 @@ from app.drift.decide import nearness
 from app.drift.gate import METHOD_SWITCH_MARGIN
 from app.drift.result import Column, Result
 from app.ui import palette, widgets
-from app.words import SIGNIFICANCE_OR_DISTANCE
+from app.words.explain import SIGNIFICANCE_OR_DISTANCE
 
 PLOT = {"displayModeBar": False}
 # Rows of the table before it scrolls by itself: those of a usual system, without a scroll bar inside the page.

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from app.charts.units import Clock, format_value
 from app.config import System, Systems
 from app.errors import VigieError
 from app.jobs import Progress
 from app.ledger import Run
 from app.ui import markdown
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.words.units import Clock
 
 LOG = logging.getLogger("vigie.console")
 Option = TypeVar("Option")
@@ -145,21 +145,6 @@ def chosen(picked: object, options: Mapping[str, Option], default: str) -> Optio
 def clock() -> Clock:
     """The reader's clock: their time zone, now."""
     return Clock(zone())
-
-
-def count(value: float | None) -> str:
-    """A whole number of things; unknown is a word."""
-    return "unknown" if value is None else f"{value:,.0f}"
-
-
-def rate(value: float | None) -> str:
-    """Requests a second."""
-    return format_value(value, "1/s")
-
-
-def seconds(value: float | None) -> str:
-    """A length of time with its unit."""
-    return format_value(value, "s")
 
 
 def head(title: str, badges: Sequence[tuple[str, Tone]] = ()) -> None:

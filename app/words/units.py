@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-UNKNOWN = "unknown"
+from app.words.numbers import TINY, UNKNOWN
+
 # Three significant digits: more is noise in a measurement of this kind.
 DIGITS = 3
-# Below this a plain decimal has more zeros than digits.
-TINY = 1e-4
 # From here on whole numbers read better with separators than powers do.
 HUGE = 1e15
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.charts.units import Clock, format_duration, format_number, format_time, format_value
+from app.words.units import Clock, format_duration, format_number, format_time, format_value
 
 UNITS = ["1/s", "s", "ratio", "bytes", "bytes/s", "count", "1", "celsius"]
 
