@@ -48,11 +48,12 @@ quick-%: environment  ## the same on another Python: make quick-3.13
 test-heavy: environment  ## the suites with environments of their own, and note in tests/heavy.json what passed
 	$(VENV)/python -m pytest -m heavy --heavy
 
-check: environment  ## style, types and the import rule
+check: environment  ## style, types, the import rule, circles among files and long functions
 	$(VENV)/python -m ruff check .
 	$(VENV)/python -m ruff format --check .
 	$(VENV)/python -m mypy
 	$(VENV)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	$(VENV)/python tests/shape.py
 
 env:  ## write .env with generated passwords for `docker compose up`; what is there stays
 	@$(PYTHON) -m stack.compose

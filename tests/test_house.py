@@ -1,7 +1,7 @@
 """The shape of the house: who may import what, names that would collide, bounds that keep files small.
 
-import-linter (in `make check`) holds the import rule between rooms; here stands what it cannot see: imports inside
-functions, names on `sys.path`, what an entry point loads when it runs, and the settings that keep the console safe.
+import-linter and tests/shape.py (both in `make check`) hold the import rule, the circles among files and the length of
+functions; here are names on `sys.path`, what an entry point loads, and the settings that keep the console safe.
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import shape
+
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("app", "pages", "stack")
 HEAVY = {"evidently", "feast", "duckdb", "sklearn", "mlflow"}
 STREAMLIT_LIVES_IN = ("pages/", "app/ui/", "app/console.py", "streamlit_app.py")
 # Streamlit keeps these address prefixes for itself.
 RESERVED = ("_stcore", "media", "component", "static", "app")
-MAX_FUNCTION_LINES = 60
-# path:function -> why it is longer than that.
-LONG_FUNCTIONS = {
-    "app/cli/arguments.py:parser": "one table of arguments, read from top to bottom; no branch in it",
-}
 # Files that name one system: path -> why, and where in the file (the function, or "" for the module's top level).
 NAMES_A_SYSTEM = {
     "app/config/system.py": (
@@ -56,18 +53,8 @@ def tree(path: Path) -> ast.Module:
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Absolute names imported anywhere in a file, function bodies included, with their lines."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            whole = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ((f"{whole}.{alias.name}", node.lineno) for alias in node.names)
-
-
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    for module, part, line in shape.imported(name_of(path), tree(path)):
+        yield (f"{module}.{part}" if part else module), line
 
 
 @cache
@@ -123,7 +110,7 @@ def test_pages_hold_no_function_that_is_not_a_fragment():
     for path in sorted((ROOT / "pages").glob("*.py")):
         plain = [
             node.name
-            for node in functions(path)
+            for node in shape.functions(tree(path))
             if not any("fragment" in ast.unparse(one) for one in node.decorator_list)
         ]
         assert plain == [], f"{name_of(path)}: move {plain} to app/ui"
@@ -360,22 +347,9 @@ def test_no_code_asks_which_system_it_has():
 def test_every_listed_exception_still_exists():
     for name, (function, _reason) in NAMES_A_SYSTEM.items():
         assert function in {place[0] for place in comparisons_with_a_system(ROOT / name)}, name
-    lengths = {f"{name_of(path)}:{node.name}": length(node) for path in sources(*OURS) for node in functions(path)}
-    for name in LONG_FUNCTIONS:
-        assert lengths.get(name, 0) > MAX_FUNCTION_LINES, f"{name} is short now: take it off the list"
 
 
 # --- size -------------------------------------------------------------------------------------------------------------
-
-
-def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
-def test_functions_stay_under_sixty_lines_or_say_why():
-    for path in sources(*OURS):
-        long = [f"{name_of(path)}:{node.name}" for node in functions(path) if length(node) > MAX_FUNCTION_LINES]
-        assert [name for name in long if name not in LONG_FUNCTIONS] == []
 
 
 @pytest.mark.parametrize("name", ["streamlit_app.py", "app/ui/style.css"])
