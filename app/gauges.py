@@ -21,15 +21,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from app import reports
 from app.config import Settings, System, Systems, load_systems
 from app.drift.decide import count
 from app.drift.result import Policy, Result, Verdict
 from app.errors import LedgerError, ReportNotFound, VigieError
-from app.ledger import MAX_COMPARISONS, Ledger, Run
 from app.load import result as load_result
 from app.load.stats import LES, Histogram
-from app.source import source_of
+from app.runs import reports
+from app.runs.index import MAX_COMPARISONS, Ledger
+from app.runs.run import Run
+from app.runs.source import source_of
 
 LOG = logging.getLogger("vigie.gauges")
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.

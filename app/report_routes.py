@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from app import reports
 from app.config import Settings, Systems, load_systems
 from app.errors import LedgerError, ReportNotFound, VigieError
-from app.ledger import Ledger, Run
-from app.report_html import SANDBOX, guarded
+from app.runs import reports
+from app.runs.html import SANDBOX, guarded
+from app.runs.index import Ledger
+from app.runs.run import RUN_ID, Run
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -157,7 +158,7 @@ def _framed(settings: Settings, request: Request, run: str) -> Response:
 
     Browsers say what they ask for on loopback and over https; elsewhere the report's own guard turns them back.
     """
-    if request.headers.get("sec-fetch-dest") == "document" and reports.RUN_ID.fullmatch(run):
+    if request.headers.get("sec-fetch-dest") == "document" and RUN_ID.fullmatch(run):
         return RedirectResponse(f"../view/{run}", 303, {"Cache-Control": "no-store", "Vary": VARY})
     return _report(settings, request, run, "html", download=False)
 

@@ -183,8 +183,9 @@ class Warm:
 
     def click(self, number: int) -> tuple[float, float, float, float]:
         """One comparison: wall seconds from the request to the final progress, CPU seconds, peak MB, drift share."""
-        from app import jobs, reports
+        from app import jobs
         from app.drift.result import Result
+        from app.runs import reports
 
         args = {"ref": MONTHS[0], "cur": MONTHS[1], "threshold": None}
         cpu, begun = self._cpu(), time.perf_counter()
@@ -294,10 +295,10 @@ def report(rows: int, repeats: int, sides: dict[str, list[tuple[float, float, fl
 
 def what_if(warm: Warm) -> tuple[float, int]:
     """Seconds to decide a stored run again under another policy, flips included; over how many stored runs."""
-    from app import reports
     from app.config import load_systems
     from app.drift.result import Result
     from app.drift.what_if import Change, recompute
+    from app.runs import reports
 
     system = load_systems(warm.settings).by_id["streamflow"]
     paths = reports.scan(reports.report_dir(warm.settings, system))

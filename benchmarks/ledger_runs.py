@@ -22,7 +22,9 @@ import sqlalchemy as sa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.ledger import RUNS, Ledger, Run, State
+from app.runs.index import Ledger
+from app.runs.run import Run, State
+from app.runs.tables import RUNS
 
 
 def fill(home: Path, number: int) -> Ledger:

@@ -27,12 +27,13 @@ import sqlalchemy as sa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app import library, reports
 from app.config import Settings, Systems, load_systems
 from app.drift.result import Column, Histogram, Months, Policy, Result, Side, Target, Verdict
-from app.jobs.summary import figures
-from app.ledger import RUNS, Filter, Ledger, Run, State
-from app.ledger_tables import row_of
+from app.runs import keep, reports
+from app.runs.index import Ledger
+from app.runs.run import Filter, Run, State
+from app.runs.summary import figures
+from app.runs.tables import RUNS, row_of
 
 PAGE = 50
 COLUMNS, BINS = 16, 20
@@ -195,9 +196,9 @@ def upkeep(settings: Settings, systems: Systems, ledger: Ledger, directory: Path
     print(f"{'first scan after upgrade':<24} {timed(lambda: ledger.rescan(settings, systems))[0]:8.0f}")
     assert ledger.library(Filter(), limit=1)[0].share is not None
     print(f"{'scan, nothing to do':<24} {timed(lambda: ledger.rescan(settings, systems))[0]:8.0f}")
-    print(f"{'retention after a run':<24} {timed(lambda: reports.prune([directory], 10**12))[0]:8.0f}")
+    print(f"{'retention after a run':<24} {timed(lambda: keep.prune([directory], 10**12))[0]:8.0f}")
     newest = ledger.library(Filter(), limit=1)[0].id
-    print(f"{'delete one run':<24} {timed(lambda: library.delete(settings, systems, newest))[0]:8.0f}")
+    print(f"{'delete one run':<24} {timed(lambda: keep.delete(settings, systems, newest))[0]:8.0f}")
 
 
 def main() -> None:

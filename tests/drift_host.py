@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from app import jobs, reports
+from app import jobs
 from app.config import Settings, load_systems
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Result
 from app.errors import HostUnavailable
 from app.jobs import Progress
-from app.ledger import Ledger, Run
+from app.runs import reports
+from app.runs.index import Ledger
+from app.runs.run import Run
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]

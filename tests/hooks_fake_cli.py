@@ -3,7 +3,7 @@
 import sys
 
 from app.cli import main
-from app.jobs import kinds
+from app.runs import kinds
 from tests.hooks_fake_host import KINDS
 
 if __name__ == "__main__":

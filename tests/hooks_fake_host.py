@@ -3,7 +3,7 @@
 import sys
 
 from app.jobs.host import main
-from app.jobs.kinds import Kind
+from app.runs.kinds import Kind
 
 KINDS = {"drift": Kind("drift", "tests.hooks_fake_worker", 1, waiting=9, deadline=60, grace=0.8, warm=True)}
 

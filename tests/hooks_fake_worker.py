@@ -1,10 +1,10 @@
 """A drift worker for the tests of hooks: saves a result with the share, the threshold and the months of its arguments."""
 
-from app import reports
 from app.config import load_systems
 from app.drift.result import Months, Policy, Result, Target, Verdict
 from app.jobs import Job, Outcome
-from app.source import Source
+from app.runs import reports
+from app.runs.source import Source
 
 REASON = "7 of 16 columns drifted: </script><b>watch_hours</b> 0.31 ≥ 0.10."
 

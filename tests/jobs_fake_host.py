@@ -3,7 +3,7 @@
 import sys
 
 from app.jobs import host
-from app.jobs.kinds import Kind
+from app.runs.kinds import Kind
 
 FAKE = "tests.jobs_fake_worker"
 KINDS = {

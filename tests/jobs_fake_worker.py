@@ -95,9 +95,9 @@ def do_hungry(job):
 
 def do_saved(job):
     """Its report is whole, then the process ends before it can say so."""
-    from app import reports
     from app.config import load_systems
     from app.drift.result import Months, Policy, Result, Target, Verdict
+    from app.runs import reports
 
     months = (Months("2024-01-31", 100, 100), Months("2024-02-29", 100, 100))
     policy = Policy("features", 0.3, 30, 0.8)

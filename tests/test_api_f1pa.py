@@ -16,11 +16,11 @@ import requests
 
 from app.config import Settings, load_systems
 from app.exposition import counter_total, difference, parse
-from app.jobs.job import Job
 from app.load import worker
 from app.load.counting import excluded
 from app.load.payload import make
 from app.load.plan import Plan
+from app.runs.job import Job
 from stack.world import f1pa
 from tests.conftest import f1pa_home
 from tests.f1pa_service import FOLDER, LAP, Server

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app import reports
 from app.config import Settings, System, load_systems
 from app.drift.result import Target
-from app.ledger import Filter, Ledger, Run, State
+from app.runs.index import Ledger
+from app.runs.run import Filter, Run, State, new_run_id
 from tests import kept_runs
 from tests.console_world import Console, choose, main_text, no_trace, ready, wait_text, wait_until
 from tests.kept_runs import keep, many, result
@@ -78,7 +78,7 @@ def settings(console) -> Settings:
 def extra(settings) -> Iterator[Run]:
     """A run that a test may delete; gone after it in any case."""
     system = load_systems(settings).by_id[SHELF]
-    run = reports.new_run_id()
+    run = new_run_id()
     made = keep(settings, system, result(run, SHELF, drifted=2, months=("2023-12-31", "2024-01-31")), time.time())
     yield made
     with Ledger(settings.ledger_url) as ledger:
@@ -431,7 +431,7 @@ def test_a_run_is_deleted_only_after_it_was_named_and_confirmed(console, setting
 
 
 def test_a_run_that_is_still_going_is_not_deleted(console, settings, page):
-    run = reports.new_run_id()
+    run = new_run_id()
     with Ledger(settings.ledger_url) as ledger:
         ledger.add(Run(run, "drift", SHELF, "going", State.RUNNING, time.time(), time.time(), path=str(settings.home)))
         try:

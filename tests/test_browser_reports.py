@@ -23,10 +23,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from app import reports
 from app.config import Settings, load_systems
-from app.report_html import SANDBOX, guarded
 from app.routes import middleware, routes
+from app.runs import reports
+from app.runs.html import SANDBOX, guarded
 from tests.console_world import CHROMIUM, CHROMIUM_FLAGS, wait_until
 from tests.report_probes import ADDRESS, IN_A_TOP_PAGE, PROBES, REQUESTS, TOP, WEBRTC
 

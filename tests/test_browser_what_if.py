@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings, System, load_systems
-from app.ledger import Ledger
+from app.runs.index import Ledger
 from tests.console_world import Console, choose, main_text, no_trace, ready, wait_text, wait_until
 from tests.kept_runs import keep, result
 from tests.test_browser_main_path import run_in_address

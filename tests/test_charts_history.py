@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.charts.history import share_history
-from app.ledger import Run, State
+from app.runs.run import Run, State
 from app.words.units import Clock
 
 CLOCK = Clock(ZoneInfo("Europe/Paris"), now=1_710_000_000.0)

@@ -19,9 +19,10 @@ from app.base.text import plain
 from app.cli import Exit, main, moment
 from app.cli.terminal import table
 from app.config import Settings, load_systems
-from app.jobs.summary import columns_of
-from app.ledger import Ledger, Run, State
-from app.source import Source, source_of
+from app.runs.index import Ledger
+from app.runs.run import Run, State
+from app.runs.source import Source, source_of
+from app.runs.summary import columns_of
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve
 

@@ -380,12 +380,12 @@ def test_the_routes_are_those_of_the_console():
 
 
 def test_the_ledger_has_the_columns_of_the_contract():
-    from app import ledger
+    from app.runs import index, run, tables
 
     written = section("docs/contracts.md", "Files")
-    assert f"runs({', '.join(ledger.RUNS.columns.keys())})" in written
-    assert f"notes({', '.join(name for name in ledger.NOTES.columns.keys() if name != 'n')})" in written
-    assert all(f"`{state}`" in written for state in ledger.State)
+    assert f"runs({', '.join(tables.RUNS.columns.keys())})" in written
+    assert f"notes({', '.join(name for name in index.NOTES.columns.keys() if name != 'n')})" in written
+    assert all(f"`{state}`" in written for state in run.State)
 
 
 def test_the_ports_are_those_of_the_stack():

@@ -20,16 +20,17 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
-from app import jobs, reports
+from app import jobs
 from app.config import Settings, load_systems
 from app.drift.compare import read_scores
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Result
 from app.errors import HostUnavailable
 from app.export import rules_file
-from app.ledger import Ledger
-from app.library import import_report
 from app.routes import middleware, routes
+from app.runs import reports
+from app.runs.imports import import_report
+from app.runs.index import Ledger
 from tests.conftest import free_port
 from tests.waiting import until
 

@@ -22,7 +22,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import jobs, reports
+from app import jobs
 from app.cli import main
 from app.config import Settings
 from app.drift import worker
@@ -30,9 +30,11 @@ from app.drift.compare import read_scores
 from app.drift.decide import counted_columns
 from app.drift.result import Result, Verdict
 from app.jobs import worker as process
-from app.jobs.local import as_run
-from app.jobs.runs import ActiveRun, Request
-from app.ledger import Ledger
+from app.runs import reports
+from app.runs.active import ActiveRun
+from app.runs.index import Ledger
+from app.runs.locks import Request
+from app.runs.progress import as_run
 from tests.conftest import ROOT
 from tests.drift_frames import FEATURES, ROWS, calm
 

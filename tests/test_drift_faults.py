@@ -14,7 +14,7 @@ import pytest
 from app import jobs, periods
 from app.config import load_systems
 from app.errors import SourceUnavailable, UnknownPeriod
-from app.ledger import State
+from app.runs.run import State
 from tests.drift_frames import calm, settings, system
 from tests.drift_host import MONTHS, PATIENCE, Home, whole
 from tests.postgres_server import server  # noqa: F401 - a fixture

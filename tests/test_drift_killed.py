@@ -8,9 +8,10 @@ import time
 import psutil
 import pytest
 
-from app import jobs, reports
+from app import jobs
 from app.drift.result import Result
-from app.ledger import State
+from app.runs import reports
+from app.runs.run import State
 from tests.drift_host import MONTHS, PATIENCE, Home, whole
 from tests.waiting import until
 
@@ -102,7 +103,7 @@ def test_a_worker_killed_in_mid_comparison_is_a_failed_run_and_exit_1(home):
 def test_a_comparison_past_its_deadline_is_ended_with_its_reason(home, tmp_path):
     program = tmp_path / "hurried.py"
     program.write_text(
-        "import sys\nfrom dataclasses import replace\nfrom app.jobs.host import main\nfrom app.jobs.kinds import KINDS\n"
+        "import sys\nfrom dataclasses import replace\nfrom app.jobs.host import main\nfrom app.runs.kinds import KINDS\n"
         "if __name__ == '__main__':\n    sys.exit(main(kinds={'drift': replace(KINDS['drift'], deadline=0.5)}))\n"
     )
     hurried = Home(home.folder, {"VIGIE_HOME": str(home.folder / "hurried")}, (str(program),)).start()

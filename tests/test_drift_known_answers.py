@@ -18,11 +18,12 @@ import pytest
 from scipy import stats
 from scipy.special import rel_entr
 
-from app import reports
 from app.drift import compare, worker
 from app.drift.decide import target_line
 from app.drift.result import Result, Verdict
 from app.drift.what_if import Change, recompute
+from app.runs import reports
+from app.runs.run import new_run_id
 from stack.ingest import embedded
 from stack.ingest.reading import read_month
 from tests.drift_frames import quiet_job, settings
@@ -214,7 +215,7 @@ def compared(tmp_path, ref, cur, counted, labels=True, policy=""):
     text = TOML.format(path=tables, features=json.dumps(FEATURES), counted=counted)
     (one.root / "app" / "systems" / "known.toml").write_text(text + policy)
     args = {"ref": "month_000", "cur": "month_001", "threshold": None}
-    outcome = worker.run(quiet_job(one, run=reports.new_run_id(), system="known", args=args))
+    outcome = worker.run(quiet_job(one, run=new_run_id(), system="known", args=args))
     return Result.from_json(reports.read_file(outcome.path, "result.json")), outcome.path
 
 

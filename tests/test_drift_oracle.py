@@ -20,11 +20,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from app import reports
 from app.drift import compare
 from app.drift.decide import counted_columns, decision_line, sentence
 from app.drift.result import Result, Verdict
 from app.drift.worker import judge, save
+from app.runs import reports
+from app.runs.run import new_run_id
 from tests.drift_frames import frame, pair, policy, quiet_job, settings
 
 # A comparison of three columns takes a third of a second, and each is made twice.
@@ -154,7 +155,7 @@ def compared(ref, cur, used, folder):
     """One comparison as the worker makes it, saved and read back."""
     names = [name for name in ref.columns if name != "label"]
     one, two = pair(folder, names, used), (frame(ref, "jan"), frame(cur, "feb"))
-    job = quiet_job(settings(folder, REPORT_DIR="out"), run=reports.new_run_id())
+    job = quiet_job(settings(folder, REPORT_DIR="out"), run=new_run_id())
     found = judge(job, one, *two)
     result, path = save(job, one, two, found, time.monotonic())
     stored = Result.from_json(reports.read_file(path, "result.json"))

@@ -16,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app import periods, reports
+from app import periods
 from app.base import memory
 from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.result import Result, Verdict
 from app.errors import DataError, SourceUnavailable, UnknownPeriod
 from app.periods import coverage, loading
+from app.runs import reports
+from app.runs.run import new_run_id
 from tests.drift_frames import calm, quiet_job, settings, system
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -417,7 +419,7 @@ def ran(tmp_path, drift, ref, cur, **environ):
     one = settings(tmp_path, **{"REPORT_DIR": "out", **environ})
     write(one, drift)
     args = {"ref": ref, "cur": cur, "threshold": None}
-    outcome = worker.run(quiet_job(one, run=reports.new_run_id(), system="mine", args=args))
+    outcome = worker.run(quiet_job(one, run=new_run_id(), system="mine", args=args))
     return Result.from_json(reports.read_file(outcome.path, "result.json")), outcome.path
 
 

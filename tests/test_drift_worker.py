@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import reports
 from app.drift import worker
 from app.drift.compare import read_scores
 from app.drift.decide import target_line
 from app.drift.result import Result, Verdict
 from app.errors import DataError, StorageFull, UnknownPeriod
+from app.runs import reports
+from app.runs.run import new_run_id
 from tests.drift_frames import FEATURES, calm, quiet_job, settings
 
 ROWS = 1500
@@ -58,7 +59,7 @@ def write_system(one, tmp_path, features=FEATURES, name="mine", **replaced):
 
 def job(one, ref="month_000", cur="month_001", threshold=None, system="mine"):
     args = {"ref": ref, "cur": cur, "threshold": threshold}
-    return quiet_job(one, run=reports.new_run_id(), system=system, args=args)
+    return quiet_job(one, run=new_run_id(), system=system, args=args)
 
 
 def ran(one, *given, **more):

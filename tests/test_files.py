@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from app import reports
 from app.base import files
 from app.config import Settings, load_system, load_systems, read_state
 from app.egress import credentials
 from app.errors import ConfigError, DataError, ReportError, SourceUnavailable, VigieError
-from app.jobs import place, progress
-from app.ledger import Ledger
+from app.jobs import place
 from app.load import result as load_result
 from app.periods import files as tables
 from app.periods.coverage import Budget, count
+from app.runs import progress, reports
+from app.runs.index import Ledger
 from tests.test_egress import source
 
 RUN = "20240229T140532Z-1a2b3c"

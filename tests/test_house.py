@@ -130,8 +130,8 @@ ACTS = {
     "jobs.start": "a comparison or traffic",
     "jobs.cancel": "Cancel, Stop",
     "uploads.start": "a comparison of two files",
-    "keeping.delete": "delete a run",
-    "keeping.import_report": "import a report",
+    "keep.delete": "delete a run",
+    "imports.import_report": "import a report",
     "ledger.note": "a note, an acknowledgement",
     "save": "save a system file",
     "propose": "ask a typed address",
@@ -155,7 +155,8 @@ def test_pages_reach_the_functions_that_act_by_no_other_name():
     # What changes something in the rooms that pages may import: under another name the test above would not see it.
     acting = {
         "app.jobs": {"start", "cancel"},
-        "app.library": {"delete", "import_report"},
+        "app.runs.keep": {"delete"},
+        "app.runs.imports": {"import_report"},
         "app.propose": {"save"},
         "app.drift.uploads": {"start", "hand_over"},
     }

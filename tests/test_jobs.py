@@ -21,10 +21,12 @@ from app import jobs
 from app.base.processes import Owner, myself, start_of
 from app.config import Settings, load_systems
 from app.errors import HostUnavailable, JobError, LedgerError
-from app.jobs import place, progress, recover, runs
+from app.jobs import place
 from app.jobs.child import Child
-from app.jobs.runs import Request
-from app.ledger import Ledger, Run, State
+from app.runs import locks, progress, rescan
+from app.runs.index import Ledger
+from app.runs.locks import Request
+from app.runs.run import Run, State
 from tests.jobs_fake_host import KINDS
 from tests.waiting import until
 
@@ -619,11 +621,11 @@ def test_a_lock_that_cannot_be_signed_is_let_go(settings, monkeypatch):
     def full(_descriptor, _text):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs.os, "write", full)
-    with pytest.raises(JobError, match="No space left"), runs.held(settings, request, "20240501T000000Z-000001"):
+    monkeypatch.setattr(locks.os, "write", full)
+    with pytest.raises(JobError, match="No space left"), locks.held(settings, request, "20240501T000000Z-000001"):
         pass
     monkeypatch.undo()
-    with runs.held(settings, request, "20240501T000000Z-000002"):
+    with locks.held(settings, request, "20240501T000000Z-000002"):
         assert len(list((settings.home / "jobs").glob("*.lock"))) == 1
 
 
@@ -747,7 +749,7 @@ def test_what_dead_processes_left_in_a_home_is_swept_and_what_goes_on_stays(sett
         os.utime(runs / ids[name] / ".progress.json.1.1", old)
     for name in ("somebody's", ".tmp-gone-x", ids["empty"], ids["going"]):
         os.utime(runs / name, old)
-    gone = recover.sweep(settings, load_systems(settings))
+    gone = rescan.sweep(settings, load_systems(settings))
     assert {str(path.relative_to(runs)) for path in gone} == {
         ".tmp-gone-x",
         ids["empty"],
@@ -764,7 +766,7 @@ def test_a_run_of_another_home_on_the_same_index_is_left_to_that_home(settings, 
     with Ledger(settings.ledger_url) as ledger:
         ledger.add(replace(elsewhere, path=str(tmp_path / "other home" / "runs" / elsewhere.id)))
         ledger.add(lost)
-    recover.tidy(settings)
+    rescan.tidy(settings)
     assert row(settings, elsewhere.id).state is State.RUNNING
     assert row(settings, lost.id).state is State.INTERRUPTED
 

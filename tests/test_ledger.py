@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app import cli, reports
-from app import ledger as module
+from app import cli
 from app.base.processes import Owner, myself
 from app.config import Settings, load_systems
 from app.errors import LedgerError
-from app.jobs import progress, recover
-from app.ledger import GONE, LATEST, Filter, Ledger, Run, State, why
-from app.ledger_tables import SOURCE
-from app.source import Source, source_of
+from app.runs import index as module
+from app.runs import progress, reports, rescan, tables
+from app.runs.index import Ledger
+from app.runs.run import GONE, Filter, Rescan, Run, State, new_run_id, why
+from app.runs.source import Source, source_of
+from app.runs.tables import LATEST, SOURCE
 
 ROOT = Path(__file__).parent.parent
 # Texts that break what handles them carelessly; each is a note somebody could write.
@@ -336,7 +337,7 @@ def test_an_older_file_is_brought_up_step_by_step(settings, monkeypatch):
     with Ledger(settings.ledger_url) as ledger:
         ledger.add(a_run())
     steps = [
-        *module.MIGRATIONS,
+        *tables.MIGRATIONS,
         lambda _: done.append(1),
         lambda c: done.append(c.exec_driver_sql("SELECT 2").scalar()),
     ]
@@ -364,7 +365,7 @@ INSERT INTO schema_version VALUES (1)
 
 def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directories(settings):
     systems = load_systems(settings)
-    drift, load, lost = (reports.new_run_id() for _ in range(3))
+    drift, load, lost = (new_run_id() for _ in range(3))
     folder = reports.save(
         reports.report_dir(settings, systems.by_id["streamflow"]), drift, "drift", {"result.json": result(drift)}, ()
     )
@@ -406,7 +407,7 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         assert ledger.get(lost).path == ""
         assert why(ledger.get(lost)).startswith(GONE)
         assert ledger.acknowledged() == {drift}
-        assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
         told = ledger.hook(drift, "mail", "answered 200", 0.5)
         assert ledger.hooks(drift) == [told]
     with Ledger(settings.ledger_url) as ledger:
@@ -444,7 +445,7 @@ def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others
         elsewhere = Filter(sources=[own.fingerprint], elsewhere=True)
         assert [run.id for run in ledger.library(elsewhere)] == [left]
         assert ledger.library_count(replace(elsewhere, elsewhere=False)) == 1
-        assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
     # Written down once: an index that is lost later, when the source has moved on, says the same.
     file_of(settings).unlink()
     moved = replace(settings, postgres_url="postgresql://db/elsewhere")
@@ -456,7 +457,7 @@ def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others
 @pytest.mark.parametrize("kind", ["drift", "load"])
 def test_while_a_system_file_cannot_be_read_no_source_of_its_older_runs_is_decided(settings, kind):
     """Whatever is written down stays: the marks of an old run would be missing from the charts of a mended system."""
-    made = reports.new_run_id()
+    made = new_run_id()
     folder = progress.directory(settings, made)
     folder.mkdir(parents=True)
     told = progress.Progress(made, kind, "streamflow", "k", "done", path=str(folder))
@@ -472,7 +473,7 @@ def test_while_a_system_file_cannot_be_read_no_source_of_its_older_runs_is_decid
 def test_a_new_home_lists_the_reports_of_another_one_as_those_of_another_source(settings, tmp_path):
     systems = load_systems(settings)
     system = systems.by_id["streamflow"]
-    run = reports.new_run_id()
+    run = new_run_id()
     other = Settings.from_env(settings.environ | {"VIGIE_HOME": str(tmp_path / "new home")})
     raw = json.loads(result(run)) | {"source": source_of(settings, system).as_dict()}
     reports.save(reports.report_dir(settings, system), run, "drift", {"result.json": json.dumps(raw).encode()}, ())
@@ -512,17 +513,17 @@ def size(folder):
 def test_a_second_scan_opens_no_result(settings, ledger, monkeypatch):
     systems = load_systems(settings)
     for _ in range(3):
-        run = reports.new_run_id()
+        run = new_run_id()
         folder = reports.report_dir(settings, systems.by_id["streamflow"])
         reports.save(folder, run, "drift", {"result.json": result(run)}, ())
     assert len(ledger.rescan(settings, systems).added) == 3
     monkeypatch.setattr(reports, "read_file", lambda *_: pytest.fail("read again"))
-    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
 
 
 def test_a_result_that_cannot_be_read_leaves_the_summary_unknown_and_the_run_done(settings, ledger):
     systems = load_systems(settings)
-    run = reports.new_run_id()
+    run = new_run_id()
     folder = reports.report_dir(settings, systems.by_id["streamflow"])
     reports.save(folder, run, "drift", {"result.json": b'{"version": 1}'}, ())
     ledger.rescan(settings, systems)
@@ -530,22 +531,22 @@ def test_a_result_that_cannot_be_read_leaves_the_summary_unknown_and_the_run_don
     assert (row.state, row.share, row.counted, row.ref) == (State.DONE, None, None, "")
     assert row.bytes == size(folder / "runs" / run)
     assert "cannot be read" in row.reason
-    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
 
 
 def test_a_run_deleted_during_a_scan_does_not_come_back(settings, ledger, monkeypatch):
     systems = load_systems(settings)
-    run = reports.new_run_id()
+    run = new_run_id()
     folder = reports.report_dir(settings, systems.by_id["streamflow"])
     path = reports.save(folder, run, "drift", {"result.json": result(run)}, ())
-    real = recover.found_runs
+    real = rescan.found_runs
 
     def slow(*arguments):
         found = real(*arguments)
         shutil.rmtree(path)
         return found
 
-    monkeypatch.setattr(recover, "found_runs", slow)
+    monkeypatch.setattr(rescan, "found_runs", slow)
     assert ledger.rescan(settings, systems).added == ()
     assert ledger.count() == 0
 
@@ -559,7 +560,7 @@ def test_a_step_that_fails_changes_nothing(settings, monkeypatch):
         connection.exec_driver_sql("nonsense")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "MIGRATIONS", [*module.MIGRATIONS, half])
+        patch.setattr(module, "MIGRATIONS", [*tables.MIGRATIONS, half])
         patch.setattr(module, "LATEST", LATEST + 1)
         with pytest.raises(LedgerError):
             Ledger(settings.ledger_url)
@@ -781,7 +782,8 @@ def test_a_database_that_does_not_answer_is_said_without_its_password():
 
 WRITER = """
 import sys
-from app.ledger import Ledger, Run
+from app.runs.index import Ledger
+from app.runs.run import Run
 for n in range(25):
     with Ledger(sys.argv[1]) as ledger:
         ledger.add(Run(f"{sys.argv[2]}-{n}", "load", "streamflow", "k", created=float(n)))
@@ -859,7 +861,7 @@ def result(run, decision="NO_ACTION"):
 
 def test_an_index_is_remade_from_report_directories(settings, ledger):
     systems = load_systems(settings)
-    run = reports.new_run_id()
+    run = new_run_id()
     folder = reports.save(
         reports.report_dir(settings, systems.by_id["streamflow"]), run, "drift", {"result.json": result(run)}, ()
     )
@@ -875,12 +877,12 @@ def test_an_index_is_remade_from_report_directories(settings, ledger):
     )
     assert row.key.startswith("drift:streamflow:2024-01-31:2024-02-29:")
     assert row.created <= row.finished
-    assert ledger.rescan(settings, systems) == module.Rescan((), (), (), ())
+    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
 
 
 def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_run(settings, ledger):
     systems = load_systems(settings)
-    ids = [reports.new_run_id() for _ in range(3)]
+    ids = [new_run_id() for _ in range(3)]
     owners = (myself(), Owner(os.getpid(), "another boot"), None)
     for run, owner, state in zip(ids, owners, ("running", "running", "cancelled"), strict=True):
         folder = settings.home / "runs" / run
@@ -889,7 +891,7 @@ def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_
             run, "load", "streamflow", f"load:{run}", state, created=5.0, owner=owner, path=str(folder)
         )
         progress.write(folder, told)
-    (settings.home / "runs" / reports.new_run_id()).mkdir()
+    (settings.home / "runs" / new_run_id()).mkdir()
     (settings.home / "runs" / "something else").mkdir()
     found = ledger.rescan(settings, systems)
     assert sorted(found.added) == sorted(ids[1:])
@@ -912,7 +914,7 @@ def test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes(settings
 
 def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(settings, ledger):
     systems = load_systems(settings)
-    run = reports.new_run_id()
+    run = new_run_id()
     ledger.add(
         a_run(id=run, key="drift:streamflow:exact", state=State.INTERRUPTED, path=str(settings.home / "runs" / run))
     )
@@ -926,6 +928,6 @@ def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(
 
 def test_the_command_line_knows_every_sort_key():
     from app.cli.arguments import SORTS
-    from app.ledger_tables import SORTS as KEYS
+    from app.runs.tables import SORTS as KEYS
 
     assert tuple(KEYS) == SORTS

@@ -15,17 +15,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app import ledger as ledger_module
-from app import library, report_html, reports
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
-from app.jobs import progress, recover
-from app.jobs.runs import ActiveRun, Request
-from app.ledger import Ledger, Run, State
-from app.report_html import SANDBOX
 from app.routes import middleware, routes
+from app.runs import active, html, imports, index, keep, progress, reports
+from app.runs.active import ActiveRun
+from app.runs.html import SANDBOX
+from app.runs.index import Ledger
+from app.runs.locks import Request
+from app.runs.run import Rescan, Run, State, new_run_id
 from tests.test_drift_imported import HOSTILE, older, oldest, today
 from tests.test_ledger import result
 
@@ -42,7 +42,8 @@ def settings(tmp_path):
 def in_order(monkeypatch):
     """Run ids in the order of their making, also within one second."""
     numbers = itertools.count()
-    monkeypatch.setattr(reports, "new_run_id", lambda: f"20240229T140532Z-{next(numbers):06x}")
+    for module in (active, imports):
+        monkeypatch.setattr(module, "new_run_id", lambda: f"20240229T140532Z-{next(numbers):06x}")
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_deleted_run_takes_its_files_its_notes_and_what_it_published(settings,
     run = run_once(settings, system)
     ledger.note(run, "seen", acknowledged=True)
     ledger.hook(run, "mail", "answered 200", 0.1)
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert (ledger.get(run), ledger.notes(run), ledger.hooks(run)) == (None, [], [])
     files, rows = everything(settings, system)
     assert (files, rows) == ({}, [])
@@ -120,23 +121,23 @@ def test_a_deleted_run_takes_its_files_its_notes_and_what_it_published(settings,
 @pytest.mark.usefixtures("in_order")
 def test_what_was_published_becomes_that_of_the_newest_run_that_remains(settings, systems, system):
     runs = [run_once(settings, system, str(n).encode()) for n in range(3)]
-    library.delete(settings, systems, runs[0])
+    keep.delete(settings, systems, runs[0])
     assert flat(settings, system) == HTML + b"2"
-    library.delete(settings, systems, runs[2])
+    keep.delete(settings, systems, runs[2])
     assert flat(settings, system) == HTML + b"1"
-    library.delete(settings, systems, runs[1])
+    keep.delete(settings, systems, runs[1])
     assert flat(settings, system) is None
     assert flat(settings, system, "json") is None
 
 
 @pytest.mark.usefixtures("in_order")
 def test_a_run_whose_report_is_gzipped_is_published_unpacked(settings, systems, system, monkeypatch):
-    monkeypatch.setattr(reports, "PLAIN_RUNS", 1)
+    monkeypatch.setattr(keep, "PLAIN_RUNS", 1)
     first = run_once(settings, system, b"first")
     second = run_once(settings, system, b"second")
-    reports.prune([reports.report_dir(settings, system)], 10**9)
+    keep.prune([reports.report_dir(settings, system)], 10**9)
     assert (reports.find(settings, systems, first) / f"{PAIR}.html.gz").exists()
-    library.delete(settings, systems, second)
+    keep.delete(settings, systems, second)
     assert flat(settings, system) == HTML + b"first"
 
 
@@ -144,7 +145,7 @@ def test_a_flat_file_of_somebody_else_stays(settings, systems, system):
     run = run_once(settings, system)
     mine = reports.report_dir(settings, system) / f"{PAIR}.html"
     mine.write_bytes(b"written by another program")
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert mine.read_bytes() == b"written by another program"
     assert flat(settings, system, "json") is None
 
@@ -152,7 +153,7 @@ def test_a_flat_file_of_somebody_else_stays(settings, systems, system):
 def test_other_months_keep_what_they_published(settings, systems, system):
     other = "drift_2024-01-31_vs_2024-03-31"
     run_once(settings, system, pair=other)
-    library.delete(settings, systems, run_once(settings, system))
+    keep.delete(settings, systems, run_once(settings, system))
     assert flat(settings, system, pair=other) == HTML
     assert flat(settings, system) is None
 
@@ -160,10 +161,10 @@ def test_other_months_keep_what_they_published(settings, systems, system):
 def test_a_run_that_is_going_is_not_deleted(settings, systems, system):
     active = ActiveRun(settings, Request("drift", "streamflow", "drift:x", {}))
     with pytest.raises(ReportError, match="still going") as raised:
-        library.delete(settings, systems, active.id)
+        keep.delete(settings, systems, active.id)
     assert "Stop it first" in raised.value.hint
     active.end("cancelled")
-    library.delete(settings, systems, active.id)
+    keep.delete(settings, systems, active.id)
     assert everything(settings, system) == ({}, [])
 
 
@@ -173,38 +174,38 @@ def test_a_row_whose_files_retention_has_taken_can_be_deleted(settings, systems,
     path.rename(path.with_name("elsewhere"))
     ledger.rescan(settings, systems)
     assert ledger.get(run).path == ""
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert ledger.get(run) is None
 
 
 def test_a_run_of_a_system_that_is_gone_can_be_deleted(settings, systems, system, ledger, tmp_path):
-    run = reports.new_run_id()
+    run = new_run_id()
     folder = reports.save(tmp_path / "elsewhere", run, "drift", {"a.json": b"{}"}, ["a.json"])
     ledger.add(Run(run, "drift", "gone", "k", State.DONE, path=str(folder)))
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert ledger.get(run) is None
     assert not list((tmp_path / "elsewhere").rglob("*.json"))
 
 
 def test_a_path_in_the_index_that_is_no_report_is_not_deleted(settings, systems, ledger, tmp_path):
-    run = reports.new_run_id()
+    run = new_run_id()
     precious = tmp_path / run
     precious.mkdir()
     (precious / "thesis.txt").write_text("x")
     ledger.add(Run(run, "drift", "streamflow", "k", State.DONE, path=str(precious)))
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert (precious / "thesis.txt").exists()
     assert ledger.get(run) is None
 
 
 def test_a_link_in_place_of_a_run_is_not_followed(settings, systems, system, ledger, tmp_path):
-    run = reports.new_run_id()
+    run = new_run_id()
     outside = reports.save(tmp_path / "elsewhere", run, "drift", {"a.json": b"{}"}, [])
     inside = reports.report_dir(settings, system) / "runs" / run
     inside.parent.mkdir(parents=True)
     inside.symlink_to(outside)
     ledger.add(Run(run, "drift", "streamflow", "k", State.DONE, path=str(inside)))
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert (outside / "a.json").exists()
 
 
@@ -215,9 +216,9 @@ def test_an_id_that_is_none_deletes_nothing(settings, systems, system, run):
     run_once(settings, system)
     before = everything(settings, system)
     with pytest.raises(ReportNotFound):
-        library.delete(settings, systems, run)
+        keep.delete(settings, systems, run)
     with pytest.raises(ReportNotFound, match="There is no run"):
-        library.delete(settings, systems, "20240229T140532Z-1a2b3c")
+        keep.delete(settings, systems, "20240229T140532Z-1a2b3c")
     assert everything(settings, system) == before
 
 
@@ -228,7 +229,7 @@ def test_two_people_delete_the_same_runs_at_once(settings, systems, system):
     def delete_all():
         for run in runs:
             try:
-                library.delete(settings, systems, run)
+                keep.delete(settings, systems, run)
             except ReportNotFound:
                 pass
             except Exception as error:
@@ -249,15 +250,15 @@ def test_an_index_that_cannot_be_written_leaves_the_run_as_it_was(settings, syst
 
     run = run_once(settings, system)
     before = everything(settings, system)
-    monkeypatch.setattr(ledger_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(index, "BUSY_SECONDS", 0.1)
     blocker = sqlite3.connect(settings.home / "ledger.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match="locked"):
-        library.delete(settings, systems, run)
+        keep.delete(settings, systems, run)
     blocker.close()
     assert everything(settings, system) == before
     agree(settings, systems)
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
@@ -277,7 +278,7 @@ def test_a_folder_that_cannot_be_written_leaves_the_run_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", refuses)
         with pytest.raises(StorageFull, match="nothing was changed") as raised:
-            library.delete(settings, systems, run)
+            keep.delete(settings, systems, run)
     assert "write permission" in raised.value.hint
     assert everything(settings, system) == before
     agree(settings, systems)
@@ -294,7 +295,7 @@ def test_a_full_disk_does_not_keep_a_run_from_being_deleted(settings, systems, s
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StorageFull, match=f"{second} is deleted") as raised:
-            library.delete(settings, systems, second)
+            keep.delete(settings, systems, second)
     assert "Free some disk space" in raised.value.hint
     assert [run.id for run in ledger.runs()] == [first]
     # The published file of a run that is gone would be a lie; that of the other could not be written.
@@ -320,7 +321,7 @@ def test_retention_never_takes_the_run_that_the_gauges_show(settings, systems, s
     newest = import_report(settings, system)
     small = replace(settings, keep_bytes=0)
     # An import is kept when it has just been written, and displaces nobody.
-    assert sorted(recover.retain(small, systems)) == sorted([old, unreadable, capture])
+    assert sorted(keep.retain(small, systems)) == sorted([old, unreadable, capture])
     assert all(Path(ledger.get(run).path).is_dir() for run in (current, other, newest))
     assert shown(settings) == gauge != []
     row = ledger.get(old)
@@ -333,10 +334,10 @@ def test_retention_leaves_alone_what_the_index_does_not_know(settings, systems, 
     for run in runs:
         ledger.remove(run)
     small = replace(settings, keep_bytes=0)
-    assert recover.retain(small, systems) == []
+    assert keep.retain(small, systems) == []
     assert len(reports.scan(reports.report_dir(settings, system))) == 3
     ledger.rescan(settings, systems)
-    assert recover.retain(small, systems) == runs[:2]
+    assert keep.retain(small, systems) == runs[:2]
 
 
 def rewrite(run, policy, cur):
@@ -357,7 +358,7 @@ def shown(settings):
 
 
 def import_report(settings, system):
-    return library.import_report(settings, system, html=HTML, json=None).id
+    return imports.import_report(settings, system, html=HTML, json=None).id
 
 
 def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, systems, ledger, tmp_path):
@@ -378,7 +379,7 @@ def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, syst
 
 def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, systems, ledger):
     run = run_once(settings, system)
-    for lost in ("", ledger_module.GONE):
+    for lost in ("", run.GONE):
         ledger.update(run, reason=lost)
         ledger.rescan(settings, systems)
         assert ledger.get(run).reason == "1 of 16"
@@ -389,7 +390,7 @@ def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, system
 
 def imported(settings, system, raw=None, **values):
     data = raw if raw is None or isinstance(raw, bytes) else json.dumps(raw).encode()
-    return library.import_report(settings, system, **{"html": None, "json": data, **values})
+    return imports.import_report(settings, system, **{"html": None, "json": data, **values})
 
 
 @pytest.mark.parametrize("make", [today, older, oldest], ids=["today", "0.7.15", "0.4"])
@@ -402,7 +403,7 @@ def test_a_json_of_each_form_becomes_a_run_with_table_and_share(settings, system
     stored = Result.from_json(reports.read_file(folder, "result.json"))
     assert (stored.share, stored.decision, len(stored.columns)) == (run.share, run.outcome, 3)
     assert reports.read_file(folder, f"{PAIR}.json") == json.dumps(make()).encode()
-    assert reports.read_file(folder, f"{PAIR}.html") == report_html.safe_html(HTML)
+    assert reports.read_file(folder, f"{PAIR}.html") == html.safe_html(HTML)
     assert run.reason.startswith("imported from ")
 
 
@@ -443,10 +444,10 @@ def test_nothing_of_an_import_is_published_and_deleting_it_touches_nobody_elses(
     before = everything(settings, system)
     run = imported(settings, system, today(), html=HTML + b"<p>other", name=PAIR)
     assert flat(settings, system) == HTML
-    library.delete(settings, systems, run.id)
+    keep.delete(settings, systems, run.id)
     assert everything(settings, system) == before
     imported(settings, system, today(), html=HTML + b"<p>other", name=PAIR)
-    library.delete(settings, systems, own)
+    keep.delete(settings, systems, own)
     assert flat(settings, system) is None
 
 
@@ -470,7 +471,7 @@ def test_the_same_bytes_are_one_run(settings, systems, system, ledger):
     assert raised.value.run == run.id
     imported(settings, systems.by_id["f1pa"], today(), html=HTML)
     imported(settings, system, today())
-    library.delete(settings, systems, run.id)
+    keep.delete(settings, systems, run.id)
     assert imported(settings, system, today(), html=HTML).id != run.id
     assert ledger.count(kind="imported") == 3
 
@@ -507,7 +508,7 @@ def test_a_lost_index_finds_imports_again_as_they_were(settings, systems, system
     with Ledger(settings.ledger_url) as ledger:
         ledger.rescan(settings, systems)
         assert [ledger.get(run.id) for run in runs] == runs
-        assert ledger.rescan(settings, systems) == ledger_module.Rescan((), (), (), ())
+        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
     with pytest.raises(AlreadyImported):
         imported(settings, system, older())
 
@@ -550,7 +551,7 @@ def test_an_old_import_is_not_the_first_to_go(tmp_path, system):
 )
 def test_what_cannot_be_imported_is_said_and_nothing_is_kept(settings, system, values, said):
     with pytest.raises(ReportError, match=said) as raised:
-        library.import_report(settings, system, **{"html": None, "json": None, **values})
+        imports.import_report(settings, system, **{"html": None, "json": None, **values})
     assert raised.value.hint
     assert everything(settings, system) == ({}, [])
 
@@ -594,14 +595,14 @@ def test_a_disk_that_takes_nothing_keeps_nothing_of_an_import(settings, systems,
             except StorageFull as error:
                 assert error.hint
             else:
-                library.delete(settings, systems, run.id)
+                keep.delete(settings, systems, run.id)
         agree_after = everything(settings, system)
         # Renamed into place before the folder could be synced, a report is there, whole; until then it is not at all.
         if step < 5:
             assert agree_after == before
         with Ledger(settings.ledger_url) as ledger:
             for run_id in ledger.rescan(settings, systems).added:
-                library.delete(settings, systems, run_id)
+                keep.delete(settings, systems, run_id)
         assert everything(settings, system) == before
 
 
@@ -639,5 +640,5 @@ def test_an_imported_report_is_served_in_the_sandbox_and_as_a_file(settings, sys
 
 def test_progress_of_a_job_that_was_deleted_is_unknown(settings, systems, system):
     run = run_once(settings, system)
-    library.delete(settings, systems, run)
+    keep.delete(settings, systems, run)
     assert progress.read_progress(settings, run) is None

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app import library, report_html, reports
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound
-from app.jobs import recover
-from app.ledger import Filter, Ledger, State
-from app.ledger_tables import storable
+from app.runs import keep, reports, rescan
+from app.runs.index import Ledger
+from app.runs.run import Filter, State
+from app.runs.tables import storable
 from tests.hostile_text import DOCUMENTS, TEXTS
 from tests.test_drift_imported import today
 from tests.test_library import (  # noqa: F401 - fixtures
@@ -58,13 +58,13 @@ def test_readers_see_a_run_whole_or_not_at_all_while_it_is_deleted(settings, sys
                         wrong.append(error)
                 except Exception as error:
                     wrong.append(error)
-            reports.total_bytes([reports.report_dir(settings, system)])
+            keep.total_bytes([reports.report_dir(settings, system)])
 
     readers = [threading.Thread(target=look) for _ in range(2)]
     for reader in readers:
         reader.start()
     for run in runs:
-        library.delete(settings, systems, run)
+        keep.delete(settings, systems, run)
     ended.set()
     for reader in readers:
         reader.join()
@@ -80,7 +80,7 @@ def test_killed_at_fifty_moments_a_deletion_leaves_whole_runs_or_none(settings, 
         if not child:
             try:
                 for folder in reports.scan(reports.report_dir(settings, system)):
-                    library.delete(settings, systems, folder.name)
+                    keep.delete(settings, systems, folder.name)
             finally:
                 os._exit(0)
         time.sleep(chance.random() * 0.05)
@@ -88,18 +88,18 @@ def test_killed_at_fifty_moments_a_deletion_leaves_whole_runs_or_none(settings, 
         os.waitpid(child, 0)
         for folder in reports.scan(reports.report_dir(settings, system)):
             assert reports.read_file(folder, f"{PAIR}.html") == HTML
-    recover.interrupt(settings)
+    rescan.interrupt(settings)
     with Ledger(settings.ledger_url) as ledger:
         ledger.rescan(settings, systems)
         listed = {folder.name for folder in reports.scan(reports.report_dir(settings, system))}
         assert listed == {run.id for run in ledger.runs(limit=1000) if run.path and Path(run.path).is_dir()}
         for run in ledger.runs(limit=1000):
-            library.delete(settings, systems, run.id)
+            keep.delete(settings, systems, run.id)
         assert ledger.count() == 0
     # What a deletion set aside may still be put back for a minute; then it goes.
-    recover.sweep(settings, systems)
+    rescan.sweep(settings, systems)
     monkeypatch.setattr(reports, "STALE_SECONDS", -1.0)
-    recover.sweep(settings, systems)
+    rescan.sweep(settings, systems)
     assert not list((settings.home / "runs").iterdir())
     assert not list(reports.report_dir(settings, system).glob("**/.tmp-*"))
 
@@ -124,7 +124,7 @@ def test_killed_at_fifty_moments_no_half_report_is_listed_and_none_is_lost(setti
             os.kill(child, signal.SIGKILL)
             assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
             saved |= set(said.read().decode().split())
-        recover.interrupt(settings)
+        rescan.interrupt(settings)
     with Ledger(settings.ledger_url) as ledger:
         before = {run.id for run in ledger.library(Filter(states=(State.DONE,)), limit=1000)}
         ledger.rescan(settings, systems)
@@ -231,7 +231,7 @@ def test_a_report_of_fifty_megabytes_holds_nobody_up_and_is_held_a_few_times_at_
     block = random.Random(2).randbytes(500_000).hex().encode() + b"\n"
     html = HTML + block * (size // len(block))
     run = imported(settings, system, html=html)
-    kept = report_html.safe_html(html)
+    kept = html.safe_html(html)
     with serving(settings) as url:
         urllib.request.urlopen(f"{url}/healthz").read()
         tracemalloc.start()

@@ -29,13 +29,14 @@ from app.errors import (
 )
 from app.exposition import counter_total, parse
 from app.gauges import Gauges
-from app.jobs import recover
-from app.jobs.job import Job
-from app.ledger import LIVE, Ledger, State
 from app.load import counting, result, worker
 from app.load.counting import excluded, expression
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
+from app.runs import rescan
+from app.runs.index import Ledger
+from app.runs.job import Job
+from app.runs.run import LIVE, State
 from tests.load_fakes import Service
 from tests.waiting import until
 
@@ -323,7 +324,8 @@ def test_a_counter_that_moves_too_far_is_explained_by_others(home):
 
 
 def test_background_traffic_is_named_as_the_reason(home):
-    from app.ledger import Ledger, Run, State
+    from app.runs.index import Ledger
+    from app.runs.run import Run, State
 
     api = Api(step=2)
     with Service(api.predict, metrics=api.metrics) as service:
@@ -638,7 +640,7 @@ def killed_while_sending(home, service, kill):
     finally:
         process.kill()
         process.wait()
-    recover.interrupt(settings)  # as the next host does at its start
+    rescan.interrupt(settings)  # as the next host does at its start
     return settings
 
 

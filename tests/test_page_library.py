@@ -10,10 +10,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import reports
 from app.config import Settings, load_systems
 from app.errors import StorageFull
-from app.ledger import GONE, Ledger, Note, Run, State
+from app.runs.index import Ledger
+from app.runs.run import GONE, Note, Run, State
 from app.ui import reports as page
 from tests.conftest import ROOT
 from tests.kept_runs import keep, result
@@ -198,7 +198,7 @@ def test_deleting_says_what_is_left_and_not_that_nothing_was_deleted(home, monke
     def full(directory: Path, files: object) -> None:
         raise StorageFull("There is no room on the disk.", hint="Make some.")
 
-    monkeypatch.setattr(reports, "republish", full)
+    monkeypatch.setattr(keep, "republish", full)
 
     def script(run: str) -> None:
         from app.ui import cache, kept_run

@@ -11,17 +11,17 @@ import math
 
 import pytest
 
-from app import library
 from app.config import Settings, load_systems, want
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.drift.worker import pair_of
 from app.errors import VigieError
-from app.jobs.kinds import KINDS
 from app.jobs.protocol import MAX_LINE, parse
-from app.ledger import MAX_NOTE, Ledger
 from app.load.plan import Plan
 from app.propose import propose, save
+from app.runs import imports, keep
+from app.runs.index import MAX_NOTE, Ledger
+from app.runs.kinds import KINDS
 
 FILE = """
 title = "Mine"
@@ -116,7 +116,7 @@ def cancelled(settings, run):
 
 def imported(settings, **given):
     system = load_systems(settings).by_id["mine"]
-    return library.import_report(settings, system, **{"html": None, "json": None, **given})
+    return imports.import_report(settings, system, **{"html": None, "json": None, **given})
 
 
 def noted(settings, run, text):
@@ -125,7 +125,7 @@ def noted(settings, run, text):
 
 
 def deleted(settings, run):
-    return library.delete(settings, load_systems(settings), run)
+    return keep.delete(settings, load_systems(settings), run)
 
 
 ATTEMPTS = [

@@ -26,10 +26,11 @@ from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Target
-from app.jobs.summary import columns_of
-from app.ledger import Ledger, Run, State
 from app.periods import Period
-from app.source import Source, source_of
+from app.runs.index import Ledger
+from app.runs.run import Run, State
+from app.runs.source import Source, source_of
+from app.runs.summary import columns_of
 from app.ui.comparison import period_label
 from app.ui.verdict import headline
 from app.ui.what_if import policy_lines

@@ -14,11 +14,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from app import ledger as ledger_module
 from app import periods, postgres
 from app.config import Settings, load_systems
 from app.errors import LedgerError, SourceUnavailable
-from app.ledger import Ledger
+from app.runs import index as ledger_module
+from app.runs import tables
+from app.runs.index import Ledger
 from stack.ingest import database
 from stack.ingest.layout import IngestError
 from stack.ingest.reading import read_month
@@ -96,7 +97,7 @@ def test_a_lost_connection_is_taken_up_again(server, ledger):
 
 def test_a_connection_lost_in_the_middle_is_said_and_leaves_nothing_half_written(server, ledger):
     with pytest.raises(LedgerError, match="was lost in the middle") as raised, ledger._write() as connection:
-        connection.execute(ledger_module.RUNS.insert().values(ledger_module.row_of(a_run())))
+        connection.execute(tables.RUNS.insert().values(ledger_module.row_of(a_run())))
         server.kick()
         connection.execute(sa.select(1))
     assert raised.value.hint

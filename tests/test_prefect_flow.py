@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.ledger import Ledger
+from app.runs.index import Ledger
 from tests.conftest import free_port, sample_home
 from tests.console_world import wait_until
 from tests.locked_environments import environ, environment

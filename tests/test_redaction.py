@@ -16,9 +16,9 @@ from app.base.redaction import Formatter, named_secrets, redacted, without
 from app.cli.common import error_object
 from app.config import Settings, parse_system
 from app.errors import ConfigError, DataError, LedgerError, SourceUnavailable, VigieError
-from app.ledger import Ledger
 from app.periods import list_periods
 from app.periods.database import _engine
+from app.runs.index import Ledger
 
 # What no message may show of `postgresql://vigie:<this>@db:5432/x`, however little of it was escaped.
 PASSWORDS = ["s3cret", "s3@cret", "s3/cret", "s3:cret", "s3#cret", "s3?cret", "s3%cret", "s3%40cret", "@s3cret", "s3cret@",

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from app import report_html, reports
 from app.config import Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
+from app.runs import html, keep, reports
+from app.runs.run import RUN_ID, new_run_id
 from tests.drift_frames import settings, system
 
 RUN = "20240229T140532Z-1a2b3c"
@@ -38,10 +39,10 @@ def everything(folder):
 
 def test_run_ids_have_the_form_of_the_contract_and_differ():
     moment = datetime(2024, 2, 29, 14, 5, 32, tzinfo=UTC)
-    assert reports.new_run_id(moment).startswith("20240229T140532Z-")
-    found = {reports.new_run_id() for _ in range(50)}
+    assert new_run_id(moment).startswith("20240229T140532Z-")
+    found = {new_run_id() for _ in range(50)}
     assert len(found) == 50
-    assert all(reports.RUN_ID.fullmatch(one) for one in found)
+    assert all(RUN_ID.fullmatch(one) for one in found)
 
 
 def test_a_saved_run_has_its_files_their_hashes_and_the_flat_copies(tmp_path):
@@ -297,14 +298,14 @@ def page(data):
 
 
 def test_the_data_lines_hold_no_markup_and_mean_the_same():
-    safe = report_html.safe_html(page({"value": HOSTILE}).encode()).decode()
+    safe = html.safe_html(page({"value": HOSTILE}).encode()).decode()
     line = next(text for text in safe.splitlines() if "metric_1f = {" in text)
     assert not set("<>\u2028") & set(line.partition("=")[2])
     assert json.loads(line.partition("=")[2].rstrip().rstrip(";")) == {"value": HOSTILE}
 
 
 def test_the_rest_of_the_page_is_left_alone():
-    before, after = page({}).encode().splitlines(), report_html.safe_html(page({}).encode()).splitlines()
+    before, after = page({}).encode().splitlines(), html.safe_html(page({}).encode()).splitlines()
     assert before == after
 
 
@@ -333,15 +334,15 @@ def test_html_that_is_packed_at_the_moment_of_reading_is_read(tmp_path, monkeypa
 
 def test_a_run_that_is_deleted_at_the_moment_of_reading_is_not_found(tmp_path, monkeypatch):
     path = save(tmp_path)
-    seen_then(monkeypatch, reports.set_aside)
+    seen_then(monkeypatch, keep.set_aside)
     with pytest.raises(ReportNotFound):
         reports.read_file(path, "drift_a_vs_b.html")
 
 
 def test_old_html_is_packed_and_still_read(tmp_path):
-    for index in range(reports.PLAIN_RUNS + 3):
+    for index in range(keep.PLAIN_RUNS + 3):
         save(tmp_path, run_id(index), {"drift.html": b"<html>" * 1000}, [])
-    assert reports.prune([tmp_path], 10**9).gone == ()
+    assert keep.prune([tmp_path], 10**9).gone == ()
     first, last = reports.scan(tmp_path)[0], reports.scan(tmp_path)[-1]
     assert not (first / "drift.html").exists()
     assert gzip.decompress((first / "drift.html.gz").read_bytes()) == b"<html>" * 1000
@@ -352,15 +353,15 @@ def test_old_html_is_packed_and_still_read(tmp_path):
 def test_the_oldest_runs_go_first_acknowledged_ones_last_and_the_spared_stay(tmp_path):
     for index in range(5):
         save(tmp_path, run_id(index), {"drift.json": b"x" * 10_000}, [])
-    assert reports.prune([tmp_path], 35_000, acknowledged={run_id(0)}).gone == (run_id(1), run_id(2))
+    assert keep.prune([tmp_path], 35_000, acknowledged={run_id(0)}).gone == (run_id(1), run_id(2))
     assert [path.name for path in reports.scan(tmp_path)] == [run_id(0), run_id(3), run_id(4)]
-    spared = reports.prune([tmp_path], 0, acknowledged={run_id(0)}, may_go=lambda run: run != run_id(3))
+    spared = keep.prune([tmp_path], 0, acknowledged={run_id(0)}, may_go=lambda run: run != run_id(3))
     assert spared.gone == (run_id(0),)
     assert [path.name for path in reports.scan(tmp_path)] == [run_id(3), run_id(4)]
     # The newest may have been written a moment ago.
-    assert reports.prune([tmp_path], 0).gone == (run_id(3),)
+    assert keep.prune([tmp_path], 0).gone == (run_id(3),)
     assert [path.name for path in reports.scan(tmp_path)] == [run_id(4)]
-    assert reports.total_bytes([tmp_path]) > 10_000
+    assert keep.total_bytes([tmp_path]) > 10_000
 
 
 # Tags that the browser would read as frames, in whatever the text round them seems to be; what a report needs stays.
@@ -386,14 +387,14 @@ FRAMES = [
 
 @pytest.mark.parametrize(("markup", "safe"), FRAMES)
 def test_no_element_of_a_saved_report_opens_a_frame_or_looks_up_a_name(markup, safe):
-    assert report_html.safe_html(markup) == safe
-    assert report_html.safe_html(safe) == safe
-    assert report_html.guarded(markup).endswith(b"\n" + safe)
+    assert html.safe_html(markup) == safe
+    assert html.safe_html(safe) == safe
+    assert html.guarded(markup).endswith(b"\n" + safe)
 
 
 def test_the_guard_in_the_browser_refuses_the_elements_that_are_taken_out_of_markup():
-    script = (Path(report_html.__file__).parent / "report_guard.js").read_text()
+    script = (Path(html.__file__).parent / "report_guard.js").read_text()
     names = json.loads("[" + re.search(r"const NAMES = \[(.*?)\];", script, re.DOTALL)[1] + "]")
     for name in names:
-        assert f"<{name} ".encode() not in report_html.safe_html(f"<{name} x>".encode()), name
+        assert f"<{name} ".encode() not in html.safe_html(f"<{name} x>".encode()), name
     assert {markup for markup in names} >= {"iframe", "frame", "object", "embed", "link", "meta", "base"}

@@ -18,16 +18,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from app import gauges, report_html, reports
+from app import gauges
 from app.config import Settings, load_systems
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
-from app.jobs.summary import columns_of
-from app.ledger import Ledger, Run, State
 from app.load import result as load_result
 from app.load.stats import Histogram, Tally, Timeline
-from app.report_html import SANDBOX
 from app.routes import PAGES, middleware, routes
-from app.source import Source, source_of
+from app.runs import html, keep, reports
+from app.runs.html import SANDBOX
+from app.runs.index import Ledger
+from app.runs.run import Run, State, new_run_id
+from app.runs.source import Source, columns_of, source_of
 from app.ui.traffic import result_of
 
 HTML = b"<!doctype html><title>report</title><script>document.title='x'</script>" + b"<p>row</p>" * 5000
@@ -93,7 +94,7 @@ def a_result(system, run, **values):
 
 
 def save(settings, system, *, finished=100.0, html=HTML, run=None, state=State.DONE, source=None, **values):
-    run = run or reports.new_run_id()
+    run = run or new_run_id()
     result = a_result(system, run, **values)
     name = f"drift_{result.ref.key}_vs_{result.cur.key}"
     files = {"result.json": result.to_json(), f"{name}.json": b"{}"} | ({f"{name}.html": html} if html else {})
@@ -112,7 +113,7 @@ def test_a_report_is_served_in_its_sandbox(settings, streamflow, client):
     run = save(settings, streamflow)
     answer = client.get(f"/reports/frame/{run}")
     assert answer.status_code == 200
-    assert answer.content == report_html.guarded(HTML)
+    assert answer.content == html.guarded(HTML)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"] == SANDBOX
     assert SANDBOX == (
@@ -171,17 +172,17 @@ def test_a_report_arrives_whole_with_and_without_compression(settings, streamflo
         raw = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == encoding
     assert int(answer.headers["content-length"]) == len(raw)
-    assert (gzip.decompress(raw) if encoding == "gzip" else raw) == report_html.guarded(HTML)
+    assert (gzip.decompress(raw) if encoding == "gzip" else raw) == html.guarded(HTML)
 
 
 def test_a_report_gzipped_at_rest_is_the_same_report(settings, streamflow, client, monkeypatch):
     run = save(settings, streamflow)
     folder = reports.report_dir(settings, streamflow)
-    monkeypatch.setattr(reports, "PLAIN_RUNS", 1)
+    monkeypatch.setattr(keep, "PLAIN_RUNS", 1)
     save(settings, streamflow, run="20990101T000000Z-abcdef")
-    reports.prune([folder], 10**9)
+    keep.prune([folder], 10**9)
     assert list((folder / "runs" / run).glob("*.html.gz"))
-    assert client.get(f"/reports/frame/{run}").content == report_html.guarded(HTML)
+    assert client.get(f"/reports/frame/{run}").content == html.guarded(HTML)
 
 
 @pytest.mark.parametrize("kind", ["html", "json"])
@@ -294,7 +295,7 @@ def test_a_large_report_holds_up_no_other_request(settings, streamflow):
             assert raw_get(port, "/healthz")[0].status == 200
             small += 1
         thread.join()
-    assert got["large"] == 50_000_003 + len(report_html.guarded(b""))
+    assert got["large"] == 50_000_003 + len(html.guarded(b""))
     assert small > 1
 
 
@@ -463,7 +464,7 @@ def test_the_policy_of_the_system_is_found_behind_many_experiments(settings, str
 
 
 def traffic(settings, *, answered=98, failed=2, not_sent=5, state=State.DONE, write=True, source=None):
-    run = reports.new_run_id()
+    run = new_run_id()
     folder = settings.home / "runs" / run
     folder.mkdir(parents=True)
     latency = Histogram()

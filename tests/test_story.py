@@ -6,7 +6,7 @@ import pytest
 
 from app.config import Service, StackState, load_system
 from app.config.settings import Settings, Task
-from app.ledger import Run, State
+from app.runs.run import Run, State
 from app.ui.starting import steps as steps_of_a_start
 from app.ui.story import Step, next_step
 

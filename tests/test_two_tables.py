@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 import app
-from app import reports
 from app.config import load_systems
 from app.drift import uploads, worker
 from app.drift.result import Result, Verdict
@@ -24,8 +23,10 @@ from app.drift.uploads import Given
 from app.errors import VigieError
 from app.gauges import Gauges
 from app.jobs import run_here
-from app.ledger import Ledger
 from app.periods import coverage
+from app.runs import reports
+from app.runs.index import Ledger
+from app.runs.run import new_run_id
 from tests.drift_frames import FEATURES, calm, quiet_job, settings
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def test_two_frames_give_the_result_of_the_same_months(home, tmp_path, pair, mon
     """Scores, decision, sentence and report are those that the worker makes of the same rows in files."""
     monkeypatch.setenv("REPORT_DIR", str(tmp_path / "out"))
     args = {"ref": "2024-01-31", "cur": "2024-02-29"}
-    outcome = worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=args))
+    outcome = worker.run(quiet_job(home, run=new_run_id(), system="mine", args=args))
     months = Result.from_json(reports.read_file(outcome.path, "result.json"))
     frames = app.compare(reference=pair[0], current=pair[1], system="mine", name="2024-01-31_vs_2024-02-29")
     assert frames.columns == months.columns
@@ -198,7 +199,7 @@ def test_a_file_that_is_no_table_is_refused_by_its_own_name_and_nothing_is_left(
     with pytest.raises(VigieError, match=re.escape(words)) as raised:
         uploads.columns(given(name, content))
         handed = uploads.hand_over(home, "mine", given("good.csv", PLAIN), given(name, content), Rules())
-        worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=handed.args))
+        worker.run(quiet_job(home, run=new_run_id(), system="mine", args=handed.args))
     assert raised.value.hint
     assert str(home.home) not in str(raised.value)
     assert not list((home.home / "uploads").glob("*"))
@@ -233,7 +234,7 @@ def test_the_same_bytes_twice_too_many_of_them_and_too_many_rows_are_refused(hom
     for name, content in (("a.csv", PLAIN), ("a.parquet", parquet(TABLE))):
         handed = uploads.hand_over(home, "mine", given(name, content), given("b.csv", PLAIN + b"1,1\n"), Rules())
         with pytest.raises(VigieError, match=r"100 rows.*at most 50"):
-            worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=handed.args))
+            worker.run(quiet_job(home, run=new_run_id(), system="mine", args=handed.args))
 
 
 def test_one_column_and_columns_that_differ_get_a_verdict_in_words(home):
@@ -245,7 +246,7 @@ def test_one_column_and_columns_that_differ_get_a_verdict_in_words(home):
     ):
         other = both[name].encode() + b"7\n"
         handed = uploads.hand_over(home, "mine", given("a.csv", ones.encode()), given(name, other), Rules())
-        outcome = worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=handed.args))
+        outcome = worker.run(quiet_job(home, run=new_run_id(), system="mine", args=handed.args))
         assert outcome.outcome == decision, outcome.reason
         assert words in outcome.reason
         result = Result.from_json(reports.read_file(outcome.path, "result.json"))
@@ -263,7 +264,7 @@ def test_what_a_killed_run_left_is_swept_and_a_made_up_token_reads_nothing(home)
     for token in ("../../etc", "0" * 32):
         args = {**handed.args, "files": {"token": token, "ref": "a.csv", "cur": "b.csv"}}
         with pytest.raises(VigieError, match=r"handed over|no longer there"):
-            worker.run(quiet_job(home, run=reports.new_run_id(), system="mine", args=args))
+            worker.run(quiet_job(home, run=new_run_id(), system="mine", args=args))
 
 
 def test_the_command_line_compares_two_files(home, tmp_path, pair, capsys):

@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from app import reports
 from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.result import Result
 from app.periods import list_periods
+from app.runs import reports
+from app.runs.run import new_run_id
 from stack.world import f1pa
 from stack.world.place import WorldError, sha256
 from tests.drift_frames import quiet_job
@@ -62,7 +63,7 @@ def result(home, tmp_path_factory):
     first, second = list_periods(settings, system)
     worker.preload()
     args = {"ref": first.key, "cur": second.key}
-    outcome = worker.run(quiet_job(settings, run=reports.new_run_id(), system="f1pa", args=args))
+    outcome = worker.run(quiet_job(settings, run=new_run_id(), system="f1pa", args=args))
     return outcome, Result.from_json(reports.read_file(outcome.path, "result.json"))
 
 

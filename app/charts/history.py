@@ -14,7 +14,7 @@ from app.words.numbers import limit, number
 from app.words.units import Clock, format_time
 
 if TYPE_CHECKING:
-    from app.ledger import Run
+    from app.runs.run import Run
 
 Axis = Literal["ran", "month"]
 # As high as two KPI rows: a history is looked at beside its table, not instead of it.

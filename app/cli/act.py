@@ -20,7 +20,7 @@ from app.words.numbers import count
 if TYPE_CHECKING:
     from app.drift.result import Result
     from app.jobs import Progress
-    from app.ledger import Run
+    from app.runs.run import Run
 
 # A terminal shows this many runs at a glance; --limit asks for more.
 DEFAULT_RUNS = 20
@@ -44,14 +44,14 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
 
 def runs(settings: Settings, options: argparse.Namespace) -> int:
     """The runs of the ledger that match, newest first or by --sort."""
-    from app.jobs.recover import tidy
-    from app.jobs.runs import opened
-    from app.ledger import Filter
+    from app.runs.opening import opened
+    from app.runs.rescan import tidy
+    from app.runs.run import Filter
 
     if options.limit < 1:
         raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
     from app.config import load_systems
-    from app.source import fingerprints
+    from app.runs.source import fingerprints
 
     system = find_system(settings, options.system).id if options.system else None
     tidy(settings)
@@ -81,7 +81,7 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
 
 def _cells(run: Run, own: Collection[str]) -> list[str]:
     """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
-    from app.ledger import why
+    from app.runs.run import why
 
     months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
     share = "" if run.share is None else f"{run.share:.2f}"
@@ -93,11 +93,12 @@ def _cells(run: Run, own: Collection[str]) -> list[str]:
 
 def drift(settings: Settings, options: argparse.Namespace) -> int:
     """Compare two periods; the last two lines of the output are those of the original course script."""
-    from app import hooks, reports
+    from app import notify
     from app.drift.decide import target_line
     from app.drift.request import job_args, job_key
     from app.drift.result import Policy, Result
     from app.jobs import run_and_wait
+    from app.runs import reports
 
     system = find_system(settings, options.system)
     if options.threshold is not None and not 0 <= options.threshold <= 1 and not _by_gauge(system):
@@ -129,7 +130,7 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     # The verdict is out before anybody is told of it.
     sys.stdout.flush()
     for one in own:
-        hooks.call(settings, one.id, say_error)
+        notify.call(settings, one.id, say_error)
     return _code(result.decision, options)
 
 

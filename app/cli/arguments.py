@@ -11,7 +11,7 @@ from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
 
-# Those of app.ledger_tables, written out: reading them there would load SQLAlchemy for every --help.
+# Those of app.runs.tables, written out: reading them there would load SQLAlchemy for every --help.
 SORTS = ("created", "ref", "cur", "rows_cur", "share", "target_drift", "outcome", "seconds", "bytes")
 
 

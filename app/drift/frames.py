@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app import reports as keeping
 from app.config import Settings, System, load_systems
 from app.drift import tables, worker
 from app.drift.result import Column, Result, Target, Verdict
 from app.errors import DataError, VigieError
-from app.jobs.job import Job
-from app.source import Source
+from app.runs.job import Job
+from app.runs.run import new_run_id
+from app.runs.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def compare(
     base, asked = _system(settings, system)
     rules = tables.Rules(**{**asked, **{key: value for key, value in given.items() if value is not None}})
     folder = None if reports is None else Path(reports).expanduser().absolute()
-    job = Job(keeping.new_run_id(), "drift", base.id, "", {}, settings)
+    job = Job(new_run_id(), "drift", base.id, "", {}, settings)
     # Nobody looks at the progress of a call.
     job.close()
     return _compared(job, base, rules, (reference, current), name=name, folder=folder, listed=system is not None)
@@ -172,12 +172,12 @@ def _system(settings: Settings, name: str | None) -> tuple[System, dict[str, Any
 
 def _list(settings: Settings, system: System, folder: Path) -> None:
     """Put the run into the index."""
-    from app.jobs import recover
-    from app.jobs.runs import opened
+    from app.runs import rescan
+    from app.runs.opening import opened
 
     try:
         with opened(settings) as ledger:
-            ledger.add(recover.row_of_report(folder, system))
+            ledger.add(rescan.row_of_report(folder, system))
     except VigieError as error:
         # The files are the truth: the next scan lists them.
         import warnings

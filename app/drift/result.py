@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from app.config import Drift
 from app.errors import DataError, ReportError
-from app.source import Source
+from app.runs.source import Source
 
 VERSION: Final = 1
 # Periods made of captured requests: their comparisons are looked at by hand.

@@ -16,7 +16,7 @@ from app.drift.result import Policy
 from app.drift.worker import Pair
 from app.errors import DataError
 from app.periods import Period
-from app.source import Source
+from app.runs.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,13 +23,13 @@ from app.base.text import one_line
 from app.config import Settings, load_systems
 from app.drift.result import Policy
 from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
-from app.source import Source
+from app.runs.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from app.drift.tables import Rules
-    from app.jobs.job import Job, Outcome
+    from app.runs.job import Job, Outcome
 
 # As .streamlit/config.toml bounds an upload.
 MAX_BYTES: Final = 60_000_000
@@ -148,7 +148,7 @@ def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules)
 def run(job: Job) -> Outcome:
     """Compare two files that were handed over, and remove them."""
     from app.drift import tables, worker
-    from app.jobs.job import Outcome
+    from app.runs.job import Outcome
 
     begun = time.monotonic()
     handed = job.args["files"]

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app import report_html, reports
 from app.base import memory
 from app.config import Drift, Settings, System, load_systems
 from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence, too_little
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import DataError
-from app.jobs.job import Job, Outcome
 from app.periods import Period, list_periods, pick
-from app.source import Source, source_of
+from app.runs import reports
+from app.runs.html import safe_html
+from app.runs.job import Job, Outcome
+from app.runs.source import Source, source_of
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
@@ -228,7 +229,7 @@ def written(
     files: dict[str, bytes] = {}
     shown: dict[str, str] = {}
     if verdicts.html is not None and verdicts.json is not None:
-        files[f"{pair.stem}.html"] = report_html.safe_html(verdicts.html.encode("utf-8", "replace"))
+        files[f"{pair.stem}.html"] = safe_html(verdicts.html.encode("utf-8", "replace"))
         files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
         for ending in ("html", "json"):
             shown[ending] = _shown(job, pair, f"{pair.stem}.{ending}")

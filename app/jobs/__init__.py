@@ -5,9 +5,9 @@ Pages and command lines start, join, cancel and follow runs with the functions h
 """
 
 from app.jobs.client import HostStatus, Started, cancel, ping, start, warm
-from app.jobs.job import Job, Outcome
 from app.jobs.local import run_and_wait, run_here
-from app.jobs.progress import Progress, read_progress
+from app.runs.job import Job, Outcome
+from app.runs.progress import Progress, read_progress
 
 __all__ = [
     "HostStatus",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import app
-from app.jobs.kinds import Kind
-from app.jobs.runs import Request
+from app.runs.kinds import Kind
+from app.runs.locks import Request
 
 if TYPE_CHECKING:
     from app.config import Settings

@@ -8,9 +8,9 @@ from typing import Any
 
 from app.errors import VigieError
 from app.jobs.child import Child, Died
-from app.jobs.kinds import Kind
-from app.jobs.runs import ActiveRun
-from app.jobs.summary import sent
+from app.runs.active import ActiveRun
+from app.runs.kinds import Kind
+from app.runs.summary import sent
 
 CANCELLED = "cancelled by a person"
 HOST_STOPPED = "the process that ran it was stopped"
@@ -76,9 +76,9 @@ def _finished(active: ActiveRun, cause: str, stop: Stop) -> Ending | None:
         return Ending(stop.state if asked and state == "interrupted" else state, outcome, reason)
     if active.request.kind != "drift":
         return None
-    from app import reports
     from app.config import load_systems
     from app.drift.result import Result
+    from app.runs import reports
 
     try:
         folder = reports.find(active.settings, load_systems(active.settings), active.id)

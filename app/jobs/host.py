@@ -20,17 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app import VERSION, hooks
+from app import VERSION, notify
 from app.base.logs import log_jobs
 from app.base.processes import Owner, heeded, myself, start_of
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
-from app.jobs import place, protocol, recover
+from app.jobs import place, protocol
 from app.jobs.child import Child
 from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
-from app.jobs.kinds import KINDS, Kind
-from app.jobs.progress import read_progress
-from app.jobs.runs import ActiveRun, KeyHeld, Request
+from app.runs import keep, rescan
+from app.runs.active import ActiveRun
+from app.runs.kinds import KINDS, Kind
+from app.runs.locks import KeyHeld, Request
+from app.runs.progress import read_progress
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -84,7 +86,7 @@ class Host:
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._hooking: set[asyncio.Task[None]] = set()
-        self._calls: set[hooks.Calls] = set()
+        self._calls: set[notify.Calls] = set()
         self._hook_slots = asyncio.Semaphore(HOOKS_AT_ONCE)
 
     # -- serving --------------------------------------------------------------------------------------------------
@@ -276,15 +278,15 @@ class Host:
     async def _hook(self, run: str) -> None:
         """Tell those whom the system file names of the decision; nobody waits for it, and it changes nothing."""
         try:
-            found = await self._on_disk(lambda: hooks.due(self.settings, run))
+            found = await self._on_disk(lambda: notify.due(self.settings, run))
             if found is None:
                 return
-            await self._on_disk(lambda: hooks.promise(found, LOG.info))
+            await self._on_disk(lambda: notify.promise(found, LOG.info))
             async with self._hook_slots:
                 if self._ended.is_set():
-                    await self._on_disk(lambda: hooks.skip(self.settings, run, LOG.info))
+                    await self._on_disk(lambda: notify.skip(self.settings, run, LOG.info))
                     return
-                calls = hooks.Calls(self.settings, run)
+                calls = notify.Calls(self.settings, run)
                 self._calls.add(calls)
                 try:
                     await asyncio.to_thread(calls.follow, LOG.info)
@@ -305,18 +307,18 @@ class Host:
 
     async def _tidy(self) -> None:
         """The directories are read once; runs of command lines and flows can end without a word at any time."""
-        await self._quietly(lambda: recover.tidy(self.settings))
+        await self._quietly(lambda: rescan.tidy(self.settings))
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            await self._quietly(lambda: recover.tidy(self.settings, scan=False))
+            await self._quietly(lambda: rescan.tidy(self.settings, scan=False))
 
     async def _settle(self, started: float) -> None:
         """Hooks that the last host did not live to call, once its own helpers have had their time to write."""
         await asyncio.sleep(SETTLE_SECONDS)
-        await self._quietly(lambda: hooks.settle(self.settings, started, LOG.info))
+        await self._quietly(lambda: notify.settle(self.settings, started, LOG.info))
 
     async def _retain(self) -> None:
-        await self._quietly(lambda: recover.retain(self.settings, load_systems(self.settings)))
+        await self._quietly(lambda: keep.retain(self.settings, load_systems(self.settings)))
 
     async def _quietly(self, work: Callable[[], object]) -> None:
         """Upkeep: a failure is a line in the log, the host goes on."""
@@ -336,7 +338,7 @@ class Host:
         if tasks:
             await asyncio.wait(tasks)
         if self._hooking:
-            await asyncio.wait(self._hooking, timeout=hooks.END_SECONDS)
+            await asyncio.wait(self._hooking, timeout=notify.END_SECONDS)
         for calls in self._calls:
             calls.end(0)
         for idle in self._idle.values():
@@ -368,7 +370,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
             return 0
         log_jobs(settings.home)
         # What was running when the last host ended is interrupted before anybody asks; a sick ledger stops nothing.
-        recover.tidy(settings, scan=False)
+        rescan.tidy(settings, scan=False)
         asyncio.run(_serve(settings, kinds, parent))
     except VigieError as error:
         print(error.text, file=sys.stderr)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from app.base.processes import heeded
 from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
-from app.jobs.kinds import KINDS, Kind
-from app.jobs.progress import Progress, read_progress
+from app.runs.kinds import KINDS, Kind
+from app.runs.progress import Progress, as_run, read_progress
 
 if TYPE_CHECKING:
     from app.config import Settings
-    from app.jobs.runs import ActiveRun
-    from app.ledger import Run
+    from app.runs.active import ActiveRun
+    from app.runs.run import Run
 
 LOG = logging.getLogger("vigie.jobs")
 # How often the progress of a run is looked at: a person sees no difference below this.
@@ -47,9 +47,10 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     Ctrl-C and SIGTERM cancel the run (state `cancelled`). The result is the row as it ended; it never raises JobFailed.
     Hooks are called before this returns; with `after` that is left to whoever gives it, who gets the row.
     """
-    from app import hooks
-    from app.jobs.recover import tidy
-    from app.jobs.runs import ActiveRun, KeyHeld, Request
+    from app import notify
+    from app.runs.active import ActiveRun
+    from app.runs.locks import KeyHeld, Request
+    from app.runs.rescan import tidy
 
     found = kinds.get(kind)
     if found is None:
@@ -64,7 +65,7 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     if after is not None:
         after(run)
     else:
-        hooks.call(settings, run.id, LOG.info)
+        notify.call(settings, run.id, LOG.info)
     return run
 
 
@@ -110,27 +111,6 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
         time.sleep(POLL_SECONDS)
 
 
-def as_run(progress: Progress) -> Run:
-    """The ledger's row as the progress file tells it: without the figures of the result and the size."""
-    from app.jobs.summary import columns_of
-    from app.ledger import Run, State
-
-    return Run(
-        id=progress.run,
-        kind=progress.kind,
-        system=progress.system,
-        key=progress.key,
-        state=State(progress.state),
-        created=progress.created,
-        started=progress.started,
-        finished=progress.finished,
-        outcome=progress.outcome,
-        reason=progress.reason,
-        path=progress.path,
-        **({} if progress.source is None else columns_of(progress.source)),
-    )
-
-
 async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> Run:
     from app.jobs.child import Child
     from app.jobs.execute import Ending, Stop, carry_out
@@ -169,10 +149,10 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
 def _retain(active: ActiveRun) -> None:
     """Keep the disk bounded, as a host does; a failure is said and the run stays done."""
     from app.config import load_systems
-    from app.jobs import recover
+    from app.runs import keep
 
     try:
-        recover.retain(active.settings, load_systems(active.settings))
+        keep.retain(active.settings, load_systems(active.settings))
     except VigieError as error:
         LOG.warning("%s", error.text)
 

@@ -10,8 +10,8 @@ from typing import Any, Never
 
 from app.config.system import SYSTEM_ID
 from app.errors import JobError, VigieError
-from app.jobs.kinds import Kind
-from app.jobs.progress import RUN_ID
+from app.runs.kinds import Kind
+from app.runs.run import RUN_ID
 
 # A request names a job; its data lies in files. No line needs more.
 MAX_LINE = 65_536

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> dict[str, Any]:
     from app.config import Settings
-    from app.jobs.job import Job, Outcome
+    from app.runs.job import Job, Outcome
 
     bound: int | None = None
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from app.base import files
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
-from app.source import Source
+from app.runs.source import Source
 from app.words.units import format_value
 
 VERSION = 1

@@ -18,10 +18,10 @@ from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
-from app.source import source_of
+from app.runs.source import source_of
 
 if TYPE_CHECKING:
-    from app.jobs.job import Job, Outcome
+    from app.runs.job import Job, Outcome
 
 # Words of the outcome: everything was sent; a limit ended it; a person did.
 COMPLETE = "COMPLETE"
@@ -207,7 +207,8 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
 
 def _others(job: Job) -> list[str]:
     """Load runs of the same system that go on now, in words."""
-    from app.ledger import LIVE, Ledger
+    from app.runs.index import Ledger
+    from app.runs.run import LIVE
 
     try:
         with Ledger.of(job.settings) as ledger:
@@ -222,7 +223,7 @@ def _others(job: Job) -> list[str]:
 
 
 def _outcome(job: Job, found: Result) -> Outcome:
-    from app.jobs.job import Outcome
+    from app.runs.job import Outcome
 
     if found.cancelled:
         return Outcome("cancelled", STOPPED, found.sentence, job.directory)

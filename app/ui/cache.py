@@ -33,11 +33,12 @@ from app.config import want as ask_stack
 from app.doors import Access
 from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
-from app.ledger import Ledger, Run
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
-from app.source import Source, fingerprints, source_of
+from app.runs.index import Ledger
+from app.runs.run import Run
+from app.runs.source import Source, fingerprints, source_of
 from app.ui.login import login
 from app.ui.markdown import plain
 from app.words.units import Clock

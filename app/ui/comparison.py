@@ -15,10 +15,10 @@ from app.drift.gauge import look
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Verdict
 from app.errors import JobError, VigieError
-from app.ledger import Run, State
 from app.periods import Period
 from app.prometheus import TimeRange
-from app.source import APART
+from app.runs.run import Run, State
+from app.runs.source import APART
 from app.ui import cache, charts, traffic, widgets
 from app.ui.access import act
 from app.ui.history import history, months_of, pair_of

@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.charts.history import Axis, share_history
 from app.config import System
-from app.ledger import Run, why
+from app.runs.run import Run, why
 from app.ui import cache, palette, widgets
 
 AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}

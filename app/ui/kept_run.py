@@ -7,11 +7,10 @@ from typing import Final
 
 import streamlit as st
 
-from app import library as keeping
-from app import reports
 from app.config import System
 from app.errors import ReportError, ReportNotFound, VigieError
-from app.ledger import GONE, Note, Run, State
+from app.runs import keep, reports
+from app.runs.run import GONE, Note, Run, State
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.notes import notes
@@ -198,7 +197,7 @@ def _what_goes(run: Run, written: list[Note]) -> str:
 
 def _remove(run: Run) -> None:
     try:
-        act(keeping.delete, cache.settings(), cache.systems(), run.id)
+        act(keep.delete, cache.settings(), cache.systems(), run.id)
     except ReportNotFound:
         cache.forget_runs()
         pick([one for one in picked() if one != run.id])

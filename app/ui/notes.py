@@ -7,8 +7,9 @@ import time
 import streamlit as st
 
 from app.errors import VigieError
-from app.hooks import called_on
-from app.ledger import MAX_NOTE, HookOutcome, Note, Run
+from app.notify import called_on
+from app.runs.index import MAX_NOTE
+from app.runs.run import HookOutcome, Note, Run
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.words.units import format_time, format_value

@@ -14,8 +14,8 @@ from app.charts.sentence import LATE_STEPS, idle, steady_from
 from app.config import System
 from app.drift.result import Result
 from app.errors import VigieError
-from app.ledger import Run
 from app.prometheus import Answer, State, Target, TimeRange
+from app.runs.run import Run
 from app.ui import cache, traffic, verdict, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone

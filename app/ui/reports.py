@@ -22,7 +22,7 @@ import streamlit as st
 from app.config import System
 from app.drift.result import Verdict
 from app.errors import LedgerError
-from app.ledger import GONE, Filter, Note, Run, State
+from app.runs.run import GONE, Filter, Note, Run, State
 from app.ui import cache, palette, widgets
 from app.ui.history import pair_of
 from app.ui.palette import TONES, Tone

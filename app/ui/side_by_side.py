@@ -12,7 +12,7 @@ from app.drift.decide import method_words
 from app.drift.result import Result
 from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
-from app.ledger import Run
+from app.runs.run import Run
 from app.ui import cache, palette, reports, widgets
 from app.ui.palette import MARKDOWN, SHAPES, TONES, Tone
 from app.ui.verdict import FRAME_OF, TONE_OF, read

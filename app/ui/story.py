@@ -17,9 +17,9 @@ from app.config import System
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.errors import VigieError
-from app.ledger import Run
 from app.load import plan as plans
 from app.periods import pick
+from app.runs.run import Run
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import SHAPES

@@ -15,10 +15,10 @@ from app import jobs
 from app.charts.traffic import arrivals_preview, timeline
 from app.config import System
 from app.errors import JobError, VigieError
-from app.ledger import Run
 from app.load import plan as plans
 from app.load import result as load_result
 from app.load.stats import UNANSWERED
+from app.runs.run import Run
 from app.ui import cache, palette, widgets
 from app.ui.access import act
 from app.ui.markdown import code

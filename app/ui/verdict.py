@@ -8,7 +8,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import reports
 from app.charts.columns import escaped, methods
 from app.config import System
 from app.drift.decide import Decision, counted_columns, countings_differ, method_words
@@ -16,8 +15,9 @@ from app.drift.result import Policy, Result, Verdict
 from app.drift.versus import POLICY_WORDS
 from app.drift.what_if import Change, recompute
 from app.errors import VigieError
-from app.ledger import Run
-from app.source import APART
+from app.runs import reports
+from app.runs.run import Run
+from app.runs.source import APART
 from app.ui import widgets
 from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES, Tone

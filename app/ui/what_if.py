@@ -10,16 +10,16 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app import reports
 from app.charts.columns import by_nearness, trimmed
 from app.config import System
 from app.drift.decide import low_is_drift, method_words
 from app.drift.result import Column, Policy, Result, Side, Verdict
 from app.drift.what_if import Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
-from app.ledger import Run, State
 from app.propose.writer import assign
-from app.source import APART
+from app.runs import reports
+from app.runs.run import Run, State
+from app.runs.source import APART
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.verdict import TONE_OF, headline_of

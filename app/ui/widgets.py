@@ -17,7 +17,7 @@ from streamlit.errors import StreamlitAPIException
 from app.config import System, Systems
 from app.errors import VigieError
 from app.jobs import Progress
-from app.ledger import Run
+from app.runs.run import Run
 from app.ui import markdown
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 from app.words.units import Clock

@@ -39,7 +39,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.schedules import Interval
 from prefect.utilities.annotations import quote
 
-from app import hooks
+from app import notify
 from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.decide import target_line
@@ -48,10 +48,12 @@ from app.drift.result import Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import ConfigError, DataError, VigieError
 from app.jobs import Job
-from app.jobs.recover import retain
-from app.jobs.runs import ActiveRun, Request, opened
 from app.periods import list_periods, pick
-from app.source import source_of
+from app.runs.active import ActiveRun
+from app.runs.keep import retain
+from app.runs.locks import Request
+from app.runs.opening import opened
+from app.runs.source import source_of
 
 if TYPE_CHECKING:
     from app.periods.loading import Frame
@@ -150,7 +152,7 @@ def monitor_month(
     print(target_line(result.target_drift))
     print(result.line, flush=True)
     # The flow owns its run: nobody else calls the hooks of the system file.
-    hooks.call(settings, job.run, get_run_logger().info)
+    notify.call(settings, job.run, get_run_logger().info)
     return result.decision.value
 
 

@@ -1,9 +1,9 @@
 """Hooks: commands and URLs of a system file that are told of a decision, after it was made and written down.
 
 Whoever ran a comparison (job host, command line, Prefect flow) calls its hooks once, in a process of their own
-(`python -m app.hooks RUN`) whose standard input it holds: when the owner ends, however it ends, so do its hooks. A hook
-changes no decision; how it fared goes into the ledger. Nothing is called for other policies than the system's own, for
-captured requests and for what-if.
+(`python -m app.notify RUN`) whose standard input it holds: when the owner ends, however it ends, so do its hooks. A
+hook changes no decision; how it fared goes into the ledger. Nothing is called for other policies than the system's
+own, for captured requests and for what-if.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from app import reports
 from app.base.files import read
 from app.config import Settings, System, address, load_systems, public_url
 from app.drift.result import Policy, Result
 from app.errors import VigieError
 from app.jobs.child import CHECKOUT
-from app.jobs.progress import directory, read_progress
-from app.jobs.runs import opened
-from app.ledger import State
-from app.source import source_of
+from app.runs import reports
+from app.runs.opening import opened
+from app.runs.progress import directory, read_progress
+from app.runs.run import State
+from app.runs.source import source_of
 
 if TYPE_CHECKING:
     from app.config.system import Hook
@@ -132,7 +132,7 @@ class Calls:
     def __init__(self, settings: Settings, run: str) -> None:
         self._settings, self._run = settings, run
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.hooks", run],
+            [sys.executable, "-m", "app.notify", run],
             cwd=CHECKOUT,
             env={**settings.environ, "VIGIE_HOME": str(settings.home)},
             stdin=subprocess.PIPE,

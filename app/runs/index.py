@@ -25,12 +25,11 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from app import postgres
 from app.base.files import private
 from app.errors import LedgerError
-from app.ledger_damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
-from app.ledger_tables import (
+from app.runs.damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
+from app.runs.run import GONE, LIVE, Filter, HookOutcome, Note, Rescan, Run, State
+from app.runs.tables import (
     HOOKS,
     LATEST,
-    LIVE,
-    MAX_WHOLE,
     METADATA,
     MIGRATIONS,
     NOTES,
@@ -39,12 +38,6 @@ from app.ledger_tables import (
     SOURCE,
     SUMMARY,
     VERSIONS,
-    Filter,
-    HookOutcome,
-    Note,
-    Rescan,
-    Run,
-    State,
     acknowledged_runs,
     file_of,
     filtered,
@@ -59,28 +52,8 @@ from app.ledger_tables import (
 
 if TYPE_CHECKING:
     from app.config import Settings, Systems
-    from app.source import Source
+    from app.runs.source import Source
 
-__all__ = [
-    "GONE",
-    "LATEST",
-    "LIVE",
-    "MAX_LIMIT",
-    "MAX_NOTE",
-    "MAX_WHOLE",
-    "MIGRATIONS",
-    "RUNS",
-    "SUMMARY",
-    "WRITER_LOCK",
-    "Filter",
-    "HookOutcome",
-    "Ledger",
-    "Note",
-    "Rescan",
-    "Run",
-    "State",
-    "why",
-]
 
 # A writer holds the file for milliseconds; five seconds of waiting means that something is wrong, and saying so helps.
 BUSY_SECONDS = 5.0
@@ -105,15 +78,6 @@ _NEXT_STEPS = {
     "": "Check that the file can be written and that the disk is not full.",
 }
 _NEW = "A new index of runs was made from {} run directories; notes written into an earlier index are not in it."
-# Said of a run without a path. Older versions wrote it in place of the reason.
-GONE = "the directory of this run is gone"
-
-
-def why(run: Run) -> str:
-    """The reason of a run for a list; of one whose directory is gone it says that first."""
-    if not run.state.final or run.path:
-        return run.reason
-    return GONE if run.reason in ("", GONE) else f"{GONE}; {run.reason}"
 
 
 class Ledger:
@@ -246,7 +210,7 @@ class Ledger:
         limit: int = 50,
         offset: int = 0,
     ) -> list[Run]:
-        """One page of the runs that match, sorted by a key of `app.ledger_tables.SORTS`; unknown values come last."""
+        """One page of the runs that match, sorted by a key of `app.runs.tables.SORTS`; unknown values come last."""
         query = ordered(filtered(RUNS.select(), wanted), sort, descending=descending)
         query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
         with self._read() as connection:
@@ -365,7 +329,7 @@ class Ledger:
 
     def rescan(self, settings: Settings, systems: Systems) -> Rescan:
         """Make the index agree with the run directories: add missing rows, say which directories are gone."""
-        from app.jobs.recover import found_runs
+        from app.runs.rescan import found_runs
 
         with self._read() as connection:
             before = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}

@@ -188,3 +188,8 @@ def _who_or_how(name: str) -> bool:
 def _resolved(path: Path) -> str:
     """The absolute path without links; a pattern such as `{period}` stays in it."""
     return os.path.realpath(path.expanduser())
+
+
+def columns_of(source: Source) -> dict[str, Any]:
+    """The columns of the index that say where a run's data came from."""
+    return {"source_kind": source.kind, "source_address": source.address, "source_id": source.fingerprint}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.jobs import progress as files
+from app.runs import progress as files
 
 if TYPE_CHECKING:
     from app.config import Settings

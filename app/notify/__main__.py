@@ -1,4 +1,4 @@
-"""`python -m app.hooks RUN`: the process that calls the hooks of one finished run, in the order of the system file."""
+"""`python -m app.notify RUN`: the process that calls the hooks of one finished run, in the order of the system file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from app.config import Settings
 from app.errors import LedgerError, VigieError
-from app.hooks import CLAIM, due
-from app.hooks.calling import Patience, call_one
-from app.jobs.progress import directory
-from app.jobs.runs import opened
+from app.notify import CLAIM, due
+from app.notify.calling import Patience, call_one
+from app.runs.opening import opened
+from app.runs.progress import directory
 
 
 def _claimed(settings: Settings, run: str) -> bool:

@@ -14,13 +14,11 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Final, NoReturn
@@ -28,29 +26,9 @@ from typing import Final, NoReturn
 from app.base.files import read
 from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
-
-__all__ = [
-    "Meta",
-    "Pruned",
-    "find",
-    "folders",
-    "new_run_id",
-    "prune",
-    "put_back",
-    "read_file",
-    "read_meta",
-    "report_dir",
-    "republish",
-    "save",
-    "scan",
-    "set_aside",
-    "shown_path",
-    "sweep",
-    "total_bytes",
-]
+from app.runs.run import RUN_ID
 
 VERSION: Final = 1
-RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 # Names of temporary files: of a run that is being saved, and of what a deletion has set aside.
 _WRITING: Final = re.compile(rf"\.tmp-(?P<run>{RUN_ID.pattern})-.+")
 _ASIDE: Final = re.compile(r"\.tmp-gone-.+")
@@ -62,13 +40,11 @@ META: Final = "meta.json"
 MAX_FILE_BYTES: Final = 64_000_000
 # meta.json lists a handful of files; whatever is longer was not written here.
 MAX_META_BYTES: Final = 100_000
-# The newest runs are the ones people open; older HTML shrinks to a fifth under gzip.
-PLAIN_RUNS: Final = 20
 # A file of this age that nobody holds belongs to a writer that was killed: what was set aside is put back, or deleted,
 # within the seconds that the index may wait for another writer.
 STALE_SECONDS: Final = 60.0
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +58,6 @@ class Meta:
     kind: str
     files: Mapping[str, str]
     about: Mapping[str, str] = field(default_factory=dict)
-
-
-def new_run_id(now: datetime | None = None) -> str:
-    """A fresh run id: UTC time and six random hex digits, `20240229T140532Z-1a2b3c`."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
-    return f"{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def _as_given(settings: Settings, system: System) -> str:
@@ -133,20 +103,20 @@ def save(
     final = directory / "runs" / run_id
     temporary = directory / "runs" / f".tmp-{run_id}-{os.getpid()}"
     flat = {name: directory / f".tmp-{run_id}-{name}" for name in publish}
-    with _mapped(directory):
+    with mapped(directory):
         sweep(directory)
         if final.exists():
             raise ReportError(f"Run {run_id} is already saved in {directory}.", hint="A run is written once.")
         held: int | None = None
         try:
             held = _made_and_held(temporary)
-            sums = {name: _write(temporary / name, content) for name, content in files.items()}
+            sums = {name: write_file(temporary / name, content) for name, content in files.items()}
             meta = {"version": VERSION, "run": run_id, "kind": kind, "files": sums}
             meta |= {"about": dict(about)} if about else {}
             # The flat copies are on disk before the run exists: a full disk is met while nothing shows yet.
             for name, path in flat.items():
-                _write(path, temporary / name)
-            _write(temporary / META, json.dumps(meta, indent=1).encode())
+                write_file(path, temporary / name)
+            write_file(temporary / META, json.dumps(meta, indent=1).encode())
             _sync(temporary)
             temporary.rename(final)
             _sync(final.parent)
@@ -164,7 +134,7 @@ def save(
 
 def _check_names(run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> None:
     if not RUN_ID.fullmatch(run_id):
-        raise ReportError(f"{run_id!r} is no run id.", hint="Ids are made by app.reports.new_run_id.")
+        raise ReportError(f"{run_id!r} is no run id.", hint="Ids are made by app.runs.run.new_run_id.")
     if kind not in KINDS:
         raise ReportError(f"{kind!r} is no kind of run; accepted: {', '.join(KINDS)}.")
     for name, content in files.items():
@@ -181,11 +151,11 @@ def _check_names(run_id: str, kind: str, files: Mapping[str, bytes | Path], publ
         raise ReportError(f"{missing[0]} is to be published but not among the files of the run.")
 
 
-def _write(path: Path, content: bytes | Path) -> str:
+def write_file(path: Path, content: bytes | Path) -> str:
     """Write and fsync one file; its SHA-256."""
     digest = hashlib.sha256()
     with path.open("xb") as handle:
-        for block in _blocks(content):
+        for block in blocks(content):
             digest.update(block)
             handle.write(block)
         handle.flush()
@@ -193,7 +163,8 @@ def _write(path: Path, content: bytes | Path) -> str:
     return digest.hexdigest()
 
 
-def _blocks(content: bytes | Path) -> Iterator[bytes]:
+def blocks(content: bytes | Path) -> Iterator[bytes]:
+    """The content, a piece at a time."""
     if isinstance(content, bytes):
         yield content
         return
@@ -283,20 +254,22 @@ def _locked(folder: Path) -> bool:
 
 
 @contextmanager
-def _mapped(place: Path) -> Iterator[None]:
+def mapped(place: Path) -> Iterator[None]:
+    """Errors of the file system in `place` as ours."""
     try:
         yield
     except OSError as error:
-        _raise(error, place)
+        refuse(error, place)
 
 
-def _raise(error: OSError, place: Path) -> NoReturn:
-    if error.errno in _NO_ROOM:
+def refuse(error: OSError, place: Path) -> NoReturn:
+    """Raise what an error of the file system in `place` means."""
+    if error.errno in NO_ROOM:
         raise StorageFull(
             f"No room left to save the report in {place} ({error.strerror}); nothing was kept of it.",
             hint="Free some disk space or lower VIGIE_KEEP_BYTES, then try again.",
         ) from error
-    if error.errno in _NO_RIGHT:
+    if error.errno in NO_RIGHT:
         raise StorageFull(
             f"The report cannot be saved in {place}: {error.strerror}.",
             hint="Give write permission on that folder, or set REPORT_DIR to another one.",
@@ -323,7 +296,7 @@ def read_meta(run_dir: Path) -> Meta:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReportNotFound(gone, hint=hint) from error
     valid = valid and RUN_ID.fullmatch(meta.run) is not None and all(FILE_NAME.fullmatch(name) for name in meta.files)
-    if not valid or any(_stored(run_dir, name) is None for name in meta.files):
+    if not valid or any(stored(run_dir, name) is None for name in meta.files):
         raise ReportNotFound(gone, hint=hint)
     return meta
 
@@ -338,7 +311,7 @@ def read_file(run_dir: Path, name: str) -> bytes:
 
 
 def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
-    path = _stored(run_dir, name) if name in meta.files else None
+    path = stored(run_dir, name) if name in meta.files else None
     if path is None:
         raise ReportNotFound(f"Run {meta.run} has no file {name!r}.", hint=f"It has {', '.join(meta.files) or 'none'}.")
     try:
@@ -356,7 +329,8 @@ def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
     return data
 
 
-def _stored(run_dir: Path, name: str) -> Path | None:
+def stored(run_dir: Path, name: str) -> Path | None:
+    """Where a file of a run lies, packed or not; None when it does not."""
     for path in (run_dir / name, run_dir / f"{name}.gz"):
         if path.is_file() and not path.is_symlink():
             return path
@@ -380,7 +354,7 @@ def folders(directory: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        _raise(error, directory)
+        refuse(error, directory)
     return [directory / "runs" / name for name in names]
 
 
@@ -394,177 +368,3 @@ def find(settings: Settings, systems: Systems, run_id: str) -> Path:
             read_meta(path)
             return path
     raise ReportNotFound(f"No report of run {run_id}.", hint="It may have been deleted to keep the disk bounded.")
-
-
-# --- deleting --------------------------------------------------------------------------------------------------------
-
-
-def set_aside(folder: Path) -> Path | None:
-    """Take a run's folder out of every list in one step; where it lies now, None when it is not there.
-
-    Under its new name `save` sweeps it up later, whatever becomes of the process. Raises StorageFull or ReportError.
-    """
-    aside = folder.parent / f".tmp-gone-{folder.name}-{secrets.token_hex(4)}"
-    try:
-        # Young again: whoever saves a run at this moment must not sweep it up while it may still be put back.
-        os.utime(folder)
-        folder.rename(aside)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in (*_NO_ROOM, *_NO_RIGHT):
-            raise StorageFull(
-                f"Run {folder.name} cannot be deleted from {folder.parent}: {error.strerror}; nothing was changed.",
-                hint="Give write permission on that folder, then delete the run again.",
-            ) from error
-        _raise(error, folder)
-    return aside
-
-
-def put_back(aside: Path, folder: Path) -> None:
-    """Undo `set_aside`. Raises ReportError, naming where the files are."""
-    try:
-        aside.rename(folder)
-    except OSError as error:
-        message = f"The files of run {folder.name} are now in {aside} ({error.strerror})."
-        raise ReportError(message, hint="Rename that folder by hand.") from error
-
-
-def republish(directory: Path, gone: Mapping[str, str]) -> None:
-    """After a run was deleted: what it had published becomes that of the newest run that has a file of this name.
-
-    `gone` are its files with their SHA-256. A flat file of other content is somebody else's and stays. Raises
-    StorageFull when there is no room for a copy; the old one is gone then too.
-    """
-    runs = [path for path in folders(directory)[::-1] if any(_stored(path, name) for name in gone)]
-    for name, sum_ in gone.items():
-        flat = directory / name
-        with _mapped(directory):
-            if _sum(flat) != sum_:
-                continue
-            flat.unlink(missing_ok=True)
-            data = next(filter(None, (_to_publish(path, name) for path in runs)), None)
-            if data is None:
-                continue
-            temporary = directory / f".tmp-gone-{secrets.token_hex(4)}-{name}"
-            try:
-                _write(temporary, data)
-                temporary.replace(flat)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-
-def _to_publish(run: Path, name: str) -> bytes | None:
-    """A file of a comparison; None for an imported report, which is not published, and for a run just deleted."""
-    try:
-        return read_file(run, name) if read_meta(run).kind == "drift" else None
-    except ReportNotFound:
-        return None
-
-
-def _sum(path: Path) -> str | None:
-    digest = hashlib.sha256()
-    try:
-        for block in _blocks(path):
-            digest.update(block)
-    except FileNotFoundError:
-        return None
-    return digest.hexdigest()
-
-
-# --- retention -------------------------------------------------------------------------------------------------------
-
-
-def total_bytes(directories: Iterable[Path]) -> int:
-    """Bytes held by all finished runs of these report directories."""
-    return sum(_size(run) for directory in set(directories) for run in scan(directory))
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """Ids of the runs deleted, oldest first, and the bytes that are left of each run that was packed."""
-
-    gone: tuple[str, ...]
-    packed: Mapping[str, int]
-
-
-def prune(
-    directories: Iterable[Path],
-    keep_bytes: int,
-    *,
-    acknowledged: Collection[str] = (),
-    may_go: Callable[[str], bool] = lambda _run: True,
-) -> Pruned:
-    """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
-
-    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
-    newest of each directory, which may have been written a moment ago, and those that `may_go` says no to always stay.
-    """
-    newest: set[Path] = set()
-    packed: list[Path] = []
-    sizes: dict[Path, int] = {}
-    for directory in dict.fromkeys(directories):
-        # After every run this goes through all there are: one look into each folder, and no file is opened.
-        looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
-        found = list(looks)
-        newest.update(found[-1:])
-        sizes |= {run: look.size for run, look in looks.items()}
-        with _mapped(directory):
-            for run in found[:-PLAIN_RUNS]:
-                # A person may delete a run at this moment.
-                with suppress(FileNotFoundError):
-                    if looks[run].html:
-                        _pack(run)
-                        packed.append(run)
-                        sizes[run] = _size(run)
-    total = sum(sizes.values())
-    order = sorted(sizes.keys() - newest, key=lambda run: (run.name in acknowledged, run.name))
-    gone: list[str] = []
-    for run in order:
-        if total <= keep_bytes:
-            break
-        if not may_go(run.name):
-            continue
-        moved = set_aside(run)
-        if moved is not None:
-            shutil.rmtree(moved, ignore_errors=True)
-        total -= sizes[run]
-        gone.append(run.name)
-    return Pruned(tuple(gone), {run.name: sizes[run] for run in packed if run.name not in gone})
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Bytes of a finished run, and whether HTML lies in it unpacked."""
-
-    size: int
-    html: bool
-
-
-def _look(run: Path) -> _Look | None:
-    """None for a folder without meta.json: it is no run."""
-    size, names = 0, set()
-    try:
-        with os.scandir(run) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    size += entry.stat(follow_symlinks=False).st_size
-                names.add(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return _Look(size, any(name.endswith(".html") for name in names)) if META in names else None
-
-
-def _size(run: Path) -> int:
-    look = _look(run)
-    return 0 if look is None else look.size
-
-
-def _pack(run: Path) -> None:
-    """Gzip the HTML of a run."""
-    for path in run.glob("*.html"):
-        packed, temporary = run / f"{path.name}.gz", run / f".tmp-{path.name}.gz"
-        with path.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as target:
-            shutil.copyfileobj(plain, target)
-        temporary.replace(packed)
-        path.unlink()

@@ -1,13 +1,12 @@
 """The rows of the index of runs, its tables, and the steps that bring an older index up to this version.
 
-Only `app.ledger` opens a database; this module says what is in it and how a question to it is put.
+Only `app.runs.index` opens a database; this module says what is in it and how a question to it is put.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,130 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from app.errors import LedgerError
-from app.source import Source
-
-# Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
-MAX_WHOLE: Final = 2**53
-
-
-class State(StrEnum):
-    """Where a run stands. The last four are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def final(self) -> bool:
-        """True when nothing about the run will change any more."""
-        return self not in LIVE
-
-
-LIVE = (State.QUEUED, State.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One row. `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the absolute run directory.
-
-    The rest is the summary of a comparison, so that lists open no files; None (or "") is unknown. `ref` and `cur` are
-    period keys, `drifted` of `counted` columns drifted (`share` is the unrounded quotient, held against `threshold`),
-    `bytes` is the size of the run's directory, and `own` says whether its policy was then the system's own. The last
-    three are the run's `Source`.
-    """
-
-    id: str
-    kind: str
-    system: str
-    key: str
-    state: State = State.QUEUED
-    created: float = 0.0
-    started: float | None = None
-    finished: float | None = None
-    outcome: str = ""
-    reason: str = ""
-    path: str = ""
-    ref: str = ""
-    cur: str = ""
-    rows_ref: int | None = None
-    rows_cur: int | None = None
-    share: float | None = None
-    threshold: float | None = None
-    drifted: int | None = None
-    counted: int | None = None
-    target_drift: float | None = None
-    bytes: int | None = None
-    own: bool | None = None
-    source_kind: str = ""
-    source_address: str = ""
-    source_id: str = ""
-
-    @property
-    def source(self) -> Source:
-        """Where its data came from; of kind "" before a scan has looked at a row of an older version."""
-        return Source(self.source_kind, self.source_address, self.source_id)
-
-    @property
-    def seconds(self) -> float | None:
-        """How long it ran; None when start or end is unknown."""
-        return None if self.started is None or self.finished is None else self.finished - self.started
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What a person wrote on a run; `acknowledged` says that somebody has seen to it."""
-
-    run: str
-    at: float
-    text: str
-    acknowledged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HookOutcome:
-    """What came of telling the hook `hook` about a run: `outcome` in words, after `seconds`."""
-
-    run: str
-    at: float
-    hook: str
-    outcome: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rescan:
-    """What a scan of the run directories found: ids of rows added or corrected, and of rows whose directory is gone."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    gone: tuple[str, ...]
-    unreadable: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which runs a list shows. Whatever is left empty filters nothing; every filter given must hold.
-
-    `months` is a part of either period key, `text` a part of id, months, outcome, reason or a note (neither minds
-    capitals). `since` <= created < `until`, epoch seconds. `acknowledged`: whether the latest note says so; a run
-    without notes is not acknowledged. `elsewhere`: whether the fingerprint of its source is none of `sources`.
-    """
-
-    systems: Collection[str] = ()
-    kinds: Collection[str] = ()
-    states: Collection[str] = ()
-    decisions: Collection[str] = ()
-    months: str = ""
-    since: float | None = None
-    until: float | None = None
-    acknowledged: bool | None = None
-    text: str = ""
-    sources: Collection[str] = ()
-    elsewhere: bool | None = None
-
+from app.runs.run import Filter, Run, State
+from app.runs.source import Source
 
 METADATA = sa.MetaData()
 RUNS = sa.Table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import fcntl
 import logging
@@ -16,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import ReportNotFound, VigieError
-from app.jobs import progress as files
-from app.jobs.local import as_run
-from app.jobs.progress import ENDED, Progress
-from app.jobs.runs import opened
-from app.jobs.summary import RESULT, columns_of, figures, lacking, result_of, sent, size
-from app.ledger import LIVE, MAX_LIMIT, SUMMARY, Run, State
-from app.ledger_tables import SOURCE
-from app.source import UNKNOWN, Source, source_of
+from app.runs import progress as files
+from app.runs.index import MAX_LIMIT
+from app.runs.opening import opened
+from app.runs.progress import ENDED, Progress, as_run
+from app.runs.run import LIVE, RUN_ID, Run, State, created_at
+from app.runs.source import UNKNOWN, Source, columns_of, source_of
+from app.runs.summary import RESULT, figures, lacking, result_of, sent, size
+from app.runs.tables import SOURCE, SUMMARY
 
 if TYPE_CHECKING:
     from app.config import Settings, System, Systems
-    from app.ledger import Ledger
 
 LOG = logging.getLogger("vigie.jobs")
 
@@ -65,8 +63,8 @@ def sweep(settings: Settings, systems: Systems) -> list[Path]:
     of a run that has ended, a run's folder without progress, or what a deletion set aside, older than a minute; files
     given for a comparison, older than any comparison may take.
     """
-    from app import reports
     from app.drift import uploads
+    from app.runs import reports
 
     gone: list[Path] = uploads.sweep(settings)
     for directory in dict.fromkeys(reports.report_dir(settings, system) for system in systems.by_id.values()):
@@ -227,22 +225,14 @@ def _size(folder: Path, row: Run | None) -> int | None:
 
 def _folders(parent: Path) -> list[Path]:
     try:
-        return [Path(entry.path) for entry in os.scandir(parent) if files.RUN_ID.fullmatch(entry.name)]
+        return [Path(entry.path) for entry in os.scandir(parent) if RUN_ID.fullmatch(entry.name)]
     except OSError:
         return []
 
 
-def created_at(run: str) -> float:
-    """The moment a run id was given, seconds since the epoch (`20240229T140532Z-1a2b3c`)."""
-    try:
-        return float(calendar.timegm(time.strptime(run[:16], "%Y%m%dT%H%M%SZ")))
-    except ValueError:
-        return 0.0
-
-
 def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> list[Run]:
     """The runs with a report directory, as their own files tell them."""
-    from app import reports
+    from app.runs import reports
 
     runs: list[Run] = []
     for system in systems.by_id.values():
@@ -265,8 +255,8 @@ def row_of_report(folder: Path, system: System) -> Run:
 
     The exact key of a run made here is only in its progress file. Raises ReportNotFound when `folder` is no run.
     """
-    from app import reports
     from app.drift.result import Policy
+    from app.runs import reports
 
     meta = reports.read_meta(folder)
     created = created_at(meta.run)
@@ -315,46 +305,3 @@ def _imported(run: Run, about: Mapping[str, str], folder: Path, *, has_result: b
         return replace(run, **figures(result_of(folder))) if has_result else run
     except VigieError as error:
         return replace(run, reason=error.text)
-
-
-def retain(settings: Settings, systems: Systems) -> list[str]:
-    """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then say so."""
-    from app import reports
-
-    with opened(settings) as ledger:
-        folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
-        spare = {run for system in systems.by_id.values() for run in _spared(settings, ledger, system)}
-
-        def may_go(run: str) -> bool:
-            # Of a run without a row nobody knows yet whether it is noted or shown: an index that was lost is filled
-            # again by the next scan.
-            return run not in spare and ledger.get(run) is not None
-
-        pruned = reports.prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged(), may_go=may_go)
-        for run, left in pruned.packed.items():
-            if ledger.get(run) is not None:
-                ledger.update(run, bytes=left)
-        for run in pruned.gone:
-            if ledger.get(run) is not None:
-                # The reason stays: it is all that is left of why it was decided so.
-                ledger.update(run, path="", bytes=None)
-    return list(pruned.gone)
-
-
-def _spared(settings: Settings, ledger: Ledger, system: System) -> set[str]:
-    """Ids of the runs of a system that retention never takes: its newest comparison, and the one its gauges show."""
-    from app.drift.result import Policy
-
-    own = None if system.drift is None else Policy.of(system.drift)
-    source = source_of(settings, system)
-    newest: set[str] = set()
-    for run in ledger.comparisons(system.id):
-        newest = newest or {run.id}
-        if not source.same(run.source):
-            continue
-        # Of one that cannot be read the gauges say nothing either, and count it as unreadable.
-        with contextlib.suppress(VigieError):
-            result = result_of(Path(run.path))
-            if result.policy == own and not result.captured:
-                return newest | {run.id}
-    return newest

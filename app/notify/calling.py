@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 from app.base.redaction import named_secrets, secret_files, without
 from app.base.text import plain, printable
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
-from app.hooks import STOPPED, Bearer, Due, bearer, note
+from app.notify import STOPPED, Bearer, Due, bearer, note
 
 if TYPE_CHECKING:
     from app.config.system import Hook

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from app.base import files
 from app.base.processes import Owner
 from app.base.text import plain
-from app.source import Source
+from app.runs.run import Run, State
+from app.runs.source import Source, columns_of
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -109,3 +110,21 @@ def read_progress(settings: Settings, run: str) -> Progress | None:
     if again is None or again.final:
         return again
     return replace(again, state="interrupted", reason=ENDED)
+
+
+def as_run(progress: Progress) -> Run:
+    """The ledger's row as the progress file tells it: without the figures of the result and the size."""
+    return Run(
+        id=progress.run,
+        kind=progress.kind,
+        system=progress.system,
+        key=progress.key,
+        state=State(progress.state),
+        created=progress.created,
+        started=progress.started,
+        finished=progress.finished,
+        outcome=progress.outcome,
+        reason=progress.reason,
+        path=progress.path,
+        **({} if progress.source is None else columns_of(progress.source)),
+    )

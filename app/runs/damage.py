@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app.ledger_tables import HOOKS, NOTES, RUNS, row_of, run_of, values_of
+from app.runs.tables import HOOKS, NOTES, RUNS, row_of, run_of, values_of
 
 LOG = logging.getLogger("vigie.jobs.ledger")
 # SQLite's own words for "this is no database" and "this database is damaged".

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from app.errors import VigieError
-from app.ledger import MAX_WHOLE, Run
+from app.runs.run import MAX_WHOLE, Run
+from app.runs.source import columns_of
 
 if TYPE_CHECKING:
     from app.drift.result import Result
-    from app.source import Source
 
 LOG = logging.getLogger("vigie.jobs")
 RESULT: Final = "result.json"
@@ -57,8 +57,8 @@ def lacking(run: Run) -> bool:
 
 def result_of(folder: Path) -> Result:
     """The comparison of a run, checked against its hash. Raises ReportError."""
-    from app import reports
     from app.drift.result import Result
+    from app.runs import reports
 
     return Result.from_json(reports.read_file(folder, RESULT))
 
@@ -78,11 +78,6 @@ def figures(result: Result) -> Mapping[str, Any]:
         "own": result.own if isinstance(result.own, bool) else None,
         **({} if result.source is None else columns_of(result.source)),
     }
-
-
-def columns_of(source: Source) -> dict[str, Any]:
-    """The columns of the index that say where a run's data came from."""
-    return {"source_kind": source.kind, "source_address": source.address, "source_id": source.fingerprint}
 
 
 def size(folder: Path) -> int | None:

@@ -1,0 +1,131 @@
+"""One run from beginning to end, the same for the job host and for a command line without one.
+
+Order: lock of the key, run directory with `progress.json`, ledger row; at the end progress, row, lock. The directory
+comes first each time: what a crash leaves behind is found again (`app.runs.rescan`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.base.files import private_folder
+from app.base.processes import myself
+from app.errors import JobError, LedgerError
+from app.runs import progress as files
+from app.runs.locks import Request, release, take
+from app.runs.opening import opened
+from app.runs.progress import Progress
+from app.runs.run import Run, State, new_run_id
+from app.runs.source import columns_of, source_of_job
+from app.runs.summary import summary
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+LOG = logging.getLogger("vigie.jobs")
+
+
+class ActiveRun:
+    """A run this process answers for, from its lock to its last word."""
+
+    def __init__(self, settings: Settings, request: Request) -> None:
+        self.settings = settings
+        self.request = request
+        self.id = new_run_id()
+        self._lock = take(settings.home / "jobs", request, self.id)
+        try:
+            self._begin()
+        except BaseException:
+            # A run that never began leaves nothing behind.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._release()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """`<home>/runs/<run id>`."""
+        return files.directory(self.settings, self.id)
+
+    def _begin(self) -> None:
+        now = time.time()
+        request = self.request
+        source = source_of_job(self.settings, request.system, request.kind, request.args)
+        try:
+            private_folder(self.settings.home)
+            self.folder.parent.mkdir(mode=0o700, exist_ok=True)
+            self.folder.mkdir(mode=0o700)
+            first = Progress(
+                run=self.id,
+                kind=self.request.kind,
+                system=self.request.system,
+                key=self.request.key,
+                state="queued",
+                stage="waiting",
+                created=now,
+                owner=myself(),
+                source=source,
+            )
+            files.write(self.folder, first)
+        except OSError as error:
+            message = f"The run cannot be written to {self.folder} ({error.strerror})."
+            raise JobError(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+        row = Run(
+            id=self.id,
+            kind=self.request.kind,
+            system=self.request.system,
+            key=self.request.key,
+            state=State.QUEUED,
+            created=now,
+            path=str(self.folder),
+            **columns_of(source),
+        )
+        with opened(self.settings) as ledger:
+            ledger.add(row)
+
+    def running(self, stage: str) -> None:
+        """A worker has it now."""
+        now = time.time()
+        self._write(state="running", stage=stage, started=now)
+        self._record(state="running", started=now)
+
+    def stage(self, stage: str) -> None:
+        """Change the words under the progress bar."""
+        self._write(stage=stage)
+
+    def end(self, state: str, *, outcome: str = "", reason: str = "", path: str | None = None) -> Progress:
+        """The last word. `path` is where the result is; without one it stays the run's own folder."""
+        now = time.time()
+        where = path or str(self.folder)
+        last = self._write(state=state, stage="", outcome=outcome, reason=reason, path=where, finished=now)
+        found = summary(Path(where), self.request.kind)
+        self._record(state=state, outcome=outcome, reason=reason, path=where, finished=now, **found)
+        self._release()
+        return last
+
+    def _write(self, **values: Any) -> Progress:
+        old = files.load(self.folder)
+        if old is None:
+            old = Progress(self.id, self.request.kind, self.request.system, self.request.key, "queued", owner=myself())
+        new = replace(old, **values)
+        try:
+            files.write(self.folder, new)
+        except OSError as error:
+            # The ledger still gets its row: a full disk must not leave the run without an end.
+            LOG.warning("%s: progress cannot be written: %s", self.id, error)
+        return new
+
+    def _record(self, **values: Any) -> None:
+        try:
+            with opened(self.settings) as ledger:
+                ledger.update(self.id, **values)
+        except LedgerError as error:
+            # The directory is the truth and the next start of a host reads it back into the index.
+            LOG.warning("%s: %s", self.id, error.text)
+
+    def _release(self) -> None:
+        release(self._lock)

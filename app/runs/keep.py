@@ -1,0 +1,334 @@
+"""What stays on the disk: a run deleted whole by a person, and the oldest taken by retention."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.config import Settings, System, Systems
+from app.errors import ReportError, ReportNotFound, StorageFull, VigieError
+from app.runs import reports
+from app.runs.index import Ledger
+from app.runs.opening import opened
+from app.runs.progress import read_progress
+from app.runs.reports import (
+    META,
+    NO_RIGHT,
+    NO_ROOM,
+    blocks,
+    folders,
+    mapped,
+    read_file,
+    read_meta,
+    refuse,
+    scan,
+    stored,
+    write_file,
+)
+from app.runs.run import RUN_ID, Run
+from app.runs.source import source_of
+from app.runs.summary import result_of
+
+LOG = logging.getLogger("vigie.library")
+
+
+# The newest runs are the ones people open; older HTML shrinks to a fifth under gzip.
+PLAIN_RUNS: Final = 20
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Take a run's folder out of every list in one step; where it lies now, None when it is not there.
+
+    Under its new name `save` sweeps it up later, whatever becomes of the process. Raises StorageFull or ReportError.
+    """
+    aside = folder.parent / f".tmp-gone-{folder.name}-{secrets.token_hex(4)}"
+    try:
+        # Young again: whoever saves a run at this moment must not sweep it up while it may still be put back.
+        os.utime(folder)
+        folder.rename(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (*NO_ROOM, *NO_RIGHT):
+            raise StorageFull(
+                f"Run {folder.name} cannot be deleted from {folder.parent}: {error.strerror}; nothing was changed.",
+                hint="Give write permission on that folder, then delete the run again.",
+            ) from error
+        refuse(error, folder)
+    return aside
+
+
+def put_back(aside: Path, folder: Path) -> None:
+    """Undo `set_aside`. Raises ReportError, naming where the files are."""
+    try:
+        aside.rename(folder)
+    except OSError as error:
+        message = f"The files of run {folder.name} are now in {aside} ({error.strerror})."
+        raise ReportError(message, hint="Rename that folder by hand.") from error
+
+
+def republish(directory: Path, gone: Mapping[str, str]) -> None:
+    """After a run was deleted: what it had published becomes that of the newest run that has a file of this name.
+
+    `gone` are its files with their SHA-256. A flat file of other content is somebody else's and stays. Raises
+    StorageFull when there is no room for a copy; the old one is gone then too.
+    """
+    runs = [path for path in folders(directory)[::-1] if any(stored(path, name) for name in gone)]
+    for name, sum_ in gone.items():
+        flat = directory / name
+        with mapped(directory):
+            if _sum(flat) != sum_:
+                continue
+            flat.unlink(missing_ok=True)
+            data = next(filter(None, (_to_publish(path, name) for path in runs)), None)
+            if data is None:
+                continue
+            temporary = directory / f".tmp-gone-{secrets.token_hex(4)}-{name}"
+            try:
+                write_file(temporary, data)
+                temporary.replace(flat)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _to_publish(run: Path, name: str) -> bytes | None:
+    """A file of a comparison; None for an imported report, which is not published, and for a run just deleted."""
+    try:
+        return read_file(run, name) if read_meta(run).kind == "drift" else None
+    except ReportNotFound:
+        return None
+
+
+def _sum(path: Path) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        for block in blocks(path):
+            digest.update(block)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
+def total_bytes(directories: Iterable[Path]) -> int:
+    """Bytes held by all finished runs of these report directories."""
+    return sum(_size(run) for directory in set(directories) for run in scan(directory))
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Ids of the runs deleted, oldest first, and the bytes that are left of each run that was packed."""
+
+    gone: tuple[str, ...]
+    packed: Mapping[str, int]
+
+
+def prune(
+    directories: Iterable[Path],
+    keep_bytes: int,
+    *,
+    acknowledged: Collection[str] = (),
+    may_go: Callable[[str], bool] = lambda _run: True,
+) -> Pruned:
+    """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
+
+    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
+    newest of each directory, which may have been written a moment ago, and those that `may_go` says no to always stay.
+    """
+    newest: set[Path] = set()
+    packed: list[Path] = []
+    sizes: dict[Path, int] = {}
+    for directory in dict.fromkeys(directories):
+        # After every run this goes through all there are: one look into each folder, and no file is opened.
+        looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
+        found = list(looks)
+        newest.update(found[-1:])
+        sizes |= {run: look.size for run, look in looks.items()}
+        with mapped(directory):
+            for run in found[:-PLAIN_RUNS]:
+                # A person may delete a run at this moment.
+                with suppress(FileNotFoundError):
+                    if looks[run].html:
+                        _pack(run)
+                        packed.append(run)
+                        sizes[run] = _size(run)
+    total = sum(sizes.values())
+    order = sorted(sizes.keys() - newest, key=lambda run: (run.name in acknowledged, run.name))
+    gone: list[str] = []
+    for run in order:
+        if total <= keep_bytes:
+            break
+        if not may_go(run.name):
+            continue
+        moved = set_aside(run)
+        if moved is not None:
+            shutil.rmtree(moved, ignore_errors=True)
+        total -= sizes[run]
+        gone.append(run.name)
+    return Pruned(tuple(gone), {run.name: sizes[run] for run in packed if run.name not in gone})
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Bytes of a finished run, and whether HTML lies in it unpacked."""
+
+    size: int
+    html: bool
+
+
+def _look(run: Path) -> _Look | None:
+    """None for a folder without meta.json: it is no run."""
+    size, names = 0, set()
+    try:
+        with os.scandir(run) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    size += entry.stat(follow_symlinks=False).st_size
+                names.add(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _Look(size, any(name.endswith(".html") for name in names)) if META in names else None
+
+
+def _size(run: Path) -> int:
+    look = _look(run)
+    return 0 if look is None else look.size
+
+
+def _pack(run: Path) -> None:
+    """Gzip the HTML of a run."""
+    for path in run.glob("*.html"):
+        packed, temporary = run / f"{path.name}.gz", run / f".tmp-{path.name}.gz"
+        with path.open("rb") as plain, gzip.open(temporary, "wb", compresslevel=6) as target:
+            shutil.copyfileobj(plain, target)
+        temporary.replace(packed)
+        path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What there is of a run: its report folder and that of the job (either may be gone), and its row."""
+
+    report: Path | None
+    folder: Path
+    row: Run | None
+
+
+def delete(settings: Settings, systems: Systems, run_id: str) -> None:
+    """Delete a run: its files, its row with notes, and what was published of it.
+
+    The flat files that were its own become those of the newest run of the same months that remains, or go. Raises
+    ReportNotFound for an unknown run, ReportError for one that is still going, StorageFull or LedgerError when it
+    cannot be deleted: then everything is as it was, unless the message says otherwise.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        raise ReportNotFound("That is no run id.", hint="Ids look like 20240229T140532Z-1a2b3c.")
+    with opened(settings) as ledger:
+        kept = _kept(settings, systems, run_id, ledger.get(run_id))
+        names = _published(kept)
+        with ExitStack() as undo:
+            aside = []
+            for folder in filter(None, (kept.report, kept.folder)):
+                moved = set_aside(folder)
+                if moved is not None:
+                    aside.append(moved)
+                    undo.callback(put_back, moved, folder)
+            # From here on nothing lists or opens the run; a failing index puts it back.
+            ledger.remove(run_id)
+            undo.pop_all()
+    for folder in aside:
+        shutil.rmtree(folder, ignore_errors=True)
+    LOG.info("%s was deleted", run_id)
+    for directory, files in names.items():
+        try:
+            republish(directory, files)
+        except ReportError as error:
+            message = f"Run {run_id} is deleted, but what it had published was not replaced: {error}"
+            raise type(error)(message, hint=error.hint) from error
+
+
+def _kept(settings: Settings, systems: Systems, run_id: str, row: Run | None) -> _Kept:
+    """What there is of a run that may be deleted."""
+    told = read_progress(settings, run_id)
+    if (told is not None and not told.final) or (row is not None and not row.state.final and told is None):
+        raise ReportError(f"Run {run_id} is still going; it cannot be deleted.", hint="Stop it first, or wait.")
+    folder = settings.home / "runs" / run_id
+    directories = dict.fromkeys(reports.report_dir(settings, system) for system in systems.by_id.values())
+    places = [directory / "runs" / run_id for directory in directories]
+    report = next((place for place in places if place.is_dir() and not place.is_symlink()), None)
+    if report is None and row is not None and Path(row.path).name == run_id and Path(row.path) != folder:
+        # The system file is gone, or its report directory is another one now.
+        report = _valid(Path(row.path))
+    if report is None and row is None and not folder.is_dir():
+        raise ReportNotFound(f"There is no run {run_id}.", hint="It may have been deleted already; reload the list.")
+    return _Kept(report, folder, row)
+
+
+def _valid(folder: Path) -> Path | None:
+    try:
+        read_meta(folder)
+    except ReportNotFound:
+        return None
+    return None if folder.is_symlink() else folder
+
+
+def _published(kept: _Kept) -> dict[Path, dict[str, str]]:
+    """By report directory: the names this run may have published, with the hashes its files have."""
+    if kept.report is None:
+        return {}
+    try:
+        meta = read_meta(kept.report)
+    except ReportNotFound:
+        return {}
+    files = {name: sum_ for name, sum_ in meta.files.items() if name != "result.json"}
+    return {kept.report.parent.parent: files} if meta.kind == "drift" else {}
+
+
+def retain(settings: Settings, systems: Systems) -> list[str]:
+    """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then say so."""
+    with opened(settings) as ledger:
+        folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
+        spare = {run for system in systems.by_id.values() for run in _spared(settings, ledger, system)}
+
+        def may_go(run: str) -> bool:
+            # Of a run without a row nobody knows yet whether it is noted or shown: an index that was lost is filled
+            # again by the next scan.
+            return run not in spare and ledger.get(run) is not None
+
+        pruned = prune(folders, settings.keep_bytes, acknowledged=ledger.acknowledged(), may_go=may_go)
+        for run, left in pruned.packed.items():
+            if ledger.get(run) is not None:
+                ledger.update(run, bytes=left)
+        for run in pruned.gone:
+            if ledger.get(run) is not None:
+                # The reason stays: it is all that is left of why it was decided so.
+                ledger.update(run, path="", bytes=None)
+    return list(pruned.gone)
+
+
+def _spared(settings: Settings, ledger: Ledger, system: System) -> set[str]:
+    """Ids of the runs of a system that retention never takes: its newest comparison, and the one its gauges show."""
+    from app.drift.result import Policy
+
+    own = None if system.drift is None else Policy.of(system.drift)
+    source = source_of(settings, system)
+    newest: set[str] = set()
+    for run in ledger.comparisons(system.id):
+        newest = newest or {run.id}
+        if not source.same(run.source):
+            continue
+        # Of one that cannot be read the gauges say nothing either, and count it as unreadable.
+        with contextlib.suppress(VigieError):
+            result = result_of(Path(run.path))
+            if result.policy == own and not result.captured:
+                return newest | {run.id}
+    return newest
