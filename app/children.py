@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 
 from app import jobs
 from app.base.redaction import redacted
-from app.config import Settings, read_state
+from app.config import Settings
 from app.doors.access import VARIABLE
 from app.errors import JobError
+from app.services import read_state
 
 LOG = logging.getLogger("vigie.children")
 # The companions know where the console answers, as they know any service's address: VIGIE_<SERVICE>_URL.

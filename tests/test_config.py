@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings, address, load_system, load_systems, public_url, read_state
+from app.config import Settings, load_system, load_systems
 from app.errors import ConfigError
+from app.services import address, public_url, read_state
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.base import files
-from app.config import Settings, load_system, load_systems, read_state
+from app.config import Settings, load_system, load_systems
 from app.egress import credentials
 from app.errors import ConfigError, DataError, ReportError, SourceUnavailable, VigieError
 from app.jobs import place
@@ -23,6 +23,7 @@ from app.periods import files as tables
 from app.periods.coverage import Budget, count
 from app.runs import progress, reports
 from app.runs.index import Ledger
+from app.services import read_state
 from tests.test_egress import source
 
 RUN = "20240229T140532Z-1a2b3c"

@@ -11,7 +11,7 @@ import math
 
 import pytest
 
-from app.config import Settings, load_systems, want
+from app.config import Settings, load_systems
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.drift.worker import pair_of
@@ -22,6 +22,7 @@ from app.propose import propose, save
 from app.runs import imports, keep
 from app.runs.index import MAX_NOTE, Ledger
 from app.runs.kinds import KINDS
+from app.services import want
 
 FILE = """
 title = "Mine"

@@ -182,7 +182,7 @@ def test_a_system_file_that_is_refused_quotes_its_database_without_the_password(
     for name in ("VIGIE_PROMETHEUS_URL", "VIGIE_API_URL"):
         with pytest.raises(VigieError) as refused:
             Settings.from_env({name: "http://u:s3/cret@h:99999"})
-            from app.config import public_url
+            from app.services import public_url
 
             public_url(Settings.from_env({"VIGIE_CONSOLE_PUBLIC_URL": "http://u:s3/cret@h:99999"}), None, "console")
         assert "cret" not in refused.value.text

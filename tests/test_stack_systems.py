@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from app.config import Settings, load_systems, want
+from app.config import Settings, load_systems
+from app.services import want
 from stack import apis, process, state
 from stack.places import ROOT, Home
 from stack.state import State

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.config import Service, StackState, load_system
-from app.config.settings import Settings, Task
+from app.config import load_system
+from app.config.settings import Settings
 from app.runs.run import Run, State
+from app.services import Service, StackState, Task
 from app.ui.starting import steps as steps_of_a_start
 from app.ui.story import Step, next_step
 

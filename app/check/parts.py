@@ -10,8 +10,9 @@ from typing import Any
 from app.check.expressions import Watched, expression
 from app.check.rows import Outcome, Row, failed
 from app.check.service import MAX_DOCUMENT_BYTES, fetch
-from app.config import Address, Settings, System
+from app.config import Settings, System
 from app.errors import AddressRefused, VigieError
+from app.services import Address
 from app.words.numbers import count
 
 # Bodies that are drawn and compared with the service's own schema: enough to meet each value of a short list.

@@ -8,9 +8,10 @@ from typing import Any
 
 from app import egress
 from app.check.rows import Outcome, Row, failed
-from app.config import Address, Settings, System, address
+from app.config import Settings, System
 from app.errors import AddressRefused, ConfigError, VigieError
 from app.exposition import Described, Sample, described, parse
+from app.services import Address, address
 
 # A service that needs longer for a health check or one prediction is one that people wait for.
 DEADLINE = 5.0

@@ -1,6 +1,6 @@
 """Settings (environment) and System files (TOML): every default and bound, with its reason."""
 
-from app.config.settings import Address, Service, Settings, StackState, address, public_url, read_state
+from app.config.settings import Settings
 from app.config.system import (
     Alert,
     Api,
@@ -20,10 +20,8 @@ from app.config.system import (
     load_systems,
     parse_system,
 )
-from app.config.wanted import want
 
 __all__ = [
-    "Address",
     "Alert",
     "Api",
     "Drift",
@@ -35,17 +33,11 @@ __all__ = [
     "Quality",
     "Request",
     "RequestError",
-    "Service",
     "Settings",
-    "StackState",
     "Status",
     "System",
     "Systems",
-    "address",
     "load_system",
     "load_systems",
     "parse_system",
-    "public_url",
-    "read_state",
-    "want",
 ]

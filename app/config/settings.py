@@ -1,37 +1,23 @@
-"""What the environment says, and where each service answers.
-
-Settings are read once per process from the environment (`contracts.md`, Environment). An address is looked up in this
-order: `VIGIE_<SERVICE>_URL`, the system file, the stack's `state.json`; `Address.origin` says which one answered.
-"""
+"""What the environment says, read once per process (`contracts.md`, Environment)."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from app.base.files import read
-from app.base.processes import Owner
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
-
-if TYPE_CHECKING:
-    from app.config.system import System
 
 ROOT = Path(__file__).resolve().parents[2]
 # Reports of Evidently are 4.5 MB each: 5 GB keeps about a thousand runs, and far more once gzipped at rest.
 DEFAULT_KEEP_BYTES = 5_000_000_000
 # The database of the reference system listens on Postgres' own port.
 DEFAULT_POSTGRES_PORT = "5432"
-# A row of state.json has some 300 bytes.
-MAX_STATE_BYTES = 1_000_000
-ENDED = "the stack has ended; start it again with python -m stack up"
 POSTGRES_KEYS = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 
 
@@ -77,7 +63,7 @@ class Settings:
             root=root,
             home=home,
             systems_dirs=tuple(folders),
-            prometheus_url=_url(env, "VIGIE_PROMETHEUS_URL") or _url(env, "PROMETHEUS_URL"),
+            prometheus_url=url_of(env, "VIGIE_PROMETHEUS_URL") or url_of(env, "PROMETHEUS_URL"),
             ledger_url=env.get("VIGIE_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
             report_dir=env.get("REPORT_DIR") or None,
             feast_repo=Path(repo).expanduser().absolute() if repo else None,
@@ -122,7 +108,8 @@ def check_url(name: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def _url(env: Mapping[str, str], name: str) -> str | None:
+def url_of(env: Mapping[str, str], name: str) -> str | None:
+    """The address in an environment variable, checked; None when it is unset or blank."""
     text = env.get(name, "").strip()
     return check_url(name, text) if text else None
 
@@ -136,117 +123,3 @@ def _postgres(env: Mapping[str, str]) -> str | None:
     secret = f":{quote(password, safe='')}" if password else ""
     database = quote(env.get("POSTGRES_DB") or "streamflow", safe="")
     return f"postgresql+psycopg://{quote(user, safe='')}{secret}@{host}:{port}/{database}"
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One row of state.json: a service the embedded stack runs."""
-
-    name: str
-    url: str | None
-    state: str
-    reason: str
-    pid: int | None
-    started: str | None
-    log: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Something the stack makes or fetches at its start; `state` is waiting, running, done or failed."""
-
-    about: str
-    state: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StackState:
-    """state.json as read: `services` by name; `reason` says why there are none.
-
-    `offers` are the systems whose API the stack starts when it is asked (`app.config.wanted`).
-    """
-
-    services: Mapping[str, Service]
-    owner: Owner | None
-    reason: str
-    offers: tuple[str, ...] = ()
-    tasks: tuple[Task, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a service answers. `url` None means unknown and `reason` says why; `origin` says who told."""
-
-    url: str | None
-    origin: str
-    state: str = "unknown"
-    reason: str = ""
-
-
-def read_state(settings: Settings) -> StackState:
-    """The embedded stack as its supervisor last wrote it. Never raises: a missing or torn file is a reason."""
-    path = settings.home / "stack" / "state.json"
-    try:
-        raw = json.loads(read(path, MAX_STATE_BYTES))
-        rows = {name: _service(name, row) for name, row in raw["services"].items()}
-        told = raw.get("owner")
-        owner = Owner(int(told["pid"]), str(told["started"])) if told else None
-        if owner is not None and not owner.alive:
-            # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
-            rows = {name: replace(row, state="down", reason=ENDED) for name, row in rows.items()}
-        tasks = tuple(
-            Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
-            for task in (raw.get("tasks") or {}).values()
-        )
-        return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
-    except FileNotFoundError:
-        return StackState({}, None, "the embedded stack has not been started")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return StackState({}, None, f"{path.name} cannot be read ({type(error).__name__})")
-
-
-def _service(name: str, row: Mapping[str, Any]) -> Service:
-    log = row.get("log")
-    return Service(
-        name=name,
-        url=row.get("url") or None,
-        state=str(row.get("state") or "unknown"),
-        reason=str(row.get("reason") or ""),
-        pid=row.get("pid"),
-        started=row.get("started"),
-        log=Path(log) if log else None,
-    )
-
-
-def _key(system: System | None, service: str) -> str:
-    return (system.id if service == "api" and system is not None else service).upper().replace("-", "_")
-
-
-def public_url(settings: Settings, system: System | None, service: str) -> str | None:
-    """Where a browser reaches a service that the console reaches under another name (a compose network)."""
-    return _url(settings.environ, f"VIGIE_{_key(system, service)}_PUBLIC_URL")
-
-
-def address(settings: Settings, system: System | None, service: str) -> Address:
-    """Where `service` ("prometheus", "api" for the system's own API, "node_exporter", …) answers.
-
-    Precedence: environment, system file, state.json. With an attached Prometheus the stack is not consulted.
-    """
-    key = system.id if service == "api" and system is not None else service
-    named = settings.prometheus_url
-    if service != "prometheus":
-        named = _url(settings.environ, f"VIGIE_{_key(system, service)}_URL")
-    if named:
-        return Address(named, "environment")
-    if system is not None:
-        own = {"api": system.api.url, "prometheus": system.prometheus.url}.get(service)
-        if own:
-            return Address(own, "system file")
-    state = read_state(settings)
-    row = state.services.get(key)
-    if row is None:
-        return Address(None, "none", "unknown", state.reason or f"the stack has no service called {key}")
-    # The port of a service that has ended may be taken by a stranger: its answers would be wrong numbers.
-    gone = row.state in ("down", "absent") and row.pid is None
-    return Address(None if gone else row.url, "stack", row.state, row.reason)

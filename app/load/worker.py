@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import egress
-from app.config import System, address, load_systems
+from app.config import System, load_systems
 from app.errors import ConfigError, LedgerError, PlanError, StorageFull, Unreachable
 from app.load import engine, payload, result
 from app.load.counting import Meter, Reading, Watch, remark
@@ -19,6 +19,7 @@ from app.load.plan import MAX_IN_FLIGHT, Plan
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
 from app.runs.source import source_of
+from app.services import address
 
 if TYPE_CHECKING:
     from app.runs.job import Job, Outcome

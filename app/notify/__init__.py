@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from app.base.files import read
-from app.config import Settings, System, address, load_systems, public_url
+from app.config import Settings, System, load_systems
 from app.drift.result import Policy, Result
 from app.errors import VigieError
 from app.jobs.child import CHECKOUT
@@ -29,6 +29,7 @@ from app.runs.opening import opened
 from app.runs.progress import directory, read_progress
 from app.runs.run import State
 from app.runs.source import source_of
+from app.services import address, public_url
 
 if TYPE_CHECKING:
     from app.config.system import Hook

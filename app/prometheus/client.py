@@ -18,13 +18,14 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from app import egress
-from app.config import Settings, System, address
+from app.config import Settings, System
 from app.errors import BadAnswer, QueryError, Unreachable, VigieError
 from app.prometheus import promql
 from app.prometheus.model import AlertNow, Answer, Metadata, Rule, Series, State
 from app.prometheus.parse import UNFIT, Parsed, envelope, number, parse
 from app.prometheus.promql import MAX_SERIES, TimeRange
 from app.prometheus.targets import Target, moment, read_targets
+from app.services import address
 
 # The server should give up a little before we do, so that its own words arrive.
 SERVER_MARGIN = 0.5

@@ -149,7 +149,7 @@ def _service(settings: Settings, system: System) -> Source:
 
 def _address(settings: Settings, system: System, service: str) -> tuple[str, str]:
     """(address for a person, identity) of a service; the embedded ones are this home's on whatever port they are."""
-    from app.config import address
+    from app.services import address
 
     place = address(settings, system, service)
     if place.origin in ("environment", "system file"):

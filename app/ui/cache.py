@@ -17,19 +17,7 @@ import streamlit as st
 
 from app import periods as data
 from app.charts import Context, Mark, ask, kpis
-from app.config import (
-    Address,
-    Panel,
-    Settings,
-    StackState,
-    System,
-    Systems,
-    address,
-    load_systems,
-    public_url,
-    read_state,
-)
-from app.config import want as ask_stack
+from app.config import Panel, Settings, System, Systems, load_systems
 from app.doors import Access
 from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
@@ -39,6 +27,8 @@ from app.prometheus.targets import scrape_interval as _scrape_interval
 from app.runs.index import Ledger
 from app.runs.run import Run
 from app.runs.source import Source, fingerprints, source_of
+from app.services import Address, StackState, address, public_url, reach, read_state
+from app.services import want as ask_stack
 from app.ui.login import login
 from app.ui.markdown import plain
 from app.words.units import Clock
@@ -281,8 +271,6 @@ def belongs(system: System, target: Target) -> bool:
 @st.cache_data(ttl=PROBE_TTL, max_entries=ENTRIES, show_spinner=False)
 def probe(url: str) -> str | None:
     """None when the console itself reaches `url`, else why not."""
-    from app.ui.targets import reach
-
     return reach(url)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.config import StackState, System
+from app.config import System
 from app.prometheus import Target
+from app.services import StackState
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES, Tone
 

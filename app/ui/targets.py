@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from app import egress
-from app.config import Service, System
+from app.config import System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
+from app.services import Service
 from app.ui import cache, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
@@ -25,8 +25,6 @@ STROKES = 30
 # Lines of a service's log on a card of a target that is down, and how much of the file is read for them.
 LOG_LINES = 12
 LOG_BYTES = 20_000
-# A probe of the console itself: a person waits for it.
-PROBE_SECONDS = 1.5
 TONES: dict[str, Tone] = {"up": "good", "down": "bad", "unknown": "unknown"}
 
 
@@ -164,12 +162,3 @@ def _probes(system: System) -> list[tuple[str, str | None, str]]:
         if name not in (system.id, "prometheus"):
             found.append((name.replace("_", " "), service.url, "/metrics" if name == "node_exporter" else "/health"))
     return found
-
-
-def reach(url: str) -> str | None:
-    """None when `url` answers with a good status, else why not; asked by the console itself."""
-    try:
-        egress.get(url, deadline=PROBE_SECONDS).check()
-    except VigieError as error:
-        return error.text
-    return None

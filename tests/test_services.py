@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.base.processes import Owner, myself
-from app.config import Settings, System, load_systems, want
+from app.config import Settings, System, load_systems
 from app.errors import StorageFull
+from app.services import want
 
 
 def settings(home: Path, **environ: str) -> Settings:

@@ -1,0 +1,189 @@
+"""Where each service answers, what the embedded stack says of it, and how the stack is asked for one more.
+
+An address is looked up in this order: `VIGIE_<SERVICE>_URL`, the system file, the stack's `state.json`;
+`Address.origin` says which one answered. The API of a system that the stack knows and does not run yet is asked for by
+a small file, `<home>/stack/wanted/<system id>`, that holds who asks. The stack looks for it twice a second, accepts
+only names of its own table, and forgets it at its next start when the asker has ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app import egress
+from app.base.files import private_folder, read, replace
+from app.base.processes import Owner, myself
+from app.config import Settings, System
+from app.config.settings import url_of
+from app.errors import StorageFull, VigieError
+
+# A row of state.json has some 300 bytes.
+MAX_STATE_BYTES = 1_000_000
+# A request is 40 bytes.
+REQUEST_BYTES = 1000
+# A probe of the console itself: a person waits for it.
+PROBE_SECONDS = 1.5
+ENDED = "the stack has ended; start it again with python -m stack up"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One row of state.json: a service the embedded stack runs."""
+
+    name: str
+    url: str | None
+    state: str
+    reason: str
+    pid: int | None
+    started: str | None
+    log: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something the stack makes or fetches at its start; `state` is waiting, running, done or failed."""
+
+    about: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StackState:
+    """state.json as read: `services` by name; `reason` says why there are none.
+
+    `offers` are the systems whose API the stack starts when it is asked (`want`).
+    """
+
+    services: Mapping[str, Service]
+    owner: Owner | None
+    reason: str
+    offers: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service answers. `url` None means unknown and `reason` says why; `origin` says who told."""
+
+    url: str | None
+    origin: str
+    state: str = "unknown"
+    reason: str = ""
+
+
+def read_state(settings: Settings) -> StackState:
+    """The embedded stack as its supervisor last wrote it. Never raises: a missing or torn file is a reason."""
+    path = settings.home / "stack" / "state.json"
+    try:
+        raw = json.loads(read(path, MAX_STATE_BYTES))
+        rows = {name: _service(name, row) for name, row in raw["services"].items()}
+        told = raw.get("owner")
+        owner = Owner(int(told["pid"]), str(told["started"])) if told else None
+        if owner is not None and not owner.alive:
+            # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
+            rows = {name: dataclasses.replace(row, state="down", reason=ENDED) for name, row in rows.items()}
+        tasks = tuple(
+            Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
+            for task in (raw.get("tasks") or {}).values()
+        )
+        return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
+    except FileNotFoundError:
+        return StackState({}, None, "the embedded stack has not been started")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return StackState({}, None, f"{path.name} cannot be read ({type(error).__name__})")
+
+
+def _service(name: str, row: Mapping[str, Any]) -> Service:
+    log = row.get("log")
+    return Service(
+        name=name,
+        url=row.get("url") or None,
+        state=str(row.get("state") or "unknown"),
+        reason=str(row.get("reason") or ""),
+        pid=row.get("pid"),
+        started=row.get("started"),
+        log=Path(log) if log else None,
+    )
+
+
+def _key(system: System | None, service: str) -> str:
+    return (system.id if service == "api" and system is not None else service).upper().replace("-", "_")
+
+
+def public_url(settings: Settings, system: System | None, service: str) -> str | None:
+    """Where a browser reaches a service that the console reaches under another name (a compose network)."""
+    return url_of(settings.environ, f"VIGIE_{_key(system, service)}_PUBLIC_URL")
+
+
+def address(settings: Settings, system: System | None, service: str) -> Address:
+    """Where `service` ("prometheus", "api" for the system's own API, "node_exporter", …) answers.
+
+    Precedence: environment, system file, state.json. With an attached Prometheus the stack is not consulted.
+    """
+    key = system.id if service == "api" and system is not None else service
+    named = settings.prometheus_url
+    if service != "prometheus":
+        named = url_of(settings.environ, f"VIGIE_{_key(system, service)}_URL")
+    if named:
+        return Address(named, "environment")
+    if system is not None:
+        own = {"api": system.api.url, "prometheus": system.prometheus.url}.get(service)
+        if own:
+            return Address(own, "system file")
+    state = read_state(settings)
+    row = state.services.get(key)
+    if row is None:
+        return Address(None, "none", "unknown", state.reason or f"the stack has no service called {key}")
+    # The port of a service that has ended may be taken by a stranger: its answers would be wrong numbers.
+    gone = row.state in ("down", "absent") and row.pid is None
+    return Address(None if gone else row.url, "stack", row.state, row.reason)
+
+
+def reach(url: str) -> str | None:
+    """None when `url` answers with a good status, else why not; asked by the console itself."""
+    try:
+        egress.get(url, deadline=PROBE_SECONDS).check()
+    except VigieError as error:
+        return error.text
+    return None
+
+
+def want(settings: Settings, system: System, asker: Owner | None = None) -> bool:
+    """Ask the stack for a system's API unless it runs, is asked for already, or answers elsewhere; True when asked.
+
+    Raises StorageFull when the request cannot be written.
+    """
+    if settings.attached or address(settings, system, "api").origin not in ("stack", "none"):
+        return False
+    state = read_state(settings)
+    running = state.owner is not None and state.owner.alive and system.id in state.services
+    if running or system.id not in state.offers:
+        return False
+    who = asker or myself()
+    body = json.dumps({"pid": who.pid, "started": who.started})
+    # The id of a system is lower case letters, digits, - and _ (checked when its file was read): no path.
+    file = settings.home / "stack" / "wanted" / system.id
+    if _read(file) == body:
+        return False
+    try:
+        private_folder(file.parent)
+        replace(file, body)
+    except OSError as error:
+        why = f"{file.parent} cannot be written ({error.strerror})"
+        message = f"The stack cannot be asked to start {system.title}: {why}."
+        raise StorageFull(message, hint="Free some room, or look at the rights of that folder.") from error
+    return True
+
+
+def _read(file: Path) -> str:
+    """What stands in a request; "" when there is none."""
+    with suppress(OSError, ValueError):
+        return read(file, REQUEST_BYTES).decode()
+    return ""
