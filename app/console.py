@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.ui import cache, palette, widgets
+from app.ui import cache, palette, picked, widgets
 from app.ui.access import act
 
 HERE = Path(__file__).parent
@@ -34,16 +34,16 @@ KEEP = [
 page = st.navigation({"Observe": OBSERVE, "Act": ACT, "Keep": KEEP}, position="hidden")
 
 systems = cache.systems()
-if st.query_params.get(widgets.SYSTEM_KEY, "") not in ("", *systems.by_id):
+if st.query_params.get(picked.SYSTEM_KEY, "") not in ("", *systems.by_id):
     # Perhaps its file was written a moment ago.
     cache.systems.clear()
     systems = cache.systems()
 with st.sidebar:
-    widgets.system_picker(systems)
+    picked.system_picker(systems)
     for heading, pages in (("Observe", OBSERVE), ("Act", ACT), ("Keep", KEEP)):
         st.caption(heading)
         for entry in pages:
-            st.page_link(entry, query_params=widgets.link_params(), width="stretch")
+            st.page_link(entry, query_params=picked.link_params(), width="stretch")
     for error in systems.broken:
         widgets.problem(error, title="A system file is not used")
 
@@ -51,9 +51,9 @@ with st.sidebar:
     @widgets.guarded
     def connection() -> None:
         """One line: which Prometheus, where, and whether it answers. The picked system is asked for here."""
-        refused = act(cache.want, widgets.system())
+        refused = act(cache.want, picked.system())
         with st.container(key="connection"):
-            st.markdown(cache.connection_line(widgets.system()))
+            st.markdown(cache.connection_line(picked.system()))
             if refused is not None:
                 widgets.problem(refused)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import cache, charts, explorer, widgets
+from app.ui import cache, charts, explorer, picked, widgets
 from app.words.explain import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
 
-system = widgets.system()
+system = picked.system()
 
 widgets.head("Charts")
 view = charts.controls()

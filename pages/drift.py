@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from app.drift.result import Policy
-from app.ui import cache, comparison, two_files, widgets
+from app.ui import cache, comparison, picked, two_files, widgets
 from app.words.explain import COVARIATE_AND_TARGET, SIMULATED
 
-system = widgets.system()
+system = picked.system()
 drift = system.drift
 
 widgets.head("Compare months")

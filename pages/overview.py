@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import overview, starting, story, widgets
+from app.ui import overview, picked, starting, story, widgets
 
 # Calm enough to read, quick enough to see traffic arrive.
 REFRESH_SECONDS = 5
 
-system = widgets.system()
+system = picked.system()
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app.errors import LedgerError
-from app.ui import import_report, kept_run, reports, side_by_side, widgets
+from app.ui import import_report, kept_run, picked, reports, side_by_side, widgets
 
-system = widgets.system()
+system = picked.system()
 
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     widgets.head("Reports")
@@ -21,17 +21,17 @@ except LedgerError as error:
     reports.sick(error)
     widgets.ready("reports")
     st.stop()
-picked: list[str] = []
+ids: list[str] = []
 if listing.total:
-    picked = reports.table(wanted, listing)
+    ids = reports.table(wanted, listing)
 else:
     reports.nothing(system, wanted)
-    picked = reports.picked()
-reports.picked_line(picked)
-if len(picked) == 1:
-    kept_run.show(picked[0])
-elif len(picked) == 2:
-    side_by_side.show(*picked)
-elif len(picked) > 2:
-    reports.too_many(picked)
+    ids = reports.picked()
+reports.picked_line(ids)
+if len(ids) == 1:
+    kept_run.show(ids[0])
+elif len(ids) == 2:
+    side_by_side.show(*ids)
+elif len(ids) > 2:
+    reports.too_many(ids)
 widgets.ready("reports")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import cache, targets, widgets
+from app.ui import cache, picked, targets, widgets
 from app.ui.palette import Tone
 from app.words.explain import WHY_SERVICE_NAME
 
@@ -13,7 +13,7 @@ REFRESH_SECONDS = 2
 # Thirty scrapes of the embedded stack, and enough to say since when a target is down.
 HISTORY_SECONDS = 600
 
-system = widgets.system()
+system = picked.system()
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

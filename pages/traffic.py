@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import traffic, widgets
+from app.ui import picked, traffic, widgets
 
-system = widgets.system()
+system = picked.system()
 
 widgets.head("Generate traffic")
 if system.request is None:

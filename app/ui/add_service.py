@@ -25,6 +25,7 @@ from app.propose import (
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.picked import SYSTEM_KEY
 
 # Session keys, hidden from the page.
 PROPOSAL: Final = "own_proposal"
@@ -156,7 +157,7 @@ def _open_saved(kept: tuple[str, str, bool]) -> None:
             ("charts", "Charts", ":material/show_chart:"),
             ("traffic", "Generate traffic", ":material/bolt:"),
         ):
-            st.page_link(f"../pages/{page}.py", label=label, icon=icon, query_params={widgets.SYSTEM_KEY: name})
+            st.page_link(f"../pages/{page}.py", label=label, icon=icon, query_params={SYSTEM_KEY: name})
 
 
 def parts(found: Proposal) -> None:

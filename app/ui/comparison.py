@@ -25,6 +25,7 @@ from app.ui.history import history, months_of, pair_of
 from app.ui.kept_run import elsewhere, files_deleted
 from app.ui.notes import notes
 from app.ui.palette import Tone
+from app.ui.picked import link_params, until_listed
 from app.ui.reports import gone
 from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.what_if import what_if
@@ -249,7 +250,7 @@ def _progress(run: Run) -> None:
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
         if progress is None or progress.final:
-            widgets.until_listed(run, progress)
+            until_listed(run, progress)
             return
         with st.container(border=True, key="running"):
             seconds = max(0, round(time.time() - (progress.started or progress.created)))
@@ -340,7 +341,7 @@ def _send_missing(system: System, count: int) -> None:
     except VigieError as error:
         widgets.problem(error, title="No traffic was started.")
         return
-    st.switch_page("../pages/traffic.py", query_params={**widgets.link_params(), "run": run})
+    st.switch_page("../pages/traffic.py", query_params={**link_params(), "run": run})
 
 
 def gauge(system: System, drift: Drift) -> None:

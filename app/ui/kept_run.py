@@ -14,6 +14,7 @@ from app.runs.run import GONE, Note, Run, State
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.notes import notes
+from app.ui.picked import SYSTEM_KEY
 from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
 from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why
@@ -63,7 +64,7 @@ def _head(run: Run) -> None:
                 f"../pages/{name}.py",
                 label=label,
                 icon=":material/open_in_new:",
-                query_params={widgets.SYSTEM_KEY: run.system, RUN_KEY: run.id},
+                query_params={SYSTEM_KEY: run.system, RUN_KEY: run.id},
             )
         if not run.state.final and st.button("Refresh", icon=":material/refresh:", key="refresh-run"):
             cache.forget_runs()

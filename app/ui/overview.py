@@ -19,6 +19,7 @@ from app.runs.run import Run
 from app.ui import cache, traffic, verdict, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.picked import link_params
 from app.words.numbers import count
 from app.words.units import format_duration, format_time, format_value
 
@@ -297,7 +298,7 @@ def first_steps(system: System, now: Now) -> None:
         return
     with st.container(border=True, key="first-steps"):
         st.markdown("**First steps**")
-        params = widgets.link_params()
+        params = link_params()
         with st.container(horizontal=True, gap="medium"):
             done = ":material/check_circle:" if now.load is not None else ":material/counter_1:"
             st.page_link("../pages/traffic.py", label="Generate traffic", icon=done, query_params=params)

@@ -26,6 +26,7 @@ from app.runs.run import GONE, Filter, Note, Run, State
 from app.ui import cache, palette, widgets
 from app.ui.history import pair_of
 from app.ui.palette import TONES, Tone
+from app.ui.picked import link_params
 from app.words.numbers import count, number
 from app.words.units import format_duration, format_value
 
@@ -255,7 +256,7 @@ def nothing(system: System, wanted: Filter) -> None:
             "what people noted on it."
         )
         if st.button("Compare months", type="primary", icon=":material/compare_arrows:", key="to-drift"):
-            st.switch_page("../pages/drift.py", query_params=widgets.link_params())
+            st.switch_page("../pages/drift.py", query_params=link_params())
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from app.runs.run import Run
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import SHAPES
+from app.ui.picked import link_params
 
 # In the address while the story goes on, so that a reload goes on with it.
 PARAMETER = "story"
@@ -229,7 +230,7 @@ def _line(number: int, step: Step) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"{icon} **{widgets.plain(step.title)}**{state}", width="content")
         if step.done and step.run is not None:
-            query = {**widgets.link_params(), **({"run": step.run.id} if step.page == "drift" else {})}
+            query = {**link_params(), **({"run": step.run.id} if step.page == "drift" else {})}
             label, symbol = (
                 ("Charts", ":material/show_chart:")
                 if step.page == "charts"

@@ -23,6 +23,7 @@ from app.ui import cache, palette, widgets
 from app.ui.access import act
 from app.ui.markdown import code
 from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.picked import link_params, until_listed
 from app.words.numbers import count
 from app.words.units import format_value
 
@@ -214,7 +215,7 @@ def _live(run: Run) -> None:
     def look() -> None:
         progress = jobs.read_progress(cache.settings(), run.id)
         if progress is None or progress.final:
-            widgets.until_listed(run, progress)
+            until_listed(run, progress)
             return
         with st.container(border=True, key="live"):
             detail = progress.detail
@@ -303,7 +304,7 @@ def _ended(run: Run) -> None:
                 "../pages/charts.py",
                 label="Watch it on the charts",
                 icon=":material/show_chart:",
-                query_params=widgets.link_params(),
+                query_params=link_params(),
             )
             st.caption(f"run {run.id}")
 
