@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from app.drift.frames import compare
-
-VERSION = "0.2.1"
-__all__ = ["VERSION", "compare"]
+__all__ = ["compare"]
 
 
 def __getattr__(name: str) -> Any:

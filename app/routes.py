@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app import VERSION
 from app.base.processes import myself
+from app.base.version import VERSION
 from app.config import Settings
 from app.doors import STRANGER, Access, Doors
 from app.gauges import Gauges

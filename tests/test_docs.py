@@ -445,7 +445,7 @@ def test_the_licences_are_those_the_packages_state():
 
 
 def test_the_version_is_stated_once_and_read_by_package_user_agent_and_changelog():
-    from app import VERSION
+    from app.base.version import VERSION
     from app.egress import USER_AGENT
 
     project = tomllib.loads(text("pyproject.toml"))["project"]
@@ -454,7 +454,7 @@ def test_the_version_is_stated_once_and_read_by_package_user_agent_and_changelog
     stated = [
         path for path in sorted((ROOT / "app").rglob("*.py")) if f'"{VERSION}"' in path.read_text(encoding="utf-8")
     ]
-    assert [path.relative_to(ROOT).as_posix() for path in stated] == ["app/__init__.py"]
+    assert [path.relative_to(ROOT).as_posix() for path in stated] == ["app/base/version.py"]
     assert USER_AGENT.startswith(f"vigie/{VERSION} ")
     first = re.search(r"^## (\S+)\n\n\*\*.+\*\*$", text("CHANGELOG.md"), re.MULTILINE)
     assert first is not None, "each version begins with one bold headline"

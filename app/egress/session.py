@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from app import VERSION
+from app.base.version import VERSION
 from app.egress.addresses import SHOWN_CHARS, check_parts, is_loopback_name, shown
 from app.egress.connection import MAX_BYTES, WATCH, Adapter, Watch
 from app.egress.faults import LIBRARY_ERRORS, map_error, too_late

@@ -20,9 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app import VERSION, notify
+from app import notify
 from app.base.logs import log_jobs
 from app.base.processes import Owner, heeded, myself, start_of
+from app.base.version import VERSION
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
 from app.jobs import place, protocol
