@@ -155,6 +155,27 @@ def reach(url: str) -> str | None:
     return None
 
 
+def activity(state: StackState) -> str:
+    """What the embedded stack is busy with, in words; "" when it is not."""
+    busy = [f"{row.name}: {row.reason}" for row in state.services.values() if row.state == "starting" and row.reason]
+    return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
+
+
+def start_hint(settings: Settings, system: System) -> str:
+    """The next step when the API of a system is not there."""
+    state = read_state(settings)
+    row = state.services.get(system.id)
+    if row is not None:
+        return f"The stack says: {row.state}{f', {row.reason}' if row.reason else ''}."
+    if settings.attached:
+        return "Add a job for it to the Prometheus you attached."
+    if system.id in state.offers and address(settings, system, "api").origin == "none":
+        return "The stack has been asked to start it: a moment."
+    if system.api.url:
+        return "Prometheus needs a job for it: Add a service shows the lines to paste."
+    return f"Start it with python -m stack up --systems {system.id}, or give its address in the system file."
+
+
 def want(settings: Settings, system: System, asker: Owner | None = None) -> bool:
     """Ask the stack for a system's API unless it runs, is asked for already, or answers elsewhere; True when asked.
 

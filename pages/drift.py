@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.drift.result import Policy
+from app.services import activity
 from app.ui import cache, comparison, picked, two_files, widgets
 from app.words.explain import COVARIATE_AND_TARGET, SIMULATED
 
@@ -22,7 +23,7 @@ if drift.source == "gauge":
 periods = two_files.months(system)
 if len(periods) < 2:
     known = f"It has {len(periods)} so far." if periods else "It has none so far."
-    widgets.empty("Two months are needed for a comparison.", f"{known} {cache.stack_activity()}")
+    widgets.empty("Two months are needed for a comparison.", f"{known} {activity(cache.stack())}")
     two_files.alone(system)
 
 labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import verdict
 from app.ui import overview, picked, starting, story, widgets
 
 # Calm enough to read, quick enough to see traffic arrive.
@@ -17,18 +18,18 @@ system = picked.system()
 def draw() -> None:
     """The whole page, again every five seconds."""
     now = overview.look(system)
-    widgets.head(system.title, overview.badges(system, now))
+    widgets.head(system.title, verdict.badges(now))
     with st.container(key="answer"):
-        st.markdown(overview.answer(system, now))
+        st.markdown(overview.answer(now))
     begins = starting.waiting(system, now.targets)
     if begins:
         starting.draw(system)
     else:
-        overview.tiles(system, now)
-        overview.status_tiles(system, now)
+        overview.tiles(now)
+        overview.status_tiles(now)
     if not story.panel(system) and not begins:
-        overview.first_steps(system, now)
-    overview.services(system, now)
+        overview.first_steps(now)
+    overview.services(now)
 
 
 draw()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.ui import cache, picked, targets, widgets
-from app.ui.palette import Tone
+from app.verdict import targets_badge
 from app.words.explain import WHY_SERVICE_NAME
 
 # Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
@@ -25,11 +25,7 @@ def draw() -> None:
         widgets.head("Targets", [("Prometheus does not answer", "bad")])
         targets.without_prometheus(system, error)
         return
-    up = sum(target.health == "up" for target in scraped)
-    waiting = sum(target.health == "unknown" for target in scraped)
-    tone: Tone = "good" if up == len(scraped) and scraped else "unknown" if up + waiting == len(scraped) else "bad"
-    badge = f"{up} of {len(scraped)} targets up" + (f", {waiting} waiting for the first scrape" if waiting else "")
-    widgets.head("Targets", [(badge, tone)])
+    widgets.head("Targets", [targets_badge(scraped)])
     if not scraped:
         widgets.empty("Prometheus answers, but scrapes nothing.", "Add a job to its configuration and reload it.")
     history = cache.up_history(system.id, HISTORY_SECONDS)

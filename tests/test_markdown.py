@@ -52,7 +52,7 @@ MADE = {
 # `file:function: argument` -> why what is drawn there is no text from outside.
 EXCEPTIONS = {
     "app/ui/comparison.py:_done: views": "some of VIEWS, words of ours",
-    "app/ui/verdict.py:frame: f'### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}'": (
+    "app/ui/banner.py:frame: f'### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}'": (
         "the title of a banner is Markdown: every call of `frame` is read instead"
     ),
     "pages/charts.py:: names": "the titles of TABS, words of ours",
@@ -89,7 +89,7 @@ class Reader:
 
     def _drawn(self, function: ast.AST) -> tuple[int, ...] | None:
         """The places of the arguments that this call draws; None for a call that draws none."""
-        if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") not in self._rooms - {"verdict"}:
+        if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") not in self._rooms - {"banner"}:
             return DRAWS.get(function.attr)
         return DRAWS["frame"] if getattr(function, "id", "") == "frame" else None
 

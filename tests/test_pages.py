@@ -31,8 +31,8 @@ from app.runs.index import Ledger
 from app.runs.run import Run, State
 from app.runs.source import Source, source_of
 from app.runs.summary import columns_of
+from app.ui.banner import headline
 from app.ui.comparison import period_label
-from app.ui.verdict import headline
 from app.ui.what_if import policy_lines
 from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system

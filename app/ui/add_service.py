@@ -24,8 +24,9 @@ from app.propose import (
 )
 from app.ui import cache, widgets
 from app.ui.access import act
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import SYSTEM_KEY
+from app.verdict import Tone
 
 # Session keys, hidden from the page.
 PROPOSAL: Final = "own_proposal"

@@ -281,12 +281,6 @@ def up_history(system_id: str, seconds: int) -> Answer:
     return client.query_range("up", TimeRange.last(seconds))
 
 
-def stack_activity() -> str:
-    """What the embedded stack is busy with, in words; empty when it is not."""
-    busy = [f"{row.name}: {row.reason}" for row in stack().services.values() if row.state == "starting" and row.reason]
-    return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
-
-
 def want(system: System) -> VigieError | None:
     """Have the stack start this system's API when it can and has not yet; why it cannot be asked, if so."""
     try:
@@ -294,17 +288,3 @@ def want(system: System) -> VigieError | None:
     except VigieError as error:
         return error
     return None
-
-
-def start_hint(system: System) -> str:
-    """The next step when this system's API is not there."""
-    row = stack().services.get(system.id)
-    if row is not None:
-        return f"The stack says: {row.state}{f', {row.reason}' if row.reason else ''}."
-    if settings().attached:
-        return "Add a job for it to the Prometheus you attached."
-    if system.id in stack().offers and where(system, "api").origin == "none":
-        return "The stack has been asked to start it: a moment."
-    if system.api.url:
-        return "Prometheus needs a job for it: Add a service shows the lines to paste."
-    return f"Start it with python -m stack up --systems {system.id}, or give its address in the system file."

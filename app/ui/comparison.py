@@ -21,15 +21,15 @@ from app.runs.run import Run, State
 from app.runs.source import APART
 from app.ui import cache, charts, traffic, widgets
 from app.ui.access import act
+from app.ui.banner import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.history import history, months_of, pair_of
 from app.ui.kept_run import elsewhere, files_deleted
 from app.ui.notes import notes
-from app.ui.palette import Tone
 from app.ui.picked import link_params, until_listed
 from app.ui.reports import gone
-from app.ui.verdict import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.what_if import what_if
 from app.ui.why import why
+from app.verdict import Tone
 from app.words.numbers import limit
 from app.words.units import format_time
 

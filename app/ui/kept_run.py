@@ -13,10 +13,10 @@ from app.runs import keep, reports
 from app.runs.run import GONE, Note, Run, State
 from app.ui import cache, widgets
 from app.ui.access import act
+from app.ui.banner import files, frame, read, report, report_of, verdict
 from app.ui.notes import notes
 from app.ui.picked import SYSTEM_KEY
 from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
-from app.ui.verdict import files, frame, read, report, report_of, verdict
 from app.ui.why import why
 from app.words.numbers import number
 from app.words.units import format_time, format_value

@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 import streamlit as st
 
+from app.verdict import Tone
+
 Theme = Literal["light", "dark"]
-Tone = Literal["good", "warning", "bad", "unknown"]
 
 TONES: Final[dict[Theme, dict[str, str]]] = {
     "light": {

@@ -25,8 +25,9 @@ from app.errors import LedgerError
 from app.runs.run import GONE, Filter, Note, Run, State
 from app.ui import cache, palette, widgets
 from app.ui.history import pair_of
-from app.ui.palette import TONES, Tone
+from app.ui.palette import TONES
 from app.ui.picked import link_params
+from app.verdict import Tone
 from app.words.numbers import count, number
 from app.words.units import format_duration, format_value
 

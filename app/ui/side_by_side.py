@@ -14,8 +14,9 @@ from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
 from app.runs.run import Run
 from app.ui import cache, palette, reports, widgets
-from app.ui.palette import MARKDOWN, SHAPES, TONES, Tone
-from app.ui.verdict import FRAME_OF, TONE_OF, read
+from app.ui.banner import FRAME_OF, TONE_OF, read
+from app.ui.palette import MARKDOWN, SHAPES, TONES
+from app.verdict import Tone
 from app.words.numbers import count, number
 
 _SWAPPED: Final = "versus_swapped"

@@ -11,7 +11,8 @@ from app.config import System
 from app.prometheus import Target
 from app.services import StackState
 from app.ui import cache, widgets
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
+from app.verdict import Tone
 
 TONES: dict[str, Tone] = {"done": "good", "going": "warning", "failed": "bad", "waiting": "unknown"}
 

@@ -14,10 +14,11 @@ import streamlit as st
 from app.config import System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
-from app.services import Service
+from app.services import Service, start_hint
 from app.ui import cache, widgets
 from app.ui.markdown import link
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
+from app.verdict import Tone
 from app.words.units import format_value
 
 # So many scrapes are drawn as strokes on a card.
@@ -133,7 +134,7 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
     with st.container(border=True, key="card-unknown-expected"):
         selector = widgets.plain(system.prometheus.selector)
         st.markdown(f":gray[{SHAPES['unknown']} **NOT SCRAPED**] &nbsp; {selector}")
-        name, hint = widgets.plain(system.title), widgets.plain(cache.start_hint(system))
+        name, hint = widgets.plain(system.title), widgets.plain(start_hint(cache.settings(), system))
         st.markdown(f"The file of {name} expects targets with {selector}; this Prometheus knows none. {hint}")
 
 

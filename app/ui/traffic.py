@@ -19,11 +19,13 @@ from app.load import plan as plans
 from app.load import result as load_result
 from app.load.stats import UNANSWERED
 from app.runs.run import Run
+from app.services import start_hint
 from app.ui import cache, palette, widgets
 from app.ui.access import act
 from app.ui.markdown import code
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import link_params, until_listed
+from app.verdict import Tone
 from app.words.numbers import count
 from app.words.units import format_value
 
@@ -42,7 +44,7 @@ def target_line(system: System) -> str:
     request = system.request
     assert request is not None
     if found.url is None:
-        why = f"No address for {system.title}: {found.reason}. {cache.start_hint(system)}"
+        why = f"No address for {system.title}: {found.reason}. {start_hint(cache.settings(), system)}"
         return f":gray[{SHAPES['unknown']}] {widgets.plain(why)}"
     bound = f"never more than {system.load.max_rate:g} requests a second"
     origin = widgets.plain(f"address from the {found.origin}")

@@ -21,8 +21,8 @@ from app.runs import reports
 from app.runs.run import Run, State
 from app.runs.source import APART
 from app.ui import cache, widgets
+from app.ui.banner import TONE_OF, headline_of
 from app.ui.palette import MARKDOWN, SHAPES
-from app.ui.verdict import TONE_OF, headline_of
 from app.words.numbers import limit
 
 # Back so many runs: a few years of months, and under 0.1 s to decide again.

@@ -15,7 +15,8 @@ import streamlit as st
 
 from app.errors import VigieError
 from app.ui import markdown
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
+from app.verdict import Tone
 from app.words.units import Clock
 
 LOG = logging.getLogger("vigie.console")

@@ -20,7 +20,8 @@ from app.runs.run import Run
 from app.runs.source import APART
 from app.ui import widgets
 from app.ui.notes import notes
-from app.ui.palette import MARKDOWN, SHAPES, Tone
+from app.ui.palette import MARKDOWN, SHAPES
+from app.verdict import Tone
 from app.words.explain import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
 from app.words.numbers import limit, number
 from app.words.units import format_time, format_value
