@@ -27,7 +27,7 @@ if len(periods) < 2:
     two_files.alone(system)
 
 labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}
-comparison.defaults(list(labels), newest=drift.window is not None)
+comparison.defaults(list(labels), newest=drift.rolling)
 with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap="small"):
     ref = comparison.month("Reference", "ref", labels)
     st.button(

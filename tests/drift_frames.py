@@ -10,8 +10,7 @@ import pandas as pd
 from app.config import Settings, System
 from app.drift.result import Policy
 from app.drift.worker import Pair
-from app.periods import Period
-from app.periods.loading import Frame
+from app.periods import Frame, Period
 
 ROWS = 200
 FEATURES = [f"f{index}" for index in range(9)]

@@ -330,7 +330,7 @@ def page(home):
 
 def write(home: Path, case: Case, patch: pytest.MonkeyPatch) -> None:
     """The system file and the two months of one case; what no Parquet file can hold comes from memory."""
-    from app.periods import files
+    from app.periods import tables
 
     lines = TOML.format(folder=home / "data", features=json.dumps(case.features), lines=case.lines)
     (home / "systems" / "mine.toml").write_text(lines)
@@ -341,9 +341,9 @@ def write(home: Path, case: Case, patch: pytest.MonkeyPatch) -> None:
         if not kept(path, data):
             calm(1, 3).to_parquet(path)
             held[path] = data
-    real = files.read
+    real = tables.read
     patch.setattr(
-        files,
+        tables,
         "read",
         lambda path, **more: held[path].copy() if path in held and not more.get("columns") else real(path, **more),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.config.system import Method as Chosen
+from app.config.drift import Method as Chosen
 from app.drift import compare
 from app.drift.methods import BOTH, METHODS, TEXT, method_of
 from app.drift.result import Column

@@ -22,7 +22,8 @@ from app.config import Settings, load_systems
 from app.drift import worker
 from app.drift.result import Result, Verdict
 from app.errors import DataError, SourceUnavailable, UnknownPeriod
-from app.periods import coverage, loading
+from app.periods import coverage, database
+from app.periods.model import LABELS_LATER, LATER
 from app.runs import reports
 from app.runs.run import new_run_id
 from tests.drift_frames import calm, quiet_job, settings, system
@@ -96,10 +97,10 @@ def test_what_would_take_long_is_unknown_with_the_reason_and_the_newest_are_read
     size = (tmp_path / f"{MONTHS[2]}.csv").stat().st_size
     monkeypatch.setattr(coverage, "READ_BYTES", size + 1)
     found = listed(tmp_path, drift)
-    assert counts(found) == [(10, None, coverage.LABELS_LATER), (10, None, coverage.LABELS_LATER), (10, 0, "")]
+    assert counts(found) == [(10, None, LABELS_LATER), (10, None, LABELS_LATER), (10, 0, "")]
     assert loaded(tmp_path, drift, found[0].key).labelled == 10
     (tmp_path / f"{MONTHS[2]}.csv").write_text('x,churn\n"two\nlines",1\n\n' + "1,0\n" * 40)
-    assert counts(listed(tmp_path, drift))[2] == (None, None, coverage.LATER)
+    assert counts(listed(tmp_path, drift))[2] == (None, None, LATER)
 
 
 def test_quoted_line_ends_and_blank_lines_are_counted_as_loading_counts_them(tmp_path):
@@ -160,7 +161,7 @@ def test_a_table_too_large_to_read_for_a_list_is_cut_by_its_number_of_rows(tmp_p
     pd.DataFrame({"x": range(100), "y": [1.0] * 100}).to_parquet(tmp_path / "t.parquet")
     drift = {"source": "files", "path": f"{tmp_path}/t.parquet", "split": 0.7, "label": "y"}
     monkeypatch.setattr(coverage, "READ_BYTES", 10)
-    assert counts(listed(tmp_path, drift)) == [(70, None, coverage.LABELS_LATER), (30, None, coverage.LABELS_LATER)]
+    assert counts(listed(tmp_path, drift)) == [(70, None, LABELS_LATER), (30, None, LABELS_LATER)]
 
 
 # --- SQL -------------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_two_columns_of_one_name_are_listed_as_not_comparable(tmp_path, base):
 
 
 def test_a_query_of_too_many_rows_is_refused_before_they_are_all_held(tmp_path, base, monkeypatch):
-    monkeypatch.setattr(loading, "MAX_ROWS", 150)
+    monkeypatch.setattr(database, "MAX_ROWS", 150)
     endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x from n where :period > ''"
     with pytest.raises(DataError, match="more than 150 rows") as caught:
         loaded(tmp_path, sql(base, query=endless), "2024-01-31")

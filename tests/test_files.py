@@ -19,7 +19,7 @@ from app.egress import credentials
 from app.errors import ConfigError, DataError, ReportError, SourceUnavailable, VigieError
 from app.jobs import place
 from app.load import result as load_result
-from app.periods import files as tables
+from app.periods import tables
 from app.periods.coverage import Budget, count
 from app.runs import progress, reports
 from app.runs.index import Ledger

@@ -5,11 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from app.config import Drift, Field, Request, RequestError, Settings, System
+from app.config import Field, Request, RequestError, Settings, System
 from app.errors import ConfigError, DataError, SourceUnavailable, UnknownPeriod
 from app.load import payload
 from app.load.payload import encode, fill, make, placeholders
 from app.load.plan import Plan
+from app.periods.feast import Feast
+from app.periods.sql import Sql
 
 
 def field(**keys):
@@ -76,7 +78,7 @@ def database(tmp_path):
         made.execute("create table users (id text, age integer)")
         made.executemany("insert into users values (?, ?)", [(f"U{i}", i) for i in range(20)] + [(None, 1)])
         made.execute("create table nobody (id text)")
-    return Drift(source="sql", database=f"sqlite:///{path}", query="x", periods="y")
+    return Sql(database=f"sqlite:///{path}", query="x", periods="y")
 
 
 @pytest.fixture
@@ -164,8 +166,7 @@ def months(tmp_path):
         made.execute("create table entities (user_id text, as_of text)")
         rows = [(f"{month}-{i}", month) for month in ("2024-01-31", "2024-02-29") for i in range(5)]
         made.executemany("insert into entities values (?, ?)", rows)
-    return Drift(
-        source="feast",
+    return Feast(
         repo="r",
         database=f"sqlite:///{path}",
         entities="entities",

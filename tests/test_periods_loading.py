@@ -332,8 +332,8 @@ def test_two_columns_of_one_name_in_a_csv_file_stay_two(tmp_path):
 def test_a_warm_worker_has_imported_what_the_first_retrieval_needs():
     """Feast imports its engine when it is first asked: a second that the first person who compares would wait."""
     code = (
-        "import importlib, sys; from app.periods import loading; loading.preload(); "
-        "assert {*loading.LATE, 'duckdb', 'sqlglot'} <= set(sys.modules), set(loading.LATE) - set(sys.modules)"
+        "import importlib, sys; from app.periods import store; store.preload(); "
+        "assert {*store.LATE, 'duckdb', 'sqlglot'} <= set(sys.modules), set(store.LATE) - set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

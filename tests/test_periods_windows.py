@@ -5,7 +5,7 @@ import pytest
 
 from app.config import Settings, load_system
 from app.errors import ConfigError, DataError, SourceUnavailable, UnknownPeriod
-from app.periods import files, list_periods, pick, windows
+from app.periods import list_periods, pick, windows
 
 
 def made(tmp_path, frame, *, window="7d", suffix="csv", more=""):
@@ -45,7 +45,7 @@ def test_windows_go_back_from_the_end_of_the_newest_day(tmp_path, suffix):
 def test_a_windows_rows_are_those_of_its_days_and_no_row_is_in_two(tmp_path):
     settings, system = made(tmp_path, daily(21).sample(frac=1, random_state=3))
     keys = [one.key for one in list_periods(settings, system)]
-    parts = [files.rows_of(system, key) for key in keys]
+    parts = [system.drift.rows_of(key) for key in keys]
     assert [len(part) for part in parts] == [21, 21, 21]
     assert sorted(value for part in parts for value in part["value"]) == list(range(63))
     assert str(parts[-1]["at"].min())[:10] == "2026-11-15"
@@ -58,7 +58,7 @@ def test_more_rows_of_the_same_day_keep_the_keys(tmp_path):
     late = pd.DataFrame({"at": [pd.Timestamp("2026-11-14 23:59")], "value": [99]})
     pd.concat([frame, late]).to_csv(tmp_path / "events.csv", index=False)
     assert [one.key for one in list_periods(settings, system)] == before
-    assert 99 in set(files.rows_of(system, before[-1])["value"])
+    assert 99 in set(system.drift.rows_of(before[-1])["value"])
 
 
 def test_hours_are_windows_too_and_times_with_a_zone_are_read_in_utc(tmp_path):
@@ -80,7 +80,7 @@ def test_the_number_of_windows_is_bounded(tmp_path):
 def test_an_unknown_window_names_some(tmp_path):
     _, system = made(tmp_path, daily(14))
     with pytest.raises(UnknownPeriod) as caught:
-        files.rows_of(system, "2020-01-01.7d")
+        system.drift.rows_of("2020-01-01.7d")
     assert "2026-11-08.7d" in caught.value.hint
 
 

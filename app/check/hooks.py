@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from app import notify
 from app.check.rows import Outcome, Row, failed
 from app.config import Settings, System
-from app.config.system import Hook
+from app.config.drift import Hook
 from app.egress.addresses import check_parts, is_loopback_name, origin
 from app.errors import VigieError
 

@@ -10,7 +10,7 @@ from typing import Any
 from app.check.expressions import Watched, expression
 from app.check.rows import Outcome, Row, failed
 from app.check.service import MAX_DOCUMENT_BYTES, fetch
-from app.config import Settings, System
+from app.config import Gauge, Settings, System
 from app.errors import AddressRefused, VigieError
 from app.services import Address
 from app.words.numbers import count
@@ -105,8 +105,8 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
     if drift is None:
         yield Row("drift", "[drift]", Outcome.SKIPPED, "none is given: no months are compared")
         return
-    if drift.source == "gauge":
-        yield expression(watched, "drift", "gauge", drift.expr or "")
+    if isinstance(drift, Gauge):
+        yield expression(watched, "drift", "gauge", drift.expr)
         if drift.has:
             yield expression(watched, "drift", "predictions", drift.has)
         return

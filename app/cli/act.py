@@ -197,7 +197,7 @@ def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) 
     from app.periods import list_periods, pick
 
     found = list_periods(settings, system)
-    rolling = system.drift is not None and system.drift.window is not None and len(found) > 1
+    rolling = system.drift is not None and system.drift.rolling and len(found) > 1
     if ref is None and cur is None and (rolling or len(found) == 2):
         return found[-2].key, found[-1].key
     if ref is None or cur is None:

@@ -1,10 +1,10 @@
 """Settings (environment) and System files (TOML): every default and bound, with its reason."""
 
+from app.config.drift import Drift, Gauge
 from app.config.settings import Settings
 from app.config.system import (
     Alert,
     Api,
-    Drift,
     Field,
     Load,
     Metrics,
@@ -26,6 +26,7 @@ __all__ = [
     "Api",
     "Drift",
     "Field",
+    "Gauge",
     "Load",
     "Metrics",
     "Panel",

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ValidationError, model_validator
 from pydantic import Field as Key
 
 from app.base.files import read
+from app.config.drift import Drift, DriftTable, table_of
 from app.config.settings import Settings, check_url
+from app.config.table import Table, Text
 from app.errors import ConfigError
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -30,46 +32,15 @@ MAX_PANELS = 40
 MAX_CELLS = 6
 # Far above what one laptop sends; a typing error of three zeros is caught.
 MAX_RATE = 1000.0
-# Below this many rows a share of drifted columns says nothing (Evidently answers all the same).
-DEFAULT_MIN_ROWS = 30
-# The share from which the reference course retrains.
-DEFAULT_THRESHOLD = 0.30
-# With fewer than four of five columns compared, a share says more about the gaps than about the data.
-DEFAULT_COMPARABLE = 0.8
-# A hook tells somebody; whoever needs longer than this starts a job of its own and returns.
-DEFAULT_HOOK_SECONDS, MAX_HOOK_SECONDS = 30.0, 300.0
 # A story is read in a minute, and each chapter is a comparison of some seconds.
 MAX_CHAPTERS = 5
 # Two sentences of what to look at.
 MAX_LOOK = 300
-# Each decision waits for its hooks one after the other.
-MAX_HOOKS = 8
-# Evidently's own names of its methods for tabular columns.
-Method = Literal[
-    "anderson",
-    "chisquare",
-    "cramer_von_mises",
-    "ed",
-    "es",
-    "fisher_exact",
-    "g_test",
-    "hellinger",
-    "jensenshannon",
-    "kl_div",
-    "ks",
-    "mannw",
-    "psi",
-    "t_test",
-    "TVD",
-    "wasserstein",
-    "z",
-]
 # The only names expanded in paths and URLs of a system file.
 EXPANDED = ("VIGIE_HOME", "VIGIE_ROOT")
 
 Identifier = Annotated[str, Key(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 MetricName = Annotated[str, Key(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
-Text = Annotated[str, Key(min_length=1, max_length=4000)]
 
 
 def _user(name: str) -> str:
@@ -82,11 +53,7 @@ def _user(name: str) -> str:
 User = Annotated[str, AfterValidator(_user)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Api(_Table):
+class Api(Table):
     """The prediction API itself: where it answers and how the console signs in. Secrets are named, never written."""
 
     url: str | None = None
@@ -97,7 +64,7 @@ class Api(_Table):
     secret: str | None = None
 
 
-class PrometheusSource(_Table):
+class PrometheusSource(Table):
     """The Prometheus that scrapes the API; `selector` tells this system's series from others with equal names."""
 
     url: str | None = None
@@ -109,7 +76,7 @@ class PrometheusSource(_Table):
     ca: str | None = None
 
 
-class Metrics(_Table):
+class Metrics(Table):
     """Names of the request counter and the latency histogram (base name, seconds).
 
     `errors` is a matcher on the counter (`status!~"2.."`) or the name of a counter of its own; absent means that this
@@ -121,7 +88,7 @@ class Metrics(_Table):
     errors: str | None = None
 
 
-class Panel(_Table):
+class Panel(Table):
     """A titled expression with unit and legend. `expr` is one expression, or several by legend name."""
 
     id: Identifier
@@ -136,7 +103,7 @@ class Panel(_Table):
     tab: Literal["service", "resources", "drift"] = "service"
 
 
-class Alert(_Table):
+class Alert(Table):
     """A Prometheus alerting rule together with what it means to a person."""
 
     name: Annotated[str, Key(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -148,14 +115,14 @@ class Alert(_Table):
     action: str = ""
 
 
-class Status(_Table):
+class Status(Table):
     """A gauge of the service that is 1 when something holds and 0 when it does not."""
 
     title: Text
     expr: Text
 
 
-class Field(_Table):
+class Field(Table):
     """Where the values of one placeholder `$name` in the request body come from."""
 
     from_: Annotated[Literal["list", "range", "sql", "period"], Key(alias="from")]
@@ -180,14 +147,14 @@ class Field(_Table):
         return self
 
 
-class RequestError(_Table):
+class RequestError(Table):
     """A request that must fail: its body, and the status the service should answer with."""
 
     body: Any = None
     status: int = 422
 
 
-class Request(_Table):
+class Request(Table):
     """The request the load generator sends. A string `"$name"` in `body` is replaced by a value of `fields.name`."""
 
     method: Literal["POST", "GET", "PUT"] = "POST"
@@ -197,105 +164,7 @@ class Request(_Table):
     errors: dict[Identifier, RequestError] = Key(default_factory=dict)
 
 
-class Hook(_Table):
-    """What is told of a decision: a command on this machine, or a URL that takes the note as JSON. Off unless written.
-
-    `timeout` in seconds. `secret` names the bearer token of `url` (an environment variable or a key of secrets.toml).
-    """
-
-    name: Annotated[str, Key(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-    command: Annotated[tuple[str, ...], Key(max_length=64)] = ()
-    url: str | None = None
-    secret: str | None = None
-    on: Annotated[tuple[Literal["RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"], ...], Key(min_length=1)] = (
-        "RETRAINING_TRIGGERED",
-    )
-    timeout: Annotated[float, Key(ge=1, le=MAX_HOOK_SECONDS)] = DEFAULT_HOOK_SECONDS
-
-    @model_validator(mode="after")
-    def _complete(self) -> Hook:
-        if bool(self.command) == bool(self.url):
-            raise ValueError("a hook has either `command` or `url`")
-        if self.secret and not self.url:
-            raise ValueError("`secret` goes with `url`")
-        return self
-
-
-class Drift(_Table):
-    """Where two periods of data come from, which columns count and from which share on retraining is due.
-
-    `feast`: `repo`, `database` (SQLAlchemy URL), `entities` (table with identifier and as_of), `labels` (table).
-    `sql`: `database`, `query` with one bound `:period`, `periods` (query listing them).
-    `files`: `path` with `{period}`, or one table with `split` (share of rows), or with
-    `time` and `split_at` (a date) or `window` (rolling: the last 7d against the 7 before).
-    `gauge`: `expr`, a PromQL expression decided on without Evidently. A gauge without a value before so many
-    predictions says so with `needs`, how many, and `has`, an expression that counts them.
-
-    `thresholds` and `methods` replace Evidently's choice for single columns; `left_out` are neither compared nor
-    counted. From a difference of label rates of `target_threshold` on, target drift alone triggers.
-    """
-
-    source: Literal["feast", "sql", "files", "gauge"]
-    repo: str | None = None
-    database: str | None = None
-    entities: str | None = None
-    labels: str | None = None
-    query: str | None = None
-    periods: str | None = None
-    path: str | None = None
-    split: Annotated[float, Key(gt=0, lt=1)] | None = None
-    split_at: str | None = None
-    time: str | None = None
-    window: Annotated[str, Key(pattern=r"^[0-9]+[dh]$")] | None = None
-    expr: str | None = None
-    needs: Annotated[int, Key(ge=1)] | None = None
-    has: str | None = None
-    label: str | None = None
-    features: tuple[str, ...] = ()
-    identifier: str | None = None
-    columns: Literal["features", "all"] = "features"
-    threshold: Annotated[float, Key(ge=0, le=1e6)] = DEFAULT_THRESHOLD
-    min_rows: Annotated[int, Key(ge=1)] = DEFAULT_MIN_ROWS
-    comparable: Annotated[float, Key(gt=0, le=1)] = DEFAULT_COMPARABLE
-    left_out: tuple[str, ...] = ()
-    thresholds: dict[str, Annotated[float, Key(gt=0, le=1e6)]] = Key(default_factory=dict)
-    methods: dict[str, Method] = Key(default_factory=dict)
-    target_threshold: Annotated[float, Key(gt=0, le=1)] | None = None
-    hooks: Annotated[tuple[Hook, ...], Key(max_length=MAX_HOOKS)] = ()
-    reports: Annotated[str, Key(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Drift:
-        needed = {
-            "feast": ("repo", "database", "entities", "features", "identifier"),
-            "sql": ("database", "query", "periods"),
-            "files": ("path",),
-            "gauge": ("expr",),
-        }[self.source]
-        missing = [name for name in needed if not getattr(self, name)]
-        if missing:
-            raise ValueError(f"source = '{self.source}' needs " + ", ".join(f"`{name}`" for name in missing))
-        if (
-            self.source == "files"
-            and "{period}" not in str(self.path)
-            and not (self.split or self.split_at or self.window)
-        ):
-            raise ValueError("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`")
-        if (self.needs is None) != (self.has is None) or (self.has is not None and self.source != "gauge"):
-            raise ValueError("`needs` and `has` belong together, to source = 'gauge'")
-        if self.window and not self.time:
-            raise ValueError("`window` needs `time`, the column that says when a row happened")
-        if self.source != "gauge" and self.threshold > 1:
-            raise ValueError("`threshold` is a share of columns: 0 to 1")
-        return self
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The features without their view: `usage_agg_30d_fv:skips_7d` is column `skips_7d`."""
-        return tuple(name.rpartition(":")[2] for name in self.features)
-
-
-class Quality(_Table):
+class Quality(Table):
     """Which columns hold prediction and truth, for comparing predictions with labels."""
 
     kind: Literal["classification", "regression"] = "classification"
@@ -303,7 +172,7 @@ class Quality(_Table):
     label: str | None = None
 
 
-class Load(_Table):
+class Load(Table):
     """Bounds of the load generator for this system; `hosts` beyond loopback must be named here."""
 
     max_rate: Annotated[float, Key(gt=0, le=MAX_RATE)] = 200.0
@@ -311,14 +180,14 @@ class Load(_Table):
     engine: Literal["builtin", "locust"] = "builtin"
 
 
-class Row(_Table):
+class Row(Table):
     """A titled row of a dashboard: panels by id, left to right."""
 
     title: Text
     panels: Annotated[tuple[Identifier, ...], Key(min_length=1, max_length=MAX_CELLS)]
 
 
-class Dashboard(_Table):
+class Dashboard(Table):
     """The Grafana dashboard that `export dashboards` writes. Panels that no row names follow in rows by tab."""
 
     title: Annotated[str, Key(min_length=1, max_length=80)] | None = None
@@ -326,7 +195,7 @@ class Dashboard(_Table):
     rows: tuple[Row, ...] = ()
 
 
-class Chapter(_Table):
+class Chapter(Table):
     """Two periods that the story on the Overview compares, by name or key, and what to look at then."""
 
     ref: Text
@@ -334,7 +203,7 @@ class Chapter(_Table):
     look: Annotated[str, Key(max_length=MAX_LOOK)] = ""
 
 
-class System(_Table):
+class System(Table):
     """One monitored service, as its file describes it; `id` is the file's stem."""
 
     id: Annotated[str, Key(pattern=rf"^{SYSTEM_ID.pattern}$")]
@@ -346,7 +215,7 @@ class System(_Table):
     alerts: tuple[Alert, ...] = ()
     status: tuple[Status, ...] = ()
     request: Request | None = None
-    drift: Drift | None = None
+    drift: DriftTable | None = None
     quality: Quality | None = None
     load: Load = Load()
     dashboard: Dashboard = Dashboard()
@@ -423,7 +292,7 @@ def parse_system(text: str, path: Path, settings: Settings) -> System:
         return System.model_validate({**expanded(raw, settings), "id": path.stem})
     except ValidationError as error:
         raise ConfigError(
-            _sentence(path, error), hint="Correct the file; the console reads it again by itself."
+            _sentence(path, raw, error), hint="Correct the file; the console reads it again by itself."
         ) from error
     except RecursionError as error:
         raise _too_deep(path) from error
@@ -466,24 +335,26 @@ def expanded(value: Any, settings: Settings) -> Any:
     return value
 
 
-def _sentence(path: Path, error: ValidationError) -> str:
+def _sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) -> str:
     """The first problem of a file in one sentence: key, value, what is accepted."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     more = f" ({error.error_count() - 1} more after this one)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key {place}; accepted here: {', '.join(_accepted(first['loc']))}.{more}"
+        return f"{path}: unknown key {place}; accepted here: {', '.join(_accepted(raw, first['loc']))}.{more}"
     value = repr(first["input"])
     shown = value if len(value) <= 120 else value[:117] + "…"  # a whole table as a value would bury the sentence
     return f"{path}: key {place} is {shown}: {first['msg']}.{more}"
 
 
-def _accepted(place: tuple[int | str, ...]) -> list[str]:
+def _accepted(raw: Mapping[str, Any], place: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = System
     for part in place[:-1]:
         known = {spec.alias or name: spec for name, spec in model.model_fields.items()}
         if str(part) in known:
             model = _model_in(known[str(part)].annotation) or model
+        if model is Drift:
+            model = table_of(raw["drift"]["source"])
     keys = [spec.alias or name for name, spec in model.model_fields.items()]
     return [key for key in keys if key != "id" or model is not System]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from app.base.text import one_line
-from app.config import System
+from app.config import Gauge, System
 from app.drift.result import Verdict
 from app.errors import DataError
 from app.prometheus import Answer, Prometheus, State
@@ -44,7 +44,7 @@ class Look:
 def look(prometheus: Prometheus, system: System, threshold: float | None = None) -> Look:
     """Ask for the gauge and decide. Raises DataError for a system without one; a failed query is a reason."""
     drift = system.drift
-    if drift is None or drift.source != "gauge" or drift.expr is None:
+    if not isinstance(drift, Gauge):
         message = f"{system.title} has no drift gauge."
         raise DataError(message, hint='Set source = "gauge" and expr under [drift] in its system file.')
     limit = drift.threshold if threshold is None else threshold

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import ValidationError
 
 from app.config import Drift, System
-from app.config.system import DEFAULT_COMPARABLE, DEFAULT_MIN_ROWS, DEFAULT_THRESHOLD
+from app.config.drift import DEFAULT_COMPARABLE, DEFAULT_MIN_ROWS, DEFAULT_THRESHOLD
 from app.drift.result import Policy
 from app.drift.worker import Pair
 from app.errors import DataError
-from app.periods import Period
+from app.periods import Period, labelled
 from app.runs.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from app.periods.loading import Frame
+    from app.periods import Frame
 
 # A wider table is no table of features; the report alone would have hundreds of megabytes.
 MAX_COLUMNS: Final = 500
@@ -49,7 +49,7 @@ class Rules:
         """The same as the `[drift]` table of a system. DataError names what is not accepted."""
         given = {name: getattr(self, name) for name in self.__slots__}
         try:
-            return Drift(source="files", path="{period}", **given)
+            return Drift(source="tables", **given)
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Value error, ")
@@ -74,12 +74,10 @@ def pair(system: System, names: tuple[str, str], rules: Rules, source: Source, f
 
 def frame(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
     """One table as a loaded period. DataError for one without rows or columns, or with too many columns."""
-    from app.periods.loading import labelled
-
     if not len(data) or not len(data.columns):
         raise DataError(f"{period.key} has no rows.", hint="Give a table with rows below its column names.")
     check_width(len(data.columns), period.key)
-    loaded = labelled(data, drift, period)
+    loaded = labelled(data, drift.label, period)
     return loaded if drift.label else replace(loaded, label_reason="no column was named as the label.")
 
 

@@ -10,7 +10,7 @@ from app.drift.normalise import plain
 from app.drift.result import Target
 
 if TYPE_CHECKING:
-    from app.periods.loading import Frame
+    from app.periods import Frame
 
 
 # What yes/no labels are written as, in lower case: CSV files, databases and people differ.

@@ -69,7 +69,7 @@ class Handed:
 
 def columns(given: Given) -> list[str]:
     """The names of a file's columns, from its beginning. DataError or SourceUnavailable in words."""
-    from app.periods import files
+    from app.periods import tables
     from app.periods.coverage import unreadable
 
     name, head = _name(given), _head(given)
@@ -77,7 +77,7 @@ def columns(given: Given) -> list[str]:
         if head.startswith(PARQUET):
             return _schema(given.content, name)
         line = head.partition(b"\n")[0]
-        return [str(one) for one in files.csv(io.BytesIO(line + b"\n"), nrows=0, label=name).columns]
+        return [str(one) for one in tables.csv(io.BytesIO(line + b"\n"), nrows=0, label=name).columns]
     except VigieError:
         raise
     except unreadable() as error:
@@ -175,7 +175,7 @@ def run(job: Job) -> Outcome:
 
 def read(folder: Path, name: str) -> pd.DataFrame:
     """The one file in a folder as a frame; errors name it as it was given."""
-    from app.periods import files
+    from app.periods import tables
 
     path = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
     if path is None:
@@ -183,7 +183,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             _bounded(path, name)
-        data = files.read(path)
+        data = tables.read(path)
     except VigieError as error:
         raise type(error)(error.text.replace(str(path), name), hint=error.hint) from None
     if len(data) > MAX_ROWS:

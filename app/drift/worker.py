@@ -15,7 +15,7 @@ from app.drift.decide import Decision, decide, decision_line, policy_notes, sent
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.target import measure
 from app.errors import DataError
-from app.periods import Period, list_periods, pick
+from app.periods import Period, list_periods, load, pick
 from app.runs import reports
 from app.runs.html import safe_html
 from app.runs.job import Job, Outcome
@@ -23,7 +23,7 @@ from app.runs.source import Source, source_of
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
-    from app.periods.loading import Frame
+    from app.periods import Frame
 
 # One comparison takes one core: more threads only take time from the services on the same machine.
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -42,10 +42,10 @@ def preload() -> None:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from app.drift import aggregates, chance, compare, gate, once, rows  # noqa: F401 - imported to be there
-    from app.periods import loading
+    from app.periods import store
 
     compare.preload()
-    loading.preload()
+    store.preload()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,6 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
 
 def load_period(settings: Settings, pair: Pair, period: Period) -> Frame:
     """The rows of one of the pair's periods."""
-    from app.periods.loading import load
-
     return load(settings, pair.system, period)
 
 

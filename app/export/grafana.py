@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.config import Panel, System
+from app.config import Gauge, Panel, System
 from app.errors import ConfigError, QueryError
 from app.prometheus.promql import GRAFANA_LENGTHS, fill
 
@@ -234,7 +234,7 @@ def _letters(place: int) -> str:
 def _bounds(system: System, panel: Panel) -> list[tuple[str, float]]:
     """Where warnings begin: the panel's own values, or for the service's drift score the threshold it is decided by."""
     bad = panel.bad
-    if bad is None and system.drift is not None and panel.expr == system.drift.expr:
+    if bad is None and isinstance(system.drift, Gauge) and panel.expr == system.drift.expr:
         bad = system.drift.threshold
     named = (("orange", panel.warn), ("red", bad))
     return [(colour, value) for colour, value in named if value is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from app.config import System
+from app.config import Gauge, System
 from app.errors import ConfigError, QueryError
 from app.prometheus.promql import fill, matcher
 
@@ -59,7 +59,7 @@ def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
     drift = system.drift
     if drift is None:
         return
-    if drift.source == "gauge" and drift.expr:
+    if isinstance(drift, Gauge):
         subject = _filled(system, "drift", drift.expr)
         condition = f"The service's own drift score is at or above {drift.threshold:g}."
         action = "Find the feature that moved, then decide on retraining."

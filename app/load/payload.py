@@ -198,7 +198,7 @@ def query(field: Field, settings: Settings, system: System) -> list[Any]:
 
     from app.periods import database
 
-    with database.connected(settings, system) as connection:
+    with database.connected(database.url_of(settings, system)) as connection:
         rows = connection.execute(sa.text(field.query or ""))
         columns = list(rows.keys())
         if field.column and field.column not in columns:

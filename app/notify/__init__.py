@@ -32,7 +32,7 @@ from app.runs.source import source_of
 from app.services import address, public_url
 
 if TYPE_CHECKING:
-    from app.config.system import Hook
+    from app.config.drift import Hook
     from app.egress import Credentials
 
 Say = Callable[[str], None]

@@ -22,7 +22,7 @@ from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressE
 from app.notify import STOPPED, Bearer, Due, bearer, note
 
 if TYPE_CHECKING:
-    from app.config.system import Hook
+    from app.config.drift import Hook
     from app.egress import Answer, Credentials
 
 _Given = TypeVar("_Given")

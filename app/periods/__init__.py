@@ -1,20 +1,6 @@
-"""Months and windows of data: `listing` is light enough for a page, `loading` is for workers."""
+"""Months and windows of data: one file a source (`feast`, `sql`, `files`), read through `catalogue`."""
 
-from __future__ import annotations
+from app.periods.catalogue import entity_ids, list_periods, load
+from app.periods.model import Frame, Period, PeriodSource, labelled, pick
 
-from typing import TYPE_CHECKING
-
-from app.config import Settings, System
-from app.periods.listing import Period, entity_ids, list_periods, pick
-
-if TYPE_CHECKING:
-    from app.periods.loading import Frame
-
-__all__ = ["Period", "entity_ids", "list_periods", "load", "pick"]
-
-
-def load(settings: Settings, system: System, period: Period) -> Frame:
-    """All rows of one period with features and labels. Heavy (Feast, pandas): for workers alone."""
-    from app.periods.loading import load as load_frame
-
-    return load_frame(settings, system, period)
+__all__ = ["Frame", "Period", "PeriodSource", "entity_ids", "labelled", "list_periods", "load", "pick"]

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from app.periods.model import LABELS_LATER, LATER, NO_LABEL
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,10 +23,6 @@ PACKED: Final = 10
 COUNT_BYTES: Final = 20_000_000
 # Two sources of a few dozen months each, so that a rerun of a page reads nothing.
 KEPT_FILES: Final = 256
-
-NO_LABEL: Final = "the system file names no label"
-LATER: Final = "rows are counted when the file is loaded"
-LABELS_LATER: Final = "labels are counted when the file is loaded"
 
 
 @dataclass(frozen=True, slots=True)

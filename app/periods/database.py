@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -17,32 +18,40 @@ from app import postgres
 from app.config import Settings, System
 from app.errors import DataError, SourceUnavailable
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # A statement that runs longer holds a page; months are listed in milliseconds, loaded in a second.
 STATEMENT_MS: Final = 20_000
 # How long SQLite waits for a writer to finish its transaction.
 LOCK_SECONDS: Final = 1.0
+# A pandas frame of more rows than this takes tens of gigabytes in Evidently (8.5 GB at five million).
+MAX_ROWS: Final = 5_000_000
+# Ports that an address may leave out.
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
+# Parts of a database URL that say who asks or how, and not which data.
+_NOT_DATA: Final = ("pass", "user", "ssl", "timeout", "channel_binding", "application_name", "gss", "krb", "keepalive")
 
 
 def url_of(settings: Settings, system: System) -> str:
     """The SQLAlchemy URL: POSTGRES_* variables beat the system file. DataError when there is none."""
-    drift = system.drift
-    url = settings.postgres_url or (drift.database if drift is not None else None)
+    url = settings.postgres_url or (system.drift.database if system.drift is not None else None)
     if not url:
         raise DataError(f"{system.title} names no database.", hint="Set drift.database in its system file.")
     return url
 
 
 @contextmanager
-def connected(settings: Settings, system: System) -> Iterator[sa.Connection]:
+def connected(url: str) -> Iterator[sa.Connection]:
     """One read-only connection, closed afterwards. SourceUnavailable in words when it, or a statement, fails."""
     place, backend = "the database", ""
     try:
-        parsed = postgres.address(url_of(settings, system))
+        parsed = postgres.address(url)
         place, backend = _place(parsed), parsed.get_backend_name()
         engine = _engine(parsed)
     except exc.ArgumentError as error:
         raise SourceUnavailable(
-            f"{system.title}: drift.database is no SQLAlchemy URL: {postgres.unreadable(error)}.",
+            f"drift.database is no SQLAlchemy URL: {postgres.unreadable(error)}.",
             hint="Accepted: sqlite:///PATH or postgresql+psycopg://USER@HOST:PORT/NAME.",
         ) from error
     except (exc.NoSuchModuleError, ImportError) as error:
@@ -58,6 +67,37 @@ def connected(settings: Settings, system: System) -> Iterator[sa.Connection]:
         raise _unavailable(place, backend, error) from error
     finally:
         engine.dispose()
+
+
+def frame_of(result: sa.CursorResult[Any], what: str) -> pd.DataFrame:
+    """The rows of a query. DataError for more of them than can be compared."""
+    import pandas as pd
+
+    rows = result.fetchmany(MAX_ROWS + 1)
+    if len(rows) > MAX_ROWS:
+        raise DataError(f"{what} gives more than {MAX_ROWS:,} rows.", hint="Compare a sample of them.")
+    return pd.DataFrame([tuple(row) for row in rows], columns=list(result.keys()))
+
+
+def identity(url: str) -> tuple[str, str] | None:
+    """(database for a person, what tells it from others), without user and password; None for no database URL."""
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        return None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        path = os.path.realpath(Path(parsed.database or "").expanduser())
+        return path, f"sqlite {path}"
+    host = (parsed.host or "").lower()
+    host = "127.0.0.1" if host in ("localhost", "::1") else host
+    options = sorted((name, str(value)) for name, value in parsed.query.items() if not _who_or_how(name))
+    place = f"{backend} {host}:{parsed.port or _PORTS.get(backend, 0)}/{parsed.database or ''} {options or ''}"
+    return postgres.place(parsed), place.strip()
+
+
+def _who_or_how(option: str) -> bool:
+    return any(part in option.lower() for part in _NOT_DATA)
 
 
 def _place(url: sa.URL) -> str:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.config import Drift
 from app.errors import DataError, UnknownPeriod
-from app.periods import files
+from app.periods import tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,63 +53,60 @@ class Window:
         return f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
 
 
-def length(drift: Drift) -> dt.timedelta:
-    """`window = "7d"` as a length. Raises DataError for none at all."""
-    found = re.fullmatch(r"(\d+)([dh])", str(drift.window))
-    count = int(found[1]) if found else 0
-    if found is None or not count:
-        raise DataError(f"window = {drift.window!r} is no length.", hint="Write it as 7d or 12h.")
-    return dt.timedelta(days=count) if found[2] == "d" else dt.timedelta(hours=count)
+def length(window: str) -> dt.timedelta:
+    """`7d` as a length. Raises DataError for none at all."""
+    match = re.fullmatch(r"(\d+)([dh])", window)
+    count = int(match[1]) if match else 0
+    if match is None or not count:
+        raise DataError(f"window = {window!r} is no length.", hint="Write it as 7d or 12h.")
+    return dt.timedelta(days=count) if match[2] == "d" else dt.timedelta(hours=count)
 
 
-def windows(drift: Drift, table: Path) -> list[Window]:
+def windows(path: Path, time: str, window: str, label: str | None) -> list[Window]:
     """The whole windows of a table, oldest first, at most MAX_WINDOWS; the oldest, partly filled one is left out.
 
     Raises DataError for a table whose rows do not fill one.
     """
     import numpy as np
 
-    frame = _times(drift, table)
+    frame = _times(path, time, label)
     if frame.empty:
         return []
-    times = frame[str(drift.time)]
-    width = length(drift)
-    unit = UNITS[str(drift.window)[-1]]
+    width, unit = length(window), UNITS[window[-1]]
+    times = frame[time]
     order = np.argsort(times.to_numpy(), kind="stable")
     ordered = times.to_numpy()[order]
     # How many rows up to each one have a label: a difference of two of them is a window's.
-    labels = None if drift.label not in frame else np.cumsum([0, *frame[drift.label].notna().to_numpy()[order]])
+    labels = None if label not in frame else np.cumsum([0, *frame[label].notna().to_numpy()[order]])
     end = times.max().floor(unit) + (dt.timedelta(days=1) if unit == "D" else dt.timedelta(hours=1))
     begin = times.min().floor(unit)
-    found: list[Window] = []
-    while len(found) < MAX_WINDOWS and end - width >= begin:
+    newest: list[Window] = []
+    while len(newest) < MAX_WINDOWS and end - width >= begin:
         start = end - width
         first, last = np.searchsorted(ordered, [np.datetime64(start), np.datetime64(end)])
         labelled = None if labels is None else int(labels[last] - labels[first])
-        found.append(Window(_utc(start), _utc(end), int(last - first), labelled))
+        newest.append(Window(_utc(start), _utc(end), int(last - first), labelled))
         end = start
-    if not found:
-        message = f"The rows of {table.name} go from {begin:%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M}"
-        raise DataError(f"{message}: that does not fill one window of {drift.window}.", hint="Take a shorter window.")
-    return found[::-1]
+    if not newest:
+        message = f"The rows of {path.name} go from {begin:%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M}"
+        raise DataError(f"{message}: that does not fill one window of {window}.", hint="Take a shorter window.")
+    return newest[::-1]
 
 
-def rows_of(drift: Drift, table: Path, key: str) -> pd.DataFrame:
+def rows_of(path: Path, time: str, window: str, key: str) -> pd.DataFrame:
     """The rows of one window."""
-    known = {window.key: window for window in windows(drift, table)}
-    if key not in known:
-        raise UnknownPeriod(f"There is no window {key!r}.", hint=f"There are {', '.join(list(known)[-6:]) or 'none'}.")
-    timed = files.by_time(files.read(table), drift)
-    times, window = timed[str(drift.time)], known[key]
-    return timed[(times >= window.start) & (times < window.end)]
+    by_key = {one.key: one for one in windows(path, time, window, None)}
+    if key not in by_key:
+        raise UnknownPeriod(f"There is no window {key!r}.", hint=f"There are {', '.join(list(by_key)[-6:]) or 'none'}.")
+    timed = tables.by_time(tables.read(path), time, str(path))
+    return timed[(timed[time] >= by_key[key].start) & (timed[time] < by_key[key].end)]
 
 
-def _times(drift: Drift, table: Path) -> pd.DataFrame:
+def _times(path: Path, time: str, label: str | None) -> pd.DataFrame:
     """The time column as UTC times without a zone, and the label where there is one; no time is an error."""
-    label = [drift.label] if drift.label and drift.label in files.columns_of(table) else []
-    frame = files.by_time(files.read(table, columns=[str(drift.time), *label]), drift)
-    times: pd.Series = frame[str(drift.time)].dt.tz_localize(None)
-    return frame.assign(**{str(drift.time): times})
+    labels = [label] if label and label in tables.columns_of(path) else []
+    frame = tables.by_time(tables.read(path, columns=[time, *labels]), time, str(path))
+    return frame.assign(**{time: frame[time].dt.tz_localize(None)})
 
 
 def _utc(moment: pd.Timestamp) -> dt.datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from app.config import System
+from app.config import Gauge, System
 from app.errors import ConfigError, QueryError, VigieError
 from app.prometheus.promql import STRING, fill
 
@@ -34,7 +34,7 @@ def _all_expressions(system: System) -> Iterator[tuple[str, str]]:
         yield from ((f"panels.{panel.id}", text) for text in texts_of(panel.expr))
     yield from ((f"alerts.{one.name}", one.expr) for one in system.alerts)
     yield from ((f"status.{one.title}", one.expr) for one in system.status)
-    if system.drift is not None:
+    if isinstance(system.drift, Gauge):
         yield from (("drift", text) for text in (system.drift.expr, system.drift.has) if text)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from app.base.text import one_line
 from app.config import Settings, System, load_systems
-from app.config.system import DEFAULT_THRESHOLD
+from app.config.drift import DEFAULT_THRESHOLD
 from app.errors import AlreadyImported, ReportError, VigieError
 from app.runs import keep, reports, rescan
 from app.runs.html import safe_html

@@ -7,10 +7,8 @@ fingerprint equals that of `source_of` now; an empty fingerprint is equal to non
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -22,10 +20,6 @@ FINGERPRINT_CHARS: Final = 16
 MAX_ADDRESS: Final = 500
 # Kinds that are never a system's own.
 APART: Final = ("upload", "frames", "imported")
-# Ports that an address may leave out.
-_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
-# Parts of a database URL that say who asks or how, and not which data.
-_NOT_DATA: Final = ("pass", "user", "ssl", "timeout", "channel_binding", "application_name", "gss", "krb", "keepalive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +116,13 @@ def _data(settings: Settings, system: System) -> Source:
     drift = system.drift
     if drift is None:
         return UNKNOWN
-    if drift.source == "files":
-        path = _resolved(Path(str(drift.path)))
-        return Source.of("files", path)
-    if drift.source == "gauge":
-        expression = str(drift.expr)
+    from app.config import Gauge
+
+    if isinstance(drift, Gauge):
         prometheus, identity = _address(settings, system, "prometheus")
-        return Source.of("gauge", f"{expression} at {prometheus or 'no known Prometheus'}", expression, identity)
-    database = _database(settings.postgres_url or drift.database or "")
-    if database is None:
-        return UNKNOWN
-    if drift.source == "sql":
-        return Source.of("sql", database[0], database[1])
-    repo = _resolved(settings.feast_repo or Path(str(drift.repo)))
-    return Source.of("feast", f"{database[0]}, feature repository {repo}", database[1], repo)
+        return Source.of("gauge", f"{drift.expr} at {prometheus or 'no known Prometheus'}", drift.expr, identity)
+    origin = drift.origin(settings)
+    return UNKNOWN if origin is None else Source.of(drift.source, *origin)
 
 
 def _service(settings: Settings, system: System) -> Source:
@@ -157,37 +144,6 @@ def _address(settings: Settings, system: System, service: str) -> tuple[str, str
     if settings.attached and not place.url:
         return "", ""
     return place.url or "", f"the stack of home {settings.home_id}"
-
-
-def _database(url: str) -> tuple[str, str] | None:
-    """(database for a person, identity) without user and password; None for what is no database URL."""
-    import sqlalchemy as sa
-    from sqlalchemy.exc import ArgumentError
-
-    from app import postgres
-
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        return None
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        path = _resolved(Path(parsed.database or ""))
-        return path, f"sqlite {path}"
-    host = (parsed.host or "").lower()
-    host = "127.0.0.1" if host in ("localhost", "::1") else host
-    asked = sorted((name, str(value)) for name, value in parsed.query.items() if not _who_or_how(name))
-    place = f"{backend} {host}:{parsed.port or _PORTS.get(backend, 0)}/{parsed.database or ''} {asked or ''}"
-    return postgres.place(parsed), place.strip()
-
-
-def _who_or_how(name: str) -> bool:
-    return any(part in name.lower() for part in _NOT_DATA)
-
-
-def _resolved(path: Path) -> str:
-    """The absolute path without links; a pattern such as `{period}` stays in it."""
-    return os.path.realpath(path.expanduser())
 
 
 def columns_of(source: Source) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app.config import System
-from app.config.system import DEFAULT_THRESHOLD
+from app.config.drift import DEFAULT_THRESHOLD
 from app.drift import uploads
 from app.drift.tables import Rules
 from app.drift.uploads import Given

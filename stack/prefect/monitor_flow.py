@@ -56,7 +56,7 @@ from app.runs.opening import opened
 from app.runs.source import source_of
 
 if TYPE_CHECKING:
-    from app.periods.loading import Frame
+    from app.periods import Frame
 
 SYSTEM: Final = "streamflow"
 # How often the list of months is read; a month that is an hour old is still new.

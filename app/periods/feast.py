@@ -1,0 +1,113 @@
+"""Periods in a Feast feature repository: identifiers and labels from a database, features joined at each moment.
+
+Labels join left on (identifier, event_timestamp). Under the policy "all" they join inner, as the original course script
+did; the rows lost by it are named in a note.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from app.config import Settings
+from app.periods.model import Frame, Period, PeriodSource, date_of, numbered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.periods.entities import Entities
+
+
+class Feast(PeriodSource):
+    """`repo`, the repository; `entities`, the table with identifier and `as_of`; `labels`, the table of labels."""
+
+    source: Literal["feast"] = "feast"
+    repo: str
+    database: str
+    entities: str
+    features: tuple[str, ...]
+    identifier: str
+    labels: str | None = None
+
+    def list_periods(self, settings: Settings, *, labels: bool = True) -> list[Period]:
+        """The different values of `as_of`, by day."""
+        with self._tables(settings) as tables:
+            rows = tables.rows_by_period()
+            coverage, note = tables.labels_by_period() if labels else (None, "labels were not counted")
+        periods = []
+        for key, count in rows.items():
+            labelled = None if coverage is None else coverage.get(key, 0)
+            over = labelled is not None and labelled > count
+            # The table of labels knows rows that the month does not have: their number is no coverage.
+            why = f"{labelled:,} labels for {count:,} rows: some belong to none of them" if over else note
+            periods.append(Period(key, key, date_of(key), count, None if over else labelled, why))
+        return numbered(periods)
+
+    def list_ids(self, settings: Settings, period: Period, limit: int) -> list[str]:
+        """In alphabetical order."""
+        with self._tables(settings) as tables:
+            return tables.ids(period, limit)
+
+    def load(self, settings: Settings, period: Period) -> Frame:
+        """Features as they were at the moment of each row, joined with its label."""
+        import pandas as pd
+
+        from app.periods import freshness, store
+        from app.periods.entities import EVENT_TIMESTAMP, NoLabels
+
+        notes: list[str] = []
+        with self._tables(settings) as tables:
+            entities = tables.rows_of(period, notes)
+            before = tables.moment_before(period)
+            labels = tables.labels_of(period, notes)
+        repo = self._repo(settings)
+        feature_store = store.opened(repo, self.features)
+        moments = pd.to_datetime(entities[EVENT_TIMESTAMP], utc=True)
+        month = freshness.Month(period.called, entities[self.identifier], moments.min(), moments.max(), before)
+        notes += freshness.notes(feature_store, self.features, month)
+        data = store.features_of(feature_store, repo, entities, self.features, notes)
+        if settings.postgres_url and str(getattr(feature_store.config.offline_store, "type", "")) != "postgres":
+            # Not an error (features may live in files on purpose), but two sources that drift apart would be one.
+            notes.append(f"Entities and labels are read from PostgreSQL, features from {repo}, which is not over it.")
+        # Feast gives rows in no fixed order, and comparing identifiers depends on it.
+        data = data.drop(columns=[EVENT_TIMESTAMP]).sort_values(self.identifier, kind="stable", ignore_index=True)
+        if isinstance(labels, NoLabels):
+            return Frame(data, period.key, len(data), labels.labelled, labels.reason, tuple(notes))
+        return self._joined(data, labels, period, notes)
+
+    def _joined(self, data: pd.DataFrame, labels: pd.DataFrame, period: Period, notes: list[str]) -> Frame:
+        how: Literal["inner", "left"] = "inner" if self.columns == "all" else "left"
+        # Both hold one month: the identifier alone joins them on (identifier, event_timestamp).
+        joined = data.merge(labels, on=self.identifier, how=how, validate="1:1")
+        labelled = int(joined[str(self.label)].notna().sum())
+        lost = len(data) - len(joined)
+        if lost:
+            notes.append(
+                f"{period.called}: {lost:,} of {len(data):,} rows have no label and are left out, as all columns count."
+            )
+        elif labelled < len(joined):
+            notes.append(f"{period.called}: {len(joined) - labelled:,} of {len(joined):,} rows have no label.")
+        reason = "" if labelled else f"no label of {period.called} belongs to one of its rows"
+        return Frame(joined, period.key, len(joined), labelled, reason, tuple(notes))
+
+    def origin(self, settings: Settings) -> tuple[str, ...] | None:
+        """The database and the repository."""
+        from app.periods import database
+
+        place = database.identity(settings.postgres_url or self.database)
+        repo = os.path.realpath(self._repo(settings).expanduser())
+        return None if place is None else (f"{place[0]}, feature repository {repo}", place[1], repo)
+
+    def _repo(self, settings: Settings) -> Path:
+        return settings.feast_repo or Path(self.repo)
+
+    @contextmanager
+    def _tables(self, settings: Settings) -> Iterator[Entities]:
+        from app.periods import database
+        from app.periods.entities import Entities
+
+        with database.connected(settings.postgres_url or self.database) as connection:
+            yield Entities(connection, self.entities, self.identifier, self.labels, self.label)

@@ -1,0 +1,153 @@
+"""What a period is, what one loaded is, and what a source of periods does. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from app.config import Drift, Settings
+from app.config.drift import PERIOD_KEY
+from app.errors import DataError, UnknownPeriod
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A picker of more months than this is no picker; a table of minutes was named as months by mistake.
+MAX_PERIODS: Final = 2000
+# So many periods are named when one does not exist.
+NAMED: Final = 6
+
+NO_LABEL: Final = "the system file names no label"
+LATER: Final = "rows are counted when the file is loaded"
+LABELS_LATER: Final = "labels are counted when the file is loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A month or window. `rows` and `labelled` are None when not known, and `note` says why."""
+
+    key: str
+    name: str
+    date: dt.date | None
+    rows: int | None
+    labelled: int | None
+    note: str = ""
+
+    @property
+    def called(self) -> str:
+        """`month_000 (2024-01-31)`, or the key alone."""
+        return self.key if self.name == self.key else f"{self.name} ({self.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One period as loaded: `data` has features, label and identifier, one row per entity.
+
+    `labelled` counts rows with a label; it is None, with `label_reason`, when that is unknown. `label_reason` is ""
+    exactly when there are labels to measure with.
+    """
+
+    data: pd.DataFrame
+    key: str
+    rows: int
+    labelled: int | None
+    label_reason: str
+    notes: tuple[str, ...] = ()
+
+
+class PeriodSource(Drift):
+    """The `[drift]` table of a source of periods, and how it is read.
+
+    Each raises SourceUnavailable or DataError in words. Listing is done while a page waits, so a module with a source
+    imports pandas, SQLAlchemy and what is heavier inside these functions.
+    """
+
+    @abstractmethod
+    def list_periods(self, settings: Settings, *, labels: bool = True) -> list[Period]:
+        """All periods, oldest first. Without `labels` nothing is read only to count rows with a label."""
+
+    @abstractmethod
+    def list_ids(self, settings: Settings, period: Period, limit: int) -> list[str]:
+        """Identifiers of one period, at most `limit`, in stable order; `identifier` is set."""
+
+    @abstractmethod
+    def load(self, settings: Settings, period: Period) -> Frame:
+        """The rows of one period, none included. For workers."""
+
+
+def labelled(data: pd.DataFrame, label: str | None, period: Period) -> Frame:
+    """A table that has features and label side by side, with its labels counted."""
+    if not label:
+        return Frame(data, period.key, len(data), None, NO_LABEL)
+    if label not in data.columns:
+        return Frame(data, period.key, len(data), None, f"{period.called} has no column {label}")
+    column = data[label]
+    # Two columns of the label's name: the gate says so.
+    count = int(column.notna().sum()) if column.ndim == 1 else None
+    return Frame(data, period.key, len(data), count, "" if count else f"{period.called} has no labels")
+
+
+def key_of(value: object) -> str:
+    """A period key from a database value: the date of a date or timestamp, else the value itself."""
+    if isinstance(value, dt.date):
+        return value.isoformat()[:10]
+    text = str(value).strip()
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}[ T].*", text):
+        return text[:10]
+    if not PERIOD_KEY.fullmatch(text):
+        raise DataError(
+            f"{text[:80]!r} cannot be the key of a period.",
+            hint="Keys are dates, or letters, digits, dot, dash and underscore (64 at most).",
+        )
+    return text
+
+
+def date_of(key: str) -> dt.date | None:
+    """The date that a key is; None for any other."""
+    try:
+        return dt.date.fromisoformat(key)
+    except ValueError:
+        return None
+
+
+def numbered(periods: Sequence[Period]) -> list[Period]:
+    """In order of date; when all have one, they are also called month_000, month_001 and so on."""
+    ordered = sorted(periods, key=lambda period: (period.date or dt.date.max, period.key))
+    if any(period.date is None for period in ordered):
+        return ordered
+    return [replace(period, name=f"month_{index:03d}") for index, period in enumerate(ordered)]
+
+
+def check_number(periods: int) -> None:
+    """DataError for more periods than anybody has months."""
+    if periods > MAX_PERIODS:
+        raise DataError(
+            f"More than {MAX_PERIODS:,} different periods: that column is a time, not a month.",
+            hint="Name a column that holds one date per month.",
+        )
+
+
+def pick(periods: Sequence[Period], text: str) -> Period:
+    """The period of that key, name or date; `2024-02` will do when one period lies in that month. UnknownPeriod."""
+    text = text.strip()
+    for period in periods:
+        if text in (period.key, period.name):
+            return period
+    if re.fullmatch(r"\d{4}-\d{2}", text):
+        inside = [period for period in periods if period.date is not None and period.key.startswith(text)]
+        if len(inside) == 1:
+            return inside[0]
+    raise UnknownPeriod(f"There is no period {text[:80]!r}.", hint=_existing(periods))
+
+
+def _existing(periods: Sequence[Period]) -> str:
+    if not periods:
+        return "This system has no periods."
+    names = [period.key if period.name == period.key else f"{period.name} = {period.key}" for period in periods]
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], "…", names[-1]]
+    return f"There are {len(periods)}: {', '.join(names)}."

@@ -1,0 +1,125 @@
+"""A Feast feature store, opened and checked, and features from it. For workers; Feast is imported when it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from app import postgres
+from app.errors import DataError, SourceUnavailable, VigieError
+
+APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
+# What the first retrieval from a store imports: 300 modules, a second on a machine that has not compiled them yet.
+LATE: Final = (
+    "feast.infra.offline_stores.duckdb",
+    "feast.infra.online_stores.sqlite",
+    "feast.infra.passthrough_provider",
+    "feast.infra.registry.registry",
+    "feast.repo_operations",
+    "ibis.backends.duckdb",
+    "sqlalchemy.dialects.sqlite",
+)
+
+
+def preload() -> None:
+    """Import Feast and what it imports late itself, so that the first comparison does not wait for it."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    import feast  # noqa: F401
+
+    for name in LATE:
+        # Another version of Feast may have other parts: they are then imported when they are needed.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def features_of(
+    store: Any, repo: Path, entities: pd.DataFrame, features: Sequence[str], notes: Sequence[str]
+) -> pd.DataFrame:
+    """Point-in-time features for these entity rows, one row each. `notes` may say why some are missing."""
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside Feast and ibis are theirs to heed.
+            warnings.simplefilter("ignore")
+            found: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(features)).to_df()
+    except Exception as error:
+        # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, whichever store is below it.
+        raise SourceUnavailable(
+            f"Feast could not read the features from {repo}: {_said(error)}.",
+            hint="Check that the files or tables behind its feature views are there.",
+        ) from error
+    if len(found) < len(entities):
+        # Its engine for plain files does so, with the values of every other view in those rows.
+        raise DataError(
+            f"Feast leaves out {len(entities) - len(found):,} of {len(entities):,} rows of this month.",
+            hint=" ".join(notes[:3]) or "Look for entities without any row in a feature view; duckdb keeps them.",
+        )
+    if len(found) > len(entities):
+        raise DataError(
+            f"Feast gives {len(found):,} rows for {len(entities):,} entities of this month.",
+            hint="Look for duplicate rows in the feature views' sources.",
+        )
+    return found
+
+
+def opened(repo: Path, features: Sequence[str]) -> Any:
+    """The feature store; a missing, empty or damaged registry is an error, never a store without features."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    # Feast gives its PostgreSQL connections no deadline; libpq takes one from here.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(postgres.CONNECT_SECONDS))
+    from feast import FeatureStore
+
+    if not (repo / "feature_store.yaml").is_file():
+        raise SourceUnavailable(f"There is no feature repository in {repo} (no feature_store.yaml).", hint=APPLY_HINT)
+    try:
+        store = FeatureStore(repo_path=str(repo))
+        _check_registry(repo, store.config.registry)
+        known = {view.name: {field.name for field in view.features} for view in store.list_all_feature_views()}
+    except VigieError:
+        raise
+    except Exception as error:
+        # A damaged registry shows as a protobuf error, a wrong feature_store.yaml as Feast's or pydantic's.
+        raise SourceUnavailable(
+            f"The feature repository {repo} cannot be opened: {_said(error)}.", hint=APPLY_HINT
+        ) from error
+    if not known:
+        raise SourceUnavailable(f"The registry of {repo} has no feature views.", hint=APPLY_HINT)
+    missing = [name for name in features if name.rpartition(":")[2] not in known.get(name.rpartition(":")[0], set())]
+    if missing:
+        raise SourceUnavailable(
+            f"The registry of {repo} does not know {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more features' if len(missing) > 3 else ''}.",
+            hint=f"It has the feature views {', '.join(sorted(known)[:6])}.",
+        )
+    return store
+
+
+def _check_registry(repo: Path, registry: Any) -> None:
+    """Feast silently makes a new, empty registry where the file is missing or empty."""
+    path = str(getattr(registry, "path", registry) or "")
+    if getattr(registry, "registry_type", "file") != "file" or "://" in path or not path:
+        return
+    place = repo / path
+    if not place.is_file():
+        raise SourceUnavailable(f"The registry {place} is missing.", hint=APPLY_HINT)
+    if not place.stat().st_size:
+        raise SourceUnavailable(f"The registry {place} is empty.", hint=APPLY_HINT)
+
+
+# Their messages quote the configuration, in which Feast has put the password by then.
+_QUOTING: Final = ("yaml", "pydantic", "pydantic_core", "feast")
+
+
+def _said(error: Exception) -> str:
+    library = type(error).__module__.partition(".")[0]
+    if library == "psycopg":
+        return f"its database {postgres.why(error)[0]}"
+    if library in _QUOTING and os.environ.get("POSTGRES_PASSWORD"):
+        return f"{type(error).__name__} (details are left out: they may hold the password)"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,167 @@
+"""CSV and Parquet files as tables: every row under its header, and what is wrong with a file in words."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from app.errors import DataError, SourceUnavailable
+from app.periods.coverage import unreadable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# One file is read into memory whole; beyond this the worker would be killed rather than answer.
+MAX_BYTES: Final = 2_000_000_000
+
+# A CSV is looked through in pieces of so many bytes; no row is longer.
+BLOCK_BYTES: Final = 16_000_000
+ROWS_HINT: Final = "Every row needs a value or an empty one for each column; a half-written file, wait for its end."
+OTHER_MARKS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+FORMATS: Final = "CSV (UTF-8) and Parquet are read."
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a file's columns, without its rows. SourceUnavailable in words."""
+    if path.suffix == ".parquet" and path.is_file():
+        import pyarrow.parquet as pq
+
+        try:
+            return [str(name) for name in pq.ParquetFile(path).schema_arrow.names]
+        except unreadable() as error:
+            raise SourceUnavailable(
+                f"{path} cannot be read ({type(error).__name__}).", hint="Make it again."
+            ) from error
+    return [str(name) for name in read(path, rows=0).columns]
+
+
+def read(path: Path, *, rows: int | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+    """A CSV or Parquet file as a frame, whole or some of its columns. SourceUnavailable in words."""
+    import pandas as pd
+
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for, a device read without end, a folder taken for a table with all that lies in it.
+        raise SourceUnavailable(f"{path} is no regular file.", hint=FORMATS)
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} has more than {MAX_BYTES:,} bytes.", hint="Use a database source for such tables.")
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path, columns=columns)
+            return frame if rows is None else frame.head(rows)
+        if rows is None:
+            _every_row_under_its_header(path)
+        frame = csv(path, nrows=rows, usecols=columns)
+        return frame if columns is not None else _under_its_header(frame, path)
+    except pd.errors.EmptyDataError as error:
+        raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
+    except FileNotFoundError as error:
+        raise SourceUnavailable(f"There is no file {path}.", hint="Correct drift.path in the system file.") from error
+    except MemoryError as error:
+        raise SourceUnavailable(
+            f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
+        ) from error
+    except unreadable() as error:
+        said = " ".join(str(error).split())[:200]
+        raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
+
+
+def csv(path: Path | IO[bytes], *, label: str = "", **options: Any) -> pd.DataFrame:
+    """`pandas.read_csv` that never takes the first column for row names, which shifts all others by one.
+
+    `label` is what an error calls it, in place of the path. Raises SourceUnavailable where its first rows have more
+    values than there are columns.
+    """
+    import warnings
+
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
+        except pd.errors.ParserWarning as error:
+            raise SourceUnavailable(
+                f"{label or path}: its rows have more values than columns.", hint=ROWS_HINT
+            ) from error
+    return frame
+
+
+def _every_row_under_its_header(path: Path) -> None:
+    """SourceUnavailable for the first row with more or fewer values than the first line has columns.
+
+    pandas drops what is too much, or shifts it, and takes `1362,46665.99,7` for a row with little in it.
+    """
+    import pyarrow as pa
+    import pyarrow.csv as arrow
+
+    header = _header(path)
+    if len(header) == 1 and (mark := next((words for mark, words in OTHER_MARKS.items() if mark in header[0]), "")):
+        raise SourceUnavailable(f"{path}: its columns are separated by {mark}.", hint="Save it with commas.")
+    rows: list[arrow.InvalidRow] = []
+
+    def handler(row: arrow.InvalidRow) -> str:
+        # A line of blanks is no row, to pandas either.
+        if not row.text.strip():
+            return "skip"
+        rows.append(row)
+        return "error"
+
+    reading = arrow.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, autogenerate_column_names=True)
+    parsing = arrow.ParseOptions(newlines_in_values=True, invalid_row_handler=handler)
+    # One column is converted, as it stands; what else is wrong with the file pandas says in its own words.
+    converting = arrow.ConvertOptions(include_columns=["f0"], column_types={"f0": pa.binary()}, check_utf8=False)
+    with contextlib.suppress(pa.ArrowInvalid):
+        for _ in arrow.open_csv(path, reading, parsing, converting):
+            pass
+    if rows:
+        have, columns = rows[0].actual_columns, rows[0].expected_columns
+        message = f"{path}: row {rows[0].number - 1} has {have} of {columns} values."
+        if have > columns:
+            message = f"{path}: row {rows[0].number - 1} has {have} values, for {columns} columns."
+        raise SourceUnavailable(message, hint=ROWS_HINT)
+
+
+def _header(path: Path) -> list[str]:
+    """The names in the first line, as they stand there."""
+    import pandas as pd
+
+    line = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, index_col=False)
+    return [str(name) for name in line.iloc[0]]
+
+
+def _under_its_header(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The frame with two columns of one name where the file has them: pandas calls the second `plan.1`.
+
+    A last column without name and values is a comma at the end of every line, and no column.
+    """
+    written = _header(path)
+    if len(written) != len(frame.columns):
+        return frame
+    if not written[-1] and len(written) > 1 and not frame.iloc[:, -1].notna().any():
+        frame, written = frame.iloc[:, :-1], written[:-1]
+    # A column without a name keeps the one that pandas gives it.
+    names = [name or given for name, given in zip(written, frame.columns, strict=True)]
+    return frame.set_axis(names, axis=1)
+
+
+def by_time(frame: pd.DataFrame, time: str, path: str) -> pd.DataFrame:
+    """The frame with its time column as UTC times; rows without a time are an error, not a guess."""
+    import pandas as pd
+
+    if time not in frame.columns:
+        raise DataError(f"{path} has no column {time!r}.", hint="Correct `time` in [drift].")
+    once(frame, time, path)
+    try:
+        times = pd.to_datetime(frame[time], utc=True)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"Column {time!r} does not hold dates only.", hint="Write them as 2024-01-31.") from error
+    if times.isna().any():
+        raise DataError(f"{int(times.isna().sum()):,} rows of {path} have no {time}.", hint="Which side are they on?")
+    return frame.assign(**{time: times})
+
+
+def once(frame: pd.DataFrame, name: str, path: str) -> None:
+    """DataError for a table that has a column twice."""
+    if list(frame.columns).count(name) > 1:
+        raise DataError(f"{path} has two columns {name!r}.", hint="Rename one of them.")
