@@ -50,6 +50,22 @@ def test_the_reference_systems_keep_the_numbers_of_their_documents(tmp_path):
         ('title = "x"\n[[panels]]\nid = "a"\ntitle = "t"\nexpr = "up"\nunit = "parsec"', ["unit", "parsec", "1/s"]),
         ('title = "x"\n[drift]\nsource = "files"', ["drift", "`path`"]),
         ('title = "x"\n[drift]\nsource = "csv"\npath = "x"', ["drift.source", "csv", "feast"]),
+        ('title = "x"\n[drift]\npath = "x"', ["drift.source", "required"]),
+        ('title = "x"\n[drift]\nsource = ["sql"]', ["drift.source", "['sql']", "feast"]),
+        ('title = "x"\ndrift = "files"', ["key drift is 'files'", "Drift"]),
+        (
+            'title = "x"\n[drift]\nsource = "feast"\nrepo = "r"',
+            ["drift", "`database`, `features`, `identifier`, `entities`"],
+        ),
+        (
+            'title = "x"\n[drift]\nsource = "files"\npath = "{period}.csv"\nquery = "q"',
+            ["unknown key drift.query", "with source = 'files'", "split_at"],
+        ),
+        (
+            'title = "x"\n[drift]\nsource = "sql"\ndatabase = "d"\nquery = "q"\nperiods = "p"\nthreshold = 2',
+            ["drift", "a share of columns: 0 to 1"],
+        ),
+        ('title = "x"\n[drift]\nsource = "gauge"\nexpr = "x"\nneeds = 3', ["drift", "`needs` and `has` belong"]),
         ('title = "x"\n[drift]\nsource = "gauge"\nexpr = "x"\nthreshold = "lots"', ["drift.threshold", "lots"]),
         ('title = "x"\n[api]\nurl = "localhost:8000"', ["api.url", "localhost:8000", "http://HOST:PORT"]),
         ('title = "x"\n[api]\nurl = "http://u:p@h:1"', ["api.url", "user or password"]),
@@ -71,6 +87,7 @@ def test_a_wrong_system_file_is_refused_with_file_key_value_and_what_is_accepted
     for part in parts:
         assert part in message, message
     assert "pydantic" not in message
+    assert "Value error" not in message
     assert caught.value.hint
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import main
 from app.config import Settings, System, load_systems, parse_system
+from app.config.drift import SOURCES, Drift, table_of
 from app.config.system import _model_in
 from app.egress import check_address
 from app.errors import AddressRefused, BadAnswer, ConfigError, EgressError, StorageFull, Unreachable, VigieError
@@ -570,7 +571,7 @@ HOOK = 'name = "x"\ncommand = ["/bin/sh", "-c", "id > PWNED"]'
         ('[request.fields.user]\nfrom = "sql"\nquery = "SELECT 1"', ["request.fields.user.from (asks a database)", "request.fields.user.query"]),
         ('[drift]\nsource = "sql"\ndatabase = "sqlite:////etc/x.db"\nquery = "q"\nperiods = "p"', ["drift.source (asks a database)", "drift.database", "drift.query", "drift.periods"]),
         ('[drift]\nsource = "feast"\nrepo = "/tmp"\ndatabase = "sqlite://"\nentities = "e"\nlabels = "l"\nfeatures = ["v:f"]\nidentifier = "i"', ["drift.source (asks a database)", "drift.repo", "drift.database", "drift.entities", "drift.labels"]),
-        (f'{GOOD_DRIFT}repo = "/tmp"', ["drift.repo"]),
+        (f'{GOOD_DRIFT}database = "sqlite://"', ["drift.database"]),
     ],
 )  # fmt: skip
 def test_what_a_page_may_not_save_is_refused_by_name_and_written_by_hand_it_reads(settings, lines, keys):
@@ -598,6 +599,10 @@ def test_every_key_on_the_list_is_one_of_the_schema_and_together_they_make_a_fil
     def keys(model, place):
         for name, spec in model.model_fields.items():
             here, inner = (*place, spec.alias or name), _model_in(spec.annotation)
+            if inner is Drift:
+                for source in SOURCES:
+                    yield from keys(table_of(source), here)
+                continue
             named = "dict" in str(spec.annotation) and inner is not None
             yield from keys(inner, (*here, "*") if named else here) if inner else [here]
 

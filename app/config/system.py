@@ -341,10 +341,11 @@ def _sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) -> str
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     more = f" ({error.error_count() - 1} more after this one)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key {place}; accepted here: {', '.join(_accepted(raw, first['loc']))}.{more}"
+        here = f"with source = '{raw['drift']['source']}'" if first["loc"][0] == "drift" else "here"
+        return f"{path}: unknown key {place}; accepted {here}: {', '.join(_accepted(raw, first['loc']))}.{more}"
     value = repr(first["input"])
     shown = value if len(value) <= 120 else value[:117] + "…"  # a whole table as a value would bury the sentence
-    return f"{path}: key {place} is {shown}: {first['msg']}.{more}"
+    return f"{path}: key {place} is {shown}: {first['msg'].removeprefix('Value error, ')}.{more}"
 
 
 def _accepted(raw: Mapping[str, Any], place: tuple[int | str, ...]) -> list[str]:
