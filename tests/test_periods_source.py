@@ -50,7 +50,8 @@ HEAVY = ("pandas", "sqlalchemy", "pyarrow", "duckdb", "feast", "evidently")
 SCRIPT = f"""
 import json, sys
 from app.config import Settings, load_systems
-from app import periods, source
+from app import periods
+from app.runs import source
 settings = Settings.from_env()
 systems = load_systems(settings)
 assert not systems.broken, systems.broken
