@@ -6,9 +6,10 @@ are none. Everything here is bounded and raises nothing; what cannot be understo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from app.base.text import finite
 
 # A reference to a reference to a reference: honest documents need two or three.
 MAX_REFERENCES = 20
@@ -36,17 +37,6 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def sequence(value: Any) -> Sequence[Any]:
     """`value` when it is an array, else an empty one; bounded."""
     return value[:MAX_PARTS] if isinstance(value, list | tuple) else ()
-
-
-def finite(value: Any) -> float | None:
-    """`value` when it is a finite number, else None. A Boolean is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 class Schemas:

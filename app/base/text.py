@@ -32,3 +32,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def finite(value: object) -> float | None:
+    """`value` when it is a finite number, else None. A Boolean is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

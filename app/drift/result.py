@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from app.base.text import plain
 from app.config import Drift
 from app.errors import DataError, ReportError
 from app.runs.source import Source
@@ -186,7 +186,7 @@ class Result:
     def to_json(self) -> bytes:
         """result.json. Every number that is not finite becomes null."""
         raw = {"version": VERSION, **asdict(self)}
-        return json.dumps(_finite(raw), allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+        return json.dumps(plain(raw), allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
     @classmethod
     def from_json(cls, data: bytes) -> Result:
@@ -235,13 +235,3 @@ def _side(row: dict[str, Any]) -> Side:
     bins = row["histogram"]
     histogram = None if bins is None else Histogram(tuple(bins["edges"]), tuple(bins["counts"]))
     return Side(**{**row, "histogram": histogram})
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

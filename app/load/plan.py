@@ -8,7 +8,6 @@ does to people who do not wait for each other.
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.config import System
+from app.config.drift import PERIOD_KEY
 from app.errors import PlanError
 
 # 1,000 a second, the highest rate a system file may allow, for three minutes; the arrays of a plan stay small.
@@ -50,8 +50,6 @@ SPIKE_BASE = 0.1
 SPIKE_SHARE = 0.2
 # So much of a wrong argument is repeated.
 SHOWN_CHARS = 80
-# As in contracts.md: the key of a period of data.
-PERIOD_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Number = TypeVar("Number", int, float)
 KEYS = frozenset(
     {"shape", "rate", "duration", "count", "pause", "errors", "period", "background", "seed", "deadline", "in_flight"}

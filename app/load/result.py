@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from app.base import files
+from app.base.text import plain
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 from app.runs.source import Source
@@ -105,8 +106,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """As `result.json` holds it: null for unknown, never NaN."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain | {"classes": self.classes}
+        raw: dict[str, Any] = plain(self)
+        return raw | {"classes": self.classes}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Result:
@@ -270,13 +271,3 @@ def _server(p95: ServerP95) -> str:
     low, high = format_value(p95.low, "s"), format_value(p95.high, "s")
     number, _, unit = low.partition(" ")
     return f"server p95 between {number if high.endswith(' ' + unit) else low} and {high}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

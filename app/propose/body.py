@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.base.text import one_line
-from app.openapi import Schemas, finite, limits, mapping, sequence, type_names
+from app.base.text import finite, one_line
+from app.openapi import Schemas, limits, mapping, sequence, type_names
 
 # Routes that are looked at; more is not one service.
 MAX_PATHS = 2000

@@ -13,7 +13,7 @@ from typing import Final
 
 from app.base.text import one_line
 from app.config import Settings, System, load_systems
-from app.config.drift import DEFAULT_THRESHOLD
+from app.config.drift import DEFAULT_THRESHOLD, PERIOD_KEY
 from app.errors import AlreadyImported, ReportError, VigieError
 from app.runs import keep, reports, rescan
 from app.runs.html import safe_html
@@ -31,7 +31,6 @@ MAX_NAME: Final = 120
 HTML_HEAD_BYTES: Final = 65_536
 _MARKUP: Final = re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(?:drift_)?(?P<ref>.+?)(?:_vs_| vs\.? | (?:→|->) )(?P<cur>.+?)(?:\.html?|\.json)?")
-_PERIOD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # A day ahead of this machine's clock is another time zone; beyond that, a mistake.
 CLOCK_SECONDS: Final = 86_400.0
 
@@ -153,6 +152,6 @@ def _moment(at: float | None) -> float:
 def _months(title: str) -> tuple[str, str]:
     """The two period keys that a name such as `drift_2024-01-31_vs_2024-02-29.html` tells, or plain words."""
     match = _PAIR.fullmatch(title)
-    if match and _PERIOD.fullmatch(match["ref"]) and _PERIOD.fullmatch(match["cur"]):
+    if match and PERIOD_KEY.fullmatch(match["ref"]) and PERIOD_KEY.fullmatch(match["cur"]):
         return match["ref"], match["cur"]
     return "reference", "current"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from app.base.text import finite
 from app.errors import VigieError
 from app.runs.run import MAX_WHOLE, Run
 from app.runs.source import columns_of
@@ -70,11 +70,11 @@ def figures(result: Result) -> Mapping[str, Any]:
         "cur": str(result.cur.key),
         "rows_ref": _whole(result.ref.rows),
         "rows_cur": _whole(result.cur.rows),
-        "share": _number(result.share),
-        "threshold": _number(result.policy.threshold),
+        "share": finite(result.share),
+        "threshold": finite(result.policy.threshold),
         "drifted": _whole(result.k),
         "counted": _whole(result.n),
-        "target_drift": _number(result.target_drift.value),
+        "target_drift": finite(result.target_drift.value),
         "own": result.own if isinstance(result.own, bool) else None,
         **({} if result.source is None else columns_of(result.source)),
     }
@@ -89,12 +89,6 @@ def size(folder: Path) -> int | None:
         return None
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def _whole(value: object) -> int | None:
-    number = _number(value) if not isinstance(value, int) or abs(value) <= MAX_WHOLE else None
+    number = finite(value) if not isinstance(value, int) or abs(value) <= MAX_WHOLE else None
     return int(number) if number is not None and abs(number) <= MAX_WHOLE else None
