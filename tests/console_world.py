@@ -30,6 +30,7 @@ from stack import process
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "test-artifacts"
 CHROMIUM = Path("/usr/bin/chromium")
+VIEWPORT = {"width": 1280, "height": 900}
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 # The first start makes the world and trains a model: 20 s on two free cores, several times that on busy ones.
 START_SECONDS = 300.0
@@ -333,23 +334,15 @@ def frame_is_there(page: Any) -> None:
     sidebar.locator(".st-key-connection").get_by_text("Prometheus").first.wait_for(state="visible")
 
 
-def open_tab(browser: Any) -> Any:
-    """A page in a context of its own: no cookies, no storage, nothing from an earlier test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(PATIENCE * 1000)
-    context.tracing.start(snapshots=True)
-    return context.new_page()
-
-
 def keep(page: Any, name: str) -> None:
-    """Picture and trace of a page, and the logs of the consoles, under test-artifacts/."""
+    """Picture and markup of a page, and the logs of the consoles, under test-artifacts/."""
     ARTIFACTS.mkdir(exist_ok=True)
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100]
     # The failure itself must not be hidden by one of the camera.
     with contextlib.suppress(Exception):
         page.screenshot(path=ARTIFACTS / f"{safe}.png", full_page=True)
     with contextlib.suppress(Exception):
-        page.context.tracing.stop(path=ARTIFACTS / f"{safe}.zip")
+        (ARTIFACTS / f"{safe}.html").write_text(f"<!-- {page.url} -->\n{page.content()}")
     for console in LIVE:
         (ARTIFACTS / f"{safe}-{console.port}.log").write_text(console.text())
 
@@ -365,27 +358,33 @@ def stack_binaries() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def console(tmp_path_factory, stack_binaries) -> Iterator[Console]:
-    """The real thing, once per session: console, job host, supervisor, world, Prometheus, node exporter, API."""
-    from tests.conftest import free_port
+    """The real thing, once per session: console, job host, supervisor, Prometheus, node exporter, API.
+
+    Its world is there already; test_console_process starts a console that makes its own.
+    """
+    from tests.conftest import free_port, sample_home
     from tests.hostile_system import write_system
 
     folder = tmp_path_factory.mktemp("console")
     write_system(folder / "systems")
     environ = {**stack_binaries, "REPORT_DIR": str(folder / "reports"), "VIGIE_SYSTEMS": str(folder / "systems")}
-    with running(Console(folder / "home", free_port(), environ)) as console:
+    home = world_copy(sample_home(tmp_path_factory), folder / "home")
+    with running(Console(home, free_port(), environ)) as console:
         console.wait_up().wait_job_host()
         yield console
 
 
 class Chromium:
-    """One headless Chromium for tests that stand in a row; it ends with the last of them.
+    """One headless Chromium for tests that stand in a row, and one context: its cache has the parts of the console.
 
-    While it runs, its event loop is in the way of tests that have one of their own.
+    A page whose scripts come from the cache costs a third of one in a context of its own. While the browser runs, its
+    event loop is in the way of tests that have one of their own.
     """
 
     def __init__(self) -> None:
         self._ends: contextlib.ExitStack | None = None
         self._browser: Any = None
+        self._context: Any = None
 
     def browser(self) -> Any:
         if self._ends is None:
@@ -395,12 +394,30 @@ class Chromium:
                 play = ends.enter_context(sync_playwright())
                 self._browser = play.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
                 ends.callback(self._browser.close)
+                self._context = self._browser.new_context(viewport=VIEWPORT, ignore_https_errors=True)
+                self._context.set_default_timeout(PATIENCE * 1000)
                 self._ends = ends.pop_all()
         return self._browser
 
+    def tab(self) -> Any:
+        """A page of the one context."""
+        self.browser()
+        return self._context.new_page()
+
+    def tidy(self) -> None:
+        """Close every page; nothing that a test left (cookies, storage) is there for the next one."""
+        if self._context is None:
+            return
+        page = self._context.new_page()
+        stored = {"origin": "*", "storageTypes": "local_storage,indexeddb,service_workers,cache_storage"}
+        self._context.clear_cookies()
+        self._context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
+        for each in self._context.pages:
+            each.close()
+
     def end(self) -> None:
         if self._ends is not None:
-            ends, self._ends, self._browser = self._ends, None, None
+            ends, self._ends, self._browser, self._context = self._ends, None, None, None
             ends.close()
 
 
@@ -413,11 +430,11 @@ def drives_the_browser(item: pytest.Item | None) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Any:
-    """End the browser after the last test in a row that drives it."""
+    """End the browser after the last test of a row of files about it."""
     try:
         return (yield)
     finally:
-        if not drives_the_browser(nextitem):
+        if nextitem is None or nextitem.get_closest_marker("browser") is None:
             SHARED.end()
 
 
@@ -439,21 +456,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 @pytest.fixture
 def tabs(browser, request) -> Iterator[Callable[[], Any]]:
-    """Makes browser pages, each in a fresh context; after a failed test their pictures and traces are kept."""
+    """Makes tabs of one visitor who has never been here; after a failed test their pictures and markup are kept."""
     made: list[Any] = []
 
     def make() -> Any:
-        made.append(open_tab(browser))
+        made.append(SHARED.tab())
         return made[-1]
 
     yield make
-    for number, page in enumerate(made):
-        if request.node.stash.get(FAILED, False):
+    if request.node.stash.get(FAILED, False):
+        for number, page in enumerate(made):
             keep(page, f"{request.node.name}-{number}" if number else request.node.name)
-        page.context.close()
+    SHARED.tidy()
 
 
 @pytest.fixture
 def page(tabs) -> Any:
-    """One page in a fresh browser context."""
+    """One tab of a visitor who has never been here."""
     return tabs()

@@ -58,8 +58,14 @@ def home(console, tmp_path_factory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Of each fresh console: what the browser has in its cache belongs to an address."""
+    return free_port()
+
+
 @pytest.fixture
-def fresh(console, home) -> Iterator[Console]:
+def fresh(console, home, port) -> Iterator[Console]:
     """A console that has just started and has drawn no page; it watches the session's Prometheus and starts no API."""
     environ = {
         "VIGIE_PROMETHEUS_URL": console.service("prometheus"),
@@ -67,7 +73,7 @@ def fresh(console, home) -> Iterator[Console]:
         # What somebody compared in this checkout is no part of a fresh console.
         "REPORT_DIR": str(home / "reports"),
     }
-    with running(Console(home, free_port(), environ)) as one:
+    with running(Console(home, port, environ)) as one:
         yield one.wait_job_host()
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conftest import free_port
 from tests.console_world import (
-    PATIENCE,
     Console,
     get,
     ready,
@@ -96,58 +95,49 @@ def closed(tmp_path_factory, stack_binaries) -> Iterator[Closed]:
             yield Closed(console, fake, f"{origin}/vigie")
 
 
-@pytest.fixture
-def visitor(closed, browser) -> Iterator[Any]:
-    """A page of somebody who has never been here."""
-    context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE * 1000)
-    yield context.new_page()
-    context.close()
-
-
-def answered(visitor: Any, url: str) -> int:
+def answered(page: Any, url: str) -> int:
     """The status of an address, opened as a link would open it."""
-    page = visitor.context.new_page()
-    status = page.goto(url).status
-    page.close()
+    other = page.context.new_page()
+    status = other.goto(url).status
+    other.close()
     return int(status)
 
 
-def test_the_token_opens_the_console_behind_tls_and_a_prefix(closed, visitor):
-    visitor.goto(f"{closed.url}/charts?system=diabetes")
-    assert visitor.title() == "Sign in · Vigie"
-    visitor.get_by_label("Token").fill("not the token at all")
-    visitor.get_by_role("button", name="Sign in").click()
-    visitor.get_by_text("That is not the token").wait_for()
-    visitor.get_by_label("Token").fill(TOKEN)
-    visitor.get_by_role("button", name="Sign in").click()
-    ready(visitor, "charts")
-    assert visitor.url == f"{closed.url}/charts?system=diabetes"
-    cookies = {row["name"]: row for row in visitor.context.cookies()}
+def test_the_token_opens_the_console_behind_tls_and_a_prefix(closed, page):
+    page.goto(f"{closed.url}/charts?system=diabetes")
+    assert page.title() == "Sign in · Vigie"
+    page.get_by_label("Token").fill("not the token at all")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("That is not the token").wait_for()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    ready(page, "charts")
+    assert page.url == f"{closed.url}/charts?system=diabetes"
+    cookies = {row["name"]: row for row in page.context.cookies()}
     (session,) = (row for name, row in cookies.items() if name.startswith("vigie_"))
     assert (session["httpOnly"], session["secure"], session["sameSite"]) == (True, True, "Lax")
     assert session["path"] == "/vigie"
-    assert answered(visitor, f"{closed.url}/metrics") == 200
+    assert answered(page, f"{closed.url}/metrics") == 200
 
-    visitor.get_by_role("link", name="Sign out").click()
-    visitor.get_by_role("heading", name="Sign out?").wait_for()
-    visitor.get_by_role("button", name="Sign out").click()
-    visitor.get_by_label("Token").wait_for()
-    assert answered(visitor, f"{closed.url}/metrics") == 401
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("heading", name="Sign out?").wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    assert answered(page, f"{closed.url}/metrics") == 401
 
 
-def test_a_link_with_the_token_shows_the_page_and_no_token(closed, visitor):
-    visitor.goto(f"{closed.url}/charts?token={TOKEN}&system=diabetes")
-    ready(visitor, "charts")
-    assert TOKEN not in visitor.url
-    assert TOKEN not in visitor.evaluate("document.referrer")
+def test_a_link_with_the_token_shows_the_page_and_no_token(closed, page):
+    page.goto(f"{closed.url}/charts?token={TOKEN}&system=diabetes")
+    ready(page, "charts")
+    assert TOKEN not in page.url
+    assert TOKEN not in page.evaluate("document.referrer")
     assert TOKEN not in closed.console.text()
     # A link on another site, as in a chat, finds the session.
     link = f'<!doctype html><a href="{closed.url}/targets">the targets</a>'
     with serve(answer(link.encode(), kind="text/html")) as chat:
-        visitor.goto(f"{chat.url}/")
-        with visitor.expect_navigation() as led:
-            visitor.get_by_role("link").click()
+        page.goto(f"{chat.url}/")
+        with page.expect_navigation() as led:
+            page.get_by_role("link").click()
         assert led.value.status == 200
 
 
@@ -165,24 +155,24 @@ def test_the_embedded_prometheus_scrapes_the_closed_console_with_its_token(close
     assert get(f"{closed.console.url}/metrics")[0] == 401
 
 
-def test_who_signs_in_with_an_identity_provider_sees_pages_and_our_routes(closed, visitor):
-    visitor.goto(f"{closed.url}/charts")
-    assert answered(visitor, f"{closed.url}/metrics") == 401
-    visitor.get_by_role("link", name="Sign in with your account").click()
-    ready(visitor, "charts")
+def test_who_signs_in_with_an_identity_provider_sees_pages_and_our_routes(closed, page):
+    page.goto(f"{closed.url}/charts")
+    assert answered(page, f"{closed.url}/metrics") == 401
+    page.get_by_role("link", name="Sign in with your account").click()
+    ready(page, "charts")
     assert {"/authorize", "/token", "/jwks"} <= set(closed.provider.asked)
-    assert answered(visitor, f"{closed.url}/metrics") == 200
-    assert not any(row["name"].startswith("vigie_") for row in visitor.context.cookies())
+    assert answered(page, f"{closed.url}/metrics") == 200
+    assert not any(row["name"].startswith("vigie_") for row in page.context.cookies())
 
     # Streamlit's cookie with one letter changed is nobody's.
-    (cookie,) = (row for row in visitor.context.cookies() if row["name"] == "_streamlit_user")
+    (cookie,) = (row for row in page.context.cookies() if row["name"] == "_streamlit_user")
     spoilt = cookie["value"][:-3] + ("A" if cookie["value"][-3] != "A" else "B") + cookie["value"][-2:]
-    visitor.context.add_cookies([{**cookie, "value": spoilt}])
-    assert answered(visitor, f"{closed.url}/metrics") == 401
-    visitor.context.add_cookies([cookie])
-    assert answered(visitor, f"{closed.url}/metrics") == 200
+    page.context.add_cookies([{**cookie, "value": spoilt}])
+    assert answered(page, f"{closed.url}/metrics") == 401
+    page.context.add_cookies([cookie])
+    assert answered(page, f"{closed.url}/metrics") == 200
 
-    visitor.get_by_role("link", name="Sign out").click()
-    visitor.get_by_role("button", name="Sign out").click()
-    visitor.get_by_label("Token").wait_for()
-    assert answered(visitor, f"{closed.url}/metrics") == 401
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    assert answered(page, f"{closed.url}/metrics") == 401

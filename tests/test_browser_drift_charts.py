@@ -18,9 +18,8 @@ def marks(page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_comparison_is_on_the_charts_with_its_decision_and_a_way_back(console, browser, theme):
-    context = browser.new_context(color_scheme=theme, viewport={"width": 1280, "height": 1200})
-    page = context.new_page()
+def test_a_comparison_is_on_the_charts_with_its_decision_and_a_way_back(console, page, theme):
+    page.emulate_media(color_scheme=theme)
     warm(console, page)
     page.goto(f"{console.url}/drift?ref=2024-01-31&cur=2024-02-29")
     ready(page, "drift")
@@ -45,4 +44,3 @@ def test_a_comparison_is_on_the_charts_with_its_decision_and_a_way_back(console,
     page.goto(f"{console.url}{link}")
     page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)
     assert "2024-01-31 (7,043 rows) → 2024-02-29" in main_text(page)
-    context.close()
