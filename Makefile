@@ -33,7 +33,8 @@ PARALLEL := -n $(WORKERS) --dist loadfile
 test: check  ## everything: the checks, then all tests (WORKERS=n files at a time)
 	$(VENV)/python -m pytest $(PARALLEL)
 
-QUICK := -m "not browser and not heavy and not slow"
+# The pytest plugins of these three packages are used by none of its tests, and loaded by every process.
+QUICK := -m "not browser and not heavy and not slow" -p no:faker -p no:schemathesis -p no:typeguard
 quick: environment  ## tests without browser, other environments and what takes seconds
 	$(VENV)/python -m pytest $(PARALLEL) $(QUICK)
 

@@ -35,22 +35,28 @@ pytest_plugins = ["tests.heavy_suites"]
 # All files whose name begins so are one piece of work: they share a console and a browser.
 BROWSER = "test_browser_"
 # What takes more than some ten seconds of a processor, longest first: a run on several processes begins with it, so that
-# no long file is left for its end, and the quick set does without. Measured; only time depends on it.
+# no long file is left for its end, and the quick set does without, but for tests marked `quick`. Measured; only time
+# depends on it.
 SLOW = (
     BROWSER,
+    "test_hooks",
+    "test_jobs",
     "test_drift_faults",
     "test_drift_compare",
     "test_second_engine",
     "test_stack_systems",
+    "test_drift_once",
     "test_drift_degenerate",
     "test_console_process",
     "test_api_contracts",
     "test_drift_alerts",
     "test_drift_killed",
     "test_api_streamflow",
+    "test_two_tables",
     "test_cli",
     "test_drift_oracle",
     "test_drift_known_answers",
+    "test_postgres",
     "test_load_worker",
     "test_load_engine",
     "test_stack_run",
@@ -67,6 +73,7 @@ SLOW = (
     "test_system_f1pa_alerts",
     "test_drift_sources",
     "test_drift_worker",
+    "test_periods_loading",
     "test_library_faults",
     "test_grafana",
     "test_pages",
@@ -99,12 +106,20 @@ def piece(nodeid: str) -> str:
     return BROWSER if file.startswith(BROWSER) else file
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file of which the quick set runs nothing is not read either: that would take each process seconds."""
+    quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    if quick and piece(collection_path.name) in SLOW and "mark.quick" not in collection_path.read_text():
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow pieces of work first; the marker `browser` for what drives one, `slow` for all of a slow piece."""
     order = {name: place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: order.get(piece(item.nodeid), len(order)))
     for item in items:
-        if piece(item.nodeid) in order:
+        if piece(item.nodeid) in order and not item.get_closest_marker("quick"):
             item.add_marker(pytest.mark.slow)
         if drives_the_browser(item):
             item.add_marker(pytest.mark.browser)

@@ -105,6 +105,7 @@ def command_lines() -> list[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_command_and_option_of_the_command_lines_exists():
     seen = 0
     for name, program, arguments in command_lines():

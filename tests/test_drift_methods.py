@@ -54,6 +54,7 @@ def test_the_table_says_what_evidently_registers():
         assert {test.display_name for test in found.values()} == {one.shown}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "kind"), CASES, ids=[f"{one.name}-{kind}" for one, kind in CASES])
 def test_the_flag_is_evidentlys_own_far_near_and_at_the_threshold_itself(method, kind):
     seen = set()

@@ -121,6 +121,7 @@ def teller(world, **more):
     return {"command": world.script(TELL % (world.folder / "told"), "tell.py"), **more}
 
 
+@pytest.mark.quick
 def test_a_command_gets_the_note_and_its_last_line_is_the_outcome(world):
     world.environ["VIGIE_CONSOLE_PUBLIC_URL"] = "https://vigie.example/console"
     world.write(teller(world))
@@ -239,6 +240,7 @@ def test_what_a_command_prints_of_our_secrets_is_hidden_before_it_is_kept(world)
     assert "cret" not in outcome
 
 
+@pytest.mark.quick
 def test_an_outcome_is_one_bounded_line():
     line = Fared("exit 0", "a\nb\x1b[31m" + "c" * 5000).line(1.2345)
     assert line.startswith("exit 0 after 1.2 s: a b [31mccc")
@@ -249,6 +251,7 @@ def test_an_outcome_is_one_bounded_line():
 # --- URLs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_a_url_gets_the_note_as_json_with_its_token(world):
     world.environ["HOOK_TOKEN"] = "s3cret-token"
     with serve(answer(b"ok", kind="text/plain")) as fake:

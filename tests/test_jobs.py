@@ -138,6 +138,7 @@ def gone(pid, started=None):
 # --- a run ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_a_run_is_a_directory_a_progress_file_and_a_row(settings, host):
     before = time.time()
     started = start(settings, "echo", month="é")
@@ -169,6 +170,7 @@ def test_the_worker_gets_one_thread_per_library_and_the_same_home(settings, host
     }
 
 
+@pytest.mark.quick
 def test_an_equal_key_joins_the_run_that_is_going(settings, host):
     first = start(settings, "sleep", key="drift:streamflow:a:b")
     again = start(settings, "sleep", key="drift:streamflow:a:b")
@@ -253,6 +255,7 @@ def test_a_run_that_wants_more_memory_than_there_is_fails_in_words_and_the_same_
     assert ended(settings, start(settings, "pid", key="drift:again").run).outcome == worker
 
 
+@pytest.mark.quick
 def test_a_worker_that_is_killed_from_outside_is_a_failed_run(settings, host):
     run = start(settings, "sleep").run
     os.kill(working(settings, run).detail["pid"], signal.SIGKILL)
@@ -415,6 +418,7 @@ def test_only_this_user_may_connect(settings, host):
     assert stat.S_IMODE((settings.home / "jobs.sock").stat().st_mode) == 0o600
 
 
+@pytest.mark.quick
 def test_a_home_with_a_long_path_gets_a_short_socket_that_is_removed_at_the_end(tmp_path, hosts):
     settings = make_settings(tmp_path / ("long" * 30) / "home")
     process = hosts(settings)
@@ -458,6 +462,7 @@ def test_of_five_hosts_at_once_one_serves(settings, hosts):
 # --- the end of the host -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_the_host_ends_with_its_pipe_and_what_ran_is_interrupted_with_what_it_had(settings, host):
     drift = start(settings, "stubborn").run
     load = start(settings, "traffic", kind="load").run
@@ -774,11 +779,13 @@ def test_a_run_of_another_home_on_the_same_index_is_left_to_that_home(settings, 
 # --- small parts ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_nobody_reads_progress_through_a_path(settings):
     for run in ("../../etc", "", ".", "20240101T000000Z-abcdef/..", "20240101T000000Z-ABCDEF"):
         assert jobs.read_progress(settings, run) is None
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"run": 1}', '{"owner": {"pid": "x"}}', "null"])
 def test_a_torn_progress_file_is_no_progress(settings, text):
     folder = settings.home / "runs" / "20240101T000000Z-abcdef"
@@ -787,6 +794,7 @@ def test_a_torn_progress_file_is_no_progress(settings, text):
     assert jobs.read_progress(settings, folder.name) is None
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("done", "total", "detail", "share"),
     [
@@ -804,6 +812,7 @@ def test_a_stage_that_goes_through_columns_moves_the_bar(done, total, detail, sh
     assert found.share == (share if share is None else pytest.approx(share))
 
 
+@pytest.mark.quick
 def test_a_process_is_told_by_pid_and_start_and_not_being_a_zombie():
     assert myself().alive
     assert not Owner(os.getpid(), "another boot").alive
@@ -813,6 +822,7 @@ def test_a_process_is_told_by_pid_and_start_and_not_being_a_zombie():
     child.wait()
 
 
+@pytest.mark.quick
 def test_importing_the_client_loads_nothing_heavy():
     script = "import sys, app.jobs; print([m for m in ('sqlalchemy', 'pydantic', 'pandas', 'streamlit') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -148,6 +148,11 @@ def test_every_preset_is_allowed_by_its_system(top):
         assert Plan.from_args(preset.args, slow).requests > 0
 
 
+def test_a_rate_that_makes_more_requests_than_a_number_holds_is_refused_in_words():
+    with pytest.raises(PlanError, match="no number of requests"):
+        Plan.from_args({"rate": 1e304, "background": True}, SYSTEM)
+
+
 numbers = st.one_of(
     st.none(),
     st.booleans(),
@@ -158,6 +163,7 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(plans.KEYS)), numbers))
 def test_any_arguments_give_a_bounded_plan_or_a_plan_error(args):

@@ -245,12 +245,14 @@ def table(tmp_path, **more):
     return {"source": "files", "path": f"{tmp_path}/t.csv", **more}
 
 
+@pytest.mark.quick
 def test_one_table_is_split_by_rows_in_its_order_or_by_time(tmp_path):
     assert list(load(tmp_path, table(tmp_path, split=0.7), "reference").data.x) == list(range(21))
     assert list(load(tmp_path, table(tmp_path, split=0.7), "rows-070-100").data.x) == list(range(21, 30))
     assert list(load(tmp_path, table(tmp_path, split=0.7, time="when"), "reference").data.x) == list(range(29, 8, -1))
 
 
+@pytest.mark.quick
 def test_one_table_is_split_at_a_date(tmp_path):
     drift = table(tmp_path, split_at="2024-01-11", time="when")
     assert sorted(load(tmp_path, drift, "reference").data.x) == list(range(20, 30))
@@ -260,6 +262,7 @@ def test_one_table_is_split_at_a_date(tmp_path):
             load(tmp_path, drift | wrong, "reference")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -285,6 +288,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path, content, words):
         load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n3,4", b"a,b\n1,2\n\n", b'a,b\n1,"x\ny"', b"a\n1\n2", b"a,b\n1,2\n3,"])
 def test_a_file_without_a_last_line_end_is_whole_when_its_values_are(tmp_path, content):
     (tmp_path / "jan.csv").write_bytes(content)
@@ -292,6 +296,7 @@ def test_a_file_without_a_last_line_end_is_whole_when_its_values_are(tmp_path, c
     assert len(found) == content.strip().count(b"\n") - (b'"' in content)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("way", ["split", "window", "split_at"])
 def test_rows_that_end_in_a_comma_are_refused_however_a_table_is_cut(tmp_path, way):
     """pandas takes their first column for row names and shifts the others: each value under its neighbour's name."""
@@ -303,6 +308,7 @@ def test_rows_that_end_in_a_comma_are_refused_however_a_table_is_cut(tmp_path, w
         periods.load(settings(tmp_path), one, periods.list_periods(settings(tmp_path), one)[-1])
 
 
+@pytest.mark.quick
 def test_a_comma_at_the_end_of_every_line_makes_no_column_and_the_list_counts_as_the_loader(tmp_path):
     (tmp_path / "jan.csv").write_text("x,label,\n1,0,\n2,,\n3,1,\n")
     one = system(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "label": "label"})
@@ -312,12 +318,14 @@ def test_a_comma_at_the_end_of_every_line_makes_no_column_and_the_list_counts_as
     assert (period.rows, period.labelled) == (found.rows, found.labelled) == (3, 2)
 
 
+@pytest.mark.quick
 def test_a_gauge_has_no_rows(tmp_path):
     month = periods.Period("a", "a", None, 1, None)
     with pytest.raises(DataError, match="as a gauge"):
         periods.load(settings(tmp_path), system(tmp_path, {"source": "gauge", "expr": "x"}), month)
 
 
+@pytest.mark.quick
 def test_two_columns_of_one_name_in_a_csv_file_stay_two(tmp_path):
     (tmp_path / "2024-01-31.csv").write_text("plan,user,plan,\na,u1,b,1\nc,u2,d,2\n")
     drift = {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "identifier": "plan"}

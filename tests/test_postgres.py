@@ -86,6 +86,7 @@ def hidden(text):
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_a_lost_connection_is_taken_up_again(server, ledger):
     ledger.add(a_run(1))
     server.kick()
@@ -249,6 +250,7 @@ def everything(server, name):
         }
 
 
+@pytest.mark.quick
 def test_a_month_is_written_once_and_the_same_month_again_changes_nothing(server, where, small):
     month, changed = database.put(where, read_month(small, REF))
     assert (changed, month.labelled) == (True, 3)

@@ -290,6 +290,8 @@ def _requests_of(shape: Shape, rate: float, duration: float) -> int:
         exact = _spike(rate, duration)[1][-1]
     else:
         exact = rate * duration
+    if not math.isfinite(exact):
+        raise PlanError(f"{rate:g} a second for {duration:g} s is no number of requests.", hint="Ask for a lower rate.")
     # rounding noise of 10/s × 0.7 s must not lose the last request
     requests = math.floor(exact + 1e-6)
     if requests < 1:
