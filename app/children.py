@@ -11,12 +11,13 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app import jobs
+from app.base import child_process
+from app.base.home import Home
 from app.base.redaction import redacted
 from app.config import Settings
 from app.doors.access import VARIABLE
@@ -64,11 +65,11 @@ class Children:
 
     def start(self) -> None:
         """Spawn both and return at once; call inside a running event loop."""
-        jobs = [sys.executable, "-m", "app.jobs", "--parent-pipe"]
+        jobs = ["-m", "app.jobs", "--parent-pipe"]
         self._rows = [_Child("job host", jobs)]
         if not self.settings.attached:
             console = f"{self.host}:{self.port}"
-            stack = [sys.executable, "-m", "stack", "up", "--parent-pipe", "--console", console]
+            stack = ["-m", "stack", "up", "--parent-pipe", "--console", console]
             self._rows.insert(0, _Child("stack", stack))
         self._note_port()
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._announce())]
@@ -121,20 +122,10 @@ class Children:
 
     def _spawn(self, row: _Child, now: float) -> None:
         try:
-            row.process = subprocess.Popen(
-                row.command,
-                cwd=self.settings.root,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                env={
-                    f"VIGIE_{CONSOLE}_URL": self.link,
-                    # The token opens the console and nothing below it: services and hooks never see it.
-                    **{name: value for name, value in os.environ.items() if name != VARIABLE},
-                    "VIGIE_HOME": str(self.settings.home),
-                    "DO_NOT_TRACK": "1",
-                },
-            )
+            # The token opens the console and nothing below it: services and hooks never see it.
+            environ = {name: value for name, value in os.environ.items() if name != VARIABLE}
+            environ = {f"VIGIE_{CONSOLE}_URL": self.link, **Home(self.settings.home).environment(environ)}
+            row.process = child_process.start_held(row.command, env=environ, cwd=self.settings.root)
             row.started = now
         except OSError:
             row.failures += 1
@@ -143,8 +134,8 @@ class Children:
 
     @staticmethod
     def _close(row: _Child) -> None:
-        if row.process is not None and row.process.stdin is not None:
-            row.process.stdin.close()
+        if row.process is not None:
+            child_process.close_pipe(row.process)
         row.process = None
 
     async def stop(self) -> None:
@@ -152,16 +143,7 @@ class Children:
         for task in self._tasks:
             task.cancel()
         running = [row.process for row in self._rows if row.process is not None]
-        for process in running:
-            if process.stdin is not None:
-                process.stdin.close()
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(process.poll() is None for process in running) and time.monotonic() < deadline:  # noqa: ASYNC110 (pids, not events)
-            await asyncio.sleep(0.05)
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        await asyncio.to_thread(child_process.let_go, running, STOP_SECONDS)
 
     async def _announce(self) -> None:
         """Print where the console answers, and each service once its state is final."""

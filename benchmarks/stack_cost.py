@@ -174,8 +174,8 @@ def measure(home: Path, systems: str, binaries: dict[str, str], settle: float | 
 def fetched() -> dict[str, str]:
     """Prometheus and node exporter of the checkout's cache, fetched once."""
     sys.path.insert(0, str(ROOT))
+    from app.base.home import Home
     from stack import binaries
-    from stack.places import Home
 
     cache = Home(ROOT / "var")
     cache.make()

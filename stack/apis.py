@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from app.base.home import ROOT, Home
 from stack.errors import StackError
-from stack.places import HOST, ROOT, Home
+from stack.places import HOST
 from stack.plan import Service, Task
 
 # What a start begins with when nobody says otherwise; the others start when they are first picked.

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stack import logs, process
+from app.base import child_process
+from stack import logs
 from stack.errors import BinaryAbsent
 
 Report = Callable[[str], None]
@@ -109,7 +110,7 @@ def _run(command: list[str], work: Path, seconds: float, report: Report | None) 
     with logs.append_to(log) as output:
         before = log.stat().st_size
         env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-        child = process.start(command, env=env, cwd=work, output=output)
+        child = child_process.start(command, env=env, cwd=work, output=output)
     deadline = time.monotonic() + seconds
     try:
         while child.poll() is None:
@@ -121,7 +122,7 @@ def _run(command: list[str], work: Path, seconds: float, report: Report | None) 
                 if report:
                     report(f"{_megabytes(work)} MB downloaded")
     finally:
-        process.stop([child])
+        child_process.stop([child])
     return child.returncode, _verdict(log, before)
 
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import apt, process, release, state
+from app.base.files import replace
+from app.base.home import Home
+from app.base.processes import LINUX
+from stack import apt, release
 from stack.errors import BinaryAbsent, BinaryRefused
-from stack.places import Home
 
 Report = Callable[[str], None]
 
@@ -154,7 +156,7 @@ def how_to_install(os_release: Path = Path("/etc/os-release")) -> str:
         "alpine": "sudo apk add prometheus prometheus-node-exporter",
     }
     otherwise = f"Download them from prometheus.io/download and set {PROMETHEUS.variable} and {NODE_EXPORTER.variable}"
-    if not process.LINUX:
+    if not LINUX:
         return "Type `brew install prometheus node_exporter`"
     try:
         text = os_release.read_text(encoding="utf-8")
@@ -231,7 +233,7 @@ def _install(program: Program, home: Home, source: str, get: Callable[[Path], tu
         if _probe(program, draft / inside, source) is None:
             raise BinaryAbsent(f"{origin} gave a {program.name} that does not run here")
         facts = {"binary": inside, "source": source, "file": origin}
-        state.replace(draft / ORIGIN, json.dumps(facts, indent=1) + "\n")
+        replace(draft / ORIGIN, json.dumps(facts, indent=1) + "\n", durable=True)
         target = home.bin / program.name
         if target.exists() and _cached(program, home) is None:
             # A damaged cache; out of the way in one step, removed with the temporary folder.

@@ -12,9 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from stack import apis, binaries, doctor, environment, launch, places, process, services, state, wanted
+from app.base.files import Lock
+from app.base.home import ROOT, Home, attached_to
+from app.base.processes import Owner
+from stack import apis, binaries, doctor, environment, launch, places, services, state, wanted
 from stack.errors import BinaryAbsent, BinaryRefused, StackError
-from stack.places import ROOT, Home
 from stack.supervisor import Supervisor
 
 # The owner stops within 2 s; a machine that swaps is given longer before we say that it does not.
@@ -40,7 +42,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Errors are one line on standard error."""
     options = _parser().parse_args(arguments)
-    home = Home.from_environ(os.environ)
+    home = Home.of(os.environ)
     try:
         code: int = options.do(options, home, os.environ)
     except BinaryRefused as error:
@@ -125,16 +127,16 @@ def _run(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) ->
         environ = {**environ, SYSTEMS_VARIABLE: named}
     code = launch.run(home, environ, _say, port=options.port, watch=options.watch)
     # Still here: a console of this home runs already.
-    if named is not None and not places.attached_to(environ):
+    if named is not None and not attached_to(environ):
         _ask(home, systems, _console(home))
     return code
 
 
-def _console(home: Home) -> state.Owner | None:
+def _console(home: Home) -> Owner | None:
     """Return the console that `run` started last, running or not."""
     noted = launch.console_of(home)
     pid, since = noted.get("pid"), noted.get("started")
-    return state.Owner(pid, since) if isinstance(pid, int) and isinstance(since, str) else None
+    return Owner(pid, since) if isinstance(pid, int) and isinstance(since, str) else None
 
 
 def _named(options: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
@@ -154,7 +156,7 @@ def _systems(named: str | None) -> Sequence[str] | None:
         return None
 
 
-def _ask(home: Home, systems: Sequence[str], asker: state.Owner | None) -> None:
+def _ask(home: Home, systems: Sequence[str], asker: Owner | None) -> None:
     """Ask the stack that runs for systems; say so."""
     if not systems:
         return
@@ -172,8 +174,7 @@ def _env(options: argparse.Namespace, _home: Home, environ: Mapping[str, str]) -
 
 
 def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    attached = places.attached_to(environ)
-    if attached:
+    if attached_to(environ):
         _say("attach mode (VIGIE_PROMETHEUS_URL or PROMETHEUS_URL is set): the stack starts nothing")
         return 0
     named = _named(options, environ)
@@ -185,8 +186,8 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
         # A session of our own: Ctrl-C on the console's terminal is the console's to handle.
         with contextlib.suppress(PermissionError):
             os.setsid()
-    home.make()
-    lock = state.Lock(home.stack / "lock")
+    places.make_home(home)
+    lock = Lock(home.stack / "lock")
     joined = _take_over(lock, home)
     if joined is not None:
         _say(f"joined: the stack of {home.path} belongs to pid {joined.pid}; `python3 -m stack status` shows it")
@@ -195,7 +196,7 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
         return 0
     lock.note(str(os.getpid()))
     # The token opens the console and nothing below it.
-    below = {name: value for name, value in places.child_environment(home, environ).items() if name != "VIGIE_TOKEN"}
+    below = {name: value for name, value in home.environment(environ).items() if name != "VIGIE_TOKEN"}
     plan = services.build(home, below, options.console, systems)
     supervisor = Supervisor(plan, parent_pipe=options.parent_pipe)
     try:
@@ -205,12 +206,13 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
     return EXIT_STOPPED if supervisor.stopped_by_signal else 0
 
 
-def _take_over(lock: state.Lock, home: Home) -> state.Owner | None:
+def _take_over(lock: Lock, home: Home) -> Owner | None:
     """Take the lock; return the owner instead when another stack of this home runs and goes on running."""
     deadline = time.monotonic() + HANDOVER_SECONDS
     while not lock.acquire():
-        owner = state.read(home).owner
-        settled = owner is not None and owner.runs() and not owner.stopping
+        snapshot = state.read(home)
+        owner = snapshot.owner
+        settled = owner is not None and owner.alive and not snapshot.stopping
         if settled:
             return owner
         if time.monotonic() > deadline:
@@ -226,14 +228,14 @@ def _status(options: argparse.Namespace, home: Home, _environ: Mapping[str, str]
     live = snapshot.live
     if options.json:
         rows = {name: asdict(service) for name, service in snapshot.services.items()} if live else {}
-        owner = asdict(snapshot.owner) if live and snapshot.owner else None
+        owner = {**asdict(snapshot.owner), "stopping": snapshot.stopping} if live and snapshot.owner else None
         print(json.dumps({"running": live, "home": str(home.path), "owner": owner, "services": rows}))
         return 0 if live else EXIT_NOT_RUNNING
     if not live or snapshot.owner is None:
         ended = f" (the last one, pid {snapshot.owner.pid}, has ended)" if snapshot.owner else ""
         print(f"no stack runs for {home.path}{ended}. Type `make run` or `python3 -m stack run`")
         return EXIT_NOT_RUNNING
-    print(f"stack of {home.path}, pid {snapshot.owner.pid}" + (", stopping" if snapshot.owner.stopping else ""))
+    print(f"stack of {home.path}, pid {snapshot.owner.pid}" + (", stopping" if snapshot.stopping else ""))
     rows_shown = [("SERVICE", "STATE", "URL", "PID", "LOG", "REASON")]
     for name, service in snapshot.services.items():
         pid = str(service.pid) if service.pid else "-"
@@ -250,34 +252,38 @@ def _down(options: argparse.Namespace, home: Home, _environ: Mapping[str, str]) 
     stopped = []
     if options.console:
         console = _console(home)
-        if console is not None and console.runs():
-            _end(console.pid, console.started, "console")
+        if console is not None and console.alive:
+            _end(console, "console")
             stopped.append(f"console (pid {console.pid})")
     owner = state.read(home).owner
-    if owner is not None and owner.runs():
-        _end(owner.pid, owner.started, "stack")
+    if owner is not None and owner.alive:
+        _end(owner, "stack")
         stopped.append(f"stack (pid {owner.pid})")
     print(f"stopped: {', '.join(stopped)}" if stopped else f"nothing runs for {home.path}")
     return 0
 
 
-def _end(pid: int, since: str, what: str) -> None:
+def _end(owner: Owner, what: str) -> None:
     """Ask a process to stop and wait until it has; raises StackError when it does not."""
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(owner.pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise StackError(f"the {what} (pid {pid}) belongs to another user", f"Type `sudo kill {pid}`") from error
+        raise StackError(
+            f"the {what} (pid {owner.pid}) belongs to another user", f"Type `sudo kill {owner.pid}`"
+        ) from error
     deadline = time.monotonic() + DOWN_SECONDS
-    while process.is_running(pid, since):
+    while owner.alive:
         if time.monotonic() > deadline:
-            raise StackError(f"the {what} (pid {pid}) has not stopped in {DOWN_SECONDS:.0f} s", f"Type `kill -9 {pid}`")
+            raise StackError(
+                f"the {what} (pid {owner.pid}) has not stopped in {DOWN_SECONDS:.0f} s", f"Type `kill -9 {owner.pid}`"
+            )
         time.sleep(0.05)
 
 
 def _fetch(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    home.make()
+    places.make_home(home)
     missing = []
     for name in options.program or list(binaries.PROGRAMS):
         try:
@@ -297,20 +303,20 @@ def _doctor(_options: argparse.Namespace, home: Home, environ: Mapping[str, str]
 
 def _world(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
     _use_environment()
-    home.make()
+    places.make_home(home)
     command = [sys.executable, "-m", "stack.world", "--home", str(home.path), *(["--force"] if options.force else [])]
-    return subprocess.run(command, cwd=ROOT, env=places.child_environment(home, environ), check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=home.environment(environ), check=False).returncode
 
 
 def _ingest(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> int:
     _use_environment()
-    home.make()
+    places.make_home(home)
     folder = os.path.abspath(options.folder) if options.folder else None  # noqa: PTH100 - the child runs elsewhere
     given = {"--from": folder, "--as-of": options.as_of, "--to": options.to, "--labels-of": options.labels_of}
     command = [sys.executable, "-m", "stack.ingest", "--home", str(home.path)]
     command += [f"{name}={value}" for name, value in given.items() if value is not None]
     command += ["--sample"] if options.sample else []
-    return subprocess.run(command, cwd=ROOT, env=places.child_environment(home, environ), check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=home.environment(environ), check=False).returncode
 
 
 def _use_environment() -> None:

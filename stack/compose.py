@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.base.home import ROOT
 from stack.errors import StackError
-from stack.places import ROOT
 
 # 32 hexadecimal digits are 128 bits. Letters and digits only: two of the passwords also stand in database addresses.
 PASSWORD_BYTES = 16

@@ -4,8 +4,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from stack import apis, binaries, environment, launch, places, process, services, state
-from stack.places import ROOT, Home
+from app.base.home import ROOT, Home, attached_to
+from app.base.processes import LINUX
+from stack import apis, binaries, environment, launch, places, services, state
 from stack.state import State
 
 
@@ -19,7 +20,7 @@ def report(home: Home, environ: Mapping[str, str]) -> None:
         ("home", True, f"{home.path} (logs in {home.logs})"),
         ("death signal", *_death_signal_finding()),
     ]
-    attached = places.attached_to(environ)
+    attached = attached_to(environ)
     rows.append(("mode", True, "attached to your Prometheus: nothing is started" if attached else "embedded stack"))
     for program in binaries.PROGRAMS.values():
         rows += [
@@ -51,7 +52,7 @@ def _disk_finding() -> tuple[bool, str]:
 
 
 def _death_signal_finding() -> tuple[bool, str]:
-    if process.LINUX:
+    if LINUX:
         return True, "children end with the stack, also when it is killed"
     return False, "not on this system: after a `kill -9` the next start ends what was left behind"
 

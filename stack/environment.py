@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import apt, state
+from app.base.files import replace
+from stack import apt
 from stack.errors import BinaryAbsent, EnvironmentFailed
 
 Say = Callable[[str], None]
@@ -127,7 +128,7 @@ def _make(
         "runtime": _sum(root / _RUNTIME),
         "development": _sum(root / _DEVELOPMENT) if with_development else "",
     }
-    state.replace(venv / STAMP, json.dumps(stamp, indent=1) + "\n")
+    replace(venv / STAMP, json.dumps(stamp, indent=1) + "\n", durable=True)
     (venv / MARKER).unlink()
     say("Python environment: ready")
 

@@ -1,8 +1,11 @@
-"""Is a service answering: one small thread a service asks it and keeps the latest word."""
+"""Is a service answering, and is it ours: one small thread a service asks it and keeps the latest word."""
 
+import contextlib
 import http.client
+import os
 import threading
 import time
+from pathlib import Path
 
 from stack.places import HOST
 
@@ -13,6 +16,8 @@ CALM_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
 # One missed answer is a busy moment; silence for this long (seconds) is shown as down.
 SILENCE_SECONDS = 10.0
+# The state of a listening socket in /proc/net/tcp.
+LISTENING = "0A"
 
 
 class Probe:
@@ -59,3 +64,22 @@ def _ask(port: int, path: str) -> str:
     finally:
         connection.close()
     return "" if status == 200 else f"GET {path} answers {status}"
+
+
+def listens(pid: int, port: int) -> bool | None:
+    """Tell whether a process, or one of the session it leads, listens on an IPv4 port; None where none can tell."""
+    try:
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+        sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == LISTENING and int(row[1][-4:], 16) == port}
+        running = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except (OSError, ValueError, IndexError):
+        return None  # not Linux
+    for one in running:
+        # Gone, or closed, since it was listed; or somebody else's.
+        with contextlib.suppress(OSError):
+            if one == pid or os.getsid(one) == pid:
+                for link in Path(f"/proc/{one}/fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if str(link.readlink()) in sockets:
+                            return True
+    return False

@@ -9,12 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from stack import binaries, environment, logs, places, process, state
+from app.base import child_process
+from app.base.files import Lock
+from app.base.home import ROOT, Home
+from app.base.processes import myself
+from stack import binaries, environment, logs, places
 from stack.errors import PortTaken, StackError
-from stack.places import HOST, PORTS_TRIED, ROOT, Home
+from stack.places import HOST, PORTS_TRIED
 
 Say = Callable[[str], None]
 
@@ -37,18 +42,18 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     for program in binaries.PROGRAMS.values():
         # A wrong path in the environment is said now, not after minutes of installing.
         binaries.locate(program, home, environ)
-    home.make()
+    places.make_home(home)
     if _joined(home, say, port):
         return 0
     _check_port(port)
     environment.check_room(home.path, environment.LATER_BYTES, shutil.disk_usage(home.path).free)
     with _fetching(home, environ):
         python = environment.ensure(ROOT, say, environ)
-    lock = state.Lock(home.stack / "console.lock")
+    lock = Lock(home.stack / "console.lock")
     if not lock.acquire() and _other_answers(home, say, port, lock):
         return 0
     # The console writes its port beside this once it has bound one: what is free now may be taken by then.
-    lock.note(json.dumps({"pid": os.getpid(), "started": process.started(os.getpid()), "port": port}))
+    lock.note(json.dumps({**asdict(myself()), "port": port}))
     lock.keep_through_exec()
     say("Vigie starts; its address follows. Ctrl-C stops it and everything it starts.")
     return _become_console(python, home, environ, port, watch=watch)
@@ -63,14 +68,14 @@ def _fetching(home: Home, environ: Mapping[str, str]) -> Iterator[None]:
         return
     with logs.append_to(home.log("fetch")) as output:
         command = [sys.executable, "-m", "stack", "fetch"]
-        child = process.start(command, env=places.child_environment(home, environ), cwd=ROOT, output=output)
+        child = child_process.start(command, env=home.environment(environ), cwd=ROOT, output=output)
     try:
         yield
         # The supervisor fetches what is not here yet: nobody waits long for the slower of the two.
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(FETCH_SECONDS)
     finally:
-        process.stop([child])
+        child_process.stop([child])
 
 
 def ours(home: Home, port: int) -> bool:
@@ -122,7 +127,7 @@ def _check_port(port: int | None) -> None:
         )
 
 
-def _other_answers(home: Home, say: Say, port: int | None, lock: state.Lock) -> bool:
+def _other_answers(home: Home, say: Say, port: int | None, lock: Lock) -> bool:
     """Wait for the console that another start has begun; False when that one has ended and the lock is ours."""
     say("Another start of this home is under way; waiting for its console.")
     deadline = time.monotonic() + BEGINNING_SECONDS
@@ -148,4 +153,4 @@ def _become_console(python: Path, home: Home, environ: Mapping[str, str], port: 
         arguments += ["--server.fileWatcherType", "auto", "--server.runOnSave", "true"]
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execve(python, [str(python), *arguments], places.child_environment(home, environ))  # noqa: S606 - no shell is wanted
+    os.execve(python, [str(python), *arguments], home.environment(environ))  # noqa: S606 - no shell is wanted

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stack.places import Home
+from app.base.home import Home
 from stack.state import State
 
 # A laptop under load starts a Python service with pandas in it in 5 to 20 s.

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stack import binaries, process, state
+from app.base.files import replace
+from app.base.home import ROOT, Home
+from app.base.processes import LINUX, PS_SECONDS
+from stack import binaries, state
 from stack.apis import APIS, Api
 from stack.errors import BinaryRefused
-from stack.places import HOST, ROOT, Home
+from stack.places import HOST
 from stack.plan import Addition, CannotStart, Plan, Service, Task
 from stack.wanted import Wanted
 
@@ -93,7 +96,7 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
         f"global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}",
     ]
     if RULES.is_file():
-        state.replace(home.stack / RULES.name, RULES.read_text(encoding="utf-8"))
+        replace(home.stack / RULES.name, RULES.read_text(encoding="utf-8"))
         lines.append(f"rule_files: [{RULES.name}]")
     lines.append("scrape_configs:")
     for job in dict.fromkeys([*jobs, *OWN_JOBS]):
@@ -110,7 +113,7 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
         "  - job_name: own",
         f"    file_sd_configs: [{{files: [targets/{OWN_TARGETS}], refresh_interval: 5s}}]",
     ]
-    state.replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
+    replace(home.stack / "prometheus.yml", "\n".join(lines) + "\n")
 
 
 def forget_own_targets(home: Home) -> None:
@@ -136,12 +139,12 @@ def write_targets(home: Home, addresses: Mapping[str, str], console: str, known:
     jobs["node-exporter"] = [_host_port(addresses["node_exporter"])] if "node_exporter" in addresses else []
     jobs["console"] = [console] if console else []
     for job, targets in jobs.items():
-        state.replace(folder / f"{job}.json", json.dumps([{"targets": targets}] if targets else []) + "\n")
+        replace(folder / f"{job}.json", json.dumps([{"targets": targets}] if targets else []) + "\n")
 
 
 def users_of(folder: Path) -> list[int]:
     """Return the processes of this user, other than this one, that have a file open under a folder."""
-    if not process.LINUX:
+    if not LINUX:
         return _users_by_command(str(folder.resolve()))
     inside = str(folder.resolve()) + os.sep
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -162,7 +165,7 @@ def _open_files(pid: int) -> Iterator[str]:
 
 def _users_by_command(folder: str) -> list[int]:
     answer = subprocess.run(
-        ["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False, timeout=process.PS_SECONDS
+        ["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False, timeout=PS_SECONDS
     )
     rows = [line.strip().partition(" ") for line in answer.stdout.splitlines()]
     return [int(pid) for pid, _, command in rows if f"--storage.tsdb.path={folder}" in command]

@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from stack import logs, places, process, state
+from app.base import child_process
+from app.base.processes import Owner, myself, owner_of, start_of
+from stack import health, logs, places, state
 from stack.errors import StackError
 from stack.health import Probe
 from stack.plan import CannotStart, Plan, Service, Task
-from stack.state import Owner, ServiceState, Snapshot, State, TaskState
+from stack.state import ServiceState, Snapshot, State, TaskState
 
 # The loop's pace: quick while something starts, slow afterwards (signals, children and the pipe wake it at once).
 BUSY_SECONDS = 0.1
@@ -84,8 +86,9 @@ class Supervisor:
         self._plan = plan
         self._home = plan.home
         self._parent_pipe = parent_pipe
-        self._parent = (os.getppid(), process.started(os.getppid()))
-        self._owner = Owner(os.getpid(), process.started(os.getpid()) or "")
+        self._parent = owner_of(os.getppid())
+        self._owner = myself()
+        self._stopping = False
         self._jobs = {task.name: Job(task) for task in plan.tasks}
         self._units: dict[str, Unit] = {}
         self._written: Snapshot | None = None
@@ -168,7 +171,7 @@ class Supervisor:
             os.read(wake, 4096)
         if 0 in ready and self._parent_pipe and not os.read(0, 4096):
             self._stop_reason = self._stop_reason or "the console has ended (its pipe is closed)"
-        if self._parent_pipe and (os.getppid() != self._parent[0] or not process.is_running(*self._parent)):
+        if self._parent_pipe and (os.getppid() != self._parent.pid or not self._parent.alive):
             self._stop_reason = self._stop_reason or "the console has ended"
 
     def _tick(self) -> None:
@@ -185,10 +188,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         self.say(f"stack {self._owner.pid} stops: {self._stop_reason}")
-        self._owner = replace(self._owner, stopping=True)
+        self._stopping = True
         self._write()
         children = [job.child for job in self._jobs.values()] + [unit.child for unit in self._units.values()]
-        process.stop([child for child in children if child is not None])
+        child_process.stop([child for child in children if child is not None])
         for unit in self._units.values():
             if unit.probe:
                 unit.probe.close()
@@ -216,14 +219,14 @@ class Supervisor:
         if code is None:
             job.reason = f"{job.task.about}: {last}" if last else job.task.about
             if time.monotonic() > job.deadline:
-                process.stop([job.child])
+                child_process.stop([job.child])
                 job.phase = Phase.FAILED
                 job.reason = f"{job.task.about} had not ended after {job.task.seconds:.0f} s ({last})"
         elif code == 0:
             job.phase, job.reason = Phase.DONE, ""
         else:
             job.phase = Phase.FAILED
-            job.reason = f"{job.task.about} failed: {last or process.ending(code)}"
+            job.reason = f"{job.task.about} failed: {last or child_process.ending(code)}"
         if job.phase is Phase.FAILED:
             self.say(f"{name}: {job.reason} (log {self._home.log(name)})")
 
@@ -307,7 +310,7 @@ class Supervisor:
             return
         unit.phase, unit.launched = Phase.RUNNING, time.monotonic()
         unit.probe = Probe(unit.port, service.health)
-        unit.shown = replace(unit.shown, pid=unit.child.pid, started=process.started(unit.child.pid))
+        unit.shown = replace(unit.shown, pid=unit.child.pid, started=start_of(unit.child.pid))
         self._show(unit, State.STARTING, "started, waiting for its first answer")
 
     def _move(self, unit: Unit) -> None:
@@ -325,7 +328,7 @@ class Supervisor:
         ready, word = probe.ready, probe.word
         if ready and unit.shown.state is not State.UP and unit.child is not None:
             # Its port may have been taken since it was looked at: ours then ends, and starts again on another.
-            ready = process.listens(unit.child.pid, unit.port) is not False
+            ready = health.listens(unit.child.pid, unit.port) is not False
             word = word if ready else "another program answers on its port"
         if ready:
             self._show(unit, State.UP, "")
@@ -342,7 +345,7 @@ class Supervisor:
             if job.phase is Phase.FAILED:
                 if unit.probe:
                     unit.probe.close()
-                process.stop([child for child in (unit.child,) if child is not None])
+                child_process.stop([child for child in (unit.child,) if child is not None])
                 unit.child = unit.probe = None
                 unit.shown = replace(unit.shown, pid=None, started=None)
                 log = self._home.log(job.task.name)
@@ -361,10 +364,10 @@ class Supervisor:
             unit.probe.close()
         if unit.child is not None:
             # Nothing it started may outlive it and keep its port.
-            process.stop([unit.child])
+            child_process.stop([unit.child])
         last = logs.last_line(self._home.log(unit.service.name), unit.log_start)
         # A signal came from outside: the last line of the log would only mislead.
-        what = f"ended with {process.ending(code)}" + (f": {last}" if last and code >= 0 else "")
+        what = f"ended with {child_process.ending(code)}" + (f": {last}" if last and code >= 0 else "")
         now = time.monotonic()
         unit.ends.append(now)
         while unit.ends and now - unit.ends[0] > RESTART_WINDOW_SECONDS:
@@ -401,7 +404,7 @@ class Supervisor:
     def _write(self) -> None:
         services = {name: unit.shown for name, unit in self._units.items()}
         tasks = {name: TaskState(job.task.about, job.phase.value, job.reason) for name, job in self._jobs.items()}
-        snapshot = Snapshot(self._owner, services, self._plan.offers, tasks)
+        snapshot = Snapshot(self._owner, services, self._plan.offers, tasks, self._stopping)
         if snapshot != self._written:
             state.write(self._home, snapshot)
             self._written = snapshot
@@ -414,13 +417,14 @@ class Supervisor:
         with logs.append_to(log) as output:
             before = log.stat().st_size
             env = {**self._plan.environ, **environ}
-            return process.start(command, env=env, cwd=folder or self._plan.root, output=output), before
+            return child_process.start(command, env=env, cwd=folder or self._plan.root, output=output), before
 
     def _sweep(self) -> None:
         """End what an earlier owner left behind (killed where there is no parent-death signal)."""
         for name, left in state.read(self._home).services.items():
-            if left.pid is not None and left.started is not None and process.is_running(left.pid, left.started):
-                gone = process.stop_stranger(left.pid, left.started)
+            owner = None if left.pid is None or left.started is None else Owner(left.pid, left.started)
+            if owner is not None and owner.alive:
+                gone = owner.end(child_process.STOP_SECONDS)
                 self.say(
                     f"{name}: pid {left.pid} was left behind by an earlier stack; {'ended' if gone else 'STILL THERE'}"
                 )

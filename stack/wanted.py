@@ -14,9 +14,9 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from stack import state
-from stack.places import Home
-from stack.state import Owner
+from app.base.files import replace
+from app.base.home import Home
+from app.base.processes import Owner
 
 Say = Callable[[str], None]
 
@@ -40,7 +40,7 @@ def ask(home: Home, systems: Sequence[str], asker: Owner | None) -> None:
     folder(home).mkdir(mode=0o700, parents=True, exist_ok=True)
     body = {"pid": asker.pid, "started": asker.started} if asker else {}
     for system in systems:
-        state.replace(folder(home) / system, json.dumps(body) + "\n")
+        replace(folder(home) / system, json.dumps(body) + "\n")
 
 
 class Wanted:
@@ -97,5 +97,5 @@ def _asker_runs(path: Path) -> bool:
     # Anything but a well-formed request counts as one whose asker has gone.
     with suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
         body = json.loads(file.read(REQUEST_BYTES))
-        return Owner(int(body["pid"]), str(body["started"])).runs()
+        return Owner(int(body["pid"]), str(body["started"])).alive
     return False

@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 
-from stack import process
+from app.base import child_process
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -157,7 +157,7 @@ class Console:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 # With this test run, however it ends, the console ends too, and with the console all it started.
-                process.dying_with_parent(command),
+                child_process.dying_with_parent(command),
                 cwd=root,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

@@ -223,7 +223,7 @@ def test_a_ledger_that_was_open_to_all_is_closed_and_a_strangers_folder_is_left(
 
 
 def test_the_stack_closes_its_home_too(tmp_path, open_handed):
-    from stack.places import Home
+    from app.base.home import Home
 
     (tmp_path / "home").mkdir()
     Home(tmp_path / "home").make()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.base.home import Home
 from app.charts import Context, ask, figure, sentence
 from app.config import Settings, load_systems
 from app.drift import panels as drift_panels
@@ -28,7 +29,6 @@ from app.prometheus.promql import MAX_SERIES
 from app.prometheus.targets import Health, scrape_interval
 from stack import apt
 from stack.errors import BinaryAbsent
-from stack.places import Home
 from tests.conftest import absent, free_port, wait_for_samples
 from tests.http_fakes import answer, dribble, metrics_page, raw, serve
 
@@ -44,7 +44,7 @@ EDGES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7
 @pytest.fixture(scope="module")
 def victoria_binary():
     """The program on PATH, in the cache, or from the system's own package sources."""
-    cached = Home.from_environ(os.environ).bin / PROGRAM / "usr" / "bin" / PROGRAM
+    cached = Home.of(os.environ).bin / PROGRAM / "usr" / "bin" / PROGRAM
     path = Path(shutil.which(PROGRAM) or cached)
     if not path.is_file():
         path = cached

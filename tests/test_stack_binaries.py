@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from app.base.home import Home
 from stack import apt, binaries, release
 from stack.binaries import NODE_EXPORTER, PROMETHEUS
 from stack.errors import BinaryAbsent, BinaryRefused
-from stack.places import Home
 
 
 def program(path: Path, says: str = "prometheus, version 9.9.9 (branch: HEAD)") -> Path:

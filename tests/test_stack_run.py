@@ -21,10 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from stack import apis, apt, environment, launch, places, process, state, wanted
+from app.base.files import Lock
+from app.base.home import ROOT, Home
+from app.base.processes import myself, start_of
+from stack import apis, apt, environment, launch, places, state, wanted
 from stack.__main__ import objection
 from stack.errors import EnvironmentFailed, PortTaken, StackError
-from stack.places import ROOT, Home
 
 PATIENCE = 240.0
 
@@ -68,7 +70,7 @@ def test_the_stack_imports_nothing_outside_the_standard_library_before_the_envir
     code = (
         "import sys; import stack.commands; "
         "print([n for n in {m.split('.')[0] for m in sys.modules} - sys.stdlib_module_names if n not in "
-        "('stack', '__main__', 'sitecustomize', 'usercustomize') and not n.startswith('_')])"
+        "('app', 'stack', '__main__', 'sitecustomize', 'usercustomize') and not n.startswith('_')])"
     )
     answer = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
@@ -349,6 +351,8 @@ def whole_checkout(tmp_path: Path) -> Path:
     """A copy of the stack beside an environment that is whole and whose console is a fake."""
     root = tmp_path.resolve() / "checkout"
     shutil.copytree(ROOT / "stack", root / "stack", ignore=shutil.ignore_patterns("__pycache__", "world", "api"))
+    shutil.copytree(ROOT / "app" / "base", root / "app" / "base", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "app" / "__init__.py", root / "app")
     Checkout(root).with_environment()
     (root / "console.py").write_text(FAKE_CONSOLE)
     python = environment.python_of(root)
@@ -398,7 +402,7 @@ def test_two_homes_started_at_once_print_the_addresses_that_they_have_bound(tmp_
     homes = [Home(tmp_path / name) for name in ("one", "two")]
     code = "import sys; from stack import launch, places; from pathlib import Path; import os\n"
     code += "launch.environment.ensure = lambda *_: Path(sys.executable)\n"
-    code += "launch.run(places.Home.from_environ(os.environ), os.environ, print)"
+    code += "launch.run(places.Home.of(os.environ), os.environ, print)"
     logs = [(tmp_path / f"{home.path.name}.log").open("w") for home in homes]
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # somebody else has it: as good
@@ -456,7 +460,7 @@ def test_the_systems_of_run_reach_the_console_and_a_second_run_asks_for_its_own(
         second = subprocess.run(asking, cwd=whole_checkout, env=environ, check=True, capture_output=True, text=True)
         assert second.stdout.splitlines()[-1].startswith("asked it for diabetes, f1pa;")
         asked = {file.name: json.loads(file.read_text()) for file in wanted.folder(home).iterdir()}
-        who = {"pid": console.pid, "started": process.started(console.pid)}
+        who = {"pid": console.pid, "started": start_of(console.pid)}
         assert asked == {"diabetes": who, "f1pa": who}
     finally:
         console.kill()
@@ -464,12 +468,12 @@ def test_the_systems_of_run_reach_the_console_and_a_second_run_asks_for_its_own(
 
 
 def test_a_home_is_readable_by_its_owner_alone_and_has_the_id_of_the_contract(tmp_path: Path) -> None:
-    home = Home.from_environ({"VIGIE_HOME": str(tmp_path / "new")})
+    home = Home.of({"VIGIE_HOME": str(tmp_path / "new")})
     home.make()
 
     assert home.path.stat().st_mode & 0o777 == 0o700
     assert home.id == hashlib.sha256(str((tmp_path / "new").resolve()).encode()).hexdigest()[:16]
-    assert Home.from_environ({}).path == ROOT / "var"
+    assert Home.of({}).path == ROOT / "var"
 
 
 # -- the command line ---------------------------------------------------------------------------------------------
@@ -573,7 +577,7 @@ def test_status_and_down_without_a_stack_say_so(home: Home) -> None:
 
 def test_down_stops_the_console_that_run_started(home: Home) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as console:
-        note = {"pid": console.pid, "started": process.started(console.pid), "port": 1}
+        note = {"pid": console.pid, "started": start_of(console.pid), "port": 1}
         (home.stack / "console.lock").write_text(json.dumps(note))
         stopper = threading.Thread(target=console.wait)
         stopper.start()
@@ -597,15 +601,15 @@ def test_doctor_looks_at_everything_and_starts_nothing(home: Home) -> None:
 def test_a_stack_that_is_stopping_is_waited_for_and_not_joined(home: Home) -> None:
     from stack import commands
 
-    old = state.Lock(home.stack / "lock")
+    old = Lock(home.stack / "lock")
     assert old.acquire()
-    me = state.Owner(os.getpid(), process.started(os.getpid()) or "")
+    me = myself()
     state.write(home, state.Snapshot(me))
-    assert commands._take_over(state.Lock(home.stack / "lock"), home) == me
+    assert commands._take_over(Lock(home.stack / "lock"), home) == me
 
-    state.write(home, state.Snapshot(state.Owner(me.pid, me.started, stopping=True)))
+    state.write(home, state.Snapshot(me, stopping=True))
     threading.Timer(0.3, old.release).start()
-    assert commands._take_over(state.Lock(home.stack / "lock"), home) is None
+    assert commands._take_over(Lock(home.stack / "lock"), home) is None
 
 
 def test_the_makefile_names_commands_that_exist() -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from stack import apis, binaries, process, services, state
+from app.base.home import ROOT, Home
+from app.base.processes import Owner
+from stack import apis, binaries, services, state
 from stack.errors import BinaryAbsent
-from stack.places import ROOT, Home, child_environment, free_port
+from stack.places import free_port
 from stack.state import State
 from tests.waiting import until
 
@@ -126,7 +128,7 @@ def test_a_real_stack_scrapes_its_jobs_joins_a_second_start_and_stops_when_asked
     down = command.run("down")
     assert down.stdout == f"stopped: stack (pid {owner.pid})\n"
     assert owner.wait(PATIENCE) == 4
-    assert not any(process.is_running(pid, since) for pid, since in pids)
+    assert not any(Owner(pid, since).alive for pid, since in pids)
     assert command.run("status", "--json").returncode == 3
     assert command.run("down").stdout.startswith("nothing runs")
 
@@ -229,7 +231,7 @@ def test_rules_and_targets_are_found_in_a_home_whose_name_reads_like_a_pattern(
     rules.parent.mkdir()
     rules.write_text(RULE)
     monkeypatch.setattr(services, "RULES", rules)
-    plan = services.build(home, child_environment(home, programs), "127.0.0.1:9", [])
+    plan = services.build(home, home.environment(programs), "127.0.0.1:9", [])
     plan.publish({})
     server = plan.services[0]
     port = free_port(22000 + os.getpid() % 10000)
@@ -290,7 +292,7 @@ def test_the_compose_configuration_is_the_one_of_the_course(programs: dict[str, 
 
 
 def test_the_api_gets_its_model_and_features_from_the_home(home: Home) -> None:
-    plan = services.build(home, child_environment(home, {}), "", ["streamflow"])
+    plan = services.build(home, home.environment({}), "", ["streamflow"])
     api = next(service for service in plan.services if service.name == "streamflow")
 
     assert api.environ["STREAMFLOW_MODEL_DIR"] == str(home.path / "world" / "streamflow" / "model")

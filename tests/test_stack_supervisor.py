@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from stack import process, state, wanted
-from stack.places import Home, free_port
+from app.base import child_process
+from app.base.home import Home
+from app.base.processes import LINUX, Owner, myself, start_of
+from stack import state, wanted
+from stack.places import free_port
 from stack.state import State
 from tests.waiting import until
 
@@ -55,8 +58,10 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 FAKE_STACK = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from stack import process, state, wanted
-from stack.places import Home
+from app.base import child_process
+from app.base.files import Lock, replace
+from app.base.home import Home
+from stack import state, wanted
 from stack.plan import Addition, CannotStart, Plan, Service, Task
 from stack.supervisor import Supervisor
 from stack.wanted import Wanted
@@ -64,7 +69,7 @@ from stack.wanted import Wanted
 spec = json.loads(Path(sys.argv[1]).read_text())
 home = Home(Path(spec["home"]))
 home.make()
-lock = state.Lock(home.stack / "lock")
+lock = Lock(home.stack / "lock")
 assert lock.acquire()
 
 def command(mode):
@@ -96,9 +101,9 @@ def more(say):
         for name in wanted.new(say)
     ]
 def publish(addresses):
-    state.replace(home.stack / "published.json", json.dumps(dict(addresses)))
+    replace(home.stack / "published.json", json.dumps(dict(addresses)))
 if spec.get("no_setpriv"):
-    process._setpriv = lambda: None
+    child_process._setpriv = lambda: None
 plan = Plan(home, Path.cwd(), {**os.environ, "PYTHONUNBUFFERED": "1"}, tasks, services, publish, more, list(known))
 sys.exit(Supervisor(plan, parent_pipe="--parent-pipe" in sys.argv).run())
 """
@@ -195,7 +200,7 @@ class Stack:
 
 
 def all_gone(pids: list[tuple[int, str]]) -> bool:
-    return not any(process.is_running(pid, since) for pid, since in pids)
+    return not any(Owner(pid, since).alive for pid, since in pids)
 
 
 @pytest.fixture
@@ -207,7 +212,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         child.kill()
         child.wait()
     for pid, since in left:
-        process.stop_stranger(pid, since)
+        Owner(pid, since).end(child_process.STOP_SECONDS)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -263,12 +268,12 @@ def test_children_of_services_end_with_an_orderly_stop(stack: Stack, port: int) 
     supervisor = stack.start(two(port))
     stack.wait_for("second", State.UP)
     grandchild = int(Path(f"{stack.notes}.grandchild").read_text())
-    assert process.started(grandchild)
+    assert start_of(grandchild)
 
     supervisor.terminate()
     supervisor.wait(PATIENCE)
 
-    until(lambda: process.started(grandchild) is None, lambda: f"{grandchild} is left")
+    until(lambda: start_of(grandchild) is None, lambda: f"{grandchild} is left")
     assert supervisor.returncode == 0
     shown = state.read(stack.home).services["first"]
     assert shown.state is State.DOWN
@@ -299,11 +304,11 @@ def test_ctrl_c_on_the_terminal_is_the_consoles_and_not_the_supervisors(stack: S
     time.sleep(0.5)
 
     assert stack.wait_for("second", State.UP)
-    assert owner.runs()
+    assert owner.alive
     assert console.poll() is None
 
 
-@pytest.mark.skipif(not process.LINUX, reason="the parent-death signal is Linux's")
+@pytest.mark.skipif(not LINUX, reason="the parent-death signal is Linux's")
 def test_without_setpriv_the_children_of_a_killed_supervisor_end_too(stack: Stack, port: int) -> None:
     supervisor = stack.start(two(port)[:1], no_setpriv=True)
     stack.wait_for("first", State.UP)
@@ -404,7 +409,7 @@ def test_a_service_that_never_answers_is_shown_as_down_and_keeps_running(stack: 
     stack.start([{"name": "first", "mode": "mute", "port": port, "start_seconds": 0.5}])
 
     shown = stack.wait_for("first", State.DOWN, "gave no answer")
-    assert process.is_running(shown.pid, shown.started)
+    assert Owner(shown.pid, shown.started).alive
 
 
 def test_a_taken_port_is_left_to_its_owner_and_the_next_one_is_shown(stack: Stack, port: int) -> None:
@@ -456,11 +461,11 @@ def test_a_stale_or_torn_state_file_does_not_keep_a_stack_from_starting(stack: S
 def test_what_an_earlier_stack_left_behind_is_ended_before_anything_starts(stack: Stack, port: int) -> None:
     stack.home.make()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as left:
-        since = process.started(left.pid)
+        since = start_of(left.pid)
         assert since is not None
         old = state.ServiceState(State.UP, pid=left.pid, started=since)
         innocent = state.ServiceState(State.UP, pid=os.getpid(), started="1")
-        state.write(stack.home, state.Snapshot(state.Owner(99999999, "1"), {"first": old, "second": innocent}))
+        state.write(stack.home, state.Snapshot(Owner(99999999, "1"), {"first": old, "second": innocent}))
 
         stack.start([{"name": "first", "mode": "good", "port": port}])
 
@@ -469,19 +474,19 @@ def test_what_an_earlier_stack_left_behind_is_ended_before_anything_starts(stack
 
 
 def test_a_pid_that_was_reused_is_not_taken_for_the_owner() -> None:
-    assert state.Owner(os.getpid(), process.started(os.getpid()) or "").runs()
-    assert not state.Owner(os.getpid(), "12").runs()
+    assert myself().alive
+    assert not Owner(os.getpid(), "12").alive
 
 
-@pytest.mark.skipif(not process.LINUX, reason="reads /proc")
+@pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_a_zombie_does_not_count_as_running() -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
-        since = process.started(child.pid)
+        since = start_of(child.pid)
         until(
             lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z",
             lambda: "no zombie",
         )
-        assert not process.is_running(child.pid, since)
+        assert not Owner(child.pid, since).alive
 
 
 def test_logs_are_cut_while_the_service_writes_on(tmp_path: Path) -> None:
@@ -592,7 +597,7 @@ def test_no_process_is_left_of_what_was_asked_for(stack: Stack, port: int, numbe
     making = stack.folder / "making"
     until(lambda: making.exists() and making.read_text() != "", lambda: "the task has not begun")
     maker = int(making.read_text())
-    pids = [*stack.pids(), (maker, process.started(maker) or "")]
+    pids = [*stack.pids(), (maker, start_of(maker) or "")]
     assert len(pids) == 4
 
     supervisor.send_signal(number)
@@ -603,8 +608,8 @@ def test_no_process_is_left_of_what_was_asked_for(stack: Stack, port: int, numbe
 
 def test_a_request_holds_as_long_as_the_console_that_made_it(stack: Stack, port: int) -> None:
     stack.home.make()
-    me = state.Owner(os.getpid(), process.started(os.getpid()) or "")
-    gone = state.Owner(os.getpid(), "12")
+    me = myself()
+    gone = Owner(os.getpid(), "12")
     offers = [
         {"name": name, "mode": "good", "port": port}
         for name in ("of_the_living", "of_the_dead", "of_nobody", "of_a_stranger")

@@ -17,10 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from app.base.home import ROOT, Home
+from app.base.processes import start_of
 from app.config import Settings, load_systems
 from app.services import want
-from stack import apis, process, state
-from stack.places import ROOT, Home
+from stack import apis, state
 from stack.state import State
 from tests.waiting import until
 
@@ -116,7 +117,7 @@ def test_systems_are_started_when_they_are_picked_and_all_are_scraped(running: R
     assert len(pids) == 6
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(PATIENCE) == 4
-    until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+    until(lambda: not any(map(start_of, pids)), lambda: f"left: {pids}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
@@ -128,7 +129,7 @@ def test_nothing_is_left_of_an_api_that_was_being_made(running: Running, number:
     running.process.send_signal(number)
     running.process.wait(PATIENCE)
 
-    until(lambda: not any(map(process.started, pids)), lambda: f"left: {pids}")
+    until(lambda: not any(map(start_of, pids)), lambda: f"left: {pids}")
 
 
 def take(squatter: socket.socket) -> tuple[apis.Api, bool]:

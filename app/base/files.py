@@ -74,6 +74,7 @@ class Lock:
 
     def acquire(self, *, wait: bool = False) -> bool:
         """Take the lock, making the file if there is none; False when another process has it. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             folder = self.path.is_dir()
             descriptor = os.open(self.path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o600)

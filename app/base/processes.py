@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import signal
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-LINUX = platform.system() == "Linux"
+LINUX = sys.platform.startswith("linux")
 # prctl(2): the kernel sends this signal to us when the thread that started us ends.
 PR_SET_PDEATHSIG = 1
 # `ps` answers in milliseconds; where it hangs the process counts as unknown.
 PS_SECONDS = 2.0
+# How often an ending process is looked at.
+POLL_SECONDS = 0.02
+# Large enough for any line of our own, small enough to read a runaway one without harm.
+READ_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +38,23 @@ class Owner:
         # `ps` pads the day of the month; whoever wrote the time down may have kept the padding.
         return start_of(self.pid) == " ".join(self.started.split())
 
+    def end(self, grace: float) -> bool:
+        """End a process that is no child of ours: SIGTERM, then SIGKILL after the grace; True when it is gone."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self.alive:
+                return True
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
+            deadline = time.monotonic() + grace
+            while self.alive and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+        return not self.alive
+
 
 def start_of(pid: int) -> str | None:
     """When the process started, as text that only equality is asked of; None when it is gone or a zombie."""
+    if pid <= 0:
+        return None
     if LINUX:
         try:
             # The name, second and in parentheses, may itself hold spaces and parentheses.
@@ -40,20 +62,25 @@ def start_of(pid: int) -> str | None:
         except OSError:
             return None
         return None if after[0] in (b"Z", b"X") else after[19].decode()
-    plain = {**os.environ, "LC_ALL": "C"}
+    english = {**os.environ, "LC_ALL": "C"}
     command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=PS_SECONDS, check=False, env=plain
+            command, capture_output=True, text=True, timeout=PS_SECONDS, check=False, env=english
         ).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return None
     return " ".join(answer[1:]) if answer and not answer[0].startswith("Z") else None
 
 
+def owner_of(pid: int) -> Owner:
+    """The process that has this pid now; one that is never alive when there is none."""
+    return Owner(pid, start_of(pid) or "")
+
+
 def myself() -> Owner:
     """The process that asks."""
-    return Owner(os.getpid(), start_of(os.getpid()) or "")
+    return owner_of(os.getpid())
 
 
 def heeded(*numbers: signal.Signals) -> list[signal.Signals]:
@@ -70,3 +97,21 @@ def die_with_parent(sign: signal.Signals, parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def watch_pipe(ended: Callable[[], object], line: Callable[[bytes], object] = lambda _: None) -> None:
+    """Read standard input in a thread: `line` gets each whole line, `ended` is called once when the pipe has closed.
+
+    Whoever started us holds the other end; it closes when that process ends, however it ends.
+    """
+    threading.Thread(target=_read_pipe, args=(ended, line), daemon=True, name="stdin").start()
+
+
+def _read_pipe(ended: Callable[[], object], line: Callable[[bytes], object]) -> None:
+    rest = b""
+    with suppress(OSError):
+        while part := os.read(0, READ_BYTES):
+            *whole, rest = (rest + part).split(b"\n")
+            for text in whole:
+                line(text)
+    ended()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from app.base.home import Home, attached_to
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
@@ -42,7 +42,7 @@ class Settings:
     @property
     def home_id(self) -> str:
         """16 hex digits that tell one VIGIE_HOME from another without naming its path."""
-        return hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:16]
+        return Home(self.home).id
 
     @property
     def attached(self) -> bool:
@@ -53,7 +53,8 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
         """Read every `VIGIE_*` variable. Raises ConfigError with variable, value and what is accepted."""
         env = dict(os.environ if environ is None else environ)
-        home = Path(env.get("VIGIE_HOME") or root / "var").expanduser().absolute()
+        home = Home.of(env, root).path
+        attached = attached_to(env)
         folders = [root / "app" / "systems", _user_systems(env)]
         folders += [
             Path(part).expanduser().absolute() for part in env.get("VIGIE_SYSTEMS", "").split(os.pathsep) if part
@@ -63,7 +64,7 @@ class Settings:
             root=root,
             home=home,
             systems_dirs=tuple(folders),
-            prometheus_url=url_of(env, "VIGIE_PROMETHEUS_URL") or url_of(env, "PROMETHEUS_URL"),
+            prometheus_url=check_url(*attached) if attached else None,
             ledger_url=env.get("VIGIE_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
             report_dir=env.get("REPORT_DIR") or None,
             feast_repo=Path(repo).expanduser().absolute() if repo else None,

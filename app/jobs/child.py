@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import app
+from app.base.child_process import REAP_SECONDS, signal_group
+from app.base.home import ROOT, Home
 from app.runs.kinds import Kind
 from app.runs.locks import Request
 
@@ -25,12 +25,6 @@ LOG = logging.getLogger("vigie.jobs")
 MAX_LINE = 1_000_000
 # A library that prints its data does not fill our log.
 MAX_LOGGED = 2_000
-# One thread for each numeric library: the machine also runs the services that are watched.
-QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "FEAST_USAGE": "False"}
-# `python -m app.jobs.worker` finds `app` from here, wherever the console was started.
-CHECKOUT = Path(app.__file__).resolve().parents[1]
-# SIGKILL needs no time; the kernel, busy with a large memory map, may.
-REAP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +61,8 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            cwd=CHECKOUT,
-            env={**settings.environ, **QUIET, "VIGIE_HOME": str(settings.home)},
+            cwd=ROOT,
+            env=Home(settings.home).environment(settings.environ),
             # A group of its own: Ctrl-C does not reach it, and what it starts can be ended with it.
             process_group=0,
             limit=MAX_LINE,
@@ -132,8 +126,7 @@ class Child:
 
     async def end(self) -> None:
         """Kill the process and everything it started, and reap it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        signal_group(self.process.pid, signal.SIGKILL)
         if self.process.stdin is not None:
             self.process.stdin.close()
         with contextlib.suppress(TimeoutError):

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 
 from app import notify
 from app.base.logs import log_jobs
-from app.base.processes import Owner, heeded, myself, start_of
+from app.base.processes import Owner, heeded, myself, owner_of, watch_pipe
 from app.base.version import VERSION
 from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
@@ -361,8 +360,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
     parser.add_argument("--parent-pipe", action="store_true", help="end when standard input ends")
     options = parser.parse_args(argv)
     # Whoever started us may die while we import and read: look at it first.
-    parent_pid = os.getppid()
-    parent = Owner(parent_pid, start_of(parent_pid) or "") if options.parent_pipe else None
+    parent = owner_of(os.getppid()) if options.parent_pipe else None
     try:
         settings = Settings.from_env()
         lock = place.take_host_lock(settings)
@@ -388,14 +386,10 @@ async def _serve(settings: Settings, kinds: Mapping[str, Kind], parent: Owner | 
     if parent is not None:
         # Ctrl-C in a terminal reaches the whole group; the console decides, and its pipe tells us.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_watch_pipe, args=(loop, host), daemon=True, name="stdin").start()
+        watch_pipe(lambda: _end_from_thread(loop, host))
     await host.serve(parent)
 
 
-def _watch_pipe(loop: asyncio.AbstractEventLoop, host: Host) -> None:
-    """Standard input carries nothing; its end is the end of the console."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
+def _end_from_thread(loop: asyncio.AbstractEventLoop, host: Host) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has ended for another reason
         loop.call_soon_threadsafe(host.end)

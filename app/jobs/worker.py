@@ -21,13 +21,11 @@ from types import FrameType, ModuleType
 from typing import IO, Any
 
 from app.base import memory
-from app.base.processes import die_with_parent
+from app.base.processes import die_with_parent, watch_pipe
 from app.errors import VigieError
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
 MAX_REASON = 2000
-# Large enough for any result line, small enough to read a runaway one without harm.
-READ_BYTES = 65_536
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     answers = _own_stdout()
     stopping = _Stopping(graceful=options.graceful, grace=options.grace)
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(lines, stopping), daemon=True, name="stdin").start()
+    watch_pipe(stopping.parent_gone, lines.put)
     try:
         module = importlib.import_module(options.module)
         module.preload()
@@ -119,21 +117,6 @@ class _Stopping:
             os._exit(0)
         self.event.set()
         self._end_later()
-
-
-def _read(lines: queue.SimpleQueue[bytes], stopping: _Stopping) -> None:
-    rest = b""
-    while True:
-        try:
-            part = os.read(0, READ_BYTES)
-        except OSError:
-            part = b""
-        if not part:
-            stopping.parent_gone()
-            return
-        *whole, rest = (rest + part).split(b"\n")
-        for line in whole:
-            lines.put(line)
 
 
 def _own_stdout() -> IO[str]:

@@ -8,22 +8,21 @@ own, for captured requests and for what-if.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from app.base import child_process
 from app.base.files import read
+from app.base.home import ROOT
 from app.config import Settings, System, load_systems
 from app.drift.result import Policy, Result
 from app.errors import VigieError
-from app.jobs.child import CHECKOUT
 from app.runs import reports
 from app.runs.opening import opened
 from app.runs.progress import directory, read_progress
@@ -132,15 +131,11 @@ class Calls:
 
     def __init__(self, settings: Settings, run: str) -> None:
         self._settings, self._run = settings, run
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.notify", run],
-            cwd=CHECKOUT,
+        self._process = child_process.start_held(
+            ["-m", "app.notify", run],
             env={**settings.environ, "VIGIE_HOME": str(settings.home)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # Ctrl-C in a terminal is for the owner to judge.
-            process_group=0,
+            cwd=ROOT,
+            errors=subprocess.PIPE,
         )
 
     def follow(self, say: Say) -> None:
@@ -155,17 +150,11 @@ class Calls:
 
     def ask_to_end(self) -> None:
         """The hook that runs is ended, the others are not called; returns at once."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        child_process.close_pipe(self._process)
 
     def end(self, seconds: float = END_SECONDS) -> None:
         """As `ask_to_end`, and wait for it that long."""
-        self.ask_to_end()
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        child_process.let_go([self._process], seconds)
 
 
 def call(settings: Settings, run: str, say: Say) -> None:

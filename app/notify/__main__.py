@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 
+from app.base.processes import watch_pipe
 from app.config import Settings
 from app.errors import LedgerError, VigieError
 from app.notify import CLAIM, due
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (run,) = sys.argv[1:] if argv is None else argv
     patience = Patience()
     signal.signal(signal.SIGTERM, patience.stop)
-    threading.Thread(target=_watch_owner, args=(patience,), daemon=True).start()
+    watch_pipe(patience.stop)
     try:
         settings = Settings.from_env()
         found = due(settings, run)
@@ -58,14 +58,6 @@ def _say(line: str) -> None:
     # Whoever listened may be gone; the ledger still gets its row.
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-
-
-def _watch_owner(patience: Patience) -> None:
-    """Standard input carries nothing; its end is the end of the run's owner."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    patience.stop()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from app.base.child_process import stop
 from app.base.redaction import named_secrets, secret_files, without
 from app.base.text import plain, printable
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError, VigieError
@@ -37,8 +37,7 @@ LINE_CHARS: Final = 200
 MAX_OUTCOME: Final = 400
 # A command that is ended may put its things away for this long.
 GRACE_SECONDS: Final = 1.0
-# SIGKILL needs no time; a busy machine may. Also how long the last output of a command is waited for.
-REAP_SECONDS: Final = 2.0
+# How long the last output of a command is waited for.
 DRAIN_SECONDS: Final = 0.5
 # Looking up a name has a clock of its own beside the deadline of the request.
 URL_SLACK: Final = 2.0
@@ -148,7 +147,8 @@ def _run(found: Due, hook: Hook, body: bytes, patience: Patience, hide: Hide) ->
     threading.Thread(target=_feed, args=(process, body), daemon=True).start()
     status = patience.wait(process.wait, hook.timeout)
     if status is None:
-        _end(process, gently=not patience.stopped)
+        # With a moment to put things away when there is one.
+        stop([process], 0.0 if patience.stopped else GRACE_SECONDS)
         return Fared("ended", STOPPED if patience.stopped else output.last_line(hide))
     what = f"exit {status}" if status >= 0 else f"killed by signal {-status}"
     return Fared(what, output.last_line(hide))
@@ -180,19 +180,6 @@ def _feed(process: subprocess.Popen[bytes], body: bytes) -> None:
     # A command need not read the note.
     with contextlib.suppress(OSError), process.stdin as pipe:
         pipe.write(body)
-
-
-def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
-    """End the command and everything it started in its group; with a moment to put things away when there is one."""
-    if gently:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(REAP_SECONDS)
 
 
 def _post(found: Due, hook: Hook, body: bytes, patience: Patience, _hide: Hide) -> Fared:
