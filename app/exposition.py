@@ -110,14 +110,14 @@ def described(text: str | bytes) -> dict[str, Described]:
     """Type and help by metric name, also of one without a sample (a labelled counter before its first use)."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    found: dict[str, Described] = {}
+    metrics: dict[str, Described] = {}
     for hit in _DESCRIBED.finditer(text[:MAX_BYTES]):
-        if len(found) >= MAX_SAMPLES:
+        if len(metrics) >= MAX_SAMPLES:
             break
-        known = found.get(hit[2], Described())
+        metric = metrics.get(hit[2], Described())
         words = hit[3].strip()[:MAX_LINE_CHARS]
-        found[hit[2]] = Described(words, known.help) if hit[1] == "TYPE" else Described(known.type, words)
-    return found
+        metrics[hit[2]] = Described(words, metric.help) if hit[1] == "TYPE" else Described(metric.type, words)
+    return metrics
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -140,10 +140,10 @@ def _sample(line: str) -> Sample | None:
     rest = line[name.end() :].lstrip(" \t")
     labels: Labels = ()
     if rest[:1] == "{":
-        found = _labels(rest)
-        if found is None:
+        pairs = _labels(rest)
+        if pairs is None:
             return None
-        labels, rest = found
+        labels, rest = pairs
     elif rest == line[name.end() :]:  # a name must be set apart from its value
         return None
     # value, then perhaps a timestamp, then perhaps an exemplar
@@ -167,8 +167,8 @@ def _labels(rest: str) -> tuple[Labels, str] | None:
         at = pair.end()
 
 
-def _unescape(found: re.Match[str]) -> str:
-    return {"n": "\n", '"': '"', "\\": "\\"}.get(found[1], found[0])
+def _unescape(match: re.Match[str]) -> str:
+    return {"n": "\n", '"': '"', "\\": "\\"}.get(match[1], match[0])
 
 
 def counter_total(
@@ -182,8 +182,8 @@ def counter_total(
     `name` with or without `_total`; `_created` series are never added. `matchers` are equalities; a series is left out
     when one of its labels has a value that `exclude` lists.
     """
-    found = _select(samples, _counter_names(name), matchers, exclude)
-    return math.fsum(sample.value for sample in found) if found else None
+    counters = _select(samples, _counter_names(name), matchers, exclude)
+    return math.fsum(sample.value for sample in counters) if counters else None
 
 
 def difference(

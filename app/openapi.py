@@ -54,18 +54,18 @@ class Schemas:
         self._looks += 1
         if self._looks > MAX_LOOKS:
             return {}
-        found = mapping(schema)
-        while left > 0 and isinstance(found.get("$ref"), str):
+        rules = mapping(schema)
+        while left > 0 and isinstance(rules.get("$ref"), str):
             left -= 1
-            target = self._target(str(found["$ref"]))
-            rest = {key: value for key, value in found.items() if key != "$ref"}
-            found = {**target, **rest} if "$ref" not in target else target
-        if "$ref" in found:
+            target = self._target(str(rules["$ref"]))
+            rest = {key: value for key, value in rules.items() if key != "$ref"}
+            rules = {**target, **rest} if "$ref" not in target else target
+        if "$ref" in rules:
             return {}
-        parts = sequence(found.get("allOf"))
+        parts = sequence(rules.get("allOf"))
         if not parts or left <= 0:
-            return found
-        merged: Schema = {key: value for key, value in found.items() if key != "allOf"}
+            return rules
+        merged: Schema = {key: value for key, value in rules.items() if key != "allOf"}
         for part in parts:
             merged = _merge(merged, self._resolve(part, left - len(parts)))
         return merged
@@ -81,65 +81,67 @@ class Schemas:
 
     def variant(self, schema: Any) -> Schema:
         """The schema to fill in: of alternatives the first that is not null."""
-        found = self.resolve(schema)
+        rules = self.resolve(schema)
         for word in ("anyOf", "oneOf"):
-            options = [self.resolve(part) for part in sequence(found.get(word))]
+            options = [self.resolve(part) for part in sequence(rules.get(word))]
             chosen = next((one for one in options if one.get("type") != "null"), None)
             if chosen is not None:
-                rest = {key: value for key, value in found.items() if key != word}
+                rest = {key: value for key, value in rules.items() if key != word}
                 return {**chosen, **rest}
-        return found
+        return rules
 
     def problems(self, schema: Any, value: Any) -> list[str]:
         """Why `value` is not what `schema` asks for, at most MAX_PROBLEMS; empty when nothing speaks against it."""
-        found: list[str] = []
-        self._check(schema, value, "body", MAX_DEPTH, found)
-        return found[:MAX_PROBLEMS]
+        sentences: list[str] = []
+        self._check(schema, value, "body", MAX_DEPTH, sentences)
+        return sentences[:MAX_PROBLEMS]
 
-    def _check(self, schema: Any, value: Any, place: str, left: int, found: list[str]) -> None:
-        if left <= 0 or len(found) >= MAX_PROBLEMS:
+    def _check(self, schema: Any, value: Any, place: str, left: int, problems: list[str]) -> None:
+        if left <= 0 or len(problems) >= MAX_PROBLEMS:
             return
         rules = self.resolve(schema)
         for word in ("anyOf", "oneOf"):
             options = sequence(rules.get(word))
             if options and not any(self._fits(option, value, left - 1) for option in options):
-                found.append(f"{place} is {_short(value)}, which fits none of the {len(options)} forms accepted")
+                problems.append(f"{place} is {_short(value)}, which fits none of the {len(options)} forms accepted")
                 return
         types = type_names(rules)
         if types and not any(_is(value, name) for name in types):
-            found.append(f"{place} is {_short(value)}, not {' or '.join(types)}")
+            problems.append(f"{place} is {_short(value)}, not {' or '.join(types)}")
             return
         if isinstance(rules.get("enum"), list) and not any(_same(value, one) for one in rules["enum"]):
-            found.append(f"{place} is {_short(value)}, not one of {_short(rules['enum'])}")
+            problems.append(f"{place} is {_short(value)}, not one of {_short(rules['enum'])}")
         if "const" in rules and not _same(value, rules["const"]):
-            found.append(f"{place} is {_short(value)}, not {_short(rules['const'])}")
-        found += _bounds(rules, value, place)
+            problems.append(f"{place} is {_short(value)}, not {_short(rules['const'])}")
+        problems += _bounds(rules, value, place)
         if isinstance(value, Mapping):
-            self._check_object(rules, value, place, left, found)
+            self._check_object(rules, value, place, left, problems)
         elif isinstance(value, list | tuple) and "items" in rules:
             for number, item in enumerate(value[:MAX_ITEMS]):
-                self._check(rules["items"], item, f"{place}[{number}]", left - 1, found)
+                self._check(rules["items"], item, f"{place}[{number}]", left - 1, problems)
 
-    def _check_object(self, rules: Schema, value: Mapping[str, Any], place: str, left: int, found: list[str]) -> None:
+    def _check_object(
+        self, rules: Schema, value: Mapping[str, Any], place: str, left: int, problems: list[str]
+    ) -> None:
         properties = mapping(rules.get("properties"))
         missing = [name for name in sequence(rules.get("required")) if isinstance(name, str) and name not in value]
-        found += [f"{place}.{name} is missing" for name in missing]
+        problems += [f"{place}.{name} is missing" for name in missing]
         for name, item in list(value.items())[:MAX_ITEMS]:
             if name in properties:
-                self._check(properties[name], item, f"{place}.{name}", left - 1, found)
+                self._check(properties[name], item, f"{place}.{name}", left - 1, problems)
             elif rules.get("additionalProperties") is False:
-                found.append(f"{place}.{name} is not accepted")
+                problems.append(f"{place}.{name} is not accepted")
 
     def _fits(self, schema: Any, value: Any, left: int) -> bool:
-        found: list[str] = []
-        self._check(schema, value, "", left, found)
-        return not found
+        problems: list[str] = []
+        self._check(schema, value, "", left, problems)
+        return not problems
 
 
 def type_names(schema: Schema) -> list[str]:
     """The types a schema accepts; empty is any. OpenAPI 3.0's `nullable` counts."""
-    told = schema.get("type")
-    names = [told] if isinstance(told, str) else [name for name in sequence(told) if isinstance(name, str)]
+    types = schema.get("type")
+    names = [types] if isinstance(types, str) else [name for name in sequence(types) if isinstance(name, str)]
     return [*names, "null"] if names and schema.get("nullable") is True and "null" not in names else names
 
 
@@ -175,12 +177,12 @@ def _bounds(rules: Schema, value: Any, place: str) -> list[str]:
     return []
 
 
-def _length(rules: Schema, size: int, words: tuple[str, str], told: str) -> list[str]:
+def _length(rules: Schema, size: int, words: tuple[str, str], what: str) -> list[str]:
     least, most = finite(rules.get(words[0])), finite(rules.get(words[1]))
     if least is not None and size < least:
-        return [f"{told}, fewer than {least:g}"]
+        return [f"{what}, fewer than {least:g}"]
     if most is not None and size > most:
-        return [f"{told}, more than {most:g}"]
+        return [f"{what}, more than {most:g}"]
     return []
 
 

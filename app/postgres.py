@@ -190,8 +190,8 @@ def why(error: BaseException) -> tuple[str, str]:
     cause = getattr(error, "orig", None) or error
     if isinstance(error, NotUtf8) or isinstance(cause, NotUtf8):
         return str(cause), "Make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
-    said = " ".join(str(cause).split())
+    message = " ".join(str(cause).split())
     for pattern, clause, hint in _CAUSES:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, message, re.IGNORECASE):
             return clause, hint
-    return f"cannot be used: {said[:300] or type(cause).__name__}", "Check address, user and password."
+    return f"cannot be used: {message[:300] or type(cause).__name__}", "Check address, user and password."

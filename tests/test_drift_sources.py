@@ -374,7 +374,7 @@ def test_a_check_that_fails_is_a_note_and_no_failure(tmp_path, world, monkeypatc
     def broken(*_arguments):
         raise RuntimeError("an engine of its own")
 
-    monkeypatch.setattr("app.periods.freshness._Look.between", broken)
+    monkeypatch.setattr("app.periods.freshness._ViewRows.between", broken)
     frame = loaded(tmp_path, feast(world, "all"), MONTHS[0])
     assert frame.rows == 40
     assert frame.notes == ("Whether all_fv has rows of month_000 (2024-01-31) could not be checked (RuntimeError).",)

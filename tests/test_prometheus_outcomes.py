@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.prometheus.outcomes import NO_VALUE, failed, outcome_labels, rule, told_apart
+from app.prometheus.outcomes import NO_VALUE, failed, outcome_labels, rule, adapted
 from app.prometheus.promql import parse_selector
 
 NOT_2XX, FAULTS, SERVER = 'status!~"2.."', 'status=~"[45].."', 'status=~"5.."'
@@ -119,13 +119,13 @@ def test_only_status_matchers_of_an_expression_are_held_to_their_values(expr, fi
         seen.append(selector)
         return {"success": 1, "error": 1}
 
-    assert told_apart(expr, values_of) == (filled or expr, None)
+    assert adapted(expr, values_of) == (filled or expr, None)
     assert seen == asked
 
 
 def test_the_first_matcher_that_cannot_tell_is_the_answer():
     expr = 'sum(a{status!~"2.."}) / sum(b{code=~"5.."})'
-    assert told_apart(expr, lambda _selector, _label: {"": 2})[1].reason.startswith("a has no label status")
+    assert adapted(expr, lambda _selector, _label: {"": 2})[1].reason.startswith("a has no label status")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.errors import VigieError
 from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
-from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, outcome_labels, told_apart
+from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, outcome_labels, adapted
 from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
 from app.words.units import Clock, format_duration, format_time
@@ -83,7 +83,7 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
     for name, expr in expressions.items():
         try:
             values_of = _values_of(prometheus, context.span)
-            text, cannot = told_apart(context.fill(expr), values_of, context.outcomes)
+            text, cannot = adapted(context.fill(expr), values_of, context.outcomes)
             cannot = cannot or _unseen(prometheus, context, text, values_of)
             if cannot is not None:
                 untold[name] = cannot

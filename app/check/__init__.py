@@ -20,8 +20,8 @@ def check(settings: Settings, system: System, *, send: bool = False) -> Report:
     """Try every part of a system. Raises nothing a part could say; with `send` one real prediction is sent."""
     where = api_address(settings, system)
     rows = [*service(settings, system, where)]
-    samples, told, metric_rows = raw(settings, system, where)
-    watched, target_rows = watch(settings, system, samples, told)
+    samples, descriptions, metric_rows = raw(settings, system, where)
+    watched, target_rows = watch(settings, system, samples, descriptions)
     rows += target_rows
     rows += metric_rows
     rows += expressions(system, watched)

@@ -34,23 +34,23 @@ class Watched:
     reason: str
     context: Context | None
     scraped: bool
-    known: frozenset[str]
+    names: frozenset[str]
     raw: frozenset[str]
 
 
 def watch(
-    settings: Settings, system: System, samples: Sequence[Sample], told: Mapping[str, Described]
+    settings: Settings, system: System, samples: Sequence[Sample], descriptions: Mapping[str, Described]
 ) -> tuple[Watched, list[Row]]:
     """What Prometheus and the raw metrics know, and a row for each target of the system."""
     from app.charts.panel import Context
     from app.prometheus import connect
     from app.prometheus.targets import of_system, scrape_interval
 
-    raw = _exposed(samples, told)
+    raw = _exposed(samples, descriptions)
     try:
         prometheus = connect(settings, system, deadline=DEADLINE)
         targets = tuple(prometheus.targets())
-        known = frozenset(prometheus.label_values("__name__"))
+        names = frozenset(prometheus.label_values("__name__"))
         mine = of_system(targets, system.prometheus.selector)
         context = Context.of(system, None, TimeRange.last(RANGE_SECONDS, scrape=scrape_interval(mine, "")), targets)
     except VigieError as error:
@@ -60,7 +60,7 @@ def watch(
         text = f"{prometheus.shown} has no target with {system.prometheus.selector}"
         hint = "Give Prometheus the job. Until then charts are empty; traffic is still counted from raw /metrics."
         rows = [Row("targets", system.prometheus.selector, Outcome.EMPTY, text, hint)]
-    return Watched(prometheus, "", context, bool(mine), known, raw), rows
+    return Watched(prometheus, "", context, bool(mine), names, raw), rows
 
 
 def _target(one: Target) -> Row:
@@ -120,17 +120,17 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
             reason = f"nobody has a metric called {', '.join(unknown)}"
             return Row(part, name, Outcome.ERROR, reason, "Correct the name in the expression.")
         return Row(part, name, Outcome.EMPTY, answer.reason, answer.hint)
-    told = f"{answer.total_series} series" if answer.total_series != 1 else "1 series"
-    return Row(part, name, Outcome.OK, told)
+    count = f"{answer.total_series} series" if answer.total_series != 1 else "1 series"
+    return Row(part, name, Outcome.OK, count)
 
 
 def _unknown(texts: Sequence[str], watched: Watched) -> list[str]:
     """Metric names in expressions of which Prometheus has no series."""
-    return [name for name in metric_names(texts) if name not in watched.known]
+    return [name for name in metric_names(texts) if name not in watched.names]
 
 
-def _exposed(samples: Sequence[Sample], told: Mapping[str, Described]) -> frozenset[str]:
+def _exposed(samples: Sequence[Sample], descriptions: Mapping[str, Described]) -> frozenset[str]:
     """Names of series the service has or will have with its first request, and the one that every target has."""
     parts = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count"), "counter": ("", "_total")}
-    declared = {name + part for name, one in told.items() for part in parts.get(one.type, ("",))}
+    declared = {name + part for name, one in descriptions.items() for part in parts.get(one.type, ("",))}
     return frozenset({"up"} | declared | {sample.name for sample in samples})

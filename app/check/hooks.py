@@ -27,11 +27,11 @@ def rows(settings: Settings, system: System) -> Iterator[Row]:
 
 
 def _command(settings: Settings, hook: Hook) -> Row:
-    found = notify.program(settings, hook)
-    if found is None:
+    program = notify.program(settings, hook)
+    if program is None:
         text = f"there is no program {hook.command[0]!r} that can be run"
         return Row("hook", hook.name, Outcome.ERROR, text, "Give its path, or put it on PATH.")
-    return Row("hook", hook.name, Outcome.OK, f"{found} is there; {_called(hook)}")
+    return Row("hook", hook.name, Outcome.OK, f"{program} is there; {_called(hook)}")
 
 
 def _url(settings: Settings, system: System, hook: Hook) -> Row:

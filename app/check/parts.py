@@ -86,8 +86,8 @@ def _compared(document: Any, system: System, name: str, bodies: Sequence[bytes])
     item = mapping(mapping(schemas.document.get("paths")).get(request.path))
     operation = mapping(item.get(request.method.lower()))
     if not operation:
-        known = [path for path in mapping(schemas.document.get("paths")) if isinstance(path, str)][:5]
-        hint = f"Its routes: {', '.join(known)} …" if known else "Correct path and method under [request]."
+        paths = [path for path in mapping(schemas.document.get("paths")) if isinstance(path, str)][:5]
+        hint = f"Its routes: {', '.join(paths)} …" if paths else "Correct path and method under [request]."
         return Row("request", name, Outcome.ERROR, "the service's OpenAPI document has no such route", hint)
     content = mapping(schemas.resolve(operation.get("requestBody")).get("content"))
     media = next((mapping(content[kind]) for kind in content if str(kind).partition(";")[0] == "application/json"), {})
@@ -113,14 +113,14 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
     from app.periods import list_periods
 
     try:
-        found = list_periods(settings, system)
+        periods = list_periods(settings, system)
     except VigieError as error:
         yield failed("drift", drift.source, error)
         return
     yield from (
         Row("month", one.name, Outcome.OK, f"{count(one.rows)} rows, {count(one.labelled)} with a label", one.note)
-        for one in found
+        for one in periods
     )
-    if len(found) < 2:
-        text = f"{len(found)} found; a comparison needs two"
+    if len(periods) < 2:
+        text = f"{len(periods)} found; a comparison needs two"
         yield Row("drift", drift.source, Outcome.EMPTY, text, "Check path or query, and that the data is there.")

@@ -53,12 +53,12 @@ class Report:
     def sentence(self) -> str:
         """All in one line: `9 of 14 parts answer, 4 have nothing yet, 1 fails.`, for example."""
         counts = self.counts()
-        told = [f"{counts[Outcome.OK]} of {len(self.rows)} parts answer"]
-        told += [f"{counts[Outcome.EMPTY]} have nothing yet"] if counts[Outcome.EMPTY] else []
-        told += [f"{counts[Outcome.SKIPPED]} not tried"] if counts[Outcome.SKIPPED] else []
+        parts = [f"{counts[Outcome.OK]} of {len(self.rows)} parts answer"]
+        parts += [f"{counts[Outcome.EMPTY]} have nothing yet"] if counts[Outcome.EMPTY] else []
+        parts += [f"{counts[Outcome.SKIPPED]} not tried"] if counts[Outcome.SKIPPED] else []
         failing = counts[Outcome.ERROR]
-        told += [f"{failing} {'fails' if failing == 1 else 'fail'}"] if failing else ["nothing fails"]
-        return ", ".join(told) + "."
+        parts += [f"{failing} {'fails' if failing == 1 else 'fail'}"] if failing else ["nothing fails"]
+        return ", ".join(parts) + "."
 
 
 def failed(part: str, name: str, error: VigieError) -> Row:

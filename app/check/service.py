@@ -52,45 +52,47 @@ def service(settings: Settings, system: System, where: Address | VigieError) -> 
     except VigieError as error:
         yield failed("service", system.api.health, error)
         return
-    told = f"HTTP {answer.status} in {answer.seconds * 1000:.0f} ms from {egress.shown(where.url)} ({where.origin})"
+    answered = f"HTTP {answer.status} in {answer.seconds * 1000:.0f} ms from {egress.shown(where.url)} ({where.origin})"
     good = Outcome.OK if answer.ok else Outcome.ERROR
-    yield Row("service", system.api.health, good, told, "" if answer.ok else egress.status_hint(answer.status))
+    yield Row("service", system.api.health, good, answered, "" if answer.ok else egress.status_hint(answer.status))
 
 
 def raw(
     settings: Settings, system: System, where: Address | VigieError
 ) -> tuple[Sequence[Sample], Mapping[str, Described], list[Row]]:
     """The service's own metrics, and whether they hold what `[metrics]` names."""
-    wanted = {name: getattr(system.metrics, name) for name in ("requests", "latency", "errors")}
+    names = {name: getattr(system.metrics, name) for name in ("requests", "latency", "errors")}
     if isinstance(where, VigieError) or where.url is None:
         return (), {}, [Row("metrics", "/metrics", Outcome.SKIPPED, "the service's address is not known")]
     try:
         answer = fetch(settings, system, where.url.rstrip("/") + "/metrics").check()
-        samples, told = parse(answer.body), described(answer.body)
+        samples, descriptions = parse(answer.body), described(answer.body)
     except AddressRefused as error:
         return (), {}, [Row("metrics", "/metrics", Outcome.SKIPPED, str(error), error.hint)]
     except VigieError as error:
         return (), {}, [failed("metrics", "/metrics", error)]
-    rows = [_metric(system, name, str(text), samples, told) for name, text in wanted.items() if text]
-    missing = [name for name, text in wanted.items() if not text]
+    rows = [_metric(system, name, str(text), samples, descriptions) for name, text in names.items() if text]
+    missing = [name for name, text in names.items() if not text]
     if missing:
         text = "not named: " + ", ".join(missing)
         rows.append(Row("metrics", "[metrics]", Outcome.EMPTY, text, "What is not named is not drawn and not counted."))
-    return samples, told, rows
+    return samples, descriptions, rows
 
 
-def _metric(system: System, name: str, text: str, samples: Sequence[Sample], told: Mapping[str, Described]) -> Row:
+def _metric(
+    system: System, name: str, text: str, samples: Sequence[Sample], descriptions: Mapping[str, Described]
+) -> Row:
     if name == "errors" and any(sign in text for sign in "=~"):
         try:
             return _rule(system, text, samples)
         except ConfigError as error:
             return failed("metrics", "errors", error)
     names = {text, f"{text}_total"} if name != "latency" else {f"{text}_bucket"}
-    found = [sample for sample in samples if sample.name in names]
-    if found:
-        count = f"{len(found)} series" if name != "latency" else f"{len(found)} buckets"
+    series = [sample for sample in samples if sample.name in names]
+    if series:
+        count = f"{len(series)} series" if name != "latency" else f"{len(series)} buckets"
         return Row("metrics", name, Outcome.OK, f"{text}: {count} in raw /metrics")
-    if text in told or text.removesuffix("_total") in told:
+    if text in descriptions or text.removesuffix("_total") in descriptions:
         hint = "A labelled metric appears with its first request."
         return Row("metrics", name, Outcome.EMPTY, f"{text} is declared and has no series yet", hint)
     near = sorted({sample.name for sample in samples if text.partition("_")[0] in sample.name})[:5]

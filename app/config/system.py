@@ -243,7 +243,7 @@ class Systems:
 
 def load_systems(settings: Settings) -> Systems:
     """Read every `*.toml` of the system folders, shipped ones first. A broken file never hides the others."""
-    found: dict[str, tuple[System, Path]] = {}
+    by_id: dict[str, tuple[System, Path]] = {}
     broken: list[ConfigError] = []
     for folder in settings.systems_dirs:
         for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
@@ -252,14 +252,14 @@ def load_systems(settings: Settings) -> Systems:
             except ConfigError as error:
                 broken.append(error)
                 continue
-            if system.id in found:
-                first = found[system.id][1]
+            if system.id in by_id:
+                first = by_id[system.id][1]
                 message = f"{path}: a system called {system.id!r} is already defined by {first}; this file is not used."
                 broken.append(ConfigError(message, hint="Rename one of the two files."))
                 continue
-            found[system.id] = (system, path)
+            by_id[system.id] = (system, path)
     # StreamFlow, the first reference system, leads; the rest by title.
-    order = sorted(found.values(), key=lambda pair: (pair[0].id != "streamflow", pair[0].title.lower()))
+    order = sorted(by_id.values(), key=lambda pair: (pair[0].id != "streamflow", pair[0].title.lower()))
     return Systems({system.id: system for system, _ in order}, tuple(broken))
 
 
@@ -325,8 +325,8 @@ def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
 def expanded(value: Any, settings: Settings) -> Any:
     """A value of a TOML document with `${VIGIE_HOME}` and `${VIGIE_ROOT}` put in, tables and lists below it too."""
     if isinstance(value, str):
-        for name, known in zip(EXPANDED, (settings.home, settings.root), strict=True):
-            value = value.replace(f"${{{name}}}", str(known))
+        for name, folder in zip(EXPANDED, (settings.home, settings.root), strict=True):
+            value = value.replace(f"${{{name}}}", str(folder))
         return value
     if isinstance(value, dict):
         return {key: expanded(item, settings) for key, item in value.items()}
@@ -351,9 +351,9 @@ def _sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) -> str
 def _accepted(raw: Mapping[str, Any], place: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = System
     for part in place[:-1]:
-        known = {spec.alias or name: spec for name, spec in model.model_fields.items()}
-        if str(part) in known:
-            model = _model_in(known[str(part)].annotation) or model
+        specs = {spec.alias or name: spec for name, spec in model.model_fields.items()}
+        if str(part) in specs:
+            model = _model_in(specs[str(part)].annotation) or model
         if model is Drift:
             model = table_of(raw["drift"]["source"])
     keys = [spec.alias or name for name, spec in model.model_fields.items()]
@@ -364,7 +364,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
+        model = _model_in(inner)
+        if model is not None:
+            return model
     return None

@@ -72,10 +72,10 @@ def check_address(url: str, hosts: Sequence[str] = (), *, deadline: float = LOOK
         accepted = ", ".join(["127.0.0.1", "localhost", *hosts])
         message = f"{shown(url)} is not an address that configuration allows; accepted hosts: {accepted}."
         raise AddressRefused(message, hint="Name the host in `[load] hosts` of the system file.")
-    found = resolve(host, port, time.monotonic() + deadline)
-    for address in found:
+    addresses = resolve(host, port, time.monotonic() + deadline)
+    for address in addresses:
         judge(host, address)
-    return Checked(parts.scheme, host, port, parts.path or "/", found)
+    return Checked(parts.scheme, host, port, parts.path or "/", addresses)
 
 
 def is_loopback_name(host: str) -> bool:
@@ -133,13 +133,13 @@ def resolve(host: str, port: int, until: float) -> tuple[str, ...]:
     """The addresses of `host`, within the deadline even when the name server hangs."""
     with contextlib.suppress(ValueError):
         return (str(ipaddress.ip_address(host)),)
-    found: list[str] = []
+    answers: list[str] = []
     failed: list[Exception] = []
 
     def look_up() -> None:
         try:
             rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.extend(dict.fromkeys(str(row[4][0]) for row in rows))
+            answers.extend(dict.fromkeys(str(row[4][0]) for row in rows))
         except (OSError, UnicodeError) as error:
             failed.append(error)
 
@@ -149,8 +149,8 @@ def resolve(host: str, port: int, until: float) -> tuple[str, ...]:
     if thread.is_alive():
         message = f"looking up the name {host} took too long."
         raise DeadlineExceeded(message, hint="Check the name server of this machine, or use an IP address.")
-    if failed or not found:
+    if failed or not answers:
         message = f"no such host: the name {host} has no address."
         hint = "Check the spelling; inside containers a service's name is known, on the host it is localhost."
         raise Unreachable(message, hint=hint) from (failed[0] if failed else None)
-    return tuple(found)
+    return tuple(answers)

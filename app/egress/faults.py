@@ -105,7 +105,7 @@ def _port(url: str) -> int | None:
 def _tls(where: str, text: str) -> Unreachable:
     if "WRONG_VERSION_NUMBER" in text or "record layer" in text.lower():
         return Unreachable(f"{where}: TLS failed: the server speaks plain http.", hint="Write http:// in the address.")
-    found = re.search(r"certificate verify failed: ([^(]+)", text)
-    why = found[1].strip() if found else " ".join(text.split())[:SHOWN_CHARS]
+    reason = re.search(r"certificate verify failed: ([^(]+)", text)
+    why = reason[1].strip() if reason else " ".join(text.split())[:SHOWN_CHARS]
     hint = "Name the certificate authority's file as `ca` under `[prometheus]`, or correct the host name."
     return Unreachable(f"{where}: TLS failed: {why}.", hint=hint)

@@ -102,13 +102,13 @@ def _parquet(path: Path, label: str | None, budget: Budget) -> Counts:
         return Counts(rows, None, NO_LABEL)
     leaves = [index for index in range(meta.num_columns) if meta.schema.column(index).path == label]
     if not leaves:
-        known = label in file.schema_arrow.names
-        return Counts(rows, None, LABELS_LATER if known else f"{path.name} has no column {label}")
+        nested = label in file.schema_arrow.names
+        return Counts(rows, None, LABELS_LATER if nested else f"{path.name} has no column {label}")
     # The file's statistics count nulls; a NaN, which is no label either, is a number to them.
     fractional = meta.schema.column(leaves[0]).physical_type in {"FLOAT", "DOUBLE"}
     nulls = [_nulls(meta.row_group(group).column(leaves[0])) for group in range(meta.num_row_groups)]
     if not fractional and None not in nulls and len(leaves) == 1:
-        return Counts(rows, rows - sum(found for found in nulls if found is not None))
+        return Counts(rows, rows - sum(missing for missing in nulls if missing is not None))
     if len(leaves) > 1 or not budget.take(_size(meta, leaves[0])):
         return Counts(rows, None, LABELS_LATER)
     return Counts(rows, int(file.read([label]).to_pandas()[label].notna().sum()))

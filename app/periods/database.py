@@ -128,10 +128,10 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 def _unavailable(place: str, backend: str, error: Exception) -> SourceUnavailable:
     cause = getattr(error, "orig", None) or error
-    said = " ".join(str(cause).split())[:300] or type(cause).__name__
-    lower = said.lower()
+    message = " ".join(str(cause).split())[:300] or type(cause).__name__
+    lower = message.lower()
     if "no such table" in lower or re.search(r"(relation|column|table) .* does not exist", lower):
-        return SourceUnavailable(f"{place}: {said}.", hint="Compare the names in [drift] with the database.")
+        return SourceUnavailable(f"{place}: {message}.", hint="Compare the names in [drift] with the database.")
     if backend != "sqlite":
         clause, hint = postgres.why(error)
         return SourceUnavailable(f"{place[:1].upper()}{place[1:]} {clause}.", hint=hint)
@@ -144,7 +144,7 @@ def _unavailable(place: str, backend: str, error: Exception) -> SourceUnavailabl
         return SourceUnavailable(f"{place} is locked by another program.", hint="Try again when its writer is done.")
     if "not a database" in lower or "malformed" in lower:
         return SourceUnavailable(f"{place} is not a SQLite database, or damaged.", hint="Restore it, or make it again.")
-    return SourceUnavailable(f"{place} cannot be read: {said}.", hint="Check the file and its rights.")
+    return SourceUnavailable(f"{place} cannot be read: {message}.", hint="Check the file and its rights.")
 
 
 def table(name: str, *columns: str) -> sa.TableClause:

@@ -42,22 +42,22 @@ class Month:
 
 def notes(store: Any, features: Sequence[str], month: Month) -> list[str]:
     """A sentence for each feature view without rows of the month, or without rows for some of its identifiers."""
-    found = []
+    sentences = []
     for name in dict.fromkeys(reference.rpartition(":")[0] for reference in features):
         view = next((one for one in store.list_all_feature_views() if one.name == name), None)
         source = getattr(view, "batch_source", None)
         if source is None:
             continue  # computed from other views, or from the request: it has no rows of its own
         try:
-            said = _said(_Look(store, view, source), name, month)
+            sentence = _sentence(_ViewRows(store, view, source), name, month)
         except Exception as error:  # noqa: BLE001 - any store may be below; a note that cannot be made is no failure
-            said = f"Whether {name} has rows of {month.name} could not be checked ({type(error).__name__})."
-        if said:
-            found.append(said)
-    return found
+            sentence = f"Whether {name} has rows of {month.name} could not be checked ({type(error).__name__})."
+        if sentence:
+            sentences.append(sentence)
+    return sentences
 
 
-def _said(look: _Look, name: str, month: Month) -> str:
+def _sentence(look: _ViewRows, name: str, month: Month) -> str:
     own = look.between(month.begin, month.last)
     if not own.empty:
         later = _later(look, name, month, own)
@@ -82,7 +82,7 @@ def _said(look: _Look, name: str, month: Month) -> str:
     return f"{name} has no rows for {month.name}; the newest older values, {day}, were joined."
 
 
-def _later(look: _Look, name: str, month: Month, own: pd.DataFrame) -> str:
+def _later(look: _ViewRows, name: str, month: Month, own: pd.DataFrame) -> str:
     """A month written down on the afternoon of its last day is missed by a date, which means midnight."""
     newest = look.utc(own[look.time].max())
     if month.last - newest <= DAY:
@@ -97,7 +97,7 @@ def _later(look: _Look, name: str, month: Month, own: pd.DataFrame) -> str:
     )
 
 
-class _Look:
+class _ViewRows:
     """The rows of one feature view: identifiers and moments, nothing else."""
 
     def __init__(self, store: Any, view: Any, source: Any) -> None:
@@ -124,8 +124,8 @@ class _Look:
             dataset = ds.dataset(place, format="parquet")
         except (pa.ArrowInvalid, OSError):
             return None
-        known = self.time in dataset.schema.names and pa.types.is_timestamp(dataset.schema.field(self.time).type)
-        return dataset if known else None
+        readable = self.time in dataset.schema.names and pa.types.is_timestamp(dataset.schema.field(self.time).type)
+        return dataset if readable else None
 
     def between(self, begin: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
         """Identifiers and moments of the rows after `begin` and up to `end`."""
@@ -146,17 +146,17 @@ class _Look:
             import pyarrow.dataset as ds
 
             older = ds.field(self.time) <= self._literal(until)
-            found = pc.max(self._dataset.to_table(columns=[self.time], filter=older)[self.time]).as_py()
+            moment = pc.max(self._dataset.to_table(columns=[self.time], filter=older)[self.time]).as_py()
         else:
             rows = self._pulled("pull_latest_from_table_or_query", pd.Timestamp(BEGINNING), until)
-            found = rows[self.time].max() if len(rows) else None
-        return None if found is None or pd.isna(found) else self.utc(found)
+            moment = rows[self.time].max() if len(rows) else None
+        return None if moment is None or pd.isna(moment) else self.utc(moment)
 
     @staticmethod
     def utc(moment: Any) -> pd.Timestamp:
         """A moment as stored, which is in UTC where it names no zone."""
-        found = pd.Timestamp(moment)
-        return found.tz_localize("UTC") if found.tzinfo is None else found.tz_convert("UTC")
+        stamp = pd.Timestamp(moment)
+        return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
     def _named(self, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.rename(columns=dict(zip(self._columns, self.keys, strict=True)))

@@ -47,25 +47,25 @@ def features_of(
         with warnings.catch_warnings():
             # Deprecations inside Feast and ibis are theirs to heed.
             warnings.simplefilter("ignore")
-            found: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(features)).to_df()
+            rows: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(features)).to_df()
     except Exception as error:
         # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, whichever store is below it.
         raise SourceUnavailable(
-            f"Feast could not read the features from {repo}: {_said(error)}.",
+            f"Feast could not read the features from {repo}: {_in_words(error)}.",
             hint="Check that the files or tables behind its feature views are there.",
         ) from error
-    if len(found) < len(entities):
+    if len(rows) < len(entities):
         # Its engine for plain files does so, with the values of every other view in those rows.
         raise DataError(
-            f"Feast leaves out {len(entities) - len(found):,} of {len(entities):,} rows of this month.",
+            f"Feast leaves out {len(entities) - len(rows):,} of {len(entities):,} rows of this month.",
             hint=" ".join(notes[:3]) or "Look for entities without any row in a feature view; duckdb keeps them.",
         )
-    if len(found) > len(entities):
+    if len(rows) > len(entities):
         raise DataError(
-            f"Feast gives {len(found):,} rows for {len(entities):,} entities of this month.",
+            f"Feast gives {len(rows):,} rows for {len(entities):,} entities of this month.",
             hint="Look for duplicate rows in the feature views' sources.",
         )
-    return found
+    return rows
 
 
 def opened(repo: Path, features: Sequence[str]) -> Any:
@@ -80,22 +80,22 @@ def opened(repo: Path, features: Sequence[str]) -> Any:
     try:
         store = FeatureStore(repo_path=str(repo))
         _check_registry(repo, store.config.registry)
-        known = {view.name: {field.name for field in view.features} for view in store.list_all_feature_views()}
+        views = {view.name: {field.name for field in view.features} for view in store.list_all_feature_views()}
     except VigieError:
         raise
     except Exception as error:
         # A damaged registry shows as a protobuf error, a wrong feature_store.yaml as Feast's or pydantic's.
         raise SourceUnavailable(
-            f"The feature repository {repo} cannot be opened: {_said(error)}.", hint=APPLY_HINT
+            f"The feature repository {repo} cannot be opened: {_in_words(error)}.", hint=APPLY_HINT
         ) from error
-    if not known:
+    if not views:
         raise SourceUnavailable(f"The registry of {repo} has no feature views.", hint=APPLY_HINT)
-    missing = [name for name in features if name.rpartition(":")[2] not in known.get(name.rpartition(":")[0], set())]
+    missing = [name for name in features if name.rpartition(":")[2] not in views.get(name.rpartition(":")[0], set())]
     if missing:
         raise SourceUnavailable(
             f"The registry of {repo} does not know {', '.join(missing[:3])}"
             f"{f' and {len(missing) - 3} more features' if len(missing) > 3 else ''}.",
-            hint=f"It has the feature views {', '.join(sorted(known)[:6])}.",
+            hint=f"It has the feature views {', '.join(sorted(views)[:6])}.",
         )
     return store
 
@@ -116,7 +116,7 @@ def _check_registry(repo: Path, registry: Any) -> None:
 _QUOTING: Final = ("yaml", "pydantic", "pydantic_core", "feast")
 
 
-def _said(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     library = type(error).__module__.partition(".")[0]
     if library == "psycopg":
         return f"its database {postgres.why(error)[0]}"

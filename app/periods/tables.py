@@ -62,8 +62,8 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
             f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
         ) from error
     except unreadable() as error:
-        said = " ".join(str(error).split())[:200]
-        raise SourceUnavailable(f"{path} cannot be read: {said}.", hint=FORMATS) from error
+        cause = " ".join(str(error).split())[:200]
+        raise SourceUnavailable(f"{path} cannot be read: {cause}.", hint=FORMATS) from error
 
 
 def csv(path: Path | IO[bytes], *, label: str = "", **options: Any) -> pd.DataFrame:

@@ -76,11 +76,11 @@ class Prometheus:
 
     def metadata(self) -> dict[str, Metadata]:
         """Type, help and unit by metric name; the first entry where targets disagree."""
-        found: dict[str, Metadata] = {}
+        metrics: dict[str, Metadata] = {}
         for row in self._ask(lambda: list(self._library.get_metric_metadata(metric="")), "metadata"):
             entry = Metadata(str(row["type"]), str(row["help"]), str(row["unit"]))
-            found.setdefault(str(row["metric_name"]), entry)
-        return found
+            metrics.setdefault(str(row["metric_name"]), entry)
+        return metrics
 
     def labels(self) -> list[str]:
         """The names of all labels."""
@@ -111,8 +111,8 @@ class Prometheus:
     def alerts(self) -> list[AlertNow]:
         """Every pending or firing alert, firing first; none where the server evaluates no rules."""
         data = self._api("/api/v1/alerts", "alerts")
-        found = self._shape(lambda: [_alert(row) for row in data["alerts"]], "alerts")
-        return sorted(found, key=lambda one: (one.state != "firing", one.name, sorted(one.labels.items())))
+        rows = self._shape(lambda: [_alert(row) for row in data["alerts"]], "alerts")
+        return sorted(rows, key=lambda one: (one.state != "firing", one.name, sorted(one.labels.items())))
 
     # --- queries
 
@@ -209,15 +209,15 @@ class Prometheus:
 
 def connect(settings: Settings, system: System | None, *, deadline: float = egress.DEFAULT_DEADLINE) -> Prometheus:
     """The Prometheus that watches `system`. Raises Unreachable (no address: says why) and ConfigError (secret)."""
-    found = address(settings, system, "prometheus")
-    if found.url is None:
+    place = address(settings, system, "prometheus")
+    if place.url is None:
         hint = "Start the embedded stack (python -m stack up), or set VIGIE_PROMETHEUS_URL."
-        raise Unreachable(f"there is no Prometheus to ask: {found.reason or 'no address is configured'}.", hint=hint)
+        raise Unreachable(f"there is no Prometheus to ask: {place.reason or 'no address is configured'}.", hint=hint)
     if system is None:
-        return Prometheus(found.url, deadline=deadline)
+        return Prometheus(place.url, deadline=deadline)
     source = system.prometheus
     auth = egress.credentials(source, settings.environ, settings.root, where=f"{system.id}.toml [prometheus]")
-    return Prometheus(found.url, deadline=deadline, auth=auth, tenant=source.tenant, ca=source.ca)
+    return Prometheus(place.url, deadline=deadline, auth=auth, tenant=source.tenant, ca=source.ca)
 
 
 def judge(parsed: Parsed, limit: int, total: int, seconds: float) -> Answer:

@@ -18,15 +18,15 @@ _NAMES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{")
 
 def expression_problems(system: System) -> list[VigieError]:
     """What is wrong with the placeholders of a system's expressions and with its selector; nothing is asked."""
-    found: list[VigieError] = []
+    problems: list[VigieError] = []
     for place, expr in _all_expressions(system):
         try:
             fill(expr, selector=system.prometheus.selector, **TRIED)
         except QueryError as error:
-            found.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
+            problems.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
         except ConfigError as error:
             return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
-    return found
+    return problems
 
 
 def _all_expressions(system: System) -> Iterator[tuple[str, str]]:

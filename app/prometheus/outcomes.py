@@ -201,12 +201,12 @@ def outcome_labels(errors: str | None) -> frozenset[str]:
     return frozenset(names.intersection(STATUS_LABELS) or names)
 
 
-def told_apart(expr: str, values_of: ValuesOf, labels: Collection[str] = ()) -> tuple[str, Rule | None]:
+def adapted(expr: str, values_of: ValuesOf, labels: Collection[str] = ()) -> tuple[str, Rule | None]:
     """`expr` with each matcher on a status label held to the label's values, and the first rule that cannot tell.
 
     `labels` are further labels that tell failures. Raises what `values_of` raises.
     """
-    untold: list[Rule] = []
+    unclear: list[Rule] = []
 
     def put(hit: re.Match[str]) -> str:
         if hit["inside"] is None:
@@ -227,11 +227,11 @@ def told_apart(expr: str, values_of: ValuesOf, labels: Collection[str] = ()) -> 
                 continue
             status = rule(one, values_of(f"{name}{{{others}}}", one.name), name or f"{{{others}}}")
             if status.matcher is None:
-                untold.append(status)
+                unclear.append(status)
             kept.append(status.matcher or _text(one))
         return f"{name}{{{', '.join(kept)}}}"
 
-    return _SELECTOR.sub(put, expr), next(iter(untold), None)
+    return _SELECTOR.sub(put, expr), next(iter(unclear), None)
 
 
 def _is_status(matcher: Matcher, labels: Collection[str]) -> bool:

@@ -114,15 +114,15 @@ def _read(data: Mapping[str, Any], rest: Mapping[str, Any]) -> Parsed:
         return Parsed(kind, (_series({}, [result]),), *notes)
     if kind not in ("vector", "matrix"):
         raise ValueError(kind)
-    found, skipped = [], 0
+    series, skipped = [], 0
     for row in result:
         points = row.get("values") if kind == "matrix" else [row["value"]] if "value" in row else None
         if points is None and not {"histogram", "histograms"} & row.keys():
             raise KeyError("values")
         skipped += "histogram" in row or "histograms" in row
         if points:
-            found.append(_series(row["metric"], points))
-    return Parsed(kind, tuple(found), *notes, skipped=skipped)
+            series.append(_series(row["metric"], points))
+    return Parsed(kind, tuple(series), *notes, skipped=skipped)
 
 
 def _series(labels: Mapping[str, str], points: Sequence[Sequence[Any]]) -> Series:
@@ -170,15 +170,15 @@ def query_error(text: str) -> QueryError:
     """`1:3: parse error: unexpected end of input` as sentence, hint and position."""
     metrics_ql = _METRICS_QL.search(text)
     if metrics_ql:
-        position, said = _unparsed(metrics_ql["expr"], metrics_ql["said"])
+        position, sentence = _unparsed(metrics_ql["expr"], metrics_ql["said"])
     else:
-        position, said = _position(text.removeprefix('invalid parameter "query": '))
+        position, sentence = _position(text.removeprefix('invalid parameter "query": '))
     hint = "Correct the expression at the place named." if position else ""
     for mark, advice in ADVICE:
         if mark in text:
             hint = advice
             break
-    return QueryError(said if said.endswith((".", "?", ")")) else f"{said}.", hint=hint, position=position)
+    return QueryError(sentence if sentence.endswith((".", "?", ")")) else f"{sentence}.", hint=hint, position=position)
 
 
 # What Prometheus says when it refuses an expression that parses, and what to do then.
@@ -209,28 +209,28 @@ _UNPARSED = re.compile(rf"(?:cannot recognize|; unparsed data:) {_GO_STRING.form
 
 def _position(text: str) -> tuple[tuple[int, int] | None, str]:
     line, _, rest = text.partition(":")
-    column, _, said = rest.partition(":")
+    column, _, sentence = rest.partition(":")
     if line.strip().isascii() and line.strip().isdigit() and column.isascii() and column.isdigit():
-        return (int(line), int(column)), f"line {int(line)}, column {int(column)}: {said.strip()}"
+        return (int(line), int(column)), f"line {int(line)}, column {int(column)}: {sentence.strip()}"
     return None, text
 
 
-def _unparsed(expr: str, said: str) -> tuple[tuple[int, int] | None, str]:
+def _unparsed(expr: str, sentence: str) -> tuple[tuple[int, int] | None, str]:
     """The place where VictoriaMetrics stopped reading: the expression without what it quotes as unread."""
-    found = _UNPARSED.search(said)
-    if found is None:
-        return None, said
-    said = said.partition("; unparsed data: ")[0]
+    unread = _UNPARSED.search(sentence)
+    if unread is None:
+        return None, sentence
+    sentence = sentence.partition("; unparsed data: ")[0]
     try:
         # Go and Python write these strings alike.
-        whole, rest = (str(ast.literal_eval(f'"{text}"')) for text in (expr, found["rest"]))
+        whole, rest = (str(ast.literal_eval(f'"{text}"')) for text in (expr, unread["rest"]))
     except (ValueError, SyntaxError):
-        return None, said
+        return None, sentence
     if not whole.endswith(rest):
-        return None, said
+        return None, sentence
     read = whole[: len(whole) - len(rest)]
     position = read.count("\n") + 1, len(read) - read.rfind("\n")
-    return position, f"line {position[0]}, column {position[1]}: {said}"
+    return position, f"line {position[0]}, column {position[1]}: {sentence}"
 
 
 def number(text: Any) -> float | None:

@@ -101,11 +101,11 @@ def _down(moment: float, step: float) -> float:
 
 def step_for(seconds: float, scrape: float | None = None) -> float:
     """The step for a range: about WANTED_POINTS, never finer than the scrape interval, never over MAX_POINTS."""
-    wanted = max(seconds / WANTED_POINTS, min(scrape or 0.0, seconds))
+    shortest = max(seconds / WANTED_POINTS, min(scrape or 0.0, seconds))
     for step in STEPS:
-        if step >= wanted:
+        if step >= shortest:
             return float(step)
-    return math.ceil(wanted / STEPS[-1]) * float(STEPS[-1])
+    return math.ceil(shortest / STEPS[-1]) * float(STEPS[-1])
 
 
 def rate_interval(scrape: float | None, step: float) -> float:
@@ -194,16 +194,16 @@ def _fits(pattern: str, text: str) -> bool:
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
     """The matchers of `job="api", instance!="x"`. Raises ConfigError for anything else, such as a brace."""
-    found, at = [], 0
+    matchers, at = [], 0
     while at < len(text.rstrip()):
         hit = _MATCHER.match(text, at)
         after = text[hit.end() : hit.end() + 1] if hit else ""
         if hit is None or after not in ("", ","):
             message = f'selector {text!r} is not a list of matchers; accepted: job="api", instance=~"10\\\\..*" …'
             raise ConfigError(message, hint="Correct `selector` under [prometheus] in the system file.")
-        found.append(Matcher(hit["name"], hit["op"], _unquote(hit["value"])))
+        matchers.append(Matcher(hit["name"], hit["op"], _unquote(hit["value"])))
         at = hit.end() + 1
-    return tuple(found)
+    return tuple(matchers)
 
 
 def _unquote(literal: str) -> str:
@@ -233,7 +233,7 @@ def fill(
     String literals and comments stay as they are (`=~"5..$"`). Raises QueryError for an unknown or missing placeholder,
     ConfigError for a selector that is not a list of matchers.
     """
-    known: dict[str, str | None] = {
+    values: dict[str, str | None] = {
         "selector": _checked_selector(selector),
         "window": _length(window),
         "rate_interval": _length(rate_interval),
@@ -244,9 +244,9 @@ def fill(
         if hit["all"] is None:
             return hit[0]
         name = hit["braced"] or hit["bare"]
-        value = known.get(name)
+        value = values.get(name)
         if value is None:
-            what = "has no value here" if name in known else "is unknown"
+            what = "has no value here" if name in values else "is unknown"
             position = expr.count("\n", 0, hit.start()) + 1, hit.start() - expr.rfind("\n", 0, hit.start())
             known_names = ", ".join(f"${one}" for one in PLACEHOLDERS)
             raise QueryError(f"${name} {what}.", hint=f"Placeholders are {known_names}.", position=position)

@@ -79,8 +79,8 @@ class Target:
 def read_targets(data: Any) -> list[Target]:
     """`data` of /api/v1/targets as targets: down first, then unknown, then up; by job and instance."""
     order = {Health.DOWN: 0, Health.UNKNOWN: 1, Health.UP: 2}
-    found = [_target(row) for row in data["activeTargets"]]
-    return sorted(found, key=lambda one: (order[one.health], one.job, one.instance))
+    targets = [_target(row) for row in data["activeTargets"]]
+    return sorted(targets, key=lambda one: (order[one.health], one.job, one.instance))
 
 
 def of_system(targets: Iterable[Target], selector: str) -> list[Target]:
@@ -96,7 +96,7 @@ def scrape_interval(targets: Iterable[Target], selector: str) -> float | None:
 def _target(row: Mapping[str, Any]) -> Target:
     labels = {str(name): str(value) for name, value in (row.get("labels") or {}).items()}
     # VictoriaMetrics tells lengths among the labels before relabelling, and calls what it never scraped down, in 1970.
-    found = row.get("discoveredLabels") or {}
+    discovered = row.get("discoveredLabels") or {}
     last_scrape, last_error = moment(row.get("lastScrape")), str(row.get("lastError") or "")
     health = "unknown" if last_scrape is None and not last_error else str(row.get("health", "unknown"))
     duration, samples = row.get("lastScrapeDuration"), row.get("lastSamplesScraped")
@@ -108,8 +108,8 @@ def _target(row: Mapping[str, Any]) -> Target:
         last_error=last_error,
         last_scrape=last_scrape,
         duration=float(duration) if isinstance(duration, int | float) else None,
-        interval=_seconds(row.get("scrapeInterval") or found.get("__scrape_interval__")),
-        timeout=_seconds(row.get("scrapeTimeout") or found.get("__scrape_timeout__")),
+        interval=_seconds(row.get("scrapeInterval") or discovered.get("__scrape_interval__")),
+        timeout=_seconds(row.get("scrapeTimeout") or discovered.get("__scrape_timeout__")),
         labels=labels,
         pool=str(row.get("scrapePool", "")),
         samples=samples if isinstance(samples, int) else None,
@@ -268,10 +268,10 @@ def explain(last_error: str, target: Target | None = None) -> Meaning:
         except ValueError:
             pass  # an address that is no URL: the general words stay
         facts["timeout"] = f"{target.timeout:g} s" if target.timeout else "the job"
-    told = _STATUS.sub(r"HTTP status \1", last_error)
+    message = _STATUS.sub(r"HTTP status \1", last_error)
     for pattern, text, hint in _CAUSES:
-        found = re.search(pattern, told, re.IGNORECASE)
-        if found:
-            known = facts | {name: value for name, value in found.groupdict().items() if value}
-            return Meaning(text.format_map(known), hint)
+        match = re.search(pattern, message, re.IGNORECASE)
+        if match:
+            values = facts | {name: value for name, value in match.groupdict().items() if value}
+            return Meaning(text.format_map(values), hint)
     return Meaning(last_error, "These are Prometheus' own words; open the scrape address and look at what answers.")

@@ -126,13 +126,15 @@ def _rated(document: Mapping[str, Any], schemas: Schemas, paths: Mapping[str, An
         if media is None:
             continue
         words = " ".join(text(operation.get(key)) for key in ("operationId", "summary"))
-        named, told = bool(_PREDICTS.search(path)), bool(_PREDICTS.search(words))
-        points = 10 * named + 4 * told - 3 * bool(_MANY.search(f"{path} {words}"))
+        named, described = bool(_PREDICTS.search(path)), bool(_PREDICTS.search(words))
+        points = 10 * named + 4 * described - 3 * bool(_MANY.search(f"{path} {words}"))
         if _NEVER.search(path) or (_NEVER.search(words) and not named):
             points = -100
-        why = "its path says so" if named else "its description says so" if told else "the only POST that takes JSON"
+        why = (
+            "its path says so" if named else "its description says so" if described else "the only POST that takes JSON"
+        )
         secured = _security(document, operation)
-        yield points, Route(path, why, named or told, media.get("schema"), media, secured)
+        yield points, Route(path, why, named or described, media.get("schema"), media, secured)
 
 
 def _security(document: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
@@ -142,9 +144,9 @@ def _security(document: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
     if not names or any(not mapping(one) for one in sequence(asked)):
         return ""
     scheme = mapping(mapping(mapping(document.get("components")).get("securitySchemes")).get(names[0]))
-    told = text(scheme.get("scheme")) if scheme.get("type") == "http" else text(scheme.get("type"))
-    told = told.lower()
-    return "bearer" if told in ("oauth2", "openidconnect") else told or "unknown"
+    kind = text(scheme.get("scheme")) if scheme.get("type") == "http" else text(scheme.get("type"))
+    kind = kind.lower()
+    return "bearer" if kind in ("oauth2", "openidconnect") else kind or "unknown"
 
 
 def template(document: Mapping[str, Any], route: Route) -> Template:
@@ -186,10 +188,10 @@ class _Builder:
         chosen = needed or list(properties)[:MAX_FIELDS]
         body = {}
         for key in chosen:
-            told = [one[key] for one in given if one.get(key) is not None]
+            values = [one[key] for one in given if one.get(key) is not None]
             try:
                 body[key] = self.node(
-                    properties[key], f"{name}_{key}" if name and self.taken(key) else key, told, depth + 1
+                    properties[key], f"{name}_{key}" if name and self.taken(key) else key, values, depth + 1
                 )
             except NoBodyError:
                 if needed:
@@ -197,7 +199,7 @@ class _Builder:
         return body
 
     def array(self, rules: Mapping[str, Any], name: str, examples: list[Any], depth: int) -> Any:
-        told = [item for one in examples if isinstance(one, list) for item in one[:MAX_VALUES]]
+        items = [item for one in examples if isinstance(one, list) for item in one[:MAX_VALUES]]
         least, most = finite(rules.get("minItems")), finite(rules.get("maxItems"))
         first = next((one for one in examples if isinstance(one, list)), None)
         count = int(least) if least else min(len(first), int(most or len(first))) if first else 1
@@ -208,30 +210,30 @@ class _Builder:
         parts = [self.schemas.variant(one) for one in sequence(rules.get("prefixItems"))]
         if parts:
             return [self.node(one, f"{name or 'value'}_{number}", [], depth + 1) for number, one in enumerate(parts)]
-        element = self.node(rules.get("items"), name or "value", told, depth + 1)
+        element = self.node(rules.get("items"), name or "value", items, depth + 1)
         return [element] * max(1, count)
 
     def values(self, rules: Mapping[str, Any], kind: str, name: str, examples: list[Any]) -> dict[str, Any]:
         """Where the values of one placeholder come from: a list of what the document names, or a range."""
         if isinstance(rules.get("enum"), list):
-            told = _distinct(one for one in rules["enum"] if one is not None)
-            if told:
-                return _list(told)
+            choices = _distinct(one for one in rules["enum"] if one is not None)
+            if choices:
+                return _list(choices)
         if kind == "boolean":
             return _list([True, False])
         if kind in ("integer", "number"):
             return self.number(rules, kind == "integer", name, examples)
-        known = _distinct(one for one in examples if isinstance(one, str))
-        if known:
-            return _list(known)
+        texts = _distinct(one for one in examples if isinstance(one, str))
+        if texts:
+            return _list(texts)
         return self.text(rules, name)
 
     def number(self, rules: Mapping[str, Any], whole: bool, name: str, examples: list[Any]) -> dict[str, Any]:
         low, low_out, high, high_out = limits(rules)
-        known = _distinct(one for one in examples if finite(one) is not None)
+        numbers = _distinct(one for one in examples if finite(one) is not None)
         if low is None or high is None:
-            if known:
-                return _list(known)
+            if numbers:
+                return _list(numbers)
             self.guess(name, "no bounds and no example")
             low, high = _window(low, high)
         step = finite(rules.get("multipleOf"))
@@ -241,12 +243,12 @@ class _Builder:
             low, high = float(-(-low // 1)), float(high // 1)
         if low > high:
             raise NoBodyError(f"{name} has no value between its bounds")
-        found: dict[str, Any] = {"from": "range", "min": _tidy(low), "max": _tidy(high)}
+        source: dict[str, Any] = {"from": "range", "min": _tidy(low), "max": _tidy(high)}
         if whole:
-            found["whole"] = True
+            source["whole"] = True
         if step and step > 0:
-            found["step"] = _tidy(step)
-        return found
+            source["step"] = _tidy(step)
+        return source
 
     def text(self, rules: Mapping[str, Any], name: str) -> dict[str, Any]:
         form = rules.get("format")
@@ -292,22 +294,22 @@ class _Builder:
 
 
 def _examples(rules: Mapping[str, Any]) -> list[Any]:
-    told = rules.get("examples")
-    listed = list(told.values()) if isinstance(told, Mapping) else list(sequence(told))
+    examples = rules.get("examples")
+    listed = list(examples.values()) if isinstance(examples, Mapping) else list(sequence(examples))
     return [one for one in (rules.get("example"), *listed, rules.get("default")) if one is not None]
 
 
 def _distinct(values: Any) -> list[Any]:
     """Values that a list of the file can hold, each once."""
-    found: list[Any] = []
+    distinct: list[Any] = []
     for one in values:
         good = isinstance(one, bool | str) or finite(one) is not None
         clean = _harmless(one) if isinstance(one, str) else one
-        if good and not any(clean == other and type(clean) is type(other) for other in found):
-            found.append(clean)
-        if len(found) == MAX_VALUES:
+        if good and not any(clean == other and type(clean) is type(other) for other in distinct):
+            distinct.append(clean)
+        if len(distinct) == MAX_VALUES:
             break
-    return found
+    return distinct
 
 
 def _list(values: list[Any]) -> dict[str, Any]:
@@ -335,5 +337,5 @@ def _tidy(number: float) -> int | float:
 
 def _slug(name: str) -> str:
     """A placeholder's name: letters, digits and _."""
-    found = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60]
-    return found if found and not found[0].isdigit() else f"value_{found}".rstrip("_")
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60]
+    return slug if slug and not slug[0].isdigit() else f"value_{slug}".rstrip("_")

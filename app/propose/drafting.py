@@ -70,17 +70,17 @@ def system_id(title: str, url: str, taken: Sequence[str] = ()) -> str:
     base = re.sub(r"_(?:api|service|app)$", "", base)
     base = base if base and base[0].isalpha() and base != "fastapi" else f"service_{urlsplit(url).port or 'own'}"
     base = base[:28].rstrip("_-")
-    found = next(name for name in (base, *(f"{base}_{n}" for n in range(2, 1000))) if name not in taken)
-    return found if SYSTEM_ID.fullmatch(found) else "service"
+    free = next(name for name in (base, *(f"{base}_{n}" for n in range(2, 1000))) if name not in taken)
+    return free if SYSTEM_ID.fullmatch(free) else "service"
 
 
 def draft(seen: Seen, taken: Sequence[str] = (), scraped_as: str | None = None, name: str | None = None) -> Proposal:
     """The proposal. `taken` are ids in use, `scraped_as` is the selector of a Prometheus that knows the address."""
-    known = bodies.routes(seen.document) if seen.document is not None else None
-    title = (known.title if known else "") or f"Service on {urlsplit(seen.url).netloc}"
-    chosen = name or system_id(known.title if known else "", seen.url, taken)
+    routes = bodies.routes(seen.document) if seen.document is not None else None
+    title = (routes.title if routes else "") or f"Service on {urlsplit(seen.url).netloc}"
+    chosen = name or system_id(routes.title if routes else "", seen.url, taken)
     selector = scraped_as if scraped_as is not None else f'job="{chosen}"'
-    parts = _Parts(seen, known, selector)
+    parts = _Parts(seen, routes, selector)
     lines = [
         comment(f"Proposed from {seen.url}/openapi.json and {seen.url}/metrics. Check each part."),
         assign("title", title[:80]),
@@ -132,9 +132,9 @@ def renamed(proposal: Proposal, name: str) -> Proposal:
 class _Parts:
     """The tables of the file, one method each; what is found is noted on the way."""
 
-    def __init__(self, seen: Seen, known: bodies.Routes | None, selector: str) -> None:
-        self.seen, self.known, self.selector = seen, known, selector
-        self.found = seen.measures
+    def __init__(self, seen: Seen, routes: bodies.Routes | None, selector: str) -> None:
+        self.seen, self.routes, self.selector = seen, routes, selector
+        self.measures = seen.measures
         self.findings: list[Finding] = []
 
     def note(self, part: str, text: str, confidence: Confidence, hint: str = "") -> None:
@@ -146,7 +146,7 @@ class _Parts:
 
     def api(self) -> list[str]:
         lines = ["[api]", assign("url", self.seen.url)]
-        health = self.known.health if self.known else None
+        health = self.routes.health if self.routes else None
         if health:
             lines.append(assign("health", health))
             self.note("health", f"GET {health}", Confidence.SURE)
@@ -156,7 +156,7 @@ class _Parts:
                 assign("health", "/metrics"),
             ]
             self.note("health", "no route called like a health check; /metrics is asked", Confidence.LIKELY)
-        secured = self.known.chosen.secured if self.known and self.known.chosen else ""
+        secured = self.routes.chosen.secured if self.routes and self.routes.chosen else ""
         if secured:
             lines.append(
                 comment(f"The request asks for a sign-in ({secured}). By hand, with a secret's name, never its value:")
@@ -176,57 +176,66 @@ class _Parts:
             why = "Prometheus scrapes this address already, under these labels."
         else:
             unasked = self.seen.reasons.get("prometheus")
-            told = f"not known: {unasked}" if unasked else "Prometheus does not scrape this address yet"
+            state = f"not known: {unasked}" if unasked else "Prometheus does not scrape this address yet"
             hint = (
                 "Give Prometheus the proposed job. Until then charts are empty; traffic is counted from raw /metrics."
             )
-            self.note("Prometheus job", told, Confidence.MISSING, hint)
+            self.note("Prometheus job", state, Confidence.MISSING, hint)
             why = f"Give Prometheus a job of this name (scrape_configs, job_name: {name})."
         return ["[prometheus]", comment(why), assign("selector", self.selector), ""]
 
     def metrics(self) -> list[str]:
-        found = self.found
-        if found is None:
+        measures = self.measures
+        if measures is None:
             why = self.seen.reasons.get("/metrics", "not read")
             hint = "Expose metrics there (prometheus-client, prometheus-fastapi-instrumentator), then propose again."
             return self.missing("metrics", f"/metrics gave nothing to read: {why.rstrip('.')}", hint)
-        keys, comments = [], [comment(text) for text in found.notes]
-        if found.counter is not None:
-            label = f" (label {found.status_label})" if found.status_label else ""
-            sure = Confidence.SURE if found.counter.type == "counter" and found.counter.samples else Confidence.LIKELY
-            self.note("counter", f"{found.counter.name}{label}", sure, "" if found.counter.samples else found.notes[0])
-            keys.append(assign("requests", found.counter.name))
+        keys, comments = [], [comment(text) for text in measures.notes]
+        if measures.counter is not None:
+            label = f" (label {measures.status_label})" if measures.status_label else ""
+            sure = (
+                Confidence.SURE
+                if measures.counter.type == "counter" and measures.counter.samples
+                else Confidence.LIKELY
+            )
+            self.note(
+                "counter",
+                f"{measures.counter.name}{label}",
+                sure,
+                "" if measures.counter.samples else measures.notes[0],
+            )
+            keys.append(assign("requests", measures.counter.name))
         else:
             comments += self.missing(
                 "counter", "no counter of requests", "Count requests, for example http_requests_total{status}."
             )[:1]
-        if found.latency is not None:
-            sure = Confidence.SURE if found.latency.name.endswith("_seconds") else Confidence.LIKELY
-            self.note("latency", f"{found.latency.name} (histogram, seconds)", sure)
-            keys.append(assign("latency", found.latency.name))
+        if measures.latency is not None:
+            sure = Confidence.SURE if measures.latency.name.endswith("_seconds") else Confidence.LIKELY
+            self.note("latency", f"{measures.latency.name} (histogram, seconds)", sure)
+            keys.append(assign("latency", measures.latency.name))
         else:
             comments += self.missing(
                 "latency", "no histogram of seconds", "Add one, for example http_request_duration_seconds."
             )[:1]
-        if found.failures is not None:
-            by = "" if found.failures.label else " (a counter of its own)"
-            sure = Confidence.SURE if found.failures.label else Confidence.LIKELY
-            words = f": {found.failures.words}" if found.failures.words else ""
-            self.note("failures", f"{found.failures.errors}{by}{words}", sure)
-            keys.append(assign("errors", found.failures.errors))
-        elif found.counter is not None:
+        if measures.failures is not None:
+            by = "" if measures.failures.label else " (a counter of its own)"
+            sure = Confidence.SURE if measures.failures.label else Confidence.LIKELY
+            words = f": {measures.failures.words}" if measures.failures.words else ""
+            self.note("failures", f"{measures.failures.errors}{by}{words}", sure)
+            keys.append(assign("errors", measures.failures.errors))
+        elif measures.counter is not None:
             hint = "Give the counter a label such as status, or count failures apart; then set `errors`."
             comments += self.missing("failures", "nothing tells a failed request from a good one", hint)[:1]
         return [*comments, "[metrics]", *keys, ""]
 
     def no_scrapes(self) -> str:
         """The matcher that leaves out scrapes and health checks, of a counter that names its routes; else empty."""
-        found, health = self.found, self.known.health if self.known else None
-        if found is None or not found.route_label:
+        measures, health = self.measures, self.routes.health if self.routes else None
+        if measures is None or not measures.route_label:
             return ""
         # A health route is left out before its first call too, when nothing in its name means more than itself.
-        routes = {*found.own_routes} | ({health} if health and re.fullmatch(r"/[a-z/]+", health) else set())
-        return f'{found.route_label}!~"{"|".join(sorted(routes))}"'
+        routes = {*measures.own_routes} | ({health} if health and re.fullmatch(r"/[a-z/]+", health) else set())
+        return f'{measures.route_label}!~"{"|".join(sorted(routes))}"'
 
     def inside(self, more: str = "") -> str:
         """The matchers of the counter: the system's, without scrapes and health checks."""
@@ -234,15 +243,15 @@ class _Parts:
 
     def latency_inside(self) -> str:
         """The same for the histogram, when it has the route label too."""
-        found = self.found
-        has = found is not None and found.latency is not None and found.route_label in found.latency.labels
+        measures = self.measures
+        has = measures is not None and measures.latency is not None and measures.route_label in measures.latency.labels
         return self.inside() if has else "{$selector}"
 
     def rate_of_failures(self, window: str) -> str | None:
-        found = self.found
-        if found is None or found.counter is None or found.failures is None:
+        measures = self.measures
+        if measures is None or measures.counter is None or measures.failures is None:
             return None
-        name, failures = found.counter.name, found.failures
+        name, failures = measures.counter.name, measures.failures
         total = f"sum(rate({name}{self.inside()}[{window}]))"
         if failures.label:
             failed = f"sum(rate({name}{self.inside(failures.errors)}[{window}]))"
@@ -251,20 +260,20 @@ class _Parts:
         return f"(sum(rate({failures.errors}{{$selector}}[{window}])) or 0 * {total}) / {total}"
 
     def quantile(self, share: str, window: str) -> str:
-        assert self.found is not None
-        assert self.found.latency is not None
-        buckets = f"rate({self.found.latency.name}_bucket{self.latency_inside()}[{window}])"
+        assert self.measures is not None
+        assert self.measures.latency is not None
+        buckets = f"rate({self.measures.latency.name}_bucket{self.latency_inside()}[{window}])"
         return f"histogram_quantile({share}, sum by (le) ({buckets}))"
 
     def panels(self) -> list[str]:
-        found, lines = self.found, list[str]()
-        if found is None:
+        measures, lines = self.measures, list[str]()
+        if measures is None:
             return lines
-        if found.counter is not None:
-            rate = f"sum(rate({found.counter.name}{self.inside()}[$window]))"
+        if measures.counter is not None:
+            rate = f"sum(rate({measures.counter.name}{self.inside()}[$window]))"
             lines += panel("rps", "Requests a second, $window window", rate, "1/s", legend="requests")
-        if found.latency is not None:
-            name, inside = found.latency.name, self.latency_inside()
+        if measures.latency is not None:
+            name, inside = measures.latency.name, self.latency_inside()
             mean = f"sum(rate({name}_sum{inside}[$window])) / sum(rate({name}_count{inside}[$window]))"
             lines += panel("latency_mean", "Mean latency, $window window", mean, "s", legend="mean")
             quantiles = {f"p{share[2:]}": self.quantile(share, "$window") for share in ("0.50", "0.95", "0.99")}
@@ -272,27 +281,27 @@ class _Parts:
         failed = self.rate_of_failures("$window")
         if failed is not None:
             lines += panel("errors", "Error rate, $window window", failed, "ratio", legend="errors", bad=FAILING)
-        if found.counter is not None and found.status_label:
-            by = f"sum by ({found.status_label}) (rate({found.counter.name}{self.inside()}[$window])) > 0"
-            legend = f"{{{{{found.status_label}}}}}"
+        if measures.counter is not None and measures.status_label:
+            by = f"sum by ({measures.status_label}) (rate({measures.counter.name}{self.inside()}[$window])) > 0"
+            legend = f"{{{{{measures.status_label}}}}}"
             lines += panel("statuses", "Requests a second by status, $window window", by, "1/s", legend=legend)
-        lines += self.resources(found)
+        lines += self.resources(measures)
         ids = [line.split('"')[1] for line in lines if line.startswith("id = ")]
         if ids:
             self.note("charts", ", ".join(ids), Confidence.SURE)
         return lines
 
-    def resources(self, found: Measures) -> list[str]:
+    def resources(self, measures: Measures) -> list[str]:
         lines = []
-        if found.memory:
+        if measures.memory:
             expr = "process_resident_memory_bytes{$selector}"
             lines += panel("memory", "Memory of the service", expr, "bytes", legend="resident", tab="resources")
-        if found.cpu:
+        if measures.cpu:
             expr = "rate(process_cpu_seconds_total{$selector}[$window])"
             lines += panel(
                 "cpu", "CPU of the service, $window window", expr, "ratio", legend="one core = 100 %", tab="resources"
             )
-        for one in found.drift[:1]:
+        for one in measures.drift[:1]:
             lines += panel(
                 "drift", f"{words(one.name)}", drift_expr(one), "1", legend=one.name, tab="drift", help=one.help[:300]
             )
@@ -300,10 +309,10 @@ class _Parts:
 
     def states(self) -> list[str]:
         lines = []
-        for one in self.found.states if self.found else ():
+        for one in self.measures.states if self.measures else ():
             lines += ["[[status]]", assign("title", words(one.name)), assign("expr", f"{one.name}{{$selector}}"), ""]
-        if lines and self.found:
-            self.note("status", ", ".join(one.name for one in self.found.states), Confidence.LIKELY)
+        if lines and self.measures:
+            self.note("status", ", ".join(one.name for one in self.measures.states), Confidence.LIKELY)
         return lines
 
     def alerts(self) -> list[str]:
@@ -314,7 +323,7 @@ class _Parts:
             "Open Targets: the scrape error says what failed.",
         )
         names = ["ApiDown"]
-        if self.found is not None and self.found.latency is not None:
+        if self.measures is not None and self.measures.latency is not None:
             names.append("HighLatency")
             lines += alert(
                 ("HighLatency", f"{self.quantile('0.95', '5m')} > {SLOW:g}", "5m", "warning"),
@@ -335,16 +344,16 @@ class _Parts:
         return lines
 
     def request(self) -> list[str]:
-        known = self.known
-        if known is None:
+        routes = self.routes
+        if routes is None:
             why = self.seen.reasons.get("/openapi.json", "not read").rstrip(".")
             hint = "Write [request] with path and body by hand; without it no traffic can be generated."
             return self.missing("request", f"/openapi.json gave nothing to read: {why}", hint)
-        if known.chosen is None or self.seen.document is None:
-            others = ", ".join(known.others[:5]) or "none takes JSON"
+        if routes.chosen is None or self.seen.document is None:
+            others = ", ".join(routes.others[:5]) or "none takes JSON"
             hint = f"Write [request] by hand. POST routes: {others}; which of them is safe to call, only you know."
             return self.missing("request", "no POST route is called like a prediction", hint)
-        route = known.chosen
+        route = routes.chosen
         try:
             made = bodies.template(self.seen.document, route)
             lines = request_lines(route, made)
@@ -358,7 +367,7 @@ class _Parts:
         return lines
 
     def drift(self) -> list[str]:
-        gauges = self.found.drift if self.found else ()
+        gauges = self.measures.drift if self.measures else ()
         if gauges:
             hint = "Remove the # before [drift] and set the threshold of the method that the service uses."
             self.note("drift", f"{gauges[0].name} (gauge)", Confidence.LIKELY, hint)
@@ -401,21 +410,21 @@ def panel(name: str, title: str, expr: str | Mapping[str, str], unit: str, **mor
         lines.append(assign("expr", expr))
     else:
         lines += [f"expr.{key(part)} = {value(text)}" for part, text in expr.items()]
-    return [*lines, *(assign(one, told) for one, told in more.items() if told != ""), ""]
+    return [*lines, *(assign(one, content) for one, content in more.items() if content != ""), ""]
 
 
 def alert(rule: tuple[str, str, str, str], condition: str, impact: str, action: str) -> list[str]:
     """One `[[alerts]]` table; `rule` is name, expression, how long it must hold, severity."""
     pairs = dict(zip(("name", "expr", "for", "severity"), rule, strict=True))
     pairs |= {"condition": condition, "impact": impact, "action": action}
-    return ["[[alerts]]", *(assign(one, told) for one, told in pairs.items()), ""]
+    return ["[[alerts]]", *(assign(one, content) for one, content in pairs.items()), ""]
 
 
 def request_lines(route: bodies.Route, made: bodies.Template) -> list[str]:
     """`[request]`, its body and its fields. Raises ValueError for a body that TOML cannot hold."""
     lines = ["[request]", comment(f"Chosen because {route.why}."), assign("method", "POST"), assign("path", route.path)]
     if isinstance(made.body, Mapping) and made.body:
-        lines += ["", "[request.body]", *(assign(str(name), told) for name, told in made.body.items())]
+        lines += ["", "[request.body]", *(assign(str(name), content) for name, content in made.body.items())]
     else:
         lines.append(assign("body", made.body))
     if made.fields:

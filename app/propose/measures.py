@@ -69,41 +69,41 @@ class Measures:
     notes: tuple[str, ...]
 
 
-def metrics(samples: Sequence[Sample], told: Mapping[str, Described]) -> dict[str, Metric]:
+def metrics(samples: Sequence[Sample], descriptions: Mapping[str, Described]) -> dict[str, Metric]:
     """The metrics of an exposition by name; a histogram's parts are under its base name."""
-    bases = {name for name, one in told.items() if one.type in ("histogram", "gaugehistogram", "summary")}
-    rows: dict[str, list[Sample]] = {name: [] for name in told if not name.endswith("_created")}
+    bases = {name for name, one in descriptions.items() if one.type in ("histogram", "gaugehistogram", "summary")}
+    rows: dict[str, list[Sample]] = {name: [] for name in descriptions if not name.endswith("_created")}
     histograms = set[str]()
     for sample in samples:
         base, _, part = sample.name.rpartition("_")
         name = sample.name
-        if part == "bucket" and base not in told and any(key == "le" for key, _ in sample.labels):
+        if part == "bucket" and base not in descriptions and any(key == "le" for key, _ in sample.labels):
             histograms.add(base)
         if (part in ("bucket", "sum", "count") and base in bases) or base in histograms:
             name = base
-        elif name not in told and part == "total" and base in told:
+        elif name not in descriptions and part == "total" and base in descriptions:
             # OpenMetrics declares a counter without its suffix.
             rows.pop(base, None)
         if not name.endswith("_created"):
             rows.setdefault(name, []).append(sample)
-    return {name: _metric(name, found, told, name in histograms) for name, found in rows.items()}
+    return {name: _metric(name, parts, descriptions, name in histograms) for name, parts in rows.items()}
 
 
-def _metric(name: str, found: list[Sample], told: Mapping[str, Described], histogram: bool) -> Metric:
-    one = told.get(name) or told.get(name.removesuffix("_total")) or Described()
+def _metric(name: str, samples: list[Sample], descriptions: Mapping[str, Described], histogram: bool) -> Metric:
+    one = descriptions.get(name) or descriptions.get(name.removesuffix("_total")) or Described()
     labels: dict[str, dict[str, None]] = {}
-    for sample in found:
+    for sample in samples:
         for key, value in sample.labels:
             values = labels.setdefault(key, {})
             if len(values) < MAX_LABEL_VALUES:
                 values[value] = None
     kind = "histogram" if histogram else one.type
-    return Metric(name, kind, one.help, tuple(found), {key: tuple(values) for key, values in labels.items()})
+    return Metric(name, kind, one.help, tuple(samples), {key: tuple(values) for key, values in labels.items()})
 
 
-def find(known: Mapping[str, Metric]) -> Measures:
+def find(by_name: Mapping[str, Metric]) -> Measures:
     """The parts of a system file in these metrics."""
-    own = {name: one for name, one in known.items() if not _FOREIGN.match(name)}
+    own = {name: one for name, one in by_name.items() if not _FOREIGN.match(name)}
     notes: list[str] = []
     counter = _counter(own.values())
     if counter is not None and not counter.samples:
@@ -128,8 +128,8 @@ def find(known: Mapping[str, Metric]) -> Measures:
         status_label=next((name for name in STATUS_LABELS if counter and name in counter.labels), ""),
         drift=tuple(drift[:MAX_GAUGES]),
         states=tuple(states[:MAX_GAUGES]),
-        memory="process_resident_memory_bytes" in known,
-        cpu="process_cpu_seconds_total" in known,
+        memory="process_resident_memory_bytes" in by_name,
+        cpu="process_cpu_seconds_total" in by_name,
         notes=tuple(notes),
     )
 
@@ -141,9 +141,9 @@ def _own_routes(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({f"{slash}metrics", *seen}))
 
 
-def _counter(known: Iterable[Metric]) -> Metric | None:
+def _counter(candidates: Iterable[Metric]) -> Metric | None:
     rated = []
-    for one in known:
+    for one in candidates:
         if one.type not in ("counter", "", "unknown", "untyped"):
             continue
         points = 10 * one.name.endswith(("requests_total", "request_total", "requests")) + 4 * ("request" in one.name)
@@ -158,10 +158,10 @@ def _counter(known: Iterable[Metric]) -> Metric | None:
     return max(rated, key=lambda row: row[:3])[3] if rated else None
 
 
-def _latency(known: Iterable[Metric], notes: list[str]) -> Metric | None:
+def _latency(candidates: Iterable[Metric], notes: list[str]) -> Metric | None:
     rated = []
     other: list[str] = []
-    for one in known:
+    for one in candidates:
         words = f"{one.name} {one.help}".lower()
         timed = re.search(r"duration|latency|response_time|request_time|seconds|elapsed", one.name)
         if one.type not in ("histogram", "summary") or not timed:
@@ -186,13 +186,15 @@ def _latency(known: Iterable[Metric], notes: list[str]) -> Metric | None:
     return best[3]
 
 
-def _failures(counter: Metric | None, known: Mapping[str, Metric]) -> Failures | None:
+def _failures(counter: Metric | None, by_name: Mapping[str, Metric]) -> Failures | None:
     """A matcher on the counter from the values its status label has, or a counter of failures."""
     by_label = None if counter is None else _by_label(counter)
     if by_label is not None:
         return by_label
     candidates = [
-        one for one in known.values() if one.name.endswith("_total") and _FAILS.search(one.name) and one is not counter
+        one
+        for one in by_name.values()
+        if one.name.endswith("_total") and _FAILS.search(one.name) and one is not counter
     ]
     stem = counter.name.split("_")[0] if counter is not None else ""
     near = [one for one in candidates if re.search(r"request|predict|infer|http", one.name)]

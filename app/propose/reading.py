@@ -94,28 +94,28 @@ def _document(session: egress.Session, url: str, reasons: dict[str, str]) -> Map
 def propose(settings: Settings, url: str, name: str | None = None) -> Proposal:
     """A system file for the service at `url`, under an id that is free. Raises ConfigError and EgressError."""
     seen = look(settings, tidy_url(url))
-    known = taken(settings)
+    ids = taken(settings)
     if name is not None:
-        check_free(name, known)
+        check_free(name, ids)
     selector, why = scraped_as(settings, seen.url)
     if why:
         seen = Seen(seen.url, seen.document, seen.measures, {**seen.reasons, "prometheus": why})
-    return draft(seen, tuple(known), selector, name)
+    return draft(seen, tuple(ids), selector, name)
 
 
 def taken(settings: Settings) -> dict[str, Path | None]:
     """Ids in use, with the file where it is known: of readable systems and of broken files."""
-    found: dict[str, Path | None] = dict.fromkeys(load_systems(settings).by_id)
+    ids: dict[str, Path | None] = dict.fromkeys(load_systems(settings).by_id)
     for folder in settings.systems_dirs:
-        found |= {path.stem: path for path in (folder.glob("*.toml") if folder.is_dir() else ())}
-    return found
+        ids |= {path.stem: path for path in (folder.glob("*.toml") if folder.is_dir() else ())}
+    return ids
 
 
-def check_free(name: str, known: Mapping[str, Path | None]) -> None:
+def check_free(name: str, ids: Mapping[str, Path | None]) -> None:
     """ConfigError when a system of that id exists, with one that is free."""
-    if name in known:
-        where = f" ({known[name]})" if known[name] else ""
-        free = system_id(name, "", tuple(known))
+    if name in ids:
+        where = f" ({ids[name]})" if ids[name] else ""
+        free = system_id(name, "", tuple(ids))
         message = f"a system called {name!r} exists already{where}; nothing is overwritten."
         raise ConfigError(message, hint=f"Choose another id, for example {free}.")
 
@@ -123,17 +123,17 @@ def check_free(name: str, known: Mapping[str, Path | None]) -> None:
 def scraped_as(settings: Settings, url: str) -> tuple[str | None, str]:
     """(selector, "") when the console's Prometheus scrapes this address; (None, why it could not be asked) else."""
     try:
-        known = connect(settings, None).targets()
+        targets = connect(settings, None).targets()
     except VigieError as error:
         return None, error.text
-    mine = next((one for one in known if _place(one.url) == _place(url + METRICS)), None)
+    mine = next((one for one in targets if _place(one.url) == _place(url + METRICS)), None)
     if mine is None:
         return None, ""
-    return _selector(mine, known), ""
+    return _selector(mine, targets), ""
 
 
-def _selector(mine: Target, known: list[Target]) -> str:
-    others = [one for one in known if one.job == mine.job and one is not mine]
+def _selector(mine: Target, targets: list[Target]) -> str:
+    others = [one for one in targets if one.job == mine.job and one is not mine]
     parts = [matcher("job", mine.job)] + ([matcher("instance", mine.instance)] if others else [])
     return ", ".join(parts)
 

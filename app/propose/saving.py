@@ -129,8 +129,8 @@ def announces(settings: Settings) -> bool:
 
 def announce(settings: Settings, system: System, file: Path) -> Path | None:
     """Tell the embedded Prometheus to scrape this system's API; None when it would not look, or has the target."""
-    wanted = f'job="{system.id}"'
-    if system.api.url is None or system.prometheus.url or system.prometheus.selector != wanted:
+    selector = f'job="{system.id}"'
+    if system.api.url is None or system.prometheus.url or system.prometheus.selector != selector:
         return None
     if not announces(settings):
         return None
