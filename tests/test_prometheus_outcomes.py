@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.prometheus.outcomes import NO_VALUE, failed, outcome_labels, rule, adapted
+from app.prometheus.outcomes import NO_VALUE, adapted, failed, outcome_labels, rule
 from app.prometheus.promql import parse_selector
 
 NOT_2XX, FAULTS, SERVER = 'status!~"2.."', 'status=~"[45].."', 'status=~"5.."'

@@ -15,7 +15,7 @@ from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.errors import VigieError
 from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
-from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, outcome_labels, adapted
+from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, adapted, outcome_labels
 from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
 from app.words.units import Clock, format_duration, format_time
