@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import streamlit as st
 
+from app.errors import VigieError
+from app.services import want
 from app.ui import cache, palette, picked, widgets
 from app.ui.access import act
 
 HERE = Path(__file__).parent
 # How often the foot of the sidebar asks whether Prometheus still answers, in seconds.
 CONNECTION_EVERY = 10
+
+
+def connection_line(seen: cache.Connection) -> str:
+    """The foot of the sidebar: which Prometheus, where, and how long ago it answered."""
+    place = widgets.plain(seen.url.partition("://")[2] or "no address")
+    if seen.error is not None:
+        return f":red[:material/cloud_off:] Prometheus · {place} · does not answer"
+    age = max(0, round(time.time() - seen.at))
+    when = "now" if age < 2 else f"{age} s ago"
+    return f":green[:material/cloud_done:] {widgets.plain(seen.name)} · {place} · answered {when}"
+
 
 st.set_page_config(page_title="Vigie", page_icon=str(HERE / "ui" / "icon.png"), layout="wide")
 st.html(HERE / "ui" / "style.css")
@@ -50,12 +64,13 @@ with st.sidebar:
     @st.fragment(run_every=CONNECTION_EVERY)
     @widgets.guarded
     def connection() -> None:
-        """One line: which Prometheus, where, and whether it answers. The picked system is asked for here."""
-        refused = act(cache.want, picked.system())
+        """One line: which Prometheus, where, and whether it answers. The stack is asked for the picked system here."""
         with st.container(key="connection"):
-            st.markdown(cache.connection_line(picked.system()))
-            if refused is not None:
-                widgets.problem(refused)
+            st.markdown(connection_line(cache.connection(picked.system().id)))
+            try:
+                act(want, cache.settings(), picked.system())
+            except VigieError as error:
+                widgets.problem(error)
 
     if systems.by_id:
         connection()

@@ -26,7 +26,7 @@ def draw() -> None:
 if tab == charts.EXPLORER:
     explorer.draw(system, view)
 else:
-    problem = cache.prometheus_error(system)
+    problem = cache.connection(system.id).error
     if problem is not None:
         widgets.problem(problem, title="Prometheus does not answer.")
     draw()

@@ -131,7 +131,7 @@ ACTS = {
     "save": "save a system file",
     "propose": "ask a typed address",
     "check": "ask what a typed file names",
-    "cache.want": "start a service",
+    "want": "start a service",
 }
 
 
@@ -153,6 +153,7 @@ def test_pages_reach_the_functions_that_act_by_no_other_name():
         "app.runs.keep": {"delete"},
         "app.runs.imports": {"import_report"},
         "app.propose": {"save"},
+        "app.services": {"want"},
         "app.drift.uploads": {"start", "hand_over"},
     }
     for path in (path for path in sources("app/ui", "pages", "app") if name_of(path).startswith(STREAMLIT_LIVES_IN)):

@@ -45,7 +45,6 @@ PLAIN_ATTRIBUTES = {"id", "decision", "state", "k", "n", "of", "triggered", "und
 TABLES = {"MARKDOWN", "SHAPES", "TONE_OF", "FRAME_OF", "MARKS", "ENDS", "ENDED", "COUNTED"}
 # Functions of other files that answer with Markdown; what they answer is read as well.
 MADE = {
-    "app/ui/cache.py": "connection_line",
     "app/ui/overview.py": "answer",
     "app/ui/traffic.py": "target_line",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,15 +22,12 @@ from app.doors import Access
 from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
-from app.prometheus.targets import of_system
 from app.prometheus.targets import scrape_interval as _scrape_interval
 from app.runs.index import Ledger
 from app.runs.run import Run
 from app.runs.source import Source, fingerprints, source_of
 from app.services import Address, StackState, address, public_url, reach, read_state
-from app.services import want as ask_stack
 from app.ui.login import login
-from app.ui.markdown import plain
 from app.words.units import Clock
 
 # Files edited by hand: a change shows within five seconds.
@@ -116,40 +113,34 @@ def _cheaply(system: System, question: Callable[[Prometheus], Found]) -> Found:
         raise
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What answers at the address of a Prometheus (name and version), when (epoch seconds), or why nothing does."""
+
+    name: str
+    url: str
+    at: float
+    error: VigieError | None = None
+
+
 @st.cache_data(ttl=VERSION_TTL, show_spinner=False)
-def _version(system_id: str) -> tuple[str, str, float, VigieError | None]:
-    """What answers (name and version), its address, and when it answered (epoch seconds)."""
+def connection(system_id: str) -> Connection:
+    """Which Prometheus answers for this system, and since when it does or does not."""
     system = systems().by_id[system_id]
     url = where(system, "prometheus").url or ""
     try:
-        return f"Prometheus {_cheaply(system, Prometheus.build)}", url, time.time(), None
+        return Connection(f"Prometheus {_cheaply(system, Prometheus.build)}", url, time.time())
     except BadAnswer as error:
         # Engines behind the same API answer queries and tell no version.
         if error.status is None and _cheaply(system, _answers_queries):
-            return "Prometheus API", url, time.time(), None
-        return "", url, time.time(), error
+            return Connection("Prometheus API", url, time.time())
+        return Connection("", url, time.time(), error)
     except VigieError as error:
-        return "", url, time.time(), error
+        return Connection("", url, time.time(), error)
 
 
 def _answers_queries(client: Prometheus) -> bool:
     return client.query("vector(1)").state is State.OK
-
-
-def prometheus_error(system: System) -> VigieError | None:
-    """None while the system's Prometheus answers, else why it does not."""
-    return _version(system.id)[3]
-
-
-def connection_line(system: System) -> str:
-    """The foot of the sidebar: which Prometheus, where, and how long ago it answered."""
-    name, url, at, error = _version(system.id)
-    place = url.partition("://")[2] or "no address"
-    if error is not None:
-        return f":red[:material/cloud_off:] Prometheus · {plain(place)} · does not answer"
-    age = max(0, round(time.time() - at))
-    when = "now" if age < 2 else f"{age} s ago"
-    return f":green[:material/cloud_done:] {plain(name)} · {plain(place)} · answered {when}"
 
 
 @st.cache_data(ttl=TARGETS_TTL, show_spinner=False)
@@ -263,11 +254,6 @@ def forget_runs() -> None:
     runs.clear()
 
 
-def belongs(system: System, target: Target) -> bool:
-    """Whether a target is one of this system's own."""
-    return bool(of_system([target], system.prometheus.selector))
-
-
 @st.cache_data(ttl=PROBE_TTL, max_entries=ENTRIES, show_spinner=False)
 def probe(url: str) -> str | None:
     """None when the console itself reaches `url`, else why not."""
@@ -279,12 +265,3 @@ def up_history(system_id: str, seconds: int) -> Answer:
     """`up` of every target over the last seconds, for the strokes on the cards."""
     client = prometheus(systems().by_id[system_id])
     return client.query_range("up", TimeRange.last(seconds))
-
-
-def want(system: System) -> VigieError | None:
-    """Have the stack start this system's API when it can and has not yet; why it cannot be asked, if so."""
-    try:
-        ask_stack(settings(), system)
-    except VigieError as error:
-        return error
-    return None

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.config import System
 from app.prometheus import Target
+from app.prometheus.targets import of_system
 from app.services import StackState
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
@@ -31,7 +32,7 @@ def waiting(system: System, targets: Sequence[Target]) -> bool:
     stack = cache.stack()
     if cache.settings().attached or stack.owner is None or not stack.owner.alive or system.id not in stack.services:
         return False
-    own = [target for target in targets if cache.belongs(system, target)]
+    own = of_system(targets, system.prometheus.selector)
     if any(target.health == "up" for target in own):
         return False
     names = ("prometheus", system.id)

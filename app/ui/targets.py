@@ -14,6 +14,7 @@ import streamlit as st
 from app.config import System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
+from app.prometheus.targets import of_system
 from app.services import Service, start_hint
 from app.ui import cache, widgets
 from app.ui.markdown import link
@@ -129,7 +130,7 @@ def log_tail(path: Path, lines: int = LOG_LINES) -> str:
 
 def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
     """A system whose selector fits no target: the file expects a job that Prometheus does not scrape."""
-    if any(cache.belongs(system, target) for target in targets):
+    if of_system(targets, system.prometheus.selector):
         return
     with st.container(border=True, key="card-unknown-expected"):
         selector = widgets.plain(system.prometheus.selector)
