@@ -391,7 +391,7 @@ def test_a_termination_signal_stops_a_real_process_gracefully(home):
     code = """
 import signal, sys, threading, json
 sys.path.insert(0, sys.argv[1])
-from app.jobs.job import Job
+from app.runs.job import Job
 from app import jobs
 from app.config import Settings
 from app.load import worker
@@ -441,7 +441,7 @@ print(json.dumps([outcome.state, outcome.reason]))
             ConfigError,
             "NO_SUCH_TOKEN is not set",
         ),
-        ({"toml": TOML + 'engine = "locust"\n'}, PlanError, "locust"),
+        ({"toml": TOML + 'engine = "locust"\n'}, ConfigError, "locust"),
         ({"toml": TOML + "colour = 1\n"}, ConfigError, "unknown key load.colour"),
     ],
 )

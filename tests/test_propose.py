@@ -616,6 +616,7 @@ def test_every_key_on_the_list_is_one_of_the_schema_and_together_they_make_a_fil
         *(("drift", key) for key in ("repo", "database", "entities", "labels", "query", "periods", "reports")),
         *(("drift", "hooks", key) for key in ("name", "command", "url", "secret", "on", "timeout")),
         ("request", "fields", "*", "query"), ("load", "hosts"), ("load", "engine"),
+        ("quality", "prediction"), ("quality", "label"),
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("runs", runs, "Earlier comparisons and load runs, newest first.")
     one.add_argument("--system")
-    one.add_argument("--kind", choices=["drift", "load", "quality", "monitoring", "imported"])
+    one.add_argument("--kind", choices=["drift", "load", "imported"])
     one.add_argument("--decision", choices=["RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"])
     one.add_argument("--month", help="part of the key of either month, such as 2024-02")
     one.add_argument("--source", choices=["own", "other"], help="of the systems' own data, or of another or unknown")

@@ -165,10 +165,11 @@ class Request(Table):
 
 
 class Quality(Table):
-    """Which columns hold prediction and truth, for comparing predictions with labels."""
+    """What the label is: a class, whose rate can move, or a number, which has no rate."""
 
     kind: Literal["classification", "regression"] = "classification"
-    prediction: str = "prediction"
+    # Nothing uses these two; files of earlier versions have them.
+    prediction: str | None = None
     label: str | None = None
 
 
@@ -177,7 +178,8 @@ class Load(Table):
 
     max_rate: Annotated[float, Key(gt=0, le=MAX_RATE)] = 200.0
     hosts: tuple[str, ...] = ()
-    engine: Literal["builtin", "locust"] = "builtin"
+    # The only one; files of earlier versions name it.
+    engine: Literal["builtin"] = "builtin"
 
 
 class Row(Table):

@@ -1,4 +1,4 @@
-"""Long work, outside the console: drift, load and quality jobs in killable processes behind one socket.
+"""Long work, outside the console: drift and load jobs in killable processes behind one socket.
 
 Pages and command lines start, join, cancel and follow runs with the functions here. One host per VIGIE_HOME
 (`python -m app.jobs`) owns the workers; a run is its directory under `<home>/runs` and its row in the ledger.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import egress
 from app.config import System, load_systems
-from app.errors import ConfigError, LedgerError, PlanError, StorageFull, Unreachable
+from app.errors import ConfigError, LedgerError, StorageFull, Unreachable
 from app.load import engine, payload, result
 from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
@@ -136,9 +136,6 @@ def prepare(job: Job) -> Ready:
         broken = next((str(error) for error in systems.broken if f"{job.system}.toml" in str(error)), "")
         message = broken or f"there is no system called {job.system!r}."
         raise ConfigError(message, hint=f"Systems here: {', '.join(systems.by_id) or 'none'}.")
-    if system.load.engine != "builtin":
-        message = f"{system.id}: [load] engine = {system.load.engine!r} is not available in this version."
-        raise PlanError(message, hint='Use engine = "builtin".')
     plan = Plan.from_args(job.args, system)
     found = address(job.settings, system, "api")
     if found.url is None:

@@ -41,7 +41,7 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
         *("identifier", "columns", "threshold", "min_rows", "comparable", "left_out", "thresholds", "methods"),
         "target_threshold",
     ),
-    ("quality",): ("kind", "prediction", "label"),
+    ("quality",): ("kind",),
     ("load",): ("max_rate",),
     ("dashboard",): ("title", "refresh"),
     ("dashboard", "rows"): ("title", "panels"),

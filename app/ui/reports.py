@@ -36,7 +36,7 @@ RUN_KEY: Final = "run"
 MOST_PICKED: Final = 20
 PER_PAGE: Final = (25, 50, 100)
 # Runs that leave a report; traffic is listed only when asked for, background traffic would bury the rest.
-REPORTED: Final = ("drift", "imported", "quality", "monitoring")
+REPORTED: Final = ("drift", "imported")
 KINDS: Final = (*REPORTED, "load")
 # Whose data: which runs the filter shows -> whether they are of another source.
 WHOSE: Final[Mapping[str, bool | None]] = {"any": None, "own": False, "another or unknown": True}
