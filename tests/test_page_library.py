@@ -198,7 +198,7 @@ def test_deleting_says_what_is_left_and_not_that_nothing_was_deleted(home, monke
     def full(directory: Path, files: object) -> None:
         raise StorageFull("There is no room on the disk.", hint="Make some.")
 
-    monkeypatch.setattr(keep, "republish", full)
+    monkeypatch.setattr("app.runs.keep.republish", full)
 
     def script(run: str) -> None:
         from app.ui import cache, kept_run
