@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app import jobs
-from app.base import child_process
+from app.base import child_process, variables
 from app.base.home import Home
 from app.base.redaction import redacted
 from app.config import Settings
@@ -124,7 +124,7 @@ class Children:
         try:
             # The token opens the console and nothing below it: services and hooks never see it.
             environ = {name: value for name, value in os.environ.items() if name != VARIABLE}
-            environ = {f"VIGIE_{CONSOLE}_URL": self.link, **Home(self.settings.home).environment(environ)}
+            environ = {variables.SERVICE_URL.for_service(CONSOLE).name: self.link, **Home(self.settings.home).environment(environ)}
             row.process = child_process.start_held(row.command, env=environ, cwd=self.settings.root)
             row.started = now
         except OSError:

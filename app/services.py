@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app import egress
+from app.base import variables
 from app.base.files import private_folder, read, replace
 from app.base.processes import Owner, myself
 from app.config import Settings, System
@@ -114,12 +115,13 @@ def _service(name: str, row: Mapping[str, Any]) -> Service:
 
 
 def _key(system: System | None, service: str) -> str:
-    return (system.id if service == "api" and system is not None else service).upper().replace("-", "_")
+    """The name of a service in state.json and in variables: the system's id for its own API."""
+    return system.id if service == "api" and system is not None else service
 
 
 def public_url(settings: Settings, system: System | None, service: str) -> str | None:
     """Where a browser reaches a service that the console reaches under another name (a compose network)."""
-    return url_of(settings.environ, f"VIGIE_{_key(system, service)}_PUBLIC_URL")
+    return url_of(settings.environ, variables.SERVICE_PUBLIC_URL.for_service(_key(system, service)))
 
 
 def address(settings: Settings, system: System | None, service: str) -> Address:
@@ -127,10 +129,10 @@ def address(settings: Settings, system: System | None, service: str) -> Address:
 
     Precedence: environment, system file, state.json. With an attached Prometheus the stack is not consulted.
     """
-    key = system.id if service == "api" and system is not None else service
+    key = _key(system, service)
     named = settings.prometheus_url
     if service != "prometheus":
-        named = url_of(settings.environ, f"VIGIE_{_key(system, service)}_URL")
+        named = url_of(settings.environ, variables.SERVICE_URL.for_service(key))
     if named:
         return Address(named, "environment")
     if system is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from app.base import variables
 from app.config.drift import SOURCES, Drift, table_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +36,6 @@ MADE_LATER = {".streamlit/secrets.toml", "stack/state.json", "stack/console.toke
 ENVIRONMENT = re.compile(r"(?:VIGIE|POSTGRES)_[A-Z_]*[A-Z]|PROMETHEUS_URL|REPORT_DIR|FEAST_REPO")
 # Replaced in system files, or told to the command of a hook; never read from the environment.
 NO_VARIABLES = {"VIGIE_ROOT", "VIGIE_RUN", "VIGIE_SYSTEM", "VIGIE_DECISION", "VIGIE_SHARE"}
-# Its variables are those of the containers, in `.env`; `.env.example` describes them.
-COMPOSE = "compose.py"
 # Read for a service that is asked for by name: VIGIE_<SERVICE>_URL.
 ADDRESS = re.compile(r"VIGIE_[A-Z_]+_URL")
 IMAGE_BYTES = 300_000
@@ -209,51 +207,38 @@ def test_the_pages_of_the_readme_are_those_of_the_frame():
 # --- environment ------------------------------------------------------------------------------------------------------
 
 
-@cache
-def variables_in_code() -> frozenset[str]:
-    """Every name of a variable of ours that stands as a string in app or stack."""
-    found = set()
-    for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "stack").glob("*.py")]:
-        if path.name == COMPOSE:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and ENVIRONMENT.fullmatch(node.value):
-                found.add(node.value)
-    return frozenset(found - NO_VARIABLES)
-
-
-def variables_in_readme() -> set[str]:
-    return {row[0].strip("`") for row in rows(section("README.md", "Environment variables"))}
-
-
-def test_the_table_of_variables_is_what_the_code_reads():
-    documented = variables_in_readme()
-    # VIGIE_<SERVICE>_URL and its kind are put together from a service's name.
-    families = {name for name in documented if "<" in name}
-    assert "VIGIE_<SERVICE>_URL" in families
-    assert documented - families == variables_in_code()
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
-    for name in families:
-        assert f'{name.rpartition(">")[2]}"' in sources, name
+def test_the_readme_prints_the_table_of_variables():
+    printed = [
+        [cell.replace("\\|", "|") for cell in row] for row in rows(section("README.md", "Environment variables"))
+    ]
+    assert printed == [[f"`{one.name}`", one.does, one.default] for one in variables.TABLE]
 
 
 def test_no_document_names_a_variable_that_nothing_reads():
+    names = {one.name for one in variables.TABLE}
     for path in DOCS:
         for name in set(ENVIRONMENT.findall(path.read_text(encoding="utf-8"))) - NO_VARIABLES:
-            assert name in variables_in_code() or ADDRESS.fullmatch(name), f"{path.name}: {name}"
+            assert name in names or ADDRESS.fullmatch(name), f"{path.name}: {name}"
 
 
 def test_the_named_defaults_are_those_of_the_settings():
     from app.config import Settings
 
     settings = Settings.from_env({"POSTGRES_HOST": "postgres"})
-    by_name = {row[0].strip("`"): row[2].strip("`") for row in rows(section("README.md", "Environment variables"))}
+    by_name = {one.name: one.default.strip("`") for one in variables.TABLE}
     assert str(settings.keep_bytes) == by_name["VIGIE_KEEP_BYTES"]
     assert settings.home == ROOT / by_name["VIGIE_HOME"].split("`")[0]
     assert (
         settings.postgres_url
         == "postgresql+psycopg://{POSTGRES_USER}@{POSTGRES_HOST}:{POSTGRES_PORT}/{POSTGRES_DB}".format(**by_name)
     )
+
+
+def test_a_blank_variable_is_an_unset_one_and_a_value_is_kept_as_it_is():
+    assert variables.POSTGRES_PORT.of({"POSTGRES_PORT": "  "}) == "5432"
+    assert variables.POSTGRES_PASSWORD.of({"POSTGRES_PASSWORD": " a "}) == " a "
+    assert variables.LEDGER_URL.of({}) == ""
+    assert variables.SERVICE_URL.for_service("node-exporter").name == "VIGIE_NODE_EXPORTER_URL"
 
 
 # --- system files -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from app.base import variables
+from app.base.variables import Variable
 from app.errors import ConfigError
 
 PORTS = {"http": 80, "https": 443}
@@ -54,7 +56,7 @@ class Origin:
 def allowed_origins(env: Mapping[str, str]) -> tuple[Origin, ...]:
     """`VIGIE_ALLOWED_ORIGINS`, by comma. Raises ConfigError for an entry that is no origin."""
     origins = []
-    for text in entries(env, "VIGIE_ALLOWED_ORIGINS"):
+    for text in entries(env, variables.ALLOWED_ORIGINS):
         origin = Origin.parse(text.removesuffix("/"))
         if origin is None:
             message = f"VIGIE_ALLOWED_ORIGINS has {text!r}; accepted: http://HOST[:PORT] or https://HOST[:PORT]."
@@ -66,7 +68,7 @@ def allowed_origins(env: Mapping[str, str]) -> tuple[Origin, ...]:
 
 def allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     """`VIGIE_ALLOWED_HOSTS`, by comma, lower case. Raises ConfigError for an entry that is no host name."""
-    hosts = entries(env, "VIGIE_ALLOWED_HOSTS")
+    hosts = entries(env, variables.ALLOWED_HOSTS)
     for host in hosts:
         if not _HOST.fullmatch(host):
             # `*` is refused too: then any web page can point a name of its own at the console and read it.
@@ -75,6 +77,6 @@ def allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(host.lower() for host in hosts)
 
 
-def entries(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+def entries(env: Mapping[str, str], variable: Variable) -> tuple[str, ...]:
     """A variable that is a list by comma; empty parts left out."""
-    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+    return tuple(part.strip() for part in variable.of(env).split(",") if part.strip())

@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from app.base import variables
 from app.base.home import Home, attached_to
+from app.base.variables import Variable
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Reports of Evidently are 4.5 MB each: 5 GB keeps about a thousand runs, and far more once gzipped at rest.
-DEFAULT_KEEP_BYTES = 5_000_000_000
-# The database of the reference system listens on Postgres' own port.
-DEFAULT_POSTGRES_PORT = "5432"
-POSTGRES_KEYS = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +48,27 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
-        """Read every `VIGIE_*` variable. Raises ConfigError with variable, value and what is accepted."""
+        """Read the variables of `app.base.variables`. Raises ConfigError with variable, value and what is accepted."""
         env = dict(os.environ if environ is None else environ)
         home = Home.of(env, root).path
         attached = attached_to(env)
         folders = [root / "app" / "systems", _user_systems(env)]
-        folders += [
-            Path(part).expanduser().absolute() for part in env.get("VIGIE_SYSTEMS", "").split(os.pathsep) if part
-        ]
-        repo = env.get("FEAST_REPO")
+        more = variables.SYSTEMS.of(env).split(os.pathsep)
+        folders += [Path(folder).expanduser().absolute() for folder in more if folder]
+        repo = variables.FEAST_REPO.of(env)
         return cls(
             root=root,
             home=home,
             systems_dirs=tuple(folders),
             prometheus_url=check_url(*attached) if attached else None,
-            ledger_url=env.get("VIGIE_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
-            report_dir=env.get("REPORT_DIR") or None,
+            ledger_url=variables.LEDGER_URL.of(env) or f"sqlite:///{home / 'ledger.db'}",
+            report_dir=variables.REPORT_DIR.of(env) or None,
             feast_repo=Path(repo).expanduser().absolute() if repo else None,
             postgres_url=_postgres(env),
             allowed_hosts=origins.allowed_hosts(env),
             allowed_origins=origins.allowed_origins(env),
-            keep_bytes=_whole(env, "VIGIE_KEEP_BYTES", DEFAULT_KEEP_BYTES),
-            propose_hosts=origins.entries(env, "VIGIE_PROPOSE_HOSTS"),
+            keep_bytes=_whole(env, variables.KEEP_BYTES),
+            propose_hosts=origins.entries(env, variables.PROPOSE_HOSTS),
             environ=env,
         )
 
@@ -82,13 +78,11 @@ def _user_systems(env: Mapping[str, str]) -> Path:
     return Path(base).absolute() / "vigie" / "systems"
 
 
-def _whole(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name, "").strip().replace("_", "")
-    if not text:
-        return default
+def _whole(env: Mapping[str, str], variable: Variable) -> int:
+    text = variable.of(env).strip().replace("_", "")
     if not (text.isascii() and text.isdigit()):
-        message = f"{name} is {text!r}; accepted: a whole number of bytes, for example {default}."
-        raise ConfigError(message, hint=f"Correct {name} or unset it.")
+        message = f"{variable.name} is {text!r}; accepted: a whole number of bytes, for example {variable.fallback}."
+        raise ConfigError(message, hint=f"Correct {variable.name} or unset it.")
     return int(text)
 
 
@@ -109,18 +103,16 @@ def check_url(name: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def url_of(env: Mapping[str, str], name: str) -> str | None:
+def url_of(env: Mapping[str, str], variable: Variable) -> str | None:
     """The address in an environment variable, checked; None when it is unset or blank."""
-    text = env.get(name, "").strip()
-    return check_url(name, text) if text else None
+    text = variable.of(env).strip()
+    return check_url(variable.name, text) if text else None
 
 
 def _postgres(env: Mapping[str, str]) -> str | None:
     """A SQLAlchemy URL when any POSTGRES_* is set: each of them beats the system file's database."""
-    if not any(env.get(key) for key in POSTGRES_KEYS):
+    if not any(env.get(variable.name) for variable in variables.POSTGRES):
         return None
-    user, password = env.get("POSTGRES_USER") or "streamflow", env.get("POSTGRES_PASSWORD") or ""
-    host, port = env.get("POSTGRES_HOST") or "postgres", env.get("POSTGRES_PORT") or DEFAULT_POSTGRES_PORT
+    host, port, database, user, password = (variable.of(env) for variable in variables.POSTGRES)
     secret = f":{quote(password, safe='')}" if password else ""
-    database = quote(env.get("POSTGRES_DB") or "streamflow", safe="")
-    return f"postgresql+psycopg://{quote(user, safe='')}{secret}@{host}:{port}/{database}"
+    return f"postgresql+psycopg://{quote(user, safe='')}{secret}@{host}:{port}/{quote(database, safe='')}"

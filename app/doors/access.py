@@ -19,12 +19,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
+from app.base import variables
 from app.base.files import private_folder, replace
 from app.config import Settings
 from app.egress.signin import FILE, secret_in
 from app.errors import ConfigError
 
-VARIABLE = "VIGIE_TOKEN"
+VARIABLE = variables.TOKEN.name
 # 16 characters of `secrets.token_urlsafe` are 96 bits: nobody guesses them, whatever the limit on tries.
 MIN_TOKEN = 16
 # Tokens travel in a form, an address and a header; a longer one is a file named by mistake.
