@@ -124,7 +124,8 @@ class Children:
         try:
             # The token opens the console and nothing below it: services and hooks never see it.
             environ = {name: value for name, value in os.environ.items() if name != VARIABLE}
-            environ = {variables.SERVICE_URL.for_service(CONSOLE).name: self.link, **Home(self.settings.home).environment(environ)}
+            environ |= {variables.SERVICE_URL.for_service(CONSOLE).name: self.link}
+            environ = Home(self.settings.home).environment(environ)
             row.process = child_process.start_held(row.command, env=environ, cwd=self.settings.root)
             row.started = now
         except OSError:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.base import variables
 from app.base.files import replace
 from app.base.home import Home
 from app.base.processes import LINUX
@@ -47,7 +48,7 @@ class Program:
 
 PROMETHEUS = Program(
     name="prometheus",
-    variable="VIGIE_PROMETHEUS_BIN",
+    variable=variables.PROMETHEUS_BIN.name,
     on_path=("prometheus",),
     package="prometheus",
     in_package="usr/bin/prometheus",
@@ -57,7 +58,7 @@ PROMETHEUS = Program(
 )
 NODE_EXPORTER = Program(
     name="node_exporter",
-    variable="VIGIE_NODE_EXPORTER_BIN",
+    variable=variables.NODE_EXPORTER_BIN.name,
     on_path=("prometheus-node-exporter", "node_exporter"),
     package="prometheus-node-exporter",
     in_package="usr/bin/prometheus-node-exporter",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from app.base import variables
 from app.base.files import Lock
 from app.base.home import ROOT, Home, attached_to
 from app.base.processes import Owner
@@ -25,7 +26,7 @@ DOWN_SECONDS = 10.0
 HANDOVER_SECONDS = 10.0
 
 # Read where --systems is not given: `run` hands it to the `up` that its console starts.
-SYSTEMS_VARIABLE = "VIGIE_START"
+SYSTEMS_VARIABLE = variables.START.name
 SYSTEMS_HELP = (
     f"APIs to start: {apis.ALL}, {apis.NONE}, or by comma of {', '.join(apis.APIS)} (default {', '.join(apis.FIRST)}; "
     f"the others start when they are first picked; with {apis.NONE} they do not). {SYSTEMS_VARIABLE} says the same"
@@ -196,7 +197,7 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
         return 0
     lock.note(str(os.getpid()))
     # The token opens the console and nothing below it.
-    below = {name: value for name, value in home.environment(environ).items() if name != "VIGIE_TOKEN"}
+    below = {name: value for name, value in home.environment(environ).items() if name != variables.TOKEN.name}
     plan = services.build(home, below, options.console, systems)
     supervisor = Supervisor(plan, parent_pipe=options.parent_pipe)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -192,7 +193,7 @@ def test_pictures_are_small_and_real_and_shown_somewhere():
     shown = "".join(path.read_text(encoding="utf-8") for path in DOCS)
     for picture in pictures:
         assert f"images/{picture.name})" in shown, picture.name
-        assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", picture.name
+        assert picture.used_intes()[:8] == b"\x89PNG\r\n\x1a\n", picture.name
         assert picture.stat().st_size < IMAGE_BYTES, picture.name
 
 
@@ -212,6 +213,45 @@ def test_the_readme_prints_the_table_of_variables():
         [cell.replace("\\|", "|") for cell in row] for row in rows(section("README.md", "Environment variables"))
     ]
     assert printed == [[f"`{one.name}`", one.does, one.default] for one in variables.TABLE]
+
+
+# A module that names a variable itself -> why it does not go through the table.
+NAMES_ITSELF = {
+    "app/config/system.py": "replaces ${VIGIE_HOME} and ${VIGIE_ROOT} in a system file",
+    "stack/apis.py": "writes what a prediction service reads in its own environment",
+    "stack/compose.py": "its variables are those of the containers; .env.example describes them",
+}
+DEPLOYED_ALONE = ("stack/api/", "stack/prefect/", "stack/mlflow/")
+
+
+def modules_of_the_table() -> dict[str, ast.Module]:
+    """Every module of app and stack that can import the table, by its path."""
+    paths = [*sorted((ROOT / "app").rglob("*.py")), *sorted((ROOT / "stack").rglob("*.py")), ROOT / "streamlit_app.py"]
+    names = {path.relative_to(ROOT).as_posix(): path for path in paths}
+    kept = {name: path for name, path in names.items() if not name.startswith(DEPLOYED_ALONE)}
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in kept.items()}
+
+
+def test_code_reads_a_variable_through_the_table_alone_and_where_the_table_says():
+    constants = {one.name: name for name, one in vars(variables).items() if isinstance(one, variables.Variable)}
+    by_constant = {constant: set() for constant in [*constants.values(), "POSTGRES"]}
+    for name, tree in modules_of_the_table().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "variables" and node.attr in by_constant:
+                by_constant[node.attr].add(name)
+            elif isinstance(node, ast.ImportFrom) and node.module == "app.base.variables":
+                for constant in {alias.name for alias in node.names} & set(by_constant):
+                    by_constant[constant].add(name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ENVIRONMENT.fullmatch(node.value):
+                itself = name in NAMES_ITSELF or name == "app/base/variables.py" or node.value in NO_VARIABLES
+                assert itself, f"{name}:{node.lineno} names {node.value}: read it through app.base.variables"
+    assert set(constants) == {one.name for one in variables.TABLE}, "a variable that is not in TABLE"
+    wrong = {}
+    for one in variables.TABLE:
+        readers = by_constant[constants[one.name]] | (by_constant["POSTGRES"] if one in variables.POSTGRES else set())
+        if set(one.used_in) != readers:
+            wrong[one.name] = sorted(readers)
+    assert wrong == {}, "the table names other modules than those that use them"
 
 
 def test_no_document_names_a_variable_that_nothing_reads():
@@ -436,7 +476,7 @@ def test_the_licences_are_those_the_packages_state():
     assert checked > 30
 
 
-def test_the_version_is_stated_once_and_read_by_package_user_agent_and_changelog():
+def test_the_version_is_stated_once_and_used_in_package_user_agent_and_changelog():
     from app.base.version import VERSION
     from app.egress import USER_AGENT
 

@@ -1,4 +1,4 @@
-"""Every environment variable that Vigie reads: its name, what it does, its default, and the modules that read it.
+"""Every environment variable that Vigie reads: its name, what it does, its default, and the modules that use it.
 
 The table is the one place that names them. Code reads a variable through its row (`HOME.of(environ)`), the README
 prints the rows, and tests hold both to this file. Variables of the containers alone are in `.env.example`.
@@ -17,7 +17,7 @@ class Variable:
     name: str
     does: str
     default: str
-    read_by: tuple[str, ...]
+    used_in: tuple[str, ...]
     fallback: str = ""
 
     def of(self, environ: Mapping[str, str]) -> str:
@@ -28,14 +28,14 @@ class Variable:
     def for_service(self, service: str) -> Variable:
         """The variable of one service, for a row whose name holds `<SERVICE>`."""
         name = self.name.replace("<SERVICE>", service.upper().replace("-", "_"))
-        return Variable(name, self.does, self.default, self.read_by, self.fallback)
+        return Variable(name, self.does, self.default, self.used_in, self.fallback)
 
 
 HOME = Variable(
     "VIGIE_HOME",
     "folder of everything that is made or fetched",
     "`var` in the checkout",
-    ("app/base/home.py",),
+    ("app/base/home.py", "app/notify/__init__.py"),
 )
 SYSTEMS = Variable(
     "VIGIE_SYSTEMS",
@@ -60,14 +60,14 @@ SERVICE_URL = Variable(
     "address of one service, before system file and stack: a system's id (`VIGIE_STREAMFLOW_URL`), "
     "`VIGIE_NODE_EXPORTER_URL`, `VIGIE_GRAFANA_URL`",
     "unset",
-    ("app/children.py", "app/config/settings.py"),
+    ("app/children.py", "app/services.py"),
 )
 SERVICE_PUBLIC_URL = Variable(
     "VIGIE_<SERVICE>_PUBLIC_URL",
     "what links to a service show when a browser reaches it under another address than the console does "
     "(`VIGIE_PROMETHEUS_PUBLIC_URL`, `VIGIE_GRAFANA_PUBLIC_URL`)",
     "the address the console uses",
-    ("app/config/settings.py",),
+    ("app/services.py",),
 )
 START = Variable(
     "VIGIE_START",
@@ -97,7 +97,7 @@ TOKEN = Variable(
     "VIGIE_TOKEN",
     "the token that opens the console: at least 16 characters, or `file:PATH` of a file that holds it",
     "none: open to every account of this machine",
-    ("app/children.py", "app/doors/access.py", "stack/commands.py"),
+    ("app/doors/access.py", "stack/commands.py"),
 )
 ALLOWED_ORIGINS = Variable(
     "VIGIE_ALLOWED_ORIGINS",
@@ -170,7 +170,7 @@ POSTGRES_PASSWORD = Variable(
     "POSTGRES_PASSWORD",
     "",
     "none",
-    ("app/config/settings.py", "app/periods/loading.py", "stack/feast/postgres.py", "stack/postgres/connection.py"),
+    ("app/config/settings.py", "app/periods/store.py", "stack/feast/postgres.py", "stack/postgres/connection.py"),
 )
 
 POSTGRES = (POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD)

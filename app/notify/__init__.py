@@ -20,6 +20,7 @@ from urllib.parse import quote
 from app.base import child_process
 from app.base.files import read
 from app.base.home import ROOT
+from app.base.variables import HOME
 from app.config import Settings, System, load_systems
 from app.drift.result import Policy, Result
 from app.errors import VigieError
@@ -133,7 +134,7 @@ class Calls:
         self._settings, self._run = settings, run
         self._process = child_process.start_held(
             ["-m", "app.notify", run],
-            env={**settings.environ, "VIGIE_HOME": str(settings.home)},
+            env={**settings.environ, HOME.name: str(settings.home)},
             cwd=ROOT,
             errors=subprocess.PIPE,
         )

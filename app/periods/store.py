@@ -13,6 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from app import postgres
+from app.base.variables import POSTGRES_PASSWORD
 from app.errors import DataError, SourceUnavailable, VigieError
 
 APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
@@ -120,6 +121,6 @@ def _in_words(error: Exception) -> str:
     library = type(error).__module__.partition(".")[0]
     if library == "psycopg":
         return f"its database {postgres.why(error)[0]}"
-    if library in _QUOTING and os.environ.get("POSTGRES_PASSWORD"):
+    if library in _QUOTING and POSTGRES_PASSWORD.of(os.environ):
         return f"{type(error).__name__} (details are left out: they may hold the password)"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

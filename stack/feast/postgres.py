@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from app.base.variables import POSTGRES_PASSWORD
 from stack.feast.build import DEFINITIONS, MARKER, apply, materialise, said
 from stack.postgres.connection import CONNECT_SECONDS, Place, connected, place
 from stack.world.place import WorldError, locked, replaced, say
@@ -91,7 +92,7 @@ def ensure_repository(folder: Path, environ: Mapping[str, str], *, force: bool =
 @contextmanager
 def _password(where: Place) -> Iterator[None]:
     """What feature_store.yaml expands, and a deadline for Feast's connections, which have none of their own."""
-    given = {"POSTGRES_PASSWORD": where.password, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)}
+    given = {POSTGRES_PASSWORD.name: where.password, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:

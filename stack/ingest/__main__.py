@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.base.home import Home
+from app.base.variables import FEAST_REPO
 from stack.ingest.layout import IngestError
 from stack.postgres import connection as postgres
 from stack.world.place import WorldError, say
@@ -23,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--home",
         type=Path,
-        default=Path(os.environ.get("VIGIE_HOME") or Path(__file__).parents[2] / "var"),
+        default=Home.of(os.environ).path,
         help="folder with the sample world (default: VIGIE_HOME, else var/ of the checkout)",
     )
     source = made.add_mutually_exclusive_group(required=True)
@@ -102,7 +104,7 @@ def _into_postgres(home: Path, options: argparse.Namespace, environ: Mapping[str
                 _month_into_postgres(where, Path(folder) / str(as_of), str(as_of), options)
     else:
         _month_into_postgres(where, options.folder, options.as_of, options)
-    named = environ.get("FEAST_REPO")
+    named = FEAST_REPO.of(environ)
     repository = Path(named).expanduser().absolute() if named else home / REPOSITORY
     try:
         ensure_repository(repository, environ)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from app.base import variables
 from stack.world.place import WorldError
 
 if TYPE_CHECKING:
     import psycopg
 
-KEYS: Final = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 # One on the same machine answers in milliseconds, one across a network within a second.
 CONNECT_SECONDS: Final = 3
 # A month of a million accounts is written in less.
@@ -52,20 +52,20 @@ class Place:
 
 def named(environ: Mapping[str, str]) -> bool:
     """Whether any POSTGRES_* is set; it is then what the console reads, too."""
-    return any(environ.get(key) for key in KEYS)
+    return any(environ.get(variable.name) for variable in variables.POSTGRES)
 
 
 def place(environ: Mapping[str, str]) -> Place:
     """Where the database is; the same defaults as the console's. WorldError on a port that is none."""
-    port = environ.get("POSTGRES_PORT") or "5432"
+    port = variables.POSTGRES_PORT.of(environ)
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise WorldError(f"POSTGRES_PORT is {port[:20]!r}; accepted: a number from 1 to 65535.")
     return Place(
-        host=environ.get("POSTGRES_HOST") or "postgres",
+        host=variables.POSTGRES_HOST.of(environ),
         port=int(port),
-        database=environ.get("POSTGRES_DB") or "streamflow",
-        user=environ.get("POSTGRES_USER") or "streamflow",
-        password=environ.get("POSTGRES_PASSWORD") or "",
+        database=variables.POSTGRES_DB.of(environ),
+        user=variables.POSTGRES_USER.of(environ),
+        password=variables.POSTGRES_PASSWORD.of(environ),
     )
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from app.base.home import Home
 from stack.world.build import ensure_world
 from stack.world.place import WorldError
 
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--home",
         type=Path,
-        default=Path(os.environ.get("VIGIE_HOME") or Path(__file__).parents[2] / "var"),
+        default=Home.of(os.environ).path,
         help="folder for the sample world (default: VIGIE_HOME, else var/ of the checkout)",
     )
     parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")

@@ -35,6 +35,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from app.base.home import Home
 from stack.world import place
 from stack.world.place import WorldError, locked, replaced, say, sha256
 
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--home",
         type=Path,
-        default=Path(os.environ.get("VIGIE_HOME") or Path(__file__).parents[2] / "var"),
+        default=Home.of(os.environ).path,
         help="folder for the sample data (default: VIGIE_HOME, else var/ of the checkout)",
     )
     parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")

@@ -36,6 +36,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from app.base.home import Home
 from stack.world import story
 from stack.world.build import libraries
 from stack.world.place import WorldError, locked, replaced, say, sha256
@@ -428,7 +429,7 @@ def _train(folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Make what is missing; exit 0 when everything is in place, 1 with one line of reason otherwise."""
     parser = argparse.ArgumentParser(prog="python -m stack.world.f1pa", description="The laps and the lap time model.")
-    default = Path(os.environ.get("VIGIE_HOME") or Path(__file__).parents[2] / "var")
+    default = Home.of(os.environ).path
     parser.add_argument("--home", type=Path, default=default, help="folder (default: VIGIE_HOME, else var/)")
     parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")
     options = parser.parse_args(arguments)
