@@ -159,13 +159,11 @@ MAKE_SECONDS = 600.0
 
 def _by_command(module: str) -> Callable[[Path], object]:
     """Made by the command that a user types, in a process of its own: Feast and sklearn stay out of this one."""
+    from tests import warm
     from tests.locked_environments import environ
 
     def make(home: Path) -> None:
-        command = [sys.executable, "-m", module, "--home", home]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environ(home), timeout=MAKE_SECONDS, capture_output=True, text=True
-        )
+        done = warm.run(module, "--home", str(home), env=environ(home), timeout=MAKE_SECONDS)
         assert done.returncode == 0, done.stderr
 
     return make

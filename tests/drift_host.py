@@ -24,6 +24,7 @@ from app.jobs import Progress
 from app.runs import reports
 from app.runs.index import Ledger
 from app.runs.run import Run
+from tests import warm
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,8 +39,8 @@ class Home:
 
     folder: Path
     more: Mapping[str, str] = field(default_factory=dict)
-    program: tuple[str, ...] = ("-m", "app.jobs")
-    process: subprocess.Popen[str] | None = None
+    program: str = ""
+    process: subprocess.Popen[bytes] | warm.Command | None = None
 
     @property
     def environ(self) -> dict[str, str]:
@@ -69,15 +70,14 @@ class Home:
         self.system(name, {"source": "files", "path": f"{self.folder}/{name}/{{period}}.parquet"})
 
     def start(self) -> Home:
-        """Start the host and wait until it answers."""
-        self.process = subprocess.Popen(
-            [sys.executable, *self.program, "--parent-pipe"],
-            cwd=ROOT,
-            env=self.environ,
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        """Start the host and wait until it answers: warm with its workers, or as a `program` of one's own from nothing."""
+        if self.program:
+            command = [sys.executable, self.program, "--parent-pipe"]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environ, stdin=subprocess.PIPE, start_new_session=True
+            )
+        else:
+            self.process = warm.Command("app.jobs", "--parent-pipe", env=self.environ)
         until(self._answers, "the host to answer")
         return self
 
@@ -157,17 +157,15 @@ class Home:
         with Ledger(self.settings.ledger_url) as ledger:
             return ledger.runs(limit=1000)
 
-    def begin(self, *argv: str) -> subprocess.Popen[str]:
+    def begin(self, *argv: str) -> warm.Command:
         """A command line, going."""
-        command = [sys.executable, "-m", "app", *argv]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=ROOT, env=self.environ, text=True, **pipes)
+        return warm.Command("app", *argv, env=self.environ)
 
     def told(self, *argv: str) -> tuple[int, str, str]:
         """(exit code, output, errors) of a command line."""
         process = self.begin(*argv)
         out, err = process.communicate(timeout=PATIENCE)
-        return process.returncode, out, err
+        return process.wait(), out, err
 
     def saved(self) -> list[Path]:
         """Every file under the reports."""

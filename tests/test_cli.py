@@ -23,6 +23,7 @@ from app.runs.index import Ledger
 from app.runs.run import Run, State
 from app.runs.source import Source, source_of
 from app.runs.summary import columns_of
+from tests import warm
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve
 
@@ -312,7 +313,7 @@ def system_file(tmp_path, environ):
     return tmp_path / "data"
 
 
-def test_a_comparison_prints_its_two_lines_and_exits_with_the_decision(environ, system_file):
+def test_a_comparison_prints_its_two_lines_and_exits_with_the_decision(capsys, environ, system_file):
     months(system_file, 3.0)
     code, out, err = run(
         environ, "drift", "--system", "mine", "--ref", "month_000", "--cur", "2024-02-29", "--exit-code"
@@ -327,14 +328,15 @@ def test_a_comparison_prints_its_two_lines_and_exits_with_the_decision(environ, 
     assert "why: 4 of 4 columns drifted: " in err
     assert "reference 2024-01-31: 400 rows" in err
     # Without names, a source with exactly two periods needs none.
-    code, out, err = run(environ, "drift", "--system", "mine", "--threshold", "0.9", "--json")
+    done = warm.run("app", "drift", "--system", "mine", "--threshold", "0.9", "--json", env=environ)
+    code, out, err = done.returncode, done.stdout, done.stderr
     assert code == Exit.DONE, err
     found = json.loads(out)
     assert (found["decision"], found["k"], found["n"], found["state"]) == ("RETRAINING_TRIGGERED", 4, 4, "done")
     assert {"left_out": [], "thresholds": {}, "methods": {}, "target_threshold": None}.items() <= found[
         "policy"
     ].items()
-    newer, older = json.loads(run(environ, "runs", "--json")[1])["runs"]
+    newer, older = json.loads(called(capsys, environ, "runs", "--json")[1])["runs"]
     figures = {"ref": "2024-01-31", "cur": "2024-02-29", "rows_ref": 400, "rows_cur": 400, "share": 1.0}
     figures |= {"drifted": 4, "counted": 4, "target_drift": None}
     assert newer.items() >= (figures | {"threshold": 0.9, "own": False}).items()

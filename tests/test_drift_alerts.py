@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -31,6 +30,7 @@ from app.routes import middleware, routes
 from app.runs import reports
 from app.runs.imports import import_report
 from app.runs.index import Ledger
+from tests import warm
 from tests.conftest import free_port
 from tests.waiting import until
 
@@ -88,10 +88,7 @@ def world(tmp_path_factory):
     environ |= {"VIGIE_HOME": str(folder / "home"), "VIGIE_SYSTEMS": str(folder / "systems"), "HOME": str(folder)}
     environ |= {"REPORT_DIR": str(folder / "reports")}
     settings = Settings.from_env(environ)
-    host = subprocess.Popen(
-        [sys.executable, "-m", "app.jobs", "--parent-pipe"],
-        cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    host = warm.Command("app.jobs", "--parent-pipe", env=environ)
     try:
         until(lambda: answers(settings), "the job host")
         yield SimpleNamespace(settings=settings, environ=environ, folder=folder)
@@ -108,8 +105,7 @@ def answers(settings):
 
 def typed(world, system, cur, *more, ref=JANUARY):
     """What the command line prints with --json."""
-    command = [sys.executable, "-m", "app", "drift", "--system", system, "--ref", ref, "--cur", cur, "--json", *more]
-    done = subprocess.run(command, cwd=ROOT, env=world.environ, capture_output=True, text=True, timeout=120)
+    done = warm.run("app", "drift", "--system", system, "--ref", ref, "--cur", cur, "--json", *more, env=world.environ)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -7,14 +7,10 @@ a few rows run again as real processes. The page is the console under Streamlit'
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -29,12 +25,9 @@ from app.drift import worker
 from app.drift.compare import read_scores
 from app.drift.decide import counted_columns
 from app.drift.result import Result, Verdict
-from app.jobs import worker as process
 from app.runs import reports
-from app.runs.active import ActiveRun
 from app.runs.index import Ledger
-from app.runs.locks import Request
-from app.runs.progress import as_run
+from tests import here, warm
 from tests.conftest import ROOT
 from tests.drift_frames import FEATURES, ROWS, calm
 
@@ -43,8 +36,6 @@ LEFT, RIGHT = 1, 8
 LARGE = 1500
 # A page asks the ledger and reads one run.
 PAGE_SECONDS = 240
-# A process of its own loads Evidently and Feast first.
-PROCESS_SECONDS = 400
 UNDECIDED, NO_ACTION, TRIGGERED = Verdict.UNDECIDED, Verdict.NO_ACTION, Verdict.RETRAINING_TRIGGERED
 NAN = float("nan")
 SOME = FEATURES[:3]
@@ -290,7 +281,7 @@ def home(tmp_path_factory):
         patch.setenv("HOME", str(root))
         patch.setenv("VIGIE_SYSTEMS", str(root / "systems"))
         patch.setenv("REPORT_DIR", str(root / "reports"))
-        patch.setattr(jobs, "run_and_wait", run_here)
+        patch.setattr(jobs, "run_and_wait", here.run)
         worker.preload()
         forget()
         yield root
@@ -301,19 +292,6 @@ def forget() -> None:
     """What another case left in the console's caches."""
     st.cache_data.clear()
     st.cache_resource.clear()
-
-
-def run_here(settings, kind, system, key, args, _on_progress=None, *, after=None):
-    """What the host does with a run, with the worker in this process: warm for the whole file."""
-    active = ActiveRun(settings, Request(kind, system, key, dict(args)))
-    active.running("starting")
-    request = {"run": active.id, "kind": kind, "system": system, "key": key, "args": dict(args)}
-    answer = process._serve(worker, request, SimpleNamespace(event=threading.Event(), busy=False))
-    last = active.end(answer["state"], outcome=answer["outcome"], reason=answer["reason"], path=answer["path"])
-    run = as_run(last)
-    if after is not None:
-        after(run)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -448,8 +426,7 @@ def test_a_process_of_its_own_says_the_same(home, monkeypatch, name):
         lambda r, c: (r.assign(f1=np.inf), c.assign(f0=NAN)), "f0 (no value at all in feb)", features=["f0", "f1"]
     )
     write(home, case, monkeypatch)
-    command = [sys.executable, "-m", "app", "drift", "--system", "mine", "--ref", "jan", "--cur", "feb", "--exit-code"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PROCESS_SECONDS)
+    done = warm.run("app", "drift", "--system", "mine", "--ref", "jan", "--cur", "feb", "--exit-code")
     run, result = newest(home)
     assert result.decision is case.verdict
     assert case.said in result.reason

@@ -106,7 +106,7 @@ def test_a_comparison_past_its_deadline_is_ended_with_its_reason(home, tmp_path)
         "import sys\nfrom dataclasses import replace\nfrom app.jobs.host import main\nfrom app.runs.kinds import KINDS\n"
         "if __name__ == '__main__':\n    sys.exit(main(kinds={'drift': replace(KINDS['drift'], deadline=0.5)}))\n"
     )
-    hurried = Home(home.folder, {"VIGIE_HOME": str(home.folder / "hurried")}, (str(program),)).start()
+    hurried = Home(home.folder, {"VIGIE_HOME": str(home.folder / "hurried")}, str(program)).start()
     try:
         found = hurried.ended(hurried.compare("long", *MONTHS))
         assert (found.state, found.reason) == ("failed", "no result after 0.5 s; the worker was ended")

@@ -7,10 +7,7 @@ Evidently is asked for them.
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,9 +23,9 @@ from app.runs import reports
 from app.runs.run import new_run_id
 from stack.ingest import embedded
 from stack.ingest.reading import read_month
+from tests import warm
 from tests.drift_frames import quiet_job, settings
 
-ROOT = Path(__file__).parent.parent
 LARGE, SMALL = 2200, 900
 # Up to here Evidently tests for significance.
 SWITCH = 1000
@@ -373,8 +370,6 @@ def _made(folder):
 
 
 def said(arguments, environ):
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=170
-    )
+    done = warm.run(*arguments, env=environ)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout, done.stderr

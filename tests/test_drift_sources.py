@@ -6,9 +6,6 @@ Every source goes through list, load and decision here; the parts of each are in
 import json
 import os
 import sqlite3
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,15 +23,14 @@ from app.periods import coverage, database
 from app.periods.model import LABELS_LATER, LATER
 from app.runs import reports
 from app.runs.run import new_run_id
+from tests import warm
 from tests.drift_frames import calm, quiet_job, settings, system
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND_SECONDS = 400
 MONTHS = ["2024-01-31", "2024-02-29", "2024-03-31"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm():
+def evidently():
     """Evidently and Feast, loaded once for the whole file."""
     worker.preload()
 
@@ -494,18 +490,8 @@ def test_windows_on_the_command_line_take_the_newest_two(tmp_path):
     lines = [f"{key} = {json.dumps(value)}" for key, value in drift.items()]
     (tmp_path / "systems" / "mine.toml").write_text('title = "Mine"\n[drift]\n' + "\n".join(lines) + "\n")
     assert "mine" in load_systems(Settings.from_env(environ)).by_id
-    command = [sys.executable, "-m", "app"]
-    told = subprocess.run(
-        [*command, "periods", "--system", "mine"], cwd=ROOT, env=environ, capture_output=True, text=True
-    )
+    told = warm.run("app", "periods", "--system", "mine", env=environ)
     assert [line.split()[-2:] for line in told.stdout.splitlines()[1:]] == [["420", "420"]] * 3
-    done = subprocess.run(
-        [*command, "drift", "--system", "mine", "--exit-code"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-    )
+    done = warm.run("app", "drift", "--system", "mine", "--exit-code", env=environ)
     assert "drift_2026-03-08.7d_vs_2026-03-15.7d.html" in done.stdout, done.stderr
     assert "RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.50 >= 0.30" in done.stdout

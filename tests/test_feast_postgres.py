@@ -27,6 +27,7 @@ from stack.ingest import database, sample
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
 from stack.world.place import WorldError
+from tests import warm
 from tests.conftest import ROOT, sample_home
 from tests.drift_frames import quiet_job
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
@@ -262,7 +263,7 @@ def test_the_recipe_of_the_readme_brings_every_page_to_a_stack_that_was_started_
     monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
     eventually(lambda: urllib.request.urlopen(f"{apart['api']}/health").status == 200, "the API")
     settings = Settings.from_env()
-    host = subprocess.Popen([sys.executable, "-m", "app.jobs"], cwd=ROOT)
+    host = warm.Command("app.jobs")
     try:
         eventually(lambda: jobs.ping(settings), "the job host")
         eventually(lambda: re.search(r"^up +api ", said(commands[0]), re.MULTILINE), "the first scrape")
@@ -280,9 +281,7 @@ def test_the_recipe_of_the_readme_brings_every_page_to_a_stack_that_was_started_
 
 def said(command):
     """Standard output of one of our commands."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=170, check=False
-    )
+    done = warm.run(*command.split())
     return done.stdout + done.stderr
 
 

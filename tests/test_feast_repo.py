@@ -1,7 +1,6 @@
 """The feature repository: applied, materialised, put in place whole, and right at every point in time."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from stack.feast.build import MARKER, ensure_repository, is_current
 from stack.world import story
 from stack.world.place import WorldError
+from tests import warm
 from tests.conftest import sample_home
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,11 +174,7 @@ def test_without_a_world_the_command_says_what_to_run(tmp_path):
 
 def test_two_builds_at_once_make_one_repository(home):
     (home / "feast" / MARKER).unlink()
-    args = [sys.executable, "-m", "stack.world", "--home", str(home)]
-    both = [
-        subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        for _ in range(2)
-    ]
+    both = [warm.Command("stack.world", "--home", str(home)) for _ in range(2)]
     outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum("feast made in" in out.replace(str(home) + "/", "") for out in outputs) == 1

@@ -21,6 +21,7 @@ from app.config import Settings, load_systems
 from app.notify.calling import MAX_OUTCOME, Fared
 from app.runs import progress
 from app.runs.index import Ledger
+from tests import warm
 from tests.conftest import free_port
 from tests.hooks_fake_host import KINDS
 from tests.hooks_fake_worker import REASON
@@ -429,10 +430,12 @@ def months(world, shift):
         (world.folder / f"{month}.csv").write_text("\n".join(["a,b", *rows]) + "\n")
 
 
-def typed(world, *more, program=("-m", "app"), **options):
-    command = [sys.executable, *program, "drift", "--system", "mine", "--ref", "month_000", "--cur", "month_001"]
+MONTHS = ("drift", "--system", "mine", "--ref", "month_000", "--cur", "month_001")
+
+
+def typed(world, *more, program, **options):
     return subprocess.Popen(
-        [*command, *more],
+        [sys.executable, *program, *MONTHS, *more],
         cwd=ROOT,
         env=world.environ,
         stdout=subprocess.PIPE,
@@ -466,17 +469,18 @@ def test_the_two_lines_stay_the_last_of_standard_output_and_are_out_before_the_h
         """
     )
     world.write({"command": wait, "timeout": 300}, **data(world))
-    process = typed(world, "--exit-code")
-    assert process.stdout.readline().startswith("[Target drift] ")
-    assert "-> RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.50 >= 0.30" in process.stdout.readline()
+    process = warm.Command("app", *MONTHS, "--exit-code", env=world.environ)
     until(seen.exists, "the hook to begin")
+    target, decision = process.output().splitlines()
+    assert target.startswith("[Target drift] ")
+    assert "-> RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.50 >= 0.30" in decision
     with Ledger(world.settings.ledger_url) as ledger:
         (run,) = ledger.runs()
     assert run.state == "done"
     gate.touch()
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
-    assert out == ""
+    assert out.splitlines() == [target, decision]
     assert err.splitlines()[-1].startswith("hook hook0: exit 0 after ")
     assert err.splitlines()[-1].endswith("let go")
 

@@ -18,6 +18,7 @@ from stack.ingest.layout import FEATURE_FILES, LAYOUTS, IngestError
 from stack.ingest.reading import parse_as_of, read_month
 from stack.world import build
 from stack.world.place import WorldError
+from tests import warm
 from tests.conftest import sample_home
 
 ROOT = Path(__file__).parent.parent
@@ -382,7 +383,9 @@ def command(home, *arguments, **environ):
 
 
 def test_the_command_says_what_it_did_and_the_feature_store_serves_the_month(home, folder):
-    done = command(home, "--from", os.path.relpath(folder, ROOT), "--as-of", "2025-01-31")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("POSTGRES_")}
+    asked = ("stack", "ingest", "--from", os.path.relpath(folder, ROOT), "--as-of", "2025-01-31")
+    done = warm.run(*asked, env={**environ, "VIGIE_HOME": str(home)})
     assert (done.returncode, done.stderr) == (0, "")
     assert "2025-01-31 is in the world of" in done.stdout
     assert "3 accounts, 3 labels" in done.stdout

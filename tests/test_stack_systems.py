@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from app.config import Settings, load_systems
 from app.services import want
 from stack import apis, state
 from stack.state import State
+from tests.conftest import diabetes_home, sample_home
 from tests.waiting import until
 
 # Three sample worlds are made and two models trained on a machine that may be busy; nothing is asserted about speed.
@@ -89,7 +91,11 @@ def running(tmp_path: Path, stack_binaries: dict[str, str]) -> Iterator[Running]
     it.process.wait()
 
 
-def test_systems_are_started_when_they_are_picked_and_all_are_scraped(running: Running) -> None:
+def test_systems_are_started_when_they_are_picked_and_all_are_scraped(
+    running: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # The largest world is made already, the others are made here: what is asked is how they start.
+    shutil.copytree(sample_home(tmp_path_factory) / "world", running.home.path / "world")
     settings = Settings.from_env({**running.environ})
     systems = load_systems(settings).by_id
     running.wait_up("prometheus", "diabetes")
@@ -146,10 +152,11 @@ def take(squatter: socket.socket) -> tuple[apis.Api, bool]:
 
 
 def test_an_api_whose_port_is_taken_moves_and_is_scraped_where_it_is(
-    tmp_path: Path, stack_binaries: dict[str, str]
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, stack_binaries: dict[str, str]
 ) -> None:
     home = Home(tmp_path / "home")
     home.make()
+    shutil.copytree(diabetes_home(tmp_path_factory) / "diabetes", home.path / "diabetes")
     with socket.socket() as squatter:
         api, ours = take(squatter)
         it = Running(home, stack_binaries, api.system)

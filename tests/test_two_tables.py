@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import app
+from app.cli import main
 from app.config import load_systems
 from app.drift import uploads, worker
 from app.drift.result import Result, Verdict
@@ -22,11 +23,11 @@ from app.drift.tables import Rules
 from app.drift.uploads import Given
 from app.errors import VigieError
 from app.gauges import Gauges
-from app.jobs import run_here
 from app.periods import coverage
 from app.runs import reports
 from app.runs.index import Ledger
 from app.runs.run import new_run_id
+from tests import here, warm
 from tests.drift_frames import FEATURES, calm, quiet_job, settings
 
 ROOT = Path(__file__).parent.parent
@@ -124,16 +125,14 @@ def test_frames_that_cannot_be_compared_are_refused_in_words(home, pair, changes
 
 
 def test_the_package_stays_light_and_the_readmes_example_runs(tmp_path, pair):
-    """`import app` loads nothing; the example of the README is run as it is printed, in a process of its own."""
+    """`import app` loads nothing; the example of the README is run as it is printed."""
     code = re.search(r"```python\n(.*?from app import compare.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     pair[0].to_csv(tmp_path / "january.csv", index=False)
     pair[1].to_csv(tmp_path / "february.csv", index=False)
     light = "import app, sys; assert not {'pandas', 'sqlalchemy', 'pydantic', 'numpy'} & {*sys.modules}\n"
+    subprocess.run([sys.executable, "-c", light], cwd=ROOT, timeout=240, check=True)
     environ = {**os.environ, "VIGIE_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", light + code],
-        cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = warm.run("-c", code, cwd=tmp_path, env=environ)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("RETRAINING_TRIGGERED 4 of ")
     assert list((tmp_path / "reports").rglob("drift_january_vs_february.html"))
@@ -149,7 +148,7 @@ def test_two_files_become_a_run_of_their_own_and_are_removed(home, pair):
     files = sorted(path for path in handed.folder.rglob("*") if path.is_file())
     assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
     assert handed.folder.stat().st_mode & 0o777 == 0o700
-    run = run_here(home, "drift", "mine", handed.key, handed.args)
+    run = here.run(home, "drift", "mine", handed.key, handed.args)
     assert (run.state, run.outcome) == ("done", "RETRAINING_TRIGGERED"), run.reason
     assert not handed.folder.exists()
     systems = load_systems(home)
@@ -268,14 +267,13 @@ def test_what_a_killed_run_left_is_swept_and_a_made_up_token_reads_nothing(home)
 
 
 def test_the_command_line_compares_two_files(home, tmp_path, pair, capsys):
-    from app.cli import main
-
     for name, data in zip(("jan", "feb"), pair, strict=True):
         data.to_csv(tmp_path / f"{name}.csv", index=False)
     files = ["--ref-file", str(tmp_path / "jan.csv"), "--cur-file", str(tmp_path / "feb.csv")]
     common = ["drift", "--system", "mine", *files]
-    assert main([*common, "--label", "label", "--identifier", "user", "--exit-code"]) == 3
-    out = capsys.readouterr().out.splitlines()
+    done = warm.run("app", *common, "--label", "label", "--identifier", "user", "--exit-code")
+    assert done.returncode == 3, done.stderr
+    out = done.stdout.splitlines()
     assert out[-1].startswith("[Evidently] report_html=")
     assert "-> RETRAINING_TRIGGERED" in out[-1]
     assert main([*common, "--ref", "2024-01-31"]) == 2

@@ -8,6 +8,7 @@ input, or of the parent, is the end of this process. Everything a library prints
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -43,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     watch_pipe(stopping.parent_gone, lines.put)
     try:
-        module = importlib.import_module(options.module)
-        module.preload()
+        module = _loaded(options.module)
     except Exception as error:  # noqa: BLE001  whatever a heavy library raises on import, the host is told
         traceback.print_exc()
         _say(answers, {"event": "broken", "reason": f"{options.kind} worker: {_sentence(error)}"})
@@ -53,6 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     while True:
         answer = _serve(module, json.loads(lines.get()), stopping)
         _say(answers, answer)
+
+
+def _loaded(name: str) -> ModuleType:
+    """The module with all it imports, which stays for good: the collector looks at it neither now nor later."""
+    gc.disable()
+    try:
+        module = importlib.import_module(name)
+        module.preload()
+    finally:
+        gc.freeze()
+        gc.enable()
+    return module
 
 
 def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> dict[str, Any]:
