@@ -1,4 +1,4 @@
-"""The three APIs against their own descriptions, and under ten thousand names that nobody has seen before.
+"""The three APIs against their own descriptions, and under thousands of names that nobody has seen before.
 
 Schemathesis reads each service's openapi.json and asks what the description allows and what it forbids: no answer may be
 a 5xx, and each must be one that the description declares, in status, content type and schema. Nothing is random: the
@@ -22,11 +22,11 @@ from tests.conftest import diabetes_home, f1pa_home, sample_home
 from tests.http_fakes import answer, serve
 
 # For each operation and phase; enough for every keyword of these schemas, and a few seconds for each API.
-EXAMPLES = 20
+EXAMPLES = 10
 # One that hangs is a failure of its own; the slowest prediction takes a few milliseconds.
 REQUEST_SECONDS = 10
-# Together the 10,000 distinct names that a scanner or a busy day brings.
-IDENTIFIERS, PATHS = 2_000, 8_000
+# A series for each would be seen at ten of them; so many are what a scanner or a busy day brings.
+IDENTIFIERS, PATHS = 500, 2_000
 # Requests under way on the connection at once; the answers to so many fit into its buffers.
 PIPELINED = 100
 APIS = ("streamflow", "diabetes", "f1pa")
@@ -102,6 +102,7 @@ def numbered(answers):
 
 
 def test_the_judge_itself_tells_a_true_description_from_a_false_one(tmp_path):
+    """That it ends with 0 where all is true, the three APIs show."""
     true = answer(b'{"n": 1}')
     false = {
         "/schema": (answer(b'{"n": "one"}'), "Response violates schema"),
@@ -109,8 +110,6 @@ def test_the_judge_itself_tells_a_true_description_from_a_false_one(tmp_path):
         "/status": (answer(b'{"n": 1}', status="202 Accepted"), "Undocumented status code"),
         "/kind": (answer(b"<p>1", kind="text/html"), "Undocumented Content-Type"),
     }
-    with serve(numbered({"/true": true})) as fake:
-        assert schemathesis(fake.url, tmp_path).returncode == 0
     with serve(numbered({"/true": true} | {path: given for path, (given, _) in false.items()})) as fake:
         done = schemathesis(fake.url, tmp_path)
     assert done.returncode == 1, done.stdout[-4000:] + done.stderr[-2000:]
@@ -133,7 +132,7 @@ def identified(api, number):
 
 
 def raw_requests(api):
-    """The 10,000 as bytes: identifiers in bodies, then in paths and queries with methods of all kinds."""
+    """The names as requests: identifiers in bodies, then in paths and queries with methods of all kinds."""
     head = f"Host: 127.0.0.1:{api.port}\r\n"
     if api.auth:
         head += (
@@ -182,9 +181,9 @@ def series(api):
     return {(sample.name, sample.labels) for sample in found}
 
 
-def test_ten_thousand_new_identifiers_and_paths_make_no_new_series(api):
+def test_thousands_of_new_identifiers_and_paths_make_no_new_series(api):
     wanted = list(raw_requests(api))
-    assert len(set(wanted)) == IDENTIFIERS + PATHS == 10_000
+    assert len(set(wanted)) == IDENTIFIERS + PATHS
     # The first of each kind may bring a series with it, such as the drift scores with enough predictions.
     answered(api, [*wanted[:300], *wanted[-300:]])
     before = series(api)

@@ -29,7 +29,7 @@ from app.runs.run import new_run_id
 from tests.drift_frames import frame, pair, policy, quiet_job, settings
 
 # A comparison of three columns takes a third of a second, and each is made twice.
-EXAMPLES = 25
+EXAMPLES = 12
 # The oracle is sure of drift below this p-value when the effect is large, too ...
 SURE, LARGE = 1e-9, 0.5
 # ... and sure of none when two samples of one distribution differ less than most pairs of samples would.

@@ -218,9 +218,16 @@ def test_the_churn_rates_print_as_in_the_reference_run(frames):
     assert (round(ref, 5), round(cur, 5)) == (0.26537, 0.24152)
 
 
-def test_the_event_moves_exactly_the_seven_planted_columns_on_real_evidently(frames, manifest):
+@pytest.fixture(scope="module")
+def event(frames, manifest):
+    """What Evidently says of the month before the event and the month of it."""
     planted = manifest["planted"]
-    count, scores, methods = evidently_run(frames[planted["ref"]], frames[planted["cur"]])
+    return evidently_run(frames[planted["ref"]], frames[planted["cur"]])
+
+
+def test_the_event_moves_exactly_the_seven_planted_columns_on_real_evidently(frames, manifest, event):
+    planted = manifest["planted"]
+    count, scores, methods = event
     assert count == {"count": 7.0, "share": 0.4375}
     drifted = {name for name, value in scores.items() if value >= DRIFTED and name != "user_id"}
     assert drifted == set(planted["columns"])
@@ -229,9 +236,9 @@ def test_the_event_moves_exactly_the_seven_planted_columns_on_real_evidently(fra
     assert rates[1] - rates[0] > 0.09
 
 
-def test_our_distance_is_evidently_s_distance(frames):
-    ref, cur = frames[DATES[7]], frames[DATES[8]]
-    _, scores, _ = evidently_run(ref, cur)
+def test_our_distance_is_evidently_s_distance(frames, manifest, event):
+    ref, cur = (frames[manifest["planted"][side]] for side in ("ref", "cur"))
+    _, scores, _ = event
     for name in story.FEATURES:
         expected = 0.0 if name == "avg_session_mins_7d" else scores[name]
         assert score(ref[name], cur[name]) == pytest.approx(expected, abs=1e-9), name
