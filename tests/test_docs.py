@@ -193,7 +193,7 @@ def test_pictures_are_small_and_real_and_shown_somewhere():
     shown = "".join(path.read_text(encoding="utf-8") for path in DOCS)
     for picture in pictures:
         assert f"images/{picture.name})" in shown, picture.name
-        assert picture.used_intes()[:8] == b"\x89PNG\r\n\x1a\n", picture.name
+        assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", picture.name
         assert picture.stat().st_size < IMAGE_BYTES, picture.name
 
 
