@@ -17,6 +17,7 @@ from app.prometheus.targets import of_system
 from app.runs.run import Run
 from app.services import StackState, activity
 from app.words.numbers import UNKNOWN
+from app.words.shared import FIRST_SCRAPE, PROMETHEUS_SILENT
 from app.words.units import Clock, format_duration, format_time, format_value
 
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -81,9 +82,9 @@ def targets_badge(targets: Sequence[Target]) -> tuple[str, Tone]:
     if not targets:
         return "no targets", "unknown"
     if waiting == len(targets):
-        return "waiting for the first scrape", "unknown"
+        return FIRST_SCRAPE, "unknown"
     tone: Tone = "good" if up == len(targets) else "unknown" if up + waiting == len(targets) else "bad"
-    return _up(targets) + (f", {waiting} waiting for the first scrape" if waiting else ""), tone
+    return _up(targets) + (f", {waiting} {FIRST_SCRAPE}" if waiting else ""), tone
 
 
 def _up(targets: Sequence[Target]) -> str:
@@ -95,7 +96,7 @@ def badges(now: Now) -> list[tuple[str, Tone]]:
     starting = {name for name, row in now.stack.services.items() if row.state == "starting"}
     if now.targets_error is not None:
         wait = "prometheus" in starting
-        return [("Prometheus is starting", "warning") if wait else ("Prometheus does not answer", "bad")]
+        return [("Prometheus is starting", "warning") if wait else (PROMETHEUS_SILENT, "bad")]
     badge = targets_badge(now.targets)
     if not now.targets or all(target.waiting for target in now.targets):
         return [badge]

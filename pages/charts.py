@@ -6,6 +6,7 @@ import streamlit as st
 
 from app.ui import cache, charts, explorer, picked, widgets
 from app.words.explain import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
+from app.words.shared import PROMETHEUS_SILENT
 
 system = picked.system()
 
@@ -28,7 +29,7 @@ if tab == charts.EXPLORER:
 else:
     problem = cache.connection(system.id).error
     if problem is not None:
-        widgets.problem(problem, title="Prometheus does not answer.")
+        widgets.problem(problem, title=f"{PROMETHEUS_SILENT}.")
     draw()
     with st.expander("How to read these charts"):
         st.markdown(f"{RATE_ZERO}\n\n{HISTOGRAM_AGAINST_MEAN}\n\n{DETECTS}")

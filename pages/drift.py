@@ -8,6 +8,7 @@ from app.drift.result import Policy
 from app.services import activity
 from app.ui import cache, comparison, picked, two_files, widgets
 from app.words.explain import COVARIATE_AND_TARGET, SIMULATED
+from app.words.shared import TWO_MONTHS
 
 system = picked.system()
 drift = system.drift
@@ -50,7 +51,7 @@ with st.container(key="form", horizontal=True, vertical_alignment="bottom", gap=
         type="primary",
         icon=":material/compare_arrows:",
         disabled=ref == cur,
-        help="Pick two different months." if ref == cur else None,
+        help=TWO_MONTHS if ref == cur else None,
     )
     with st.popover("What is measured", icon=":material/help:", type="tertiary"):
         st.markdown(f"{COVARIATE_AND_TARGET}\n\n{SIMULATED}")

@@ -7,6 +7,7 @@ import streamlit as st
 from app.ui import cache, picked, targets, widgets
 from app.verdict import targets_badge
 from app.words.explain import WHY_SERVICE_NAME
+from app.words.shared import PROMETHEUS_SILENT
 
 # Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
 REFRESH_SECONDS = 2
@@ -22,7 +23,7 @@ def draw() -> None:
     """Cards, again every two seconds."""
     scraped, error = cache.targets(system.id)
     if error is not None:
-        widgets.head("Targets", [("Prometheus does not answer", "bad")])
+        widgets.head("Targets", [(PROMETHEUS_SILENT, "bad")])
         targets.without_prometheus(system, error)
         return
     widgets.head("Targets", [targets_badge(scraped)])

@@ -36,7 +36,7 @@ DRAWS = {
 KEYWORDS = {"label", "body", "help", "text", "delta", "placeholder", "captions"}
 # Functions whose answer is a number, a time, or a word of ours, whatever they are given.
 OURS = {
-    *("len", "count", "rate", "seconds", "format_duration", "format_time", "format_value", "format_number"),
+    *("len", "count", "counted", "counts_moved", "format_duration", "format_time", "format_value", "format_number"),
     *("number", "limit", "round", "min", "max", "sum", "share_words"),
 }
 # Attributes that are numbers, members of an enumeration, or ids whose form is checked.

@@ -74,7 +74,7 @@ def test_whatever_is_not_known_of_a_run_is_a_word():
     assert empty["decision"] == "○ no decision"
     assert empty["noted"] == "none"
     assert empty["source"] == "unknown"
-    assert empty["in words"] == "no reason was kept"
+    assert empty["in words"] == "No reason was written down."
     assert all(empty.values())
 
 

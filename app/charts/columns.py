@@ -13,7 +13,7 @@ from app.base.text import one_line
 from app.drift.aggregates import OTHER
 from app.drift.decide import largest_move, low_is_drift, method_words, nearness
 from app.drift.result import Column, Policy, Result, Side
-from app.words.numbers import UNKNOWN, count, moved, number, share_moved
+from app.words.numbers import counts_moved, moved, number, share_moved
 
 Theme = Literal["light", "dark"]
 COLOURS: Final[dict[Theme, dict[str, str]]] = {
@@ -114,8 +114,8 @@ def _row(column: Column, policy: Policy) -> Row:
         distance=None if near is None else min(near, FARTHEST),
         method=method_words(column.method or "") + (" (low is drift)" if low_is_drift(column.method or "") else ""),
         change=change(column),
-        nulls=_pair(column.ref.nulls, column.cur.nulls),
-        infinite=_pair(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,
+        nulls=counts_moved(column.ref.nulls, column.cur.nulls),
+        infinite=counts_moved(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,
         reason=column.reason if scored else WHY_NOT_SCORED,
     )
 
@@ -124,12 +124,6 @@ def role(column: Column, policy: Policy) -> str:
     """What a column is to the model, and whether it counts: `feature`, `label`, `label, not counted`."""
     name = {policy.label: "label", policy.identifier: "identifier"}.get(column.name, "feature")
     return name if name == "feature" or policy.columns == "all" else f"{name}, not counted"
-
-
-def _pair(before: int | None, after: int | None) -> str:
-    if before is None and after is None:
-        return UNKNOWN
-    return f"{count(before)} → {count(after)}"
 
 
 def change(column: Column) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
+from app.words.shared import text_value
 from app.words.units import Clock, format_duration, format_time, format_value
 
 # More numbers than these make no sentence.
@@ -30,7 +31,7 @@ def sentence(panel: Panel, answer: Answer, span: TimeRange | None = None, clock:
     if answer.state is State.EMPTY:
         return _join("Nothing to draw:", answer.reason, answer.hint)
     if answer.text:
-        return f"The value is the text “{answer.text}”."
+        return text_value(answer.text)
     said = _numbers(panel, answer, span, clock)
     if answer.state is State.PARTIAL:
         return _join(said, f"Incomplete: {answer.reason}", answer.hint)

@@ -16,6 +16,7 @@ from app.cli.terminal import say, say_error, say_json, table
 from app.config import Settings, System
 from app.errors import ConfigError, DataError, JobFailed, ReportNotFound
 from app.words.numbers import count
+from app.words.shared import NO_REASON
 
 if TYPE_CHECKING:
     from app.drift.result import Result
@@ -249,7 +250,7 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
 def _not_done(run: Run, *, as_json: bool) -> int:
     """A run without a result: cancelled is an outcome, everything else an error."""
     if run.state != "cancelled":
-        reason = (run.reason or "no reason is known").rstrip(".")
+        reason = (run.reason or NO_REASON).rstrip(".")
         raise JobFailed(f"run {run.id} {run.state}: {reason}.")
     if as_json:
         say_json({"run": run.id, "state": "cancelled", "reason": run.reason})

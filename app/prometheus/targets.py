@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from app.errors import QueryError
 from app.prometheus.promql import seconds_of, selects
+from app.words.shared import FIRST_SCRAPE
 
 
 class Health(StrEnum):
@@ -65,7 +66,7 @@ class Target:
     def meaning(self) -> Meaning:
         """What the state means in plain words."""
         if self.waiting:
-            return Meaning("waiting for the first scrape", "Prometheus scrapes a new target within about 10 seconds.")
+            return Meaning(FIRST_SCRAPE, "Prometheus scrapes a new target within about 10 seconds.")
         if self.health is Health.UP and self.samples == 0:
             hint = "Open the scrape address: perhaps an HTML or JSON page answers, or the service counts nothing yet."
             return Meaning("answers, but its page holds no sample", hint)

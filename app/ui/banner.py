@@ -24,6 +24,7 @@ from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
 from app.words.explain import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
 from app.words.numbers import limit, number
+from app.words.shared import capital, counting
 from app.words.units import format_time, format_value
 
 TONE_OF: dict[str, Tone] = {
@@ -126,16 +127,16 @@ def _pair(result: Result) -> str:
 
 
 def _sentence(result: Result) -> str:
-    return f"{result.reason[:1].upper()}{result.reason[1:]}"
+    return capital(result.reason)
 
 
 def _other_counting(result: Result, decision: Decision) -> str:
     threshold = result.policy.threshold
     parts = []
-    for name, counting in (("features alone", decision.features), ("with label and identifier", decision.everything)):
-        share = counting.share or 0.0
-        sign = "≥" if counting.reaches(threshold) else "<"
-        parts.append(f"{name} {counting.k} of {counting.n} = {share:.3f} {sign} {limit(threshold)}")
+    for name, counts in (("features alone", decision.features), ("with label and identifier", decision.everything)):
+        share = counts.share or 0.0
+        sign = "≥" if counts.reaches(threshold) else "<"
+        parts.append(f"{name} {counts.k} of {counts.n} = {share:.3f} {sign} {limit(threshold)}")
     counted = "all columns" if result.policy.columns == "all" else "features alone"
     return f"{'; '.join(parts)}. The policy counts {counted}."
 
@@ -257,8 +258,7 @@ def decision_line(line: str) -> None:
 def _quiet(run: Run, result: Result) -> str:
     """By which rules, with which methods, at which cost: on one line under everything else."""
     policy = result.policy
-    counted = "all columns count" if policy.columns == "all" else "features alone count"
-    rules = [counted, f"share threshold {limit(policy.threshold)}"]
+    rules = [counting(policy.columns), f"share threshold {limit(policy.threshold)}"]
     if policy.target_threshold is not None:
         rules.append(f"target drift triggers from {limit(policy.target_threshold)}")
     rules += [f"at least {policy.min_rows} rows", f"{policy.comparable * 100:.4g} % of the columns comparable"]

@@ -31,6 +31,7 @@ from app.ui.what_if import what_if
 from app.ui.why import why
 from app.verdict import Tone
 from app.words.numbers import limit
+from app.words.shared import NO_REASON, RUN_UNKNOWN, TWO_MONTHS, capital
 from app.words.units import format_time
 
 # How often a running comparison is looked at, in seconds: a stage lasts about a second.
@@ -48,7 +49,7 @@ ENDS: dict[str, tuple[str, Tone, str, str]] = {
     "failed": (
         "The comparison failed.",
         "bad",
-        "No reason was written down.",
+        NO_REASON,
         "Nothing was decided and no gauge moved. Mend what it names and compare again, or pick other months above.",
     ),
     "cancelled": (
@@ -188,7 +189,7 @@ def follow(system: System, run_id: str | None, names: Mapping[str, str], thresho
     if run_id is None and run is None:
         _never_compared(system, names, threshold)
     elif run is None or run.system != system.id:
-        widgets.empty("That run is not known for this system.", "It was deleted, or belongs to another system.")
+        widgets.empty(*RUN_UNKNOWN)
         history(system, pair())
     elif not run.state.final:
         _progress(run)
@@ -224,7 +225,7 @@ def _never_compared(system: System, names: Mapping[str, str], threshold: float) 
     """No run of the picked pair: that, the button, and where the last decision of other months is."""
     ref, cur = pair()
     if ref == cur:
-        widgets.empty("A month is not compared with itself.", "Pick two different months.")
+        widgets.empty("A month is not compared with itself.", TWO_MONTHS)
         return
     decided = [run for run in cache.runs(system.id, "drift", EARLIER) if run.state is State.DONE]
     with st.container(border=True, key="never-compared"):
@@ -353,7 +354,7 @@ def gauge(system: System, drift: Drift) -> None:
         shown = "gauge unknown" if found.value is None else f"{found.value:.3g} {sign} {drift.threshold:g}"
         simulated = " (SIMULÉ)" if found.decision is Verdict.RETRAINING_TRIGGERED else ""
         frame(found.decision, f"{simulated} · {shown}", tone)
-        st.markdown(widgets.plain(f"{found.reason[:1].upper()}{found.reason[1:]}"))
+        st.markdown(widgets.plain(capital(found.reason)))
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
         if found.missing and system.request is not None:
             _send_missing(system, found.missing)

@@ -17,6 +17,7 @@ from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
 from app.ui.charts import PLOT, View
 from app.words.explain import FIRST_QUERIES
+from app.words.shared import text_value
 from app.words.units import Clock, format_time
 
 HISTORY_KEY = "explorer_history"
@@ -105,7 +106,7 @@ def _table(answer: Answer) -> None:
         widgets.problem(VigieError(answer.reason, hint=answer.hint))
         return
     if answer.text:
-        st.markdown(f"The value is the text “{widgets.plain(answer.text)}”.")
+        st.markdown(widgets.plain(text_value(answer.text)))
         return
     if answer.state is State.EMPTY:
         widgets.empty(f"Nothing now: {answer.reason}.", answer.hint)

@@ -13,6 +13,7 @@ from app.charts.history import Axis, share_history
 from app.config import System
 from app.runs.run import Run, why
 from app.ui import cache, palette, widgets
+from app.words.numbers import counted
 
 AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}
 PLOT = {"displayModeBar": False}
@@ -58,8 +59,8 @@ def _axis(runs: Sequence[Run], shown: str | None) -> Axis:
     )
     hollow = " Hollow: under another policy than the system's own." if any(r.own is False for r in runs) else ""
     ring = " Ringed: shown above." if shown in {run.id for run in runs} else ""
-    counted = f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} with a share."
-    st.caption(f"{counted}{hollow}{ring} Click a point to open its run.")
+    number = f"{counted(len(runs), 'run')} with a share."
+    st.caption(f"{number}{hollow}{ring} Click a point to open its run.")
     return AXES[str(axis)]
 
 

@@ -18,7 +18,8 @@ from app.ui.notes import notes
 from app.ui.picked import SYSTEM_KEY
 from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
 from app.ui.why import why
-from app.words.numbers import number
+from app.words.numbers import counted, number
+from app.words.shared import NO_REASON, RUN_ELSEWHERE, capital
 from app.words.units import format_time, format_value
 
 VIEWS: Final = ("Why", "Evidently report")
@@ -34,7 +35,7 @@ def show(run_id: str) -> None:
     """The run of that id in one frame, whatever is known of it."""
     run = cache.ledger().get(run_id)
     if run is None:
-        widgets.empty(f"There is no run {run_id}.", "It was deleted, or it belongs to another home.")
+        widgets.empty(f"There is no run {run_id}.", RUN_ELSEWHERE)
         return
     with st.container(key="kept-run"):
         _head(run)
@@ -81,7 +82,7 @@ def elsewhere(run: Run) -> None:
 
 def _ended(run: Run) -> None:
     """A run without a result: why, as far as it was written down."""
-    reason = run.reason or "No reason was written down."
+    reason = run.reason or NO_REASON
     if run.state is State.FAILED:
         widgets.problem(VigieError(reason), title=ENDED[run.state])
     else:
@@ -99,7 +100,7 @@ def files_deleted(run: Run) -> None:
             + widgets.plain(f"{months(run)}, share {share_words(run)}, target drift {number(run.target_drift)}.")
         )
         if run.reason and run.reason != GONE:
-            st.markdown(widgets.plain(f"{run.reason[:1].upper()}{run.reason[1:]}"))
+            st.markdown(widgets.plain(capital(run.reason)))
         notes(run)
 
 
@@ -143,7 +144,7 @@ def _without_numbers(run: Run) -> None:
     with st.container(border=True, key="verdict-undecided"):
         frame("NOT DECIDED HERE", f" · {widgets.plain(run.kind)} report", "unknown")
         reason = run.reason or "this run came without numbers: there is a report, and no JSON of it."
-        st.markdown(widgets.plain(f"{reason[:1].upper()}{reason[1:]}"))
+        st.markdown(widgets.plain(capital(reason)))
         st.markdown(
             "Share of drifted columns **unknown** · target drift **unknown** · columns **unknown**: a report without "
             "its JSON is a picture, nothing in it can be counted."
@@ -186,7 +187,7 @@ def _what_goes(run: Run, written: list[Note]) -> str:
     head = f"**{run.id}** · {widgets.plain(run.system)} · months {widgets.plain(months(run))} · "
     parts = [f"its files ({format_value(run.bytes, 'bytes')})", "its line in this list"]
     if written:
-        parts.append("1 note" if len(written) == 1 else f"{len(written)} notes")
+        parts.append(counted(len(written), "note"))
     text = f"{head}{widgets.plain(decision_word(run))}\n\nRemoved: {', '.join(parts)}. This cannot be undone."
     if run.kind == "drift":
         text += (

@@ -28,7 +28,8 @@ from app.ui.history import pair_of
 from app.ui.palette import TONES
 from app.ui.picked import link_params
 from app.verdict import Tone
-from app.words.numbers import count, number
+from app.words.numbers import counted, counts_moved, number
+from app.words.shared import NO_REASON
 from app.words.units import format_duration, format_value
 
 RUN_KEY: Final = "run"
@@ -212,7 +213,7 @@ def _order() -> tuple[str, bool, int]:
 def _page(total: int, per_page: int) -> int:
     """How many runs there are, and which page of them."""
     pages = math.ceil(total / per_page)
-    runs = "1 run" if total == 1 else f"{total:,} runs"
+    runs = counted(total, "run")
     if pages == 1:
         st.markdown(f"**{runs}**", width="content")
         return 1
@@ -309,7 +310,7 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
         "target drift": number(run.target_drift),
         "noted": noted(notes),
         "source": run.source.word(own),
-        "rows": _arrowed(run.rows_ref, run.rows_cur),
+        "rows": counts_moved(run.rows_ref, run.rows_cur),
         "took": format_duration(run.seconds),
         "size": format_value(run.bytes, "bytes"),
         "kind": run.kind,
@@ -320,7 +321,7 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
 def in_words(run: Run) -> str:
     """Why it was decided so; of a run whose files are deleted, that first."""
     if not gone(run):
-        return run.reason or "no reason was kept"
+        return run.reason or NO_REASON
     kept = "files deleted, the decision is kept" if run.state is State.DONE else "files deleted"
     return kept if run.reason in ("", GONE) else f"{kept}: {run.reason}"
 
@@ -330,10 +331,6 @@ def months(run: Run) -> str:
     # What a run that ended without a result was to compare stands in its key.
     ref, cur = pair_of(run) if run.kind == "drift" else (run.ref, run.cur)
     return f"{ref or 'unknown'} → {cur or 'unknown'}" if ref or cur else "unknown"
-
-
-def _arrowed(before: int | None, after: int | None) -> str:
-    return "unknown" if before is None and after is None else f"{count(before)} → {count(after)}"
 
 
 def decision_word(run: Run) -> str:
@@ -360,7 +357,7 @@ def noted(notes: Sequence[Note]) -> str:
     """Whether somebody has seen to the run, and how many notes there are."""
     written = sum(bool(note.text.strip()) for note in notes)
     words = [] if not acknowledged(notes) else ["✓ acknowledged"]
-    words += [] if not written else ["1 note" if written == 1 else f"{written} notes"]
+    words += [] if not written else [counted(written, "note")]
     return " · ".join(words) or "none"
 
 

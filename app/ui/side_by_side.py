@@ -18,6 +18,7 @@ from app.ui.banner import FRAME_OF, TONE_OF, read
 from app.ui.palette import MARKDOWN, SHAPES, TONES
 from app.verdict import Tone
 from app.words.numbers import count, number
+from app.words.shared import RUN_ELSEWHERE, counting
 
 _SWAPPED: Final = "versus_swapped"
 # Of so many rows the table is as high as it is long; a longer one scrolls by itself.
@@ -39,7 +40,7 @@ def show(first: str, second: str) -> None:
     found = [cache.ledger().get(one) for one in (first, second)]
     runs = sorted((run for run in found if run is not None), key=lambda run: (run.created, run.id))
     if len(runs) < 2:
-        widgets.empty("One of these two runs is not known.", "It was deleted, or it belongs to another home.")
+        widgets.empty("One of these two runs is not known.", RUN_ELSEWHERE)
         return
     if st.session_state.get(_SWAPPED):
         runs.reverse()
@@ -95,11 +96,10 @@ def _head(run: Run, result: Result, word: str) -> None:
         st.markdown(f"**:{MARKDOWN[tone]}[{SHAPES[tone]} {result.decision}]** · {widgets.plain(word)}")
         st.markdown(widgets.plain(f"{result.ref.key} → {result.cur.key}"))
         policy = result.policy
-        counted = "all columns count" if policy.columns == "all" else "features alone count"
         facts = (
             f"share {reports.share_words(run)}",
             f"target drift {number(result.target_drift.value)}",
-            f"policy: {counted}, threshold {policy.threshold:g}",
+            f"policy: {counting(policy.columns)}, threshold {policy.threshold:g}",
             f"{count(result.ref.rows)} → {count(result.cur.rows)} rows",
             run.id,
         )

@@ -14,6 +14,7 @@ from app.services import StackState
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
+from app.words.shared import capital
 
 TONES: dict[str, Tone] = {"done": "good", "going": "warning", "failed": "bad", "waiting": "unknown"}
 
@@ -46,7 +47,7 @@ def steps(system: System, stack: StackState) -> list[Step]:
     rows = [Step("Python environment", "done")]
     for task in stack.tasks:
         state = "going" if task.state == "running" else task.state
-        title = task.about[:1].upper() + task.about[1:]
+        title = capital(task.about)
         words = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
         rows.append(Step(title, state, words))
     for name, title in (("prometheus", "Prometheus"), ("node_exporter", "Node exporter"), (system.id, system.title)):

@@ -24,6 +24,7 @@ from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import SHAPES
 from app.ui.picked import link_params
+from app.words.shared import NO_REASON
 
 # In the address while the story goes on, so that a reload goes on with it.
 PARAMETER = "story"
@@ -240,7 +241,7 @@ def _line(number: int, step: Step) -> None:
     if bar is not None:
         st.progress(bar.share or 0.0, text=widgets.plain(bar.stage or "starting"))
     if step.run is not None and not step.done and not step.live:
-        st.caption(widgets.plain(step.run.reason or "No reason was written down."))
+        st.caption(widgets.plain(step.run.reason or NO_REASON))
     st.caption(widgets.plain(step.look))
 
 

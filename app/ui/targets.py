@@ -20,6 +20,7 @@ from app.ui import cache, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
+from app.words.shared import PROMETHEUS_SILENT, capital
 from app.words.units import format_value
 
 # So many scrapes are drawn as strokes on a card.
@@ -51,7 +52,7 @@ def card(target: Target, number: int, history: Answer | None) -> None:
         meaning = target.meaning
         if target.last_error:
             st.markdown(f"“{widgets.plain(target.last_error)}”")
-        st.markdown(widgets.plain(f"{meaning.text[:1].upper()}{meaning.text[1:]}. {meaning.hint}"))
+        st.markdown(widgets.plain(f"{capital(meaning.text)}. {meaning.hint}"))
         if target.health == "down":
             _own_look(target)
             _log(target)
@@ -142,7 +143,7 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
 def without_prometheus(system: System, error: VigieError) -> None:
     """No Prometheus: say so, then probe the services from here, so that one still sees what answers."""
     row = cache.stack().services.get("prometheus")
-    widgets.problem(error, title="Prometheus does not answer.")
+    widgets.problem(error, title=f"{PROMETHEUS_SILENT}.")
     if row is not None and row.reason:
         st.markdown(widgets.plain(f"The stack says: {row.reason}"))
     st.markdown("Until it does, the console looks for itself:")

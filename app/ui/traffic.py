@@ -27,6 +27,7 @@ from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import link_params, until_listed
 from app.verdict import Tone
 from app.words.numbers import count
+from app.words.shared import NO_REASON, RUN_UNKNOWN
 from app.words.units import format_value
 
 # Live numbers are worth reading four times a second at most; twice is calm.
@@ -199,7 +200,7 @@ def follow(system: System, run_id: str | None) -> None:
     run = cache.ledger().get(run_id) if run_id else now or (known[0] if known else None)
     if run is None or run.system != system.id or run.kind != "load":
         if run_id:
-            widgets.empty("That run is not known for this system.", "It was deleted, or belongs to another system.")
+            widgets.empty(*RUN_UNKNOWN)
         else:
             widgets.empty(
                 "No traffic was generated yet.", "Press the first button: ten seconds later every chart has moved."
@@ -280,7 +281,7 @@ def _ended(run: Run) -> None:
     if result is None:
         if run.state == "failed":
             # Its result is written from the first request on: without one there was none.
-            widgets.problem(JobError(run.reason or "No reason was written down."), title="No traffic was sent.")
+            widgets.problem(JobError(run.reason or NO_REASON), title="No traffic was sent.")
         else:
             widgets.empty(f"This run was {run.state}.", run.reason or "It left no result.")
         return

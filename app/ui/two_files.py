@@ -17,6 +17,7 @@ from app.errors import VigieError
 from app.periods import Period
 from app.ui import cache, comparison, widgets
 from app.ui.access import act
+from app.words.shared import SHARE_THRESHOLD
 
 NONE: Final = "none"
 ABOUT: Final = (
@@ -73,7 +74,7 @@ def _rules(system: System, names: Sequence[str]) -> Rules:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         threshold = st.number_input(
             "Threshold", 0.0, 1.0, DEFAULT_THRESHOLD, 0.05, "%g", key=f"files-threshold-{system.id}", width=120,
-            help="Share of drifted columns from which retraining is triggered.",
+            help=SHARE_THRESHOLD,
         )  # fmt: skip
         label, identifier = (
             st.selectbox(title, [NONE, *names], key=f"files-{title}-{system.id}", help=words, width=220)

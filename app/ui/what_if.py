@@ -24,6 +24,7 @@ from app.ui import cache, widgets
 from app.ui.banner import TONE_OF, headline_of
 from app.ui.palette import MARKDOWN, SHAPES
 from app.words.numbers import limit
+from app.words.shared import SHARE_THRESHOLD, capital
 
 # Back so many runs: a few years of months, and under 0.1 s to decide again.
 RECENT = 50
@@ -105,7 +106,7 @@ def _controls(result: Result, start: Start, state: str) -> Change:
         SHARE_STEP,
         format="%.3g",
         key=f"{key}-share",
-        help="Share of drifted columns from which retraining is triggered.",
+        help=SHARE_THRESHOLD,
     )
     distances = [column for column in free if not low_is_drift(column.method or "")]
     p_values = [column for column in free if low_is_drift(column.method or "")]
@@ -233,7 +234,7 @@ def _outcome(result: Result, change: Change, outcome: Outcome) -> None:
         st.caption(":material/science: A hypothesis: nothing is stored, no gauge moves")
         headline = widgets.plain(headline_of(outcome.policy, outcome.decision))
         st.markdown(f"#### What if: :{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated} · {headline}")
-        st.markdown(widgets.plain(f"{outcome.sentence[:1].upper()}{outcome.sentence[1:]}"))
+        st.markdown(widgets.plain(capital(outcome.sentence)))
         stored = f"As compared: {result.decision}, {headline_of(result.policy, recompute(result, Change()).decision)}."
         if change == Change():
             st.caption(

@@ -24,6 +24,11 @@ def counted(value: float, noun: str, several: str = "") -> str:
     return f"{value:,.0f} {noun if value == 1 else several or f'{noun}s'}"
 
 
+def counts_moved(before: float | None, after: float | None) -> str:
+    """Two counts side by side: `12,345 → 9,876`; `unknown` once where neither is known."""
+    return UNKNOWN if before is None and after is None else f"{count(before)} → {count(after)}"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """So many significant digits without an exponent: 0.089, 2.3, 65, 12,345."""
     if value is None or not math.isfinite(value):
