@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from app.errors import AnswerTooLarge, BadAnswer
 
-# A service with 200 labels' worth of histograms answers about 2 MB; ten times that is somebody else's page.
+# A service with 200 labels' worth of histograms answers about 2 MB; ten times that is another page.
 MAX_BYTES = 20_000_000
 # About 150 bytes a sample: no honest text under MAX_BYTES holds more.
 MAX_SAMPLES = 200_000
@@ -66,7 +66,7 @@ class Bucket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Between which bucket edges a quantile lies. None is unknown (`low`, with `reason`) or unbounded (`high`)."""
+    """The bucket edges around a quantile. None is unknown (`low`, with `reason`) or unbounded (`high`)."""
 
     low: float | None
     high: float | None
@@ -121,7 +121,7 @@ def described(text: str | bytes) -> dict[str, Described]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines that carry a sample. Only a line feed ends a line: other separators may stand inside label values."""
+    """Lines that carry a sample. Only a line feed ends a line: other separators may be part of label values."""
     start = 0
     while start < len(text):
         end = text.find("\n", start)

@@ -19,7 +19,7 @@ MAX_DEPTH = 12
 MAX_PARTS = 500
 # Schemas looked at in one document, all together: alternatives within alternatives multiply. A second of work.
 MAX_LOOKS = 100_000
-# Problems named in one message; more of them help nobody.
+# Problems named in one message; more of them do not help.
 MAX_PROBLEMS = 5
 # Elements and properties of a value that are compared with its schema.
 MAX_ITEMS = 2000

@@ -1,4 +1,4 @@
-"""What every connection to PostgreSQL needs: deadlines, UTF-8, UTC, and its failures in words without secrets.
+"""What every connection to PostgreSQL needs: deadlines, UTF-8, UTC, and its failures as sentences without secrets.
 
 libpq bounds connecting alone, the server bounds statements only while it lives; a server that goes silent in mid-answer
 is given up by a timer here.
@@ -102,7 +102,7 @@ def engine(
         **url.translate_connect_args(username="user", database="dbname"),
         "connect_timeout": CONNECT_SECONDS,
         "options": " ".join(f"-c {setting}" for setting in settings),
-        # A server without an encoding sends bytes otherwise, on which SQLAlchemy stumbles before anything can be said.
+        # A server without an encoding sends bytes otherwise, on which SQLAlchemy fails before we can report it.
         "client_encoding": "utf8",
     }
     connection_class = _bounded(statement_ms / 1000 + SILENCE_SECONDS)
@@ -120,7 +120,7 @@ def engine(
 
 @cache
 def _bounded(seconds: float) -> Any:
-    """A psycopg connection that gives up a server that has been silent for so long; psycopg waits for ever."""
+    """A psycopg connection that gives up a server that has been silent for so long; psycopg waits without end."""
     from psycopg import Connection, OperationalError
 
     class Bounded(Connection[Any]):
@@ -180,7 +180,7 @@ def unreadable(error: Exception) -> str:
 
 
 def place(url: sa.URL) -> str:
-    """The database in words, without user and password."""
+    """The database as a message names it, without user and password."""
     port = f":{url.port}" if url.port else ""
     return f"database {url.database} at {url.host}{port}"
 

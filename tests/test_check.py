@@ -93,7 +93,7 @@ def panel(expr, name="p"):
     [
         ("sum(rate(api_requests_total{$selector}[$window]))", Outcome.OK, "1 series"),
         ('sum(rate(api_requests_total{$selector, status="302"}[$window]))', Outcome.EMPTY, ""),
-        ("rate(api_request_total{$selector}[$window])", Outcome.ERROR, "nobody has a metric called api_request_total"),
+        ("rate(api_request_total{$selector}[$window])", Outcome.ERROR, "there is no metric called api_request_total"),
         ("sum(rate(api_requests_total{$selector}[$window])", Outcome.ERROR, "column"),
         ("api_requests_total{$selector} +", Outcome.ERROR, "line 1"),
         ("up{$selector}", Outcome.OK, "1 series"),
@@ -119,7 +119,7 @@ def test_one_wrong_expression_of_several_is_an_error(attached):
     [
         ("up{$selector} == 0", Outcome.OK, "does not fire now"),
         ("up{$selector} == 1", Outcome.OK, "its condition holds now"),
-        ("sum(api_requsts_total{$selector}) > 5", Outcome.ERROR, "nobody has a metric called api_requsts_total"),
+        ("sum(api_requsts_total{$selector}) > 5", Outcome.ERROR, "there is no metric called api_requsts_total"),
         ("up{$selector} ==", Outcome.ERROR, "column"),
         ("up{$selectr} == 0", Outcome.ERROR, "$selectr is unknown"),
     ],

@@ -92,7 +92,7 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
         if answer.state == "PARTIAL" and isinstance(asked.expr, dict):
             wrong = [note for note in answer.warnings if note.partition(": ")[0] in asked.expr]
             if wrong:
-                # One of several expressions that fails is a mistake in the file, whatever the others answer.
+                # One of several expressions that fails is a mistake in the file, even when the others answer.
                 return Row(part, name, Outcome.ERROR, "; ".join(wrong), answer.hint)
         return _judged(watched, part, name, texts_of(asked.expr), answer)
     try:
@@ -117,7 +117,7 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
             reason = f"Prometheus has not scraped {', '.join(unknown)} yet"
             return Row(part, name, Outcome.EMPTY, reason, "A labelled metric appears with its first request.")
         if unknown:
-            reason = f"nobody has a metric called {', '.join(unknown)}"
+            reason = f"there is no metric called {', '.join(unknown)}"
             return Row(part, name, Outcome.ERROR, reason, "Correct the name in the expression.")
         return Row(part, name, Outcome.EMPTY, answer.reason, answer.hint)
     count = f"{answer.total_series} series" if answer.total_series != 1 else "1 series"

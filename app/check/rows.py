@@ -9,7 +9,7 @@ from app.errors import VigieError
 
 
 class Outcome(StrEnum):
-    """How one part fared."""
+    """The result of one part."""
 
     OK = "OK"
     EMPTY = "EMPTY"
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One part of a system file: what was tried, how it fared, and the next step."""
+    """One part of a system file: what was tried, its result, and the next step."""
 
     part: str
     name: str

@@ -101,7 +101,7 @@ def _metric(
 
 
 def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
-    """Which values of the status label count as failed, or why the counter cannot tell. Raises ConfigError."""
+    """Which values of the status label count as failed, or why the counter does not show it. Raises ConfigError."""
     from app.load.counting import excluded
     from app.prometheus.outcomes import outcome_labels, rule
     from app.prometheus.promql import parse_selector

@@ -34,7 +34,7 @@ DEFAULT_MIN_ROWS: Final = 30
 DEFAULT_THRESHOLD: Final = 0.30
 # With fewer than four of five columns compared, a share says more about the gaps than about the data.
 DEFAULT_COMPARABLE: Final = 0.8
-# A hook sends a message; whoever needs longer than this starts a job of its own and returns.
+# A hook sends a message; one that needs longer than this should start a separate job and return.
 DEFAULT_HOOK_SECONDS: Final = 30.0
 MAX_HOOK_SECONDS: Final = 300.0
 # Each decision waits for its hooks one after the other.
@@ -138,7 +138,7 @@ class Drift(Table):
         return False
 
     def origin(self, settings: Settings) -> tuple[str, ...] | None:
-        """Where the data are, for a person and without a password, then what tells it from others; None: unknown."""
+        """Where the data are, for a person and without a password, then what identifies them; None: unknown."""
         del settings
         return None
 
@@ -146,8 +146,7 @@ class Drift(Table):
 class Gauge(Drift):
     """`expr`, a PromQL expression decided on without Evidently: there are no periods.
 
-    A gauge without a value before so many predictions says so with `needs`, how many, and `has`, an expression that
-    counts them.
+    `needs` is how many predictions the gauge needs before it has a value, `has` an expression that counts them.
     """
 
     source: Literal["gauge"] = "gauge"

@@ -71,7 +71,7 @@ def allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     hosts = entries(env, variables.ALLOWED_HOSTS)
     for host in hosts:
         if not _HOST.fullmatch(host):
-            # `*` is refused too: then any web page can point a name of its own at the console and read it.
+            # `*` is refused too: then any web page can point its own name at the console and read it.
             message = f"VIGIE_ALLOWED_HOSTS has {host!r}; accepted: host names without port, or *.DOMAIN."
             raise ConfigError(message, hint="Name the hosts under which browsers reach the console.")
     return tuple(host.lower() for host in hosts)

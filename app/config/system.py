@@ -24,7 +24,7 @@ from app.config.table import Table, Text
 from app.errors import ConfigError
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-# A system file is read at every rerun of a page; nobody writes a megabyte of TOML by hand.
+# A system file is read at every rerun of a page; no one writes a megabyte of TOML by hand.
 MAX_FILE_BYTES = 1_000_000
 # More panels than this cannot be read on one page and each costs a query every few seconds.
 MAX_PANELS = 40
@@ -79,8 +79,8 @@ class PrometheusSource(Table):
 class Metrics(Table):
     """Names of the request counter and the latency histogram (base name, seconds).
 
-    `errors` is a matcher on the counter (`status!~"2.."`) or the name of a counter of its own; absent means that this
-    system does not tell failures apart.
+    `errors` is a matcher on the counter (`status!~"2.."`) or the name of a separate counter; absent means that this
+    system does not count failures apart.
     """
 
     requests: MetricName | None = None

@@ -115,7 +115,7 @@ def check_parts(url: str) -> None:
 
 
 def judge(host: str, address: str) -> None:
-    """Refuse what no service of ours has: AddressRefused for metadata, multicast, 0.0.0.0, a `localhost` elsewhere."""
+    """AddressRefused for what no watched service has: metadata, multicast, 0.0.0.0, a `localhost` elsewhere."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
     why = ""
@@ -124,7 +124,7 @@ def judge(host: str, address: str) -> None:
     elif ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
         why = "not the address of one machine"
     elif is_loopback_name(host) and not ip.is_loopback:
-        why = "not this machine, although its name says so"
+        why = "not this machine, although its name says that"
     if why:
         raise AddressRefused(f"{host} ({address}) is {why}: refused.", hint="Configure the service's own address.")
 

@@ -70,7 +70,7 @@ class Answer:
             raise BadAnswer(message, hint=hint, status=self.status) from error
 
     def check(self) -> Answer:
-        """Itself for a 2xx status; BadAnswer with the status in words otherwise."""
+        """Itself for a 2xx status; BadAnswer with the meaning of the status otherwise."""
         if self.ok:
             return self
         quoted = f": “{self.excerpt}”" if self.body.strip() else ""
@@ -211,7 +211,7 @@ class Session(requests.Session):
 
 
 def get(url: str, *, deadline: float = DEFAULT_DEADLINE, max_bytes: int = DEFAULT_MAX_BYTES, **kwargs: Any) -> Answer:
-    """One GET on a session of its own; `kwargs` are those of `Session`."""
+    """One GET on a new session; `kwargs` are those of `Session`."""
     with Session(deadline, max_bytes, **kwargs) as session:
         return session.fetch(url)
 

@@ -117,7 +117,7 @@ def secret_in(path: Path, where: str) -> str | None:
 
 
 def stored_secrets(root: Path) -> set[str]:
-    """Every text in `<root>/.streamlit/secrets.toml`, in whichever table. Raises ConfigError for a broken file."""
+    """Every text in `<root>/.streamlit/secrets.toml`, in any table. Raises ConfigError for a broken file."""
     texts, left = set[str](), [_stored(root / ".streamlit" / "secrets.toml")]
     while left:
         value = left.pop()

@@ -1,4 +1,4 @@
-"""The periods of a system, whatever their source: listed for a page in milliseconds, loaded for a worker."""
+"""The periods of a system from any source: listed for a page in milliseconds, loaded for a worker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MAX_IDS: Final = 100_000
 
 
 def list_periods(settings: Settings, system: System, *, labels: bool = True) -> list[Period]:
-    """The periods of a system in order of date; none for a gauge. Raises SourceUnavailable or DataError in words.
+    """The periods of a system in order of date; none for a gauge. Raises SourceUnavailable or DataError.
 
-    `labels` False spares counting rows with a label: for who only looks up a key.
+    `labels` False skips counting rows with a label, for callers that only look up a key.
     """
     return system.drift.list_periods(settings, labels=labels) if isinstance(system.drift, PeriodSource) else []
 

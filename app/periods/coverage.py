@@ -1,6 +1,6 @@
 """Rows and labels of a file for the list of months: from Parquet's own statistics, or the label's column alone.
 
-A list of months is drawn while somebody waits: what would take longer than a moment is unknown, with the reason.
+A user waits for the list of months: a count that would take longer than a moment is unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from app.periods.model import LABELS_LATER, LATER, NO_LABEL
 if TYPE_CHECKING:
     import pandas as pd
 
-# pandas reads one column of so many bytes of CSV in about a fifth of a second; a list of months waits for no more.
+# pandas reads one column of so many bytes of CSV in about a fifth of a second, the most that a list of months may take.
 READ_BYTES: Final = 20_000_000
 # A compressed CSV is about a tenth of what has to be read.
 PACKED: Final = 10
-# Counting line ends of a larger CSV would hold the page as well.
+# Counting the line ends of a larger CSV would delay the page as well.
 COUNT_BYTES: Final = 20_000_000
 # Two sources of a few dozen months each, so that a rerun of a page reads nothing.
 KEPT_FILES: Final = 256
@@ -41,7 +41,7 @@ class Budget:
     left: int = READ_BYTES
 
     def take(self, size: int) -> bool:
-        """True when so much may still be read; it is then counted."""
+        """Whether so many bytes may still be read; if so, they are counted."""
         if size > self.left:
             return False
         self.left -= size

@@ -1,4 +1,4 @@
-"""Reading a system's database: read only, with deadlines, every failure in words."""
+"""Reading a system's database: read only, with deadlines, every failure as a sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.errors import DataError, SourceUnavailable
 if TYPE_CHECKING:
     import pandas as pd
 
-# A statement that runs longer holds a page; months are listed in milliseconds, loaded in a second.
+# A statement that runs longer blocks a page; months are listed in milliseconds, loaded in a second.
 STATEMENT_MS: Final = 20_000
 # How long SQLite waits for a writer to finish its transaction.
 LOCK_SECONDS: Final = 1.0
@@ -43,7 +43,7 @@ def url_of(settings: Settings, system: System) -> str:
 
 @contextmanager
 def connected(url: str) -> Iterator[sa.Connection]:
-    """One read-only connection, closed afterwards. SourceUnavailable in words when it, or a statement, fails."""
+    """One read-only connection, closed afterwards. SourceUnavailable when it, or a statement, fails."""
     place, backend = "the database", ""
     try:
         parsed = postgres.address(url)
@@ -70,7 +70,7 @@ def connected(url: str) -> Iterator[sa.Connection]:
 
 
 def frame_of(result: sa.CursorResult[Any], what: str) -> pd.DataFrame:
-    """The rows of a query. DataError for more of them than can be compared."""
+    """The rows of a query. DataError for more rows than can be compared."""
     import pandas as pd
 
     rows = result.fetchmany(MAX_ROWS + 1)
@@ -80,7 +80,7 @@ def frame_of(result: sa.CursorResult[Any], what: str) -> pd.DataFrame:
 
 
 def identity(url: str) -> tuple[str, str] | None:
-    """(database for a person, what tells it from others), without user and password; None for no database URL."""
+    """(name for a person, identity), without user and password; None for a text that is no database URL."""
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
@@ -101,7 +101,7 @@ def _who_or_how(option: str) -> bool:
 
 
 def _place(url: sa.URL) -> str:
-    """The database in words, without its password."""
+    """The database as a message names it, without its password."""
     return str(url.database or "the database") if url.get_backend_name() == "sqlite" else postgres.place(url)
 
 

@@ -1,4 +1,4 @@
-"""The two tables of a Feast system outside Feast: who was there at which moment, and how it ended for them."""
+"""The two tables of a Feast system that Feast does not read: entities at each moment, and their labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PERIODLESS: Final = "{table} has no {column}; the course script prints 0.0 here
 
 @dataclass(frozen=True, slots=True)
 class NoLabels:
-    """Why a period has no labels; `labelled` is 0, or None where it may have some that cannot be told apart."""
+    """Why a period has no labels; `labelled` is 0, or None where some may exist that belong to no known period."""
 
     reason: str
     labelled: int | None = 0

@@ -1,4 +1,4 @@
-"""Whether each feature view has rows of the month: a point-in-time join takes older values without a word.
+"""Whether each feature view has rows of the month: a point-in-time join silently takes older values.
 
 For workers: Feast and pyarrow are loaded by then.
 """
@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import pandas as pd
 
-# The longest month. A value older than that is no value of the month, however far back the month before it lies.
+# The longest month. An older value does not belong to the month, even when the month before it is further back.
 MONTH: Final = pd.Timedelta(days=31)
 DAY: Final = pd.Timedelta(days=1)
-# Before any data: what Feast is asked for when everything older is wanted.
+# Before any data: the start of a query for everything older.
 BEGINNING: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -47,7 +47,7 @@ def notes(store: Any, features: Sequence[str], month: Month) -> list[str]:
         view = next((one for one in store.list_all_feature_views() if one.name == name), None)
         source = getattr(view, "batch_source", None)
         if source is None:
-            continue  # computed from other views, or from the request: it has no rows of its own
+            continue  # computed from other views, or from the request: it has no stored rows
         try:
             sentence = _sentence(_ViewRows(store, view, source), name, month)
         except Exception as error:  # noqa: BLE001 - any store may be below; a note that cannot be made is no failure
@@ -83,7 +83,7 @@ def _sentence(look: _ViewRows, name: str, month: Month) -> str:
 
 
 def _later(look: _ViewRows, name: str, month: Month, own: pd.DataFrame) -> str:
-    """A month written down on the afternoon of its last day is missed by a date, which means midnight."""
+    """A note when rows of the last day come after the moment of the month: a plain date means midnight."""
     newest = look.utc(own[look.time].max())
     if month.last - newest <= DAY:
         return ""

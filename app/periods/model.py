@@ -62,8 +62,8 @@ class Frame:
 class PeriodSource(Drift):
     """The `[drift]` table of a source of periods, and how it is read.
 
-    Each raises SourceUnavailable or DataError in words. Listing is done while a page waits, so a module with a source
-    imports pandas, SQLAlchemy and what is heavier inside these functions.
+    Each method raises SourceUnavailable or DataError. A page waits for the list, so a module with a source imports
+    pandas, SQLAlchemy and heavier libraries inside these methods.
     """
 
     @abstractmethod
@@ -86,7 +86,7 @@ def labelled(data: pd.DataFrame, label: str | None, period: Period) -> Frame:
     if label not in data.columns:
         return Frame(data, period.key, len(data), None, f"{period.called} has no column {label}")
     column = data[label]
-    # Two columns of the label's name: the gate says so.
+    # With two columns of the label's name the count is unknown; the gate reports them.
     count = int(column.notna().sum()) if column.ndim == 1 else None
     return Frame(data, period.key, len(data), count, "" if count else f"{period.called} has no labels")
 
@@ -123,7 +123,7 @@ def numbered(periods: Sequence[Period]) -> list[Period]:
 
 
 def check_number(periods: int) -> None:
-    """DataError for more periods than anybody has months."""
+    """DataError for more periods than any system has months."""
     if periods > MAX_PERIODS:
         raise DataError(
             f"More than {MAX_PERIODS:,} different periods: that column is a time, not a month.",
@@ -132,7 +132,7 @@ def check_number(periods: int) -> None:
 
 
 def pick(periods: Sequence[Period], text: str) -> Period:
-    """The period of that key, name or date; `2024-02` will do when one period lies in that month. UnknownPeriod."""
+    """The period of that key, name or date; `2024-02` is enough when it has one period. Raises UnknownPeriod."""
     text = text.strip()
     for period in periods:
         if text in (period.key, period.name):

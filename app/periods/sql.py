@@ -74,7 +74,7 @@ class Sql(PeriodSource):
         if others or "period" not in statement.compile().params:
             wrong = "has no :period: each month would be the same rows"
             if others:
-                wrong = f"names {', '.join(others)}, which nobody gives"
+                wrong = f"names {', '.join(others)}, which has no value"
             raise DataError(
                 f"`query` in [drift] {wrong}.", hint="Write … WHERE month = :period (a colon of its own as \\:)."
             )

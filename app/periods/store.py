@@ -46,11 +46,11 @@ def features_of(
     """Point-in-time features for these entity rows, one row each. `notes` may say why some are missing."""
     try:
         with warnings.catch_warnings():
-            # Deprecations inside Feast and ibis are theirs to heed.
+            # Deprecations inside Feast and ibis concern their authors.
             warnings.simplefilter("ignore")
             rows: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(features)).to_df()
     except Exception as error:
-        # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, whichever store is below it.
+        # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, depending on the store below it.
         raise SourceUnavailable(
             f"Feast could not read the features from {repo}: {_in_words(error)}.",
             hint="Check that the files or tables behind its feature views are there.",

@@ -1,4 +1,4 @@
-"""CSV and Parquet files as tables: every row under its header, and what is wrong with a file in words."""
+"""CSV and Parquet files as tables: every row under its header, and what is wrong with a file as a sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS: Final = "CSV (UTF-8) and Parquet are read."
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names of a file's columns, without its rows. SourceUnavailable in words."""
+    """The names of a file's columns, without its rows. Raises SourceUnavailable."""
     if path.suffix == ".parquet" and path.is_file():
         import pyarrow.parquet as pq
 
@@ -37,11 +37,11 @@ def columns_of(path: Path) -> list[str]:
 
 
 def read(path: Path, *, rows: int | None = None, columns: list[str] | None = None) -> pd.DataFrame:
-    """A CSV or Parquet file as a frame, whole or some of its columns. SourceUnavailable in words."""
+    """A CSV or Parquet file as a frame, whole or some of its columns. Raises SourceUnavailable or DataError."""
     import pandas as pd
 
     if path.exists() and not path.is_file():
-        # A pipe would be waited for, a device read without end, a folder taken for a table with all that lies in it.
+        # A pipe would block, a device has no end, and a folder would be read as one table of all its files.
         raise SourceUnavailable(f"{path} is no regular file.", hint=FORMATS)
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES:,} bytes.", hint="Use a database source for such tables.")
@@ -109,7 +109,7 @@ def _every_row_under_its_header(path: Path) -> None:
 
     reading = arrow.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, autogenerate_column_names=True)
     parsing = arrow.ParseOptions(newlines_in_values=True, invalid_row_handler=handler)
-    # One column is converted, as it stands; what else is wrong with the file pandas says in its own words.
+    # One column is converted, to bytes; pandas reports what else is wrong with the file.
     converting = arrow.ConvertOptions(include_columns=["f0"], column_types={"f0": pa.binary()}, check_utf8=False)
     with contextlib.suppress(pa.ArrowInvalid):
         for _ in arrow.open_csv(path, reading, parsing, converting):
@@ -123,7 +123,7 @@ def _every_row_under_its_header(path: Path) -> None:
 
 
 def _header(path: Path) -> list[str]:
-    """The names in the first line, as they stand there."""
+    """The names in the first line, unchanged."""
     import pandas as pd
 
     line = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, index_col=False)

@@ -18,14 +18,14 @@ from app.periods import tables
 if TYPE_CHECKING:
     import pandas as pd
 
-# A year of weeks, two months of days: further back nobody compares by window.
+# A year of weeks, two months of days: windows further back are not compared.
 MAX_WINDOWS: Final = 60
 UNITS: Final = {"d": "D", "h": "h"}
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `start` (included) to `end` (excluded), UTC. `labelled` is None where no label is told."""
+    """From `start` (included) to `end` (excluded), UTC. `labelled` is None without a label column."""
 
     start: dt.datetime
     end: dt.datetime

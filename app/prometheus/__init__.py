@@ -1,4 +1,4 @@
-"""Prometheus: client, answers as columns, targets in words, PromQL text. No Streamlit, no pandas."""
+"""Prometheus: client, answers as columns, targets, PromQL text. No Streamlit, no pandas."""
 
 from app.prometheus.client import Prometheus, connect
 from app.prometheus.model import AlertNow, Answer, Metadata, Rule, Series, State

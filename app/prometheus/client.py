@@ -33,7 +33,7 @@ SERVER_MARGIN = 0.5
 MIN_SERVER_TIMEOUT = 0.5
 # Proxies refuse longer addresses; a longer expression goes in the body.
 MAX_QUERY_IN_URL = 2000
-# Nobody writes this by hand, and the server parses it while others wait.
+# No one writes this by hand, and the server parses it while others wait.
 MAX_EXPRESSION = 20_000
 # What engines behind the same API answer to a path they do not have (VictoriaMetrics 400, Thanos and Mimir 404).
 NO_SUCH_PATH = (400, 404, 405, 501)
@@ -93,7 +93,7 @@ class Prometheus:
         return self._ask(lambda: _texts(self._library.get_label_values(name, params)), "label values")
 
     def build(self) -> str:
-        """The version, for example `2.42.0`. Raises BadAnswer where the server does not tell, as VictoriaMetrics."""
+        """The version, for example `2.42.0`. Raises BadAnswer where it is missing, as in VictoriaMetrics."""
         data = self._api("/api/v1/status/buildinfo")
         version = self._shape(lambda: str(data.get("version") or "").partition("+")[0], "build facts")
         if not version:

@@ -1,4 +1,4 @@
-"""Which requests failed, as a status label tells it: codes, classes or words, or nothing at all. Pure.
+"""Which requests failed, by a status label: codes, classes or words, or nothing at all. Pure.
 
 A matcher written for codes (`status!~"2.."`) is wrong on a counter without that label, where it selects everything, and
 on one whose label has words, where "success" is no 2xx. So a matcher is held to the values that the label really has:
@@ -40,7 +40,7 @@ NO_VALUE = "no such value"
 MAX_VALUES = 200
 # So many values are named in a sentence.
 MOST_NAMED = 5
-# A class stands for all its codes; a matcher that takes some of these and not others cannot be told by the class.
+# Codes of a class: a matcher that selects some of them and not others cannot be applied to the class.
 _OF_CLASS = ("00", "01", "04", "13", "22", "29", "99")
 
 # One digit above 5 is no class: gRPC counts its codes from 0.
@@ -55,7 +55,7 @@ _SELECTOR = re.compile(
 class Rule:
     """What a matcher on a status label selects: `matcher` as PromQL, `words` for people.
 
-    Where the label cannot tell, `matcher` is None, `reason` says why and `hint` what to do.
+    Where the label does not show it, `matcher` is None, `reason` says why and `hint` what to do.
     """
 
     matcher: str | None
@@ -83,7 +83,7 @@ def rule(matcher: Matcher, values: Mapping[str, int], counter: str) -> Rule:
         hint = "Give the counter that label, or count failures in a counter of their own."
         return Rule(None, reason=reason, hint=hint)
     if "" in values:
-        reason = f"{values['']} of {total} series of {counter} have no label {label}, which cannot be told then"
+        reason = f"{values['']} of {total} series of {counter} have no label {label}"
         return Rule(None, reason=reason, hint=f"Set {label} on every series of the counter.")
     if len(present) > MAX_VALUES:
         return Rule(None, reason=f"{label} of {counter} has more than {MAX_VALUES} values", hint="Is it a status?")
@@ -125,7 +125,7 @@ def _selects(matcher: Matcher, value: str) -> bool | None:
         return matcher.matches({matcher.name: "200"})
     if means is None:
         return None
-    # "error" may be anybody's fault: a matcher for one sort only cannot be told by it.
+    # "error" may be the fault of client or server: it does not answer a matcher for one of them.
     client, server = (matcher.matches({matcher.name: code}) for code in ("400", "500"))
     return True if server and (positive or client) else None if client != server else server
 
@@ -142,7 +142,7 @@ def _polarity(matcher: Matcher) -> tuple[bool, bool]:
 
 
 def _misses_all(matcher: Matcher, chosen: Mapping[str, bool | None]) -> bool:
-    """Whether `outcome="failed"` stands before a label that says "error": no value is what it names, yet some fail."""
+    """Whether `outcome="failed"` meets a label with "error": it selects no value, yet some values mean failure."""
     return (
         matcher.op in ("=", "=~")
         and not _speaks_codes(matcher)
@@ -193,7 +193,7 @@ ValuesOf = Callable[[str, str], Mapping[str, int]]
 
 
 def outcome_labels(errors: str | None) -> frozenset[str]:
-    """The labels that an `errors` matcher of a system file tells failures by; none of the name of a counter."""
+    """The labels by which an `errors` matcher of a system file selects failures; none for the name of a counter."""
     try:
         names = {one.name for one in parse_selector(errors or "")}
     except ConfigError:
@@ -202,9 +202,9 @@ def outcome_labels(errors: str | None) -> frozenset[str]:
 
 
 def adapted(expr: str, values_of: ValuesOf, labels: Collection[str] = ()) -> tuple[str, Rule | None]:
-    """`expr` with each matcher on a status label held to the label's values, and the first rule that cannot tell.
+    """`expr` with each matcher on a status label held to the label's values, and the first rule without an answer.
 
-    `labels` are further labels that tell failures. Raises what `values_of` raises.
+    `labels` are further labels that show failures. Raises what `values_of` raises.
     """
     unclear: list[Rule] = []
 

@@ -1,8 +1,8 @@
 """The body of /query and /query_range to columns.
 
 Fast path: a range answer as Prometheus writes it (`matrix`, float samples only) is cut at its fixed separators and each
-series' numbers are read by numpy in one call, without a Python object per sample; bit-equal to `float()`. Whatever
-looks different in any byte (histograms, another field order, another server) takes the slow path over `json`.
+series' numbers are read by numpy in one call, without a Python object per sample; bit-equal to `float()`. An answer
+that differs in any byte (histograms, another field order, another server) takes the slow path over `json`.
 """
 
 from __future__ import annotations

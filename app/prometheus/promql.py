@@ -16,13 +16,13 @@ from app.prometheus.model import Column
 
 # More points than pixels cost time and payload and show nothing.
 MAX_POINTS = 1500
-# What a chart of ours needs: a chart is about 600 pixels wide.
+# Enough for our charts, which are about 600 pixels wide.
 WANTED_POINTS = 400
-# More lines than this cannot be told apart; the chart says "50 of N".
+# More lines than this cannot be distinguished; the chart says "50 of N".
 MAX_SERIES = 50
 # What a chart of "the last hours" may leave out at its end, in seconds.
 NEWEST = 10.0
-# Steps a person can reckon with, in seconds; beyond a day they go on in whole days.
+# Round steps, in seconds; beyond a day they go on in whole days.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 # Prometheus' own default, used when no target tells its interval.
 DEFAULT_SCRAPE = 60.0
@@ -41,7 +41,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Start, end and step in seconds. Both ends lie on a grid, so that two refreshes ask for the same points."""
+    """Start, end and step in seconds. Both ends are on a grid, so that two refreshes ask for the same points."""
 
     start: float
     end: float
@@ -51,7 +51,7 @@ class TimeRange:
     def last(cls, seconds: float, *, now: float | None = None, scrape: float | None = None) -> TimeRange:
         """The last `seconds` before `now`, with the step that suits them; what happened just now is in it.
 
-        Where the step is long, the end lies on a finer grid: on steps of five minutes the newest ones would be missing.
+        Where the step is long, the end is on a finer grid: on steps of five minutes the newest ones would be missing.
         """
         end = time.time() if now is None else now
         step = step_for(seconds, scrape)
@@ -81,7 +81,7 @@ class TimeRange:
         return self.end - self.start
 
     def grid(self, times: Column, values: Column) -> Column:
-        """One value for each step from start to end; NaN where no sample lies on it or the sample is not finite."""
+        """One value for each step from start to end; NaN where there is no sample or the sample is not finite."""
         filled = np.full(self.points, np.nan)
         places = np.rint((times - self.start) / self.step).astype(np.int64)
         inside = (places >= 0) & (places < self.points) & np.isfinite(values)

@@ -16,7 +16,7 @@ from app.words.shared import FIRST_SCRAPE
 
 
 class Health(StrEnum):
-    """What the newest scrape said; `unknown` until the first one."""
+    """The result of the newest scrape; `unknown` until the first one."""
 
     UP = "up"
     DOWN = "down"
@@ -35,7 +35,7 @@ class Meaning:
 class Target:
     """One scrape target. Times in epoch seconds, lengths in seconds; None is unknown. `last_error` is verbatim.
 
-    `samples` is how many the newest scrape brought; Prometheus does not tell, VictoriaMetrics does.
+    `samples` is how many the newest scrape brought; Prometheus does not report it, VictoriaMetrics does.
     """
 
     job: str

@@ -1,8 +1,8 @@
 """What a page may save: a closed list of keys, and of some keys the values. A file written by hand may hold every key.
 
-Whoever reaches a page must not be able to make the console run a command, read a secret, ask a database or another
+A user of a page must not be able to make the console run a command, read a secret, ask a database or another
 machine, or read files beyond the console's own. The list is held against the TOML document itself: a key that the
-schema gets later is closed until it stands here. docs/system-file.md prints the list; a test compares the two.
+schema gets later is closed until it is listed here. docs/system-file.md prints the list; a test compares the two.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from app.errors import AddressRefused
 from app.periods.files import MAX_FILES, PLACEHOLDER
 
 Place = tuple[str, ...]
-# Stands for every name in a table whose keys the file's writer chooses.
+# Replaces every name in a table whose keys the file's writer chooses.
 ANY: Final = "*"
-# Table -> keys; what stands below a key on the list is free (a body, an expression by legend name).
+# Table -> keys; what is below a key on the list is free (a body, an expression by legend name).
 OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     (): ("title",),
     ("api",): ("url", "health"),
@@ -48,7 +48,7 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     ("story",): ("ref", "cur", "look"),
 }
 _KEYS: Final = frozenset((*table, key) for table, keys in OPEN.items() for key in keys)
-# Every table on the way to a key: `request.fields` too, which has no key of its own.
+# Every table on the way to a key: `request.fields` too, which has no listed key.
 _TABLES: Final = frozenset(place[:depth] for place in _KEYS for depth in range(len(place)))
 # A data file from a page; anything else would be read as CSV and shown, a file of secrets too.
 DATA_ENDINGS: Final = (".csv", ".parquet")
@@ -71,7 +71,7 @@ def _walk(settings: Settings, table: Mapping[str, Any], place: Place, shown: str
             if why:
                 yield f"{name} ({why})"
         elif here in _TABLES:
-            # One table, or an array of tables; whatever else stands here is no valid file.
+            # One table, or an array of tables; anything else here makes the file invalid.
             for inner in value if isinstance(value, list) else [value]:
                 if isinstance(inner, Mapping):
                     yield from _walk(settings, inner, here, f"{name}.")
@@ -91,7 +91,7 @@ def may_name(settings: Settings, url: str) -> bool:
 
 
 def may_read(settings: Settings, text: str) -> bool:
-    """True for a data file below home or checkout, wherever its links lead; `{period}` stands for every month."""
+    """True for a data file below home or checkout, wherever its links lead; `{period}` means every month."""
     path = Path(text)
     if not path.is_absolute() or path.suffix not in DATA_ENDINGS or ".." in path.parts:
         return False

@@ -64,7 +64,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A request that looks like a prediction: `why` in words, `sure` when its name says so."""
+    """A request that looks like a prediction: `why` is a phrase, `sure` is True when its name shows it."""
 
     path: str
     why: str
@@ -131,7 +131,11 @@ def _rated(document: Mapping[str, Any], schemas: Schemas, paths: Mapping[str, An
         if _NEVER.search(path) or (_NEVER.search(words) and not named):
             points = -100
         why = (
-            "its path says so" if named else "its description says so" if described else "the only POST that takes JSON"
+            "its path is named like one"
+            if named
+            else "its description reads like one"
+            if described
+            else "the only POST that takes JSON"
         )
         secured = _security(document, operation)
         yield points, Route(path, why, named or described, media.get("schema"), media, secured)
@@ -268,7 +272,7 @@ class _Builder:
         return _slug(key) in self.out.fields
 
     def place(self, name: str, source: dict[str, Any]) -> str:
-        """A placeholder of its own for a source of values."""
+        """A separate placeholder for a source of values."""
         base = _slug(name)
         slug, number = base, 1
         while slug in self.out.fields and self.out.fields[slug] != source:
@@ -280,7 +284,7 @@ class _Builder:
         return f"${slug}"
 
     def literal(self, value: Any, depth: int = 0) -> Any:
-        """A value of the document as it stands: nothing in it is a placeholder or an address of this machine."""
+        """A value of the document, unchanged: nothing in it is a placeholder or an address of this machine."""
         if depth > MAX_DEPTH:
             raise NoBodyError("its example is nested too deep")
         if isinstance(value, str):
@@ -317,7 +321,7 @@ def _list(values: list[Any]) -> dict[str, Any]:
 
 
 def _harmless(value: str) -> str:
-    """A text that the system file does not expand: `${VIGIE_HOME}` in it would tell the service a path of ours."""
+    """A text that the system file does not expand: `${VIGIE_HOME}` in it would send the service our path."""
     return value[:MAX_TEXT].replace("${", "$ {").encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""A system file as text, from what was found: each part with its reason, and in words what was not found. Pure."""
+"""A system file as text, from what a service reports: each part with its reason, missing parts with a note. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.propose import body as bodies
 from app.propose.measures import Measures, Metric
 from app.propose.writer import assign, comment, key, value
 
-# A service nobody has measured yet: begin low. The file's reader raises it.
+# The service has not been measured yet: begin low. The file's reader raises it.
 FIRST_MAX_RATE = 50.0
 # p95 from which the proposed alert fires, in seconds: a person waits that long without asking why.
 SLOW = 1.0
@@ -33,7 +33,7 @@ class Confidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One part of the file in words: what was found, or what to do where nothing was."""
+    """One part of the file as a note: what was found, or what to do where nothing was."""
 
     part: str
     text: str
@@ -53,7 +53,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A system file as text, its parts in words, and the Prometheus job that scrapes the service."""
+    """A system file as text, a note on each part, and the Prometheus job that scrapes the service."""
 
     id: str
     title: str

@@ -31,7 +31,7 @@ _CLASS = re.compile(r"[1-5](?:[0-9]{2}|xx|XX)?")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of the exposition: its type ("" when not told), help, samples, and the values of each label."""
+    """One metric of the exposition: its type ("" when not declared), help, samples, and the values of each label."""
 
     name: str
     type: str
@@ -42,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How failures are told: `errors` for `[metrics]`, `label` on the counter or "" for a counter of its own.
+    """How failures are counted: `errors` for `[metrics]`, `label` on the counter or "" for a separate counter.
 
     `words` say which values of the label count as what.
     """
@@ -206,7 +206,7 @@ def _by_label(counter: Metric) -> Failures | None:
     for label in STATUS_LABELS:
         values = Counter(dict(sample.labels).get(label, "") for sample in counter.samples)
         errors = _matcher(label, values)
-        # A label that some series lack tells nothing of those.
+        # A label that some series lack does not classify those.
         if errors and "" not in values:
             return Failures(errors, label, rule(parse_selector(errors)[0], values, counter.name).words)
     return None

@@ -19,7 +19,7 @@ from app.prometheus.names import expression_problems
 from app.propose.allowed import refusals
 from app.propose.reading import check_free, taken
 
-# What the embedded Prometheus reads targets of one's own services from, beside its configuration.
+# The file next to its configuration from which the embedded Prometheus reads targets that users add.
 OWN_TARGETS = "targets/own-*.json"
 # What file systems without links say.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -69,7 +69,7 @@ def read(settings: Settings, name: str, text: str) -> System:
 
 
 def by_hand(settings: Settings, path: Path) -> list[str]:
-    """Keys of a file that reads which no page could have saved: who looks for what a stranger saved looks at these."""
+    """Keys of a valid file that no page could have saved: the ones to review after an unknown user had access."""
     return refusals(settings, expanded(tomllib.loads(files.read(path, MAX_FILE_BYTES).decode()), settings))
 
 
@@ -117,14 +117,14 @@ def _publish(draft: Path, path: Path) -> None:
 
 
 def announces(settings: Settings) -> bool:
-    """True when the embedded Prometheus looks for targets of one's own services."""
+    """True when the embedded Prometheus looks for targets that users add."""
     if settings.attached:
         return False
     try:
         config = files.read(settings.home / "stack" / "prometheus.yml", MAX_CONFIG_BYTES)
         return OWN_TARGETS.encode() in config
     except OSError:
-        return False  # no stack has run for this home: there is nobody to tell
+        return False  # no stack has run for this home
 
 
 def announce(settings: Settings, system: System, file: Path) -> Path | None:

@@ -1,7 +1,7 @@
 """TOML as text: what a system file holds, escaped so that `tomllib` reads back what was written.
 
 The standard library reads TOML and does not write it. Tables are written by their caller, line by line, so that
-comments can stand between the keys; here are the parts: a key, a value, a comment, an assignment.
+comments can go between the keys; here are the parts: a key, a value, a comment, an assignment.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def string(value: str) -> str:
 
 
 def basic(value: str) -> str:
-    """A basic string whatever it holds: keys read better in one kind of quotation marks."""
+    """Always a basic string: keys read better in one kind of quotation marks."""
     text = plain_text(value)
     return '"' + "".join(_ESCAPES.get(char) or (char if _printable(char) else _code(char)) for char in text) + '"'
 
 
 def _printable(char: str) -> bool:
-    """Characters that may stand in any TOML string as they are.
+    """Whether a character may be in any TOML string unescaped.
 
-    Escaped, to be seen by whoever reads the file: controls, line separators, and what turns the direction of writing.
+    Escaped, so that a reader of the file sees them: controls, line separators, and what turns the direction of writing.
     """
     return char.isprintable()
 
