@@ -25,12 +25,14 @@ from app.config import Settings, System, Systems, load_systems
 from app.drift.decide import count
 from app.drift.result import Policy, Result, Verdict
 from app.errors import LedgerError, ReportNotFound, VigieError
-from app.load import result as load_result
+from app.load.result import Result as Traffic
 from app.load.stats import LES, Histogram
-from app.runs import reports
-from app.runs.index import MAX_COMPARISONS, Ledger
+from app.runs.index import MAX_FINISHED, Ledger
+from app.runs.kinds import DRIFT, LOAD
+from app.runs.opening import ledger_of
+from app.runs.own_source import source_of
+from app.runs.result import read_result
 from app.runs.run import Run
-from app.runs.source import source_of
 
 LOG = logging.getLogger("vigie.gauges")
 # Reading a thousand results takes about a second, once per start of the console; older load runs are not counted.
@@ -93,11 +95,11 @@ class Gauges(Collector):
         families: list[Metric] = []
         try:
             systems = self._read_systems()
-            with Ledger.of(self._settings) as ledger:
+            with ledger_of(self._settings) as ledger:
                 current = {system.id: self._current(ledger, system) for system in systems.by_id.values()}
                 self._count_loads(ledger)
             families += _drift_families({name: found for name, found in current.items() if found is not None})
-            sources = {system.id: source_of(self._settings, system, "load") for system in systems.by_id.values()}
+            sources = {system.id: source_of(self._settings, system, LOAD) for system in systems.by_id.values()}
             self._targets = {name: source.fingerprint for name, source in sources.items()}
             up.add_metric([], 1)
         except LedgerError as error:
@@ -126,7 +128,7 @@ class Gauges(Collector):
             return None
         own = Policy.of(system.drift)
         # Of a run whose directory is gone the index knows too little for the gauges of columns.
-        for run in ledger.comparisons(system.id, source_of(self._settings, system)):
+        for run in ledger.finished(DRIFT, system.id, source_of(self._settings, system)):
             found = self._drift(run)
             if found is not None and found.policy == own and not found.capture:
                 return run, found
@@ -134,10 +136,10 @@ class Gauges(Collector):
 
     def _drift(self, run: Run) -> Drifted | None:
         if run.id not in self._drifts:
-            if len(self._drifts) > 2 * MAX_COMPARISONS:
+            if len(self._drifts) > 2 * MAX_FINISHED:
                 self._drifts.clear()
             try:
-                self._drifts[run.id] = _digest(Result.from_json(reports.read_file(Path(run.path), "result.json")))
+                self._drifts[run.id] = _digest(read_result(run, Result))
             except VigieError as error:
                 LOG.warning("%s: %s", run.id, error.text)
                 self._unreadable.add(run.id)
@@ -149,8 +151,8 @@ class Gauges(Collector):
     def _count_loads(self, ledger: Ledger) -> None:
         """Add every load run that has ended since the last scrape to the sums."""
         pending = [ledger.get(run) for run in self._pending]
-        rows = ledger.count(kind="load")
-        listed = ledger.runs(kind="load", limit=MAX_LOADS) if rows != self._rows else []
+        rows = ledger.count(kind=LOAD)
+        listed = ledger.runs(kind=LOAD, limit=MAX_LOADS) if rows != self._rows else []
         self._rows = rows
         for run in {run.id: run for run in [*pending, *listed] if run is not None}.values():
             if run.id in self._counted:
@@ -165,7 +167,7 @@ class Gauges(Collector):
 
     def _count(self, run: Run) -> None:
         try:
-            found = load_result.read(Path(run.path or "/nonexistent"))
+            found = read_result(run, Traffic)
             latency = {kind: Histogram.from_dict(raw) for kind, raw in found.histograms.items()}
         except ReportNotFound:
             return  # it ended before it could write anything, or was deleted

@@ -22,7 +22,7 @@ from app.errors import LedgerError, ReportNotFound, VigieError
 from app.runs import reports
 from app.runs.html import SANDBOX, guarded
 from app.runs.index import Ledger
-from app.runs.run import RUN_ID, Run
+from app.runs.run import RUN_ID, Meta, Run
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -197,7 +197,7 @@ def _headers(policy: str) -> dict[str, str]:
     }
 
 
-def _name(meta: reports.Meta, kind: str) -> str:
+def _name(meta: Meta, kind: str) -> str:
     """The file that is the report: `drift_<ref>_vs_<cur>.<kind>`, or the only one of its kind that is not ours."""
     names = sorted(name for name in meta.files if name.endswith(f".{kind}") and name != "result.json")
     # Names were checked when they were saved (letters, digits, dot, dash, underscore): safe in a header as they are.

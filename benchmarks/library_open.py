@@ -28,11 +28,11 @@ import sqlalchemy as sa
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.config import Settings, Systems, load_systems
+from app.drift.record import figures
 from app.drift.result import Column, Histogram, Months, Policy, Result, Side, Target, Verdict
 from app.runs import keep, reports
 from app.runs.index import Ledger
 from app.runs.run import Filter, Run, State
-from app.runs.summary import figures
 from app.runs.tables import RUNS, row_of
 
 PAGE = 50

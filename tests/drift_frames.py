@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from app.config import Settings, System
+from app.drift.comparison import Pair
 from app.drift.result import Policy
-from app.drift.worker import Pair
 from app.periods import Frame, Period
 
 ROWS = 200

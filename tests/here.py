@@ -1,6 +1,7 @@
 """A run with the drift worker in this process, warm for all of a file; no test in here."""
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 from app.drift import worker
@@ -8,6 +9,7 @@ from app.jobs import worker as process
 from app.runs.active import ActiveRun
 from app.runs.locks import Request
 from app.runs.progress import as_run
+from app.runs.run import Ending, State
 
 
 def run(settings, kind, system, key, args, _on_progress=None, *, after=None):
@@ -16,7 +18,8 @@ def run(settings, kind, system, key, args, _on_progress=None, *, after=None):
     active.running("starting")
     request = {"run": active.id, "kind": kind, "system": system, "key": key, "args": dict(args)}
     answer = process._serve(worker, request, SimpleNamespace(event=threading.Event(), busy=False))
-    last = active.end(answer["state"], outcome=answer["outcome"], reason=answer["reason"], path=answer["path"])
+    path = Path(answer["path"]) if answer["path"] else None
+    last = active.end(Ending(State(answer["state"]), answer["outcome"], answer["reason"], path))
     run = as_run(last)
     if after is not None:
         after(run)

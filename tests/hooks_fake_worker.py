@@ -2,8 +2,9 @@
 
 from app.config import load_systems
 from app.drift.result import Months, Policy, Result, Target, Verdict
-from app.jobs import Job, Outcome
+from app.jobs import Job
 from app.runs import reports
+from app.runs.run import Ending, State
 from app.runs.source import Source
 
 REASON = "7 of 16 columns drifted: </script><b>watch_hours</b> 0.31 ≥ 0.10."
@@ -13,7 +14,7 @@ def preload() -> None:
     """Nothing heavy is needed."""
 
 
-def run(job: Job) -> Outcome:
+def run(job: Job) -> Ending:
     system = load_systems(job.settings).by_id[job.system]
     policy, share = Policy.of(system.drift, job.args.get("threshold")), job.args.get("share", 7 / 16)
     verdict = Verdict.UNDECIDED
@@ -41,4 +42,4 @@ def run(job: Job) -> Outcome:
     path = reports.save(
         reports.report_dir(job.settings, system), job.run, "drift", {"result.json": result.to_json()}, ()
     )
-    return Outcome("done", verdict.value, REASON, path)
+    return Ending(State.DONE, verdict.value, REASON, path)

@@ -8,42 +8,43 @@ import sys
 import time
 
 from app.errors import DataError
-from app.jobs import Job, Outcome
+from app.jobs import Job
+from app.runs.run import Ending, State
 
 
 def preload() -> None:
     print("a library that prints when it is imported")
 
 
-def run(job: Job) -> Outcome:
+def run(job: Job) -> Ending:
     job.progress("working", 1, 2, pid=os.getpid(), mean=float("nan"))
     return globals()[f"do_{job.args['do']}"](job)
 
 
 def do_echo(job):
     print("a library that prints while it works")
-    return Outcome("done", "NO_ACTION", json.dumps(job.args), job.directory)
+    return Ending(State.DONE, "NO_ACTION", json.dumps(job.args), job.directory)
 
 
 def do_environment(job):
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DO_NOT_TRACK", "VIGIE_HOME")
-    return Outcome("done", "", json.dumps({name: os.environ.get(name) for name in names}))
+    return Ending(State.DONE, "", json.dumps({name: os.environ.get(name) for name in names}))
 
 
 def do_pid(job):
-    return Outcome("done", str(os.getpid()))
+    return Ending(State.DONE, str(os.getpid()))
 
 
 def do_sleep(job):
     time.sleep(job.args.get("seconds", 60))
-    return Outcome("done", "slept")
+    return Ending(State.DONE, "slept")
 
 
 def do_stubborn(job):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job.progress("ignoring everybody", pid=os.getpid())
     time.sleep(60)
-    return Outcome("done")
+    return Ending(State.DONE)
 
 
 def do_traffic(job):
@@ -53,14 +54,14 @@ def do_traffic(job):
         sent += 1
         job.progress("sending", sent, None, pid=os.getpid())
     (job.directory / "result.json").write_text(json.dumps({"sent": sent}))
-    return Outcome("cancelled", "", f"stopped after {sent}", job.directory)
+    return Ending(State.CANCELLED, "", f"stopped after {sent}", job.directory)
 
 
 def do_grandchild(job):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     job.progress("with a child", pid=os.getpid(), child=child.pid)
     time.sleep(60)
-    return Outcome("done")
+    return Ending(State.DONE)
 
 
 def do_exit(job):
@@ -69,7 +70,7 @@ def do_exit(job):
 
 def do_garbage(job):
     os.write(3, b"x" * 10)
-    return Outcome("perfect")
+    return Ending("perfect")
 
 
 def do_fail(job):

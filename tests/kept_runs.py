@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from app.config import Settings, System
-from app.drift.decide import decide, decision_line, sentence
+from app.drift.decide import decide
 from app.drift.result import Column, Histogram, Months, Policy, Result, Side, Target
+from app.drift.sentence import decision_line, sentence
 from app.runs import reports
 from app.runs.index import Ledger
+from app.runs.own_source import source_of
 from app.runs.run import Run, State
-from app.runs.source import source_of
-from app.runs.summary import columns_of
+from app.runs.source import columns_of
 
 COLUMNS = [f"feature_{index:02d}" for index in range(14)]
 PLANS = ("basic", "standard", "premium")

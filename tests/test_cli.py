@@ -20,9 +20,9 @@ from app.cli import Exit, main, moment
 from app.cli.terminal import table
 from app.config import Settings, load_systems
 from app.runs.index import Ledger
+from app.runs.own_source import source_of
 from app.runs.run import Run, State
-from app.runs.source import Source, source_of
-from app.runs.summary import columns_of
+from app.runs.source import Source, columns_of
 from tests import warm
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from app.drift import compare, once
-from app.drift.decide import decide, decision_line, sentence
+from app.drift.comparison import judge
+from app.drift.decide import decide
 from app.drift.gate import Names, check
 from app.drift.result import Months, Result, Target, Verdict
+from app.drift.sentence import decision_line, sentence
 from app.drift.what_if import Change, recompute
-from app.drift.worker import judge
 from app.errors import DataError
 from tests import drift_frames
 from tests.drift_frames import FEATURES, calm, frame, pair, quiet_job

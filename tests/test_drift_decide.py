@@ -8,21 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.drift.decide import (
-    countings_differ,
-    decide,
-    decision_line,
-    is_drifted,
-    nearness,
-    one_line,
-    policy_notes,
-    sentence,
-    target_line,
-    target_reached,
-    target_words,
-)
+from app.drift.decide import decide, is_drifted, nearness, one_line, policy_notes, target_reached
 from app.drift.methods import METHODS
 from app.drift.result import Column, Policy, Side, Target, Verdict
+from app.drift.sentence import countings_differ, decision_line, sentence, target_line, target_words
 from app.words.numbers import moved, number
 
 W1 = "Wasserstein distance (normed)"

@@ -16,8 +16,8 @@ from scipy import stats
 from scipy.special import rel_entr
 
 from app.drift import compare, worker
-from app.drift.decide import target_line
 from app.drift.result import Result, Verdict
+from app.drift.sentence import target_line
 from app.drift.what_if import Change, recompute
 from app.runs import reports
 from app.runs.run import new_run_id

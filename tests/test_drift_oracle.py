@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from app.drift import compare
-from app.drift.decide import counted_columns, decision_line, sentence
+from app.drift.comparison import judge, save
+from app.drift.decide import counted_columns
 from app.drift.result import Result, Verdict
-from app.drift.worker import judge, save
+from app.drift.sentence import decision_line, sentence
 from app.runs import reports
 from app.runs.run import new_run_id
 from tests.drift_frames import frame, pair, policy, quiet_job, settings

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.drift.decide import counted_columns, decide, sentence
+from app.drift.decide import counted_columns, decide
 from app.drift.methods import METHODS, TEXT, method_of
 from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdict
+from app.drift.sentence import sentence
 from app.drift.what_if import Again, Change, Outcome, again, can_change, recompute
 
 W1 = "Wasserstein distance (normed)"

@@ -9,8 +9,8 @@ import pytest
 
 from app.drift import worker
 from app.drift.compare import read_scores
-from app.drift.decide import target_line
 from app.drift.result import Result, Verdict
+from app.drift.sentence import target_line
 from app.errors import DataError, StorageFull, UnknownPeriod
 from app.runs import reports
 from app.runs.run import new_run_id

@@ -20,7 +20,7 @@ import pytest
 
 from app import jobs, periods
 from app.config import Settings, load_systems
-from app.drift import worker
+from app.drift import comparison, worker
 from app.errors import HostUnavailable, SourceUnavailable
 from stack.feast import postgres as repository
 from stack.ingest import database, sample
@@ -145,7 +145,7 @@ def test_a_drift_run_gives_the_same_scores_to_the_last_digit(months):
     for one in months:
         pair = worker.pair_of(one, "streamflow", {"ref": str(REF), "cur": str(CUR)})
         reference, current = (worker.load_period(one, pair, period) for period in (pair.ref, pair.cur))
-        found.append(worker.judge(quiet_job(one), pair, reference, current))
+        found.append(comparison.judge(quiet_job(one), pair, reference, current))
     files, tables = found
     assert [column.score for column in tables.columns] == [column.score for column in files.columns]
     assert tables.columns == files.columns

@@ -23,6 +23,8 @@ from app.periods import tables
 from app.periods.coverage import Budget, count
 from app.runs import progress, reports
 from app.runs.index import Ledger
+from app.runs.kinds import LOAD
+from app.runs.result import RESULT, read_result_in
 from app.services import read_state
 from tests.test_egress import source
 
@@ -127,8 +129,8 @@ def test_state_files_that_are_none_are_a_reason_and_never_a_hang(settings, tmp_p
     assert "cannot be read" in promptly(lambda: read_state(settings)).reason
     assert promptly(lambda: place.read_note(settings)) is None
     assert promptly(lambda: progress.load(folder)) is None
-    make(folder / load_result.NAME)
-    assert isinstance(promptly(lambda: load_result.read(folder)), ReportError)
+    make(folder / RESULT)
+    assert isinstance(promptly(lambda: read_result_in(folder, LOAD, load_result.Result)), ReportError)
     run = tmp_path / "reports" / "runs" / RUN
     run.mkdir(parents=True)
     make(run / "meta.json")

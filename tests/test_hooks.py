@@ -13,13 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app import jobs, notify
+from app import jobs
 from app.base.processes import myself
 from app.check import Outcome
 from app.check.hooks import rows as check_rows
 from app.config import Settings, load_systems
-from app.notify.calling import MAX_OUTCOME, Fared
-from app.runs import progress
+from app.notify import calls, channel, due
+from app.notify.channel import MAX_OUTCOME, HookResult
+from app.runs import progress, rescan
 from app.runs.index import Ledger
 from tests import warm
 from tests.conftest import free_port
@@ -243,7 +244,7 @@ def test_what_a_command_prints_of_our_secrets_is_hidden_before_it_is_kept(world)
 
 @pytest.mark.quick
 def test_an_outcome_is_one_bounded_line():
-    line = Fared("exit 0", "a\nb\x1b[31m" + "c" * 5000).line(1.2345)
+    line = HookResult("exit 0", "a\nb\x1b[31m" + "c" * 5000).line(1.2345)
     assert line.startswith("exit 0 after 1.2 s: a b [31mccc")
     assert len(line) == MAX_OUTCOME
     assert line.isprintable()
@@ -382,7 +383,7 @@ def test_nobody_is_told_of_other_policies_captures_and_decisions_not_asked_for(w
 
 
 def test_without_hooks_no_process_is_started(world, monkeypatch):
-    monkeypatch.setattr(notify, "Calls", None)
+    monkeypatch.setattr(calls, "Calls", None)
     assert world.run().outcome == "RETRAINING_TRIGGERED"
 
 
@@ -390,9 +391,9 @@ def test_a_run_calls_its_hooks_once_whoever_asks_again(world):
     world.write(teller(world))
     run = world.run()
     said = []
-    notify.call(world.settings, run.id, said.append)
+    calls.call(world.settings, run.id, said.append)
     with Ledger(world.settings.ledger_url) as ledger:
-        ledger.rescan(world.settings, load_systems(world.settings))
+        rescan.rescan(ledger, world.settings, load_systems(world.settings))
     again = subprocess.run(
         [sys.executable, "-m", "app.notify", run.id],
         cwd=ROOT,
@@ -413,7 +414,7 @@ def test_a_sick_ledger_stops_no_hook(world):
     def spoil(run):
         with Ledger(world.settings.ledger_url) as ledger, ledger._write() as connection:
             connection.exec_driver_sql("UPDATE schema_version SET version = 99")
-        notify.call(world.settings, run.id, said.append)
+        calls.call(world.settings, run.id, said.append)
 
     jobs.run_here(world.settings, "drift", "mine", "drift:mine:a", {}, kinds=KINDS, after=spoil)
     assert len(told(world)) == 1
@@ -499,8 +500,8 @@ def test_a_command_line_that_ends_takes_its_hook_with_it(compared, number):
     until(lambda: gone(pid), "the hook to be ended")
     outcomes = until(lambda: len(world.outcomes(run)) == 2 and world.outcomes(run), "both outcomes")
     assert outcomes[0][1].startswith("ended after ")
-    assert outcomes[0][1].endswith(notify.STOPPED)
-    assert outcomes[1][1] == f"not called: {notify.STOPPED}"
+    assert outcomes[0][1].endswith(channel.STOPPED)
+    assert outcomes[1][1] == f"not called: {channel.STOPPED}"
 
 
 # --- the job host -----------------------------------------------------------------------------------------------------
@@ -569,7 +570,7 @@ def test_a_host_that_ends_takes_its_hooks_with_it_and_says_so(world, host, numbe
     until(lambda: gone(pid), "the hook to be ended")
     ((_, outcome),) = until(lambda: world.outcomes(run), "the outcome")
     assert outcome.startswith("ended after ")
-    assert outcome.endswith(notify.STOPPED)
+    assert outcome.endswith(channel.STOPPED)
 
 
 def test_the_caller_that_is_killed_leaves_an_outcome_too(world, host):
@@ -591,7 +592,7 @@ def test_the_caller_that_is_killed_leaves_an_outcome_too(world, host):
 def test_hooks_that_a_killed_host_did_not_call_are_written_down_by_the_next(world, monkeypatch):
     """Host and caller killed at once, as when the power fails: with the hook begun, and before it began."""
     world.write({"command": ["true"]}, {"command": ["true"]})
-    monkeypatch.setattr(notify.Calls, "follow", lambda self, say: self._process.wait())
+    monkeypatch.setattr(calls.Calls, "follow", lambda self, say: self._process.wait())
     runs = [
         jobs.run_here(world.settings, "drift", "mine", f"drift:mine:{key}", {}, kinds=KINDS).id
         for key in ("a", "b", "c", "d")
@@ -605,17 +606,17 @@ def test_hooks_that_a_killed_host_did_not_call_are_written_down_by_the_next(worl
         # The real owner is this test's process, which lives.
         owner = myself() if run == living else replace(myself(), started="an older process of this number")
         progress.write(folder, replace(told, owner=owner))
-        os.utime(folder / notify.PROMISE, (1e9, 2e9 if run == late else 1e9))
-    (world.settings.home / "runs" / early / notify.CLAIM).unlink()
+        os.utime(folder / due.PROMISE, (1e9, 2e9 if run == late else 1e9))
+    (world.settings.home / "runs" / early / due.CLAIM).unlink()
     # Added since: nobody promised this one.
     world.write({"command": ["true"]}, {"command": ["true"]}, {"command": ["true"]})
     said = []
     for _ in range(2):
-        notify.settle(world.settings, 1.5e9, said.append)
+        due.settle(world.settings, 1.5e9, said.append)
     (first, outcome), second = world.outcomes(begun)
     assert (first, outcome.split(" after ")[0]) == ("hook0", "exit 0")
-    assert second == ("hook1", notify.LOST)
-    assert world.outcomes(early) == [(name, notify.LOST) for name in ("hook0", "hook1")]
+    assert second == ("hook1", due.LOST)
+    assert world.outcomes(early) == [(name, due.LOST) for name in ("hook0", "hook1")]
     assert world.outcomes(living) == world.outcomes(late) == []
     assert len(said) == 3
 

@@ -23,7 +23,7 @@ from app.config import Settings, load_systems
 from app.errors import HostUnavailable, JobError, LedgerError
 from app.jobs import place
 from app.jobs.child import Child
-from app.runs import locks, progress, rescan
+from app.runs import locks, progress, tidy
 from app.runs.index import Ledger
 from app.runs.locks import Request
 from app.runs.run import Run, State
@@ -754,7 +754,7 @@ def test_what_dead_processes_left_in_a_home_is_swept_and_what_goes_on_stays(sett
         os.utime(runs / ids[name] / ".progress.json.1.1", old)
     for name in ("somebody's", ".tmp-gone-x", ids["empty"], ids["going"]):
         os.utime(runs / name, old)
-    gone = rescan.sweep(settings, load_systems(settings))
+    gone = tidy.sweep(settings, load_systems(settings))
     assert {str(path.relative_to(runs)) for path in gone} == {
         ".tmp-gone-x",
         ids["empty"],
@@ -771,7 +771,7 @@ def test_a_run_of_another_home_on_the_same_index_is_left_to_that_home(settings, 
     with Ledger(settings.ledger_url) as ledger:
         ledger.add(replace(elsewhere, path=str(tmp_path / "other home" / "runs" / elsewhere.id)))
         ledger.add(lost)
-    rescan.tidy(settings)
+    tidy.tidy(settings)
     assert row(settings, elsewhere.id).state is State.RUNNING
     assert row(settings, lost.id).state is State.INTERRUPTED
 

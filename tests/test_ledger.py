@@ -21,8 +21,11 @@ from app.errors import LedgerError
 from app.runs import index as module
 from app.runs import progress, reports, rescan, tables
 from app.runs.index import Ledger
+from app.runs.kinds import DRIFT
+from app.runs.opening import ledger_of
+from app.runs.own_source import source_of
 from app.runs.run import GONE, Filter, Rescan, Run, State, new_run_id, why
-from app.runs.source import Source, source_of
+from app.runs.source import Source
 from app.runs.tables import LATEST, SOURCE
 
 ROOT = Path(__file__).parent.parent
@@ -394,7 +397,7 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         before = ledger.get(drift)
         assert (before.ref, before.share, before.bytes, before.own) == ("", None, None, None)
         assert before.source == Source()
-        found = ledger.rescan(settings, systems)
+        found = rescan.rescan(ledger, settings, systems)
         assert (sorted(found.changed), found.added) == (sorted([drift, load]), ())
         after = ledger.get(drift)
         summary = {"ref": "2024-01-31", "cur": "2024-02-29", "rows_ref": 1, "rows_cur": 1, "share": 0.0625}
@@ -407,7 +410,7 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         assert ledger.get(lost).path == ""
         assert why(ledger.get(lost)).startswith(GONE)
         assert ledger.acknowledged() == {drift}
-        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+        assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
         told = ledger.hook(drift, "mail", "answered 200", 0.5)
         assert ledger.hooks(drift) == [told]
     with Ledger(settings.ledger_url) as ledger:
@@ -427,7 +430,7 @@ def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others
     told = progress.Progress(made, "drift", "streamflow", "k", "done", path=path)
     progress.write(folder, told)
     with Ledger(settings.ledger_url) as ledger:
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         with ledger._write() as connection:
             for column in SOURCE:
                 connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
@@ -437,20 +440,20 @@ def test_an_upgrade_keeps_the_decisions_that_this_home_made_and_claims_no_others
     with Ledger(settings.ledger_url) as ledger:
         assert {run.source_kind for run in ledger.runs()} == {""}
         assert ledger.newest("drift", "streamflow", source=own) is None
-        assert sorted(ledger.rescan(settings, systems).changed) == [made, left]
+        assert sorted(rescan.rescan(ledger, settings, systems).changed) == [made, left]
         assert ledger.newest("drift", "streamflow", source=own).id == made
         assert [run.id for run in ledger.history("streamflow", source=own)] == [made]
-        assert [run.id for run in ledger.comparisons("streamflow", own)] == [made]
+        assert [run.id for run in ledger.finished(DRIFT, "streamflow", own)] == [made]
         assert ledger.get(left).source.word([own.fingerprint]) == "unknown"
         elsewhere = Filter(sources=[own.fingerprint], elsewhere=True)
         assert [run.id for run in ledger.library(elsewhere)] == [left]
         assert ledger.library_count(replace(elsewhere, elsewhere=False)) == 1
-        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+        assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
     # Written down once: an index that is lost later, when the source has moved on, says the same.
     file_of(settings).unlink()
     moved = replace(settings, postgres_url="postgresql://db/elsewhere")
     with Ledger(settings.ledger_url) as ledger:
-        ledger.rescan(moved, systems)
+        rescan.rescan(ledger, moved, systems)
         assert ledger.get(made).source == own
 
 
@@ -464,9 +467,9 @@ def test_while_a_system_file_cannot_be_read_no_source_of_its_older_runs_is_decid
     progress.write(folder, told)
     systems = load_systems(settings)
     with Ledger(settings.ledger_url) as ledger:
-        ledger.rescan(settings, replace(systems, by_id={}))
+        rescan.rescan(ledger, settings, replace(systems, by_id={}))
         assert ledger.get(made).source_kind == ""
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         assert ledger.get(made).source == source_of(settings, systems.by_id["streamflow"], kind)
 
 
@@ -480,7 +483,7 @@ def test_a_new_home_lists_the_reports_of_another_one_as_those_of_another_source(
     mine, theirs = source_of(settings, system), source_of(other, load_systems(other).by_id["streamflow"])
     for place, source, word in ((settings, mine, "own"), (other, theirs, "another")):
         with Ledger(place.ledger_url) as ledger:
-            assert ledger.rescan(place, load_systems(place)).added == (run,)
+            assert rescan.rescan(ledger, place, load_systems(place)).added == (run,)
             assert ledger.get(run).source.word([source.fingerprint]) == word
             assert (ledger.newest("drift", "streamflow", source=source) is not None) is (word == "own")
 
@@ -516,9 +519,9 @@ def test_a_second_scan_opens_no_result(settings, ledger, monkeypatch):
         run = new_run_id()
         folder = reports.report_dir(settings, systems.by_id["streamflow"])
         reports.save(folder, run, "drift", {"result.json": result(run)}, ())
-    assert len(ledger.rescan(settings, systems).added) == 3
+    assert len(rescan.rescan(ledger, settings, systems).added) == 3
     monkeypatch.setattr(reports, "read_file", lambda *_: pytest.fail("read again"))
-    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+    assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
 
 
 def test_a_result_that_cannot_be_read_leaves_the_summary_unknown_and_the_run_done(settings, ledger):
@@ -526,12 +529,12 @@ def test_a_result_that_cannot_be_read_leaves_the_summary_unknown_and_the_run_don
     run = new_run_id()
     folder = reports.report_dir(settings, systems.by_id["streamflow"])
     reports.save(folder, run, "drift", {"result.json": b'{"version": 1}'}, ())
-    ledger.rescan(settings, systems)
+    rescan.rescan(ledger, settings, systems)
     row = ledger.get(run)
     assert (row.state, row.share, row.counted, row.ref) == (State.DONE, None, None, "")
     assert row.bytes == size(folder / "runs" / run)
     assert "cannot be read" in row.reason
-    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+    assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
 
 
 def test_a_run_deleted_during_a_scan_does_not_come_back(settings, ledger, monkeypatch):
@@ -547,7 +550,7 @@ def test_a_run_deleted_during_a_scan_does_not_come_back(settings, ledger, monkey
         return found
 
     monkeypatch.setattr(rescan, "found_runs", slow)
-    assert ledger.rescan(settings, systems).added == ()
+    assert rescan.rescan(ledger, settings, systems).added == ()
     assert ledger.count() == 0
 
 
@@ -625,7 +628,7 @@ def kept_reports(settings):
     ids = [f"20240131T00000{number}Z-00000{number}" for number in range(4)]
     for run in ids:
         reports.save(reports.report_dir(settings, system), run, "drift", {"result.json": result(run)}, ())
-    with Ledger.of(settings) as ledger:
+    with ledger_of(settings) as ledger:
         ledger.note(ids[0], "looked at", acknowledged=True)
         ledger.hook(ids[0], "mail", "answered 200", 0.5)
     with sqlite3.connect(file_of(settings)) as connection:
@@ -675,7 +678,7 @@ def test_whatever_became_of_the_index_the_next_reader_gets_the_whole_list_and_is
     kept = [path.read_bytes() for path in settings.home.glob("ledger.db.damaged-*Z")]
     assert kept in ([], [spoiled])
     assert bool(kept) is (damage in ("no database", "cut in half", "a table in rubbish"))
-    with Ledger.of(settings) as ledger:
+    with ledger_of(settings) as ledger:
         words = ledger.made_anew(0)
         assert words.startswith("A new index of runs was made from ")
         if damage == "a table in rubbish":
@@ -704,9 +707,9 @@ def test_a_page_of_notes_in_rubbish_costs_the_notes_on_it_alone(settings):
     file_of(settings).write_bytes(data)
     with pytest.raises(LedgerError, match=r"is damaged; it was kept as .*Taken over from it: 1 run, \d+ notes"):
         for _ in range(2):
-            with Ledger.of(settings) as ledger:
+            with ledger_of(settings) as ledger:
                 ledger.notes(a_run().id)
-    with Ledger.of(settings) as ledger:
+    with ledger_of(settings) as ledger:
         texts = [note.text[:8] for note in ledger.notes(a_run().id)]
         assert 200 < len(texts) < 300
         assert (texts[0], texts[-1]) == ("note 000", "note 299")
@@ -741,7 +744,7 @@ def test_readers_that_come_at_once_to_a_lost_index_all_get_the_whole_list(settin
 
     def look():
         try:
-            with Ledger.of(settings) as ledger:
+            with ledger_of(settings) as ledger:
                 counts.append(ledger.count())
         except LedgerError as error:
             errors.append(error)
@@ -865,7 +868,7 @@ def test_an_index_is_remade_from_report_directories(settings, ledger):
     folder = reports.save(
         reports.report_dir(settings, systems.by_id["streamflow"]), run, "drift", {"result.json": result(run)}, ()
     )
-    found = ledger.rescan(settings, systems)
+    found = rescan.rescan(ledger, settings, systems)
     assert found.added == (run,)
     row = ledger.get(run)
     assert (row.kind, row.system, row.state, row.outcome, row.path) == (
@@ -877,7 +880,7 @@ def test_an_index_is_remade_from_report_directories(settings, ledger):
     )
     assert row.key.startswith("drift:streamflow:2024-01-31:2024-02-29:")
     assert row.created <= row.finished
-    assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+    assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
 
 
 def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_run(settings, ledger):
@@ -893,7 +896,7 @@ def test_an_index_is_remade_from_run_folders_and_a_dead_owner_is_an_interrupted_
         progress.write(folder, told)
     (settings.home / "runs" / new_run_id()).mkdir()
     (settings.home / "runs" / "something else").mkdir()
-    found = ledger.rescan(settings, systems)
+    found = rescan.rescan(ledger, settings, systems)
     assert sorted(found.added) == sorted(ids[1:])
     assert len(found.unreadable) == 1
     assert [ledger.get(run) and ledger.get(run).state for run in ids] == [None, "interrupted", "cancelled"]
@@ -904,12 +907,12 @@ def test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes(settings
     run = a_run(state=State.DONE, outcome="NO_ACTION", reason="1 of 16", path=str(settings.home / "nowhere"))
     ledger.add(run)
     ledger.note(run.id, "kept")
-    found = ledger.rescan(settings, load_systems(settings))
+    found = rescan.rescan(ledger, settings, load_systems(settings))
     assert found.gone == (run.id,)
     assert ledger.get(run.id) == replace(run, path="")
     assert why(ledger.get(run.id)) == f"{GONE}; 1 of 16"
     assert [note.text for note in ledger.notes(run.id)] == ["kept"]
-    assert ledger.rescan(settings, load_systems(settings)).gone == ()
+    assert rescan.rescan(ledger, settings, load_systems(settings)).gone == ()
 
 
 def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(settings, ledger):
@@ -921,7 +924,7 @@ def test_a_directory_finished_by_a_job_that_could_not_say_so_makes_its_row_done(
     reports.save(
         reports.report_dir(settings, systems.by_id["streamflow"]), run, "drift", {"result.json": result(run)}, ()
     )
-    assert ledger.rescan(settings, systems).changed == (run,)
+    assert rescan.rescan(ledger, settings, systems).changed == (run,)
     row = ledger.get(run)
     assert (row.state, row.key, row.created) == (State.DONE, "drift:streamflow:exact", a_run().created)
 

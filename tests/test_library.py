@@ -20,12 +20,12 @@ from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
 from app.routes import middleware, routes
-from app.runs import active, html, imports, index, keep, progress, reports
+from app.runs import active, html, imports, index, keep, progress, reports, rescan
 from app.runs.active import ActiveRun
 from app.runs.html import SANDBOX
 from app.runs.index import Ledger
 from app.runs.locks import Request
-from app.runs.run import Rescan, Run, State, new_run_id
+from app.runs.run import GONE, Ending, Rescan, Run, State, new_run_id
 from tests.test_drift_imported import HOSTILE, older, oldest, today
 from tests.test_ledger import result
 
@@ -70,7 +70,7 @@ def run_once(settings, system, text=b"", *, pair=PAIR):
     folder = reports.save(
         reports.report_dir(settings, system), active.id, "drift", files, [f"{pair}.html", f"{pair}.json"]
     )
-    active.end("done", outcome="NO_ACTION", reason="1 of 16", path=str(folder))
+    active.end(Ending(State.DONE, "NO_ACTION", "1 of 16", folder))
     return active.id
 
 
@@ -91,7 +91,7 @@ def agree(settings, systems):
     """Index and directories tell of the same runs; nothing half-written shows."""
     with Ledger(settings.ledger_url) as ledger:
         before = ledger.runs(limit=1000)
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         assert ledger.runs(limit=1000) == before
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_is_going_is_not_deleted(settings, systems, system):
     with pytest.raises(ReportError, match="still going") as raised:
         keep.delete(settings, systems, active.id)
     assert "Stop it first" in raised.value.hint
-    active.end("cancelled")
+    active.end(Ending(State.CANCELLED))
     keep.delete(settings, systems, active.id)
     assert everything(settings, system) == ({}, [])
 
@@ -172,7 +172,7 @@ def test_a_row_whose_files_retention_has_taken_can_be_deleted(settings, systems,
     run = run_once(settings, system)
     path = Path(ledger.get(run).path)
     path.rename(path.with_name("elsewhere"))
-    ledger.rescan(settings, systems)
+    rescan.rescan(ledger, settings, systems)
     assert ledger.get(run).path == ""
     keep.delete(settings, systems, run)
     assert ledger.get(run) is None
@@ -336,7 +336,7 @@ def test_retention_leaves_alone_what_the_index_does_not_know(settings, systems, 
     small = replace(settings, keep_bytes=0)
     assert keep.retain(small, systems) == []
     assert len(reports.scan(reports.report_dir(settings, system))) == 3
-    ledger.rescan(settings, systems)
+    rescan.rescan(ledger, settings, systems)
     assert keep.retain(small, systems) == runs[:2]
 
 
@@ -366,22 +366,22 @@ def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, syst
     before = ledger.get(run)
     moved = tmp_path / "moved"
     reports.report_dir(settings, system).rename(moved)
-    ledger.rescan(settings, systems)
+    rescan.rescan(ledger, settings, systems)
     assert ledger.get(run) == replace(before, path="", bytes=None)
     there = replace(settings, report_dir=str(moved))
-    ledger.rescan(there, systems)
+    rescan.rescan(ledger, there, systems)
     assert ledger.get(run) == replace(before, path=str(moved / "runs" / run))
     # An index made anew tells the same.
     ledger.remove(run)
-    ledger.rescan(there, systems)
+    rescan.rescan(ledger, there, systems)
     assert ledger.get(run).reason == "1 of 16"
 
 
 def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, systems, ledger):
     run = run_once(settings, system)
-    for lost in ("", run.GONE):
+    for lost in ("", GONE):
         ledger.update(run, reason=lost)
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         assert ledger.get(run).reason == "1 of 16"
 
 
@@ -506,9 +506,9 @@ def test_a_lost_index_finds_imports_again_as_they_were(settings, systems, system
     assert runs[0].created == old
     (settings.home / "ledger.db").unlink()
     with Ledger(settings.ledger_url) as ledger:
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         assert [ledger.get(run.id) for run in runs] == runs
-        assert ledger.rescan(settings, systems) == Rescan((), (), (), ())
+        assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
     with pytest.raises(AlreadyImported):
         imported(settings, system, older())
 
@@ -601,7 +601,7 @@ def test_a_disk_that_takes_nothing_keeps_nothing_of_an_import(settings, systems,
         if step < 5:
             assert agree_after == before
         with Ledger(settings.ledger_url) as ledger:
-            for run_id in ledger.rescan(settings, systems).added:
+            for run_id in rescan.rescan(ledger, settings, systems).added:
                 keep.delete(settings, systems, run_id)
         assert everything(settings, system) == before
 

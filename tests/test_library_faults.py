@@ -19,7 +19,8 @@ import pytest
 import uvicorn
 
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound
-from app.runs import keep, reports, rescan
+from app.runs import keep, reports, rescan, tidy
+from app.runs.html import safe_html
 from app.runs.index import Ledger
 from app.runs.run import Filter, State
 from app.runs.tables import storable
@@ -88,18 +89,18 @@ def test_killed_at_fifty_moments_a_deletion_leaves_whole_runs_or_none(settings, 
         os.waitpid(child, 0)
         for folder in reports.scan(reports.report_dir(settings, system)):
             assert reports.read_file(folder, f"{PAIR}.html") == HTML
-    rescan.interrupt(settings)
+    tidy.interrupt(settings)
     with Ledger(settings.ledger_url) as ledger:
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         listed = {folder.name for folder in reports.scan(reports.report_dir(settings, system))}
         assert listed == {run.id for run in ledger.runs(limit=1000) if run.path and Path(run.path).is_dir()}
         for run in ledger.runs(limit=1000):
             keep.delete(settings, systems, run.id)
         assert ledger.count() == 0
     # What a deletion set aside may still be put back for a minute; then it goes.
-    rescan.sweep(settings, systems)
+    tidy.sweep(settings, systems)
     monkeypatch.setattr(reports, "STALE_SECONDS", -1.0)
-    rescan.sweep(settings, systems)
+    tidy.sweep(settings, systems)
     assert not list((settings.home / "runs").iterdir())
     assert not list(reports.report_dir(settings, system).glob("**/.tmp-*"))
 
@@ -124,10 +125,10 @@ def test_killed_at_fifty_moments_no_half_report_is_listed_and_none_is_lost(setti
             os.kill(child, signal.SIGKILL)
             assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
             saved |= set(said.read().decode().split())
-        rescan.interrupt(settings)
+        tidy.interrupt(settings)
     with Ledger(settings.ledger_url) as ledger:
         before = {run.id for run in ledger.library(Filter(states=(State.DONE,)), limit=1000)}
-        ledger.rescan(settings, systems)
+        rescan.rescan(ledger, settings, systems)
         rows = {run.id: run for run in ledger.runs(limit=1000)}
         whole = {folder.name for folder in reports.scan(reports.report_dir(settings, system))}
         assert saved
@@ -137,7 +138,7 @@ def test_killed_at_fifty_moments_no_half_report_is_listed_and_none_is_lost(setti
             assert (rows[run].share, rows[run].path) == (0.0625, str(reports.find(settings, systems, run)))
             assert reports.read_file(Path(rows[run].path), f"{PAIR}.html") == HTML
         assert {run.state for run in rows.values()} <= {State.DONE, State.INTERRUPTED}
-        again = ledger.rescan(settings, systems)
+        again = rescan.rescan(ledger, settings, systems)
         # A folder whose owner was killed before its first word stays unreadable: there is nothing to read.
         assert (again.added, again.changed, again.gone) == ((), (), ())
 
@@ -203,7 +204,7 @@ def test_killed_between_report_and_row_an_import_is_found_again(settings, system
 
     assert in_a_child(work) == ""
     assert ledger.count() == 0
-    (found,) = ledger.rescan(settings, systems).added
+    (found,) = rescan.rescan(ledger, settings, systems).added
     run = ledger.get(found)
     assert (run.kind, run.ref, run.cur, run.share, run.counted) == ("imported", "a", "b", 2 / 3, 3)
     with pytest.raises(AlreadyImported, match=found):
@@ -231,7 +232,7 @@ def test_a_report_of_fifty_megabytes_holds_nobody_up_and_is_held_a_few_times_at_
     block = random.Random(2).randbytes(500_000).hex().encode() + b"\n"
     html = HTML + block * (size // len(block))
     run = imported(settings, system, html=html)
-    kept = html.safe_html(html)
+    kept = safe_html(html)
     with serving(settings) as url:
         urllib.request.urlopen(f"{url}/healthz").read()
         tracemalloc.start()

@@ -33,9 +33,11 @@ from app.load import counting, result, worker
 from app.load.counting import excluded, expression
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
-from app.runs import rescan
+from app.runs import tidy
 from app.runs.index import Ledger
 from app.runs.job import Job
+from app.runs.kinds import LOAD
+from app.runs.result import read_result_in
 from app.runs.run import LIVE, State
 from tests.load_fakes import Service
 from tests.waiting import until
@@ -162,7 +164,7 @@ def test_three_counts_agree_and_the_sentence_says_so(home):
             time.sleep(0.05)
         todo = job(home, service.url, {"count": 100, "duration": 1}, prometheus=url)
         outcome = worker.run(todo)
-        found = result.read(todo.directory)
+        found = read_result_in(todo.directory, LOAD, result.Result)
         assert service.calls == 100
     assert (outcome.state, outcome.outcome, outcome.path) == ("done", worker.COMPLETE, todo.directory)
     assert outcome.reason == found.sentence
@@ -190,7 +192,7 @@ def test_the_result_file_holds_what_the_contract_names_and_survives_reading(home
     assert (raw["version"], raw["run"], raw["system"], raw["by_status"]) == (1, RUN, "fake", {"200": 10})
     assert set(raw["response"]) == {"count", "mean", "p50", "p95", "p99", "max"}
     assert raw["started"] <= raw["finished"] <= time.time()
-    assert result.read(todo.directory).to_dict() == raw
+    assert read_result_in(todo.directory, LOAD, result.Result).to_dict() == raw
     assert [entry.name for entry in todo.directory.iterdir() if entry.name.startswith(".result")] == []
 
 
@@ -225,7 +227,7 @@ def test_without_prometheus_the_rest_is_known_and_the_reason_is_said(home):
     with Service(api.predict, metrics=api.metrics) as service:
         todo = job(home, service.url, {"count": 5, "duration": 0.2})
         assert worker.run(todo).state == "done"
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert found.counted.delta == 5
     assert found.prometheus.delta is None
     assert "connection refused" in found.prometheus.reason
@@ -237,7 +239,7 @@ def test_a_prometheus_that_is_something_else_is_unknown_with_its_reason(home):
     with Service(api.predict, metrics=api.metrics) as service, prometheus(service, broken=True) as (url, _):
         todo = job(home, service.url, {"count": 5, "duration": 0.2}, prometheus=url)
         worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert found.prometheus.delta is None
     assert found.prometheus.reason
 
@@ -247,7 +249,7 @@ def test_a_prometheus_that_scrapes_no_more_is_unknown_and_not_zero(home):
     with Service(api.predict, metrics=api.metrics) as service, prometheus(service, every=3600) as (url, _):
         todo = job(home, service.url, {"count": 5, "duration": 0.2}, prometheus=url)
         worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert found.prometheus.delta is None
     assert "Prometheus unknown" in found.sentence
 
@@ -266,7 +268,7 @@ def test_requests_before_the_run_that_prometheus_had_not_yet_seen_are_not_counte
         threading.Thread(target=scrape_later, daemon=True).start()
         todo = job(home, service.url, {"count": 20, "duration": 0.4}, prometheus=url)
         worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert (found.counted.delta, found.prometheus.delta) == (20, 20)
 
 
@@ -275,7 +277,7 @@ def test_a_service_without_metrics_is_sent_to_all_the_same(home):
         todo = job(home, service.url, {"count": 5, "duration": 0.2})
         assert worker.run(todo).state == "done"
         assert service.calls == 5
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert (found.ok, found.counted.delta, found.counted.before) == (5, None, None)
     assert "HTTP 404" in found.counted.reason
     assert found.server_p95.low is None
@@ -303,7 +305,7 @@ def test_a_service_that_dies_during_the_run_leaves_what_was_measured(home):
     with Service(dies, metrics=api.metrics) as service:
         todo = job(home, service.url, {"rate": 50, "duration": 60})
         outcome = worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert (outcome.state, outcome.outcome, found.ok) == ("done", worker.LIMIT, 50)
     assert "in a row failed" in found.stopped_by
     assert "Stopped by a limit: " in found.sentence
@@ -315,7 +317,7 @@ def test_a_counter_that_moves_too_far_is_explained_by_others(home):
     with Service(api.predict, metrics=api.metrics) as service:
         todo = job(home, service.url, {"count": 10, "duration": 0.2})
         worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert found.counted.delta == 20
     assert (
         found.remark == "the service counted 10 more than reached it from this run: another client sends requests too"
@@ -342,7 +344,7 @@ def test_background_traffic_is_named_as_the_reason(home):
                 )
             )
         worker.run(todo)
-    assert "background traffic went on as well" in result.read(todo.directory).remark
+    assert "background traffic went on as well" in read_result_in(todo.directory, LOAD, result.Result).remark
 
 
 def test_a_restart_of_the_service_makes_both_counts_unknown(home):
@@ -358,7 +360,7 @@ def test_a_restart_of_the_service_makes_both_counts_unknown(home):
     ):
         todo = job(home, service.url, {"count": 10, "duration": 0.2}, prometheus=url)
         worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert found.counted.delta is None
     assert "restarted" in found.counted.reason
     assert found.prometheus.delta is None
@@ -377,7 +379,7 @@ def test_stop_ends_a_run_long_before_its_end_and_keeps_what_it_had(home):
 
         threading.Thread(target=stop, daemon=True).start()
         outcome = worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert (outcome.state, outcome.outcome, found.cancelled) == ("cancelled", worker.STOPPED, True)
     # Of the 1,200 of a whole run.
     assert 10 <= found.ok < 600
@@ -422,7 +424,7 @@ print(json.dumps([outcome.state, outcome.reason]))
     state, reason = json.loads(out)
     assert (process.returncode, state) == (0, "cancelled")
     assert "Stopped before its end" in reason
-    assert result.read(todo.directory).ok >= 20
+    assert read_result_in(todo.directory, LOAD, result.Result).ok >= 20
 
 
 @pytest.mark.parametrize(
@@ -484,11 +486,11 @@ def test_a_full_disk_is_said_and_leaves_no_torn_result(home, tmp_path):
 
 def test_a_missing_or_damaged_result_is_said(home, tmp_path):
     with pytest.raises(ReportNotFound):
-        result.read(tmp_path)
+        read_result_in(tmp_path, LOAD, result.Result)
     for text in ("{", "[]", "{}", '{"version": 99}', '{"version": 1}'):
         (tmp_path / "result.json").write_text(text)
         with pytest.raises(ReportError):
-            result.read(tmp_path)
+            read_result_in(tmp_path, LOAD, result.Result)
 
 
 def sample(**changes):
@@ -640,14 +642,14 @@ def killed_while_sending(home, service, kill):
     finally:
         process.kill()
         process.wait()
-    rescan.interrupt(settings)  # as the next host does at its start
+    tidy.interrupt(settings)  # as the next host does at its start
     return settings
 
 
 def written(folder):
     """Whether a run's result on the disk has answers."""
     with contextlib.suppress(ReportNotFound):
-        return result.read(folder).ok > 0
+        return read_result_in(folder, LOAD, result.Result).ok > 0
     return False
 
 
@@ -671,7 +673,7 @@ def test_of_a_run_whose_process_is_killed_is_known_what_it_had_sent(home, victim
         calls = service.calls
     with Ledger(settings.ledger_url) as ledger:
         (row,) = ledger.runs(kind="load")
-    found = result.read(Path(row.path))
+    found = read_result_in(Path(row.path), LOAD, result.Result)
     assert row.state is State.INTERRUPTED
     assert row.reason.startswith(found.sentence)
     # At most a second before the kill it was written down; a worker whose parent is gone stops by itself.
@@ -738,6 +740,6 @@ def test_an_api_that_hangs_does_not_hang_the_run(home, monkeypatch):
     with Service(never, metrics=None) as service:
         todo = job(home, service.url, {"count": 10, "duration": 0.5, "deadline": 0.5})
         outcome = worker.run(todo)
-    found = result.read(todo.directory)
+    found = read_result_in(todo.directory, LOAD, result.Result)
     assert outcome.state == "done"
     assert found.errors == {"no answer within 0.5 s": 10}

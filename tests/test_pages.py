@@ -27,10 +27,11 @@ from streamlit.testing.v1 import AppTest
 from app.config import Settings, load_systems
 from app.drift.result import Policy, Target
 from app.periods import Period
+from app.runs import rescan
 from app.runs.index import Ledger
+from app.runs.own_source import source_of
 from app.runs.run import Run, State
-from app.runs.source import Source, source_of
-from app.runs.summary import columns_of
+from app.runs.source import Source, columns_of
 from app.ui.banner import headline
 from app.ui.comparison import period_label
 from app.ui.what_if import policy_lines
@@ -292,7 +293,7 @@ def test_a_run_whose_files_were_deleted_keeps_its_decision_on_the_page(home, mon
     with Ledger(Settings.from_env().ledger_url) as ledger:
         before = ledger.get("20240301T000000Z-000001")
         shutil.rmtree(before.path)
-        ledger.rescan(Settings.from_env(), load_systems(Settings.from_env()))
+        rescan.rescan(ledger, Settings.from_env(), load_systems(Settings.from_env()))
     forget()
     app = run("Compare months", SYSTEM)
     said = words(app)

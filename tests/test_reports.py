@@ -327,7 +327,7 @@ def seen_then(monkeypatch, happens):
 
 def test_html_that_is_packed_at_the_moment_of_reading_is_read(tmp_path, monkeypatch):
     path = save(tmp_path)
-    seen_then(monkeypatch, reports._pack)
+    seen_then(monkeypatch, keep._pack)
     assert reports.read_file(path, "drift_a_vs_b.html") == b"<html>"
     assert not (path / "drift_a_vs_b.html").exists()
 

@@ -27,8 +27,9 @@ from app.routes import PAGES, middleware, routes
 from app.runs import html, keep, reports
 from app.runs.html import SANDBOX
 from app.runs.index import Ledger
+from app.runs.own_source import source_of
 from app.runs.run import Run, State, new_run_id
-from app.runs.source import Source, columns_of, source_of
+from app.runs.source import Source, columns_of
 from app.ui.traffic import result_of
 
 HTML = b"<!doctype html><title>report</title><script>document.title='x'</script>" + b"<p>row</p>" * 5000

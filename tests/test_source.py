@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.config import Settings, System
-from app.runs.source import UNKNOWN, Source, fingerprints, source_of, source_of_job
+from app.runs.own_source import fingerprints, source_of, source_of_job
+from app.runs.source import UNKNOWN, Source
 
 SQL = {"source": "sql", "query": "SELECT 1", "periods": "SELECT 2"}
 POSTGRES = SQL | {"database": "postgresql+psycopg://reader:pw-one@db:5432/churn"}

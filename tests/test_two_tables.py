@@ -24,7 +24,7 @@ from app.drift.uploads import Given
 from app.errors import VigieError
 from app.gauges import Gauges
 from app.periods import coverage
-from app.runs import reports
+from app.runs import reports, rescan
 from app.runs.index import Ledger
 from app.runs.run import new_run_id
 from tests import here, warm
@@ -156,7 +156,7 @@ def test_two_files_become_a_run_of_their_own_and_are_removed(home, pair):
         row = ledger.get(run.id)
         assert (row.source_kind, row.source_address) == ("upload", "jan *x*.csv with feb.csv")
         assert (row.ref, row.cur, row.counted, row.own) == ("jan-x", "feb", 9, None)
-        ledger.rescan(home, systems)
+        rescan.rescan(ledger, home, systems)
         assert ledger.get(run.id).source_kind == "upload"
     assert set(reports.read_meta(Path(run.path)).files) >= {"drift_jan-x_vs_feb.html", "result.json"}
     assert not list(reports.report_dir(home, systems.by_id["mine"]).glob("drift_*"))

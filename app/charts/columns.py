@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 
 from app.base.text import one_line
 from app.drift.aggregates import OTHER
-from app.drift.decide import largest_move, low_is_drift, method_words, nearness
+from app.drift.decide import low_is_drift, nearness
 from app.drift.result import Column, Policy, Result, Side
+from app.drift.sentence import largest_move, method_words
 from app.words.numbers import counts_moved, moved, number, share_moved
 
 Theme = Literal["light", "dark"]

@@ -7,8 +7,8 @@ import io
 import math
 from datetime import UTC, datetime
 
-from app.drift.decide import method_words
 from app.drift.result import Column
+from app.drift.sentence import method_words
 from app.drift.versus import Versus
 from app.prometheus import Answer
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from app import notify
 from app.check.rows import Outcome, Row, failed
 from app.config import Settings, System
 from app.config.drift import Hook
 from app.egress.addresses import check_parts, is_loopback_name, origin
 from app.errors import VigieError
+from app.notify import command, webhook
 
 
 def rows(settings: Settings, system: System) -> Iterator[Row]:
@@ -27,7 +27,7 @@ def rows(settings: Settings, system: System) -> Iterator[Row]:
 
 
 def _command(settings: Settings, hook: Hook) -> Row:
-    program = notify.program(settings, hook)
+    program = command.program(settings, hook)
     if program is None:
         text = f"there is no program {hook.command[0]!r} that can be run"
         return Row("hook", hook.name, Outcome.ERROR, text, "Give its path, or put it on PATH.")
@@ -39,7 +39,7 @@ def _url(settings: Settings, system: System, hook: Hook) -> Row:
     try:
         # The path of a chat service's address is its secret: no message may quote it.
         check_parts(origin(url))
-        token = notify.bearer(settings, system, hook)
+        token = webhook.bearer(settings, system, hook)
     except VigieError as error:
         return failed("hook", hook.name, error)
     parts = urlsplit(url)

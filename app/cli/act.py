@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.base.text import plain
@@ -46,13 +45,13 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
 def runs(settings: Settings, options: argparse.Namespace) -> int:
     """The runs of the ledger that match, newest first or by --sort."""
     from app.runs.opening import opened
-    from app.runs.rescan import tidy
     from app.runs.run import Filter
+    from app.runs.tidy import tidy
 
     if options.limit < 1:
         raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
     from app.config import load_systems
-    from app.runs.source import fingerprints
+    from app.runs.own_source import fingerprints
 
     system = find_system(settings, options.system).id if options.system else None
     tidy(settings)
@@ -94,12 +93,13 @@ def _cells(run: Run, own: Collection[str]) -> list[str]:
 
 def drift(settings: Settings, options: argparse.Namespace) -> int:
     """Compare two periods; the last two lines of the output are those of the original course script."""
-    from app import notify
-    from app.drift.decide import target_line
     from app.drift.request import job_args, job_key
     from app.drift.result import Policy, Result
+    from app.drift.sentence import target_line
     from app.jobs import run_and_wait
-    from app.runs import reports
+    from app.notify import calls
+    from app.runs.kinds import DRIFT
+    from app.runs.result import read_result
 
     system = find_system(settings, options.system)
     if options.threshold is not None and not 0 <= options.threshold <= 1 and not _by_gauge(system):
@@ -118,10 +118,10 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
         policy = Policy.of(system.drift, options.threshold)
         key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
     own: list[Run] = []
-    run = run_and_wait(settings, "drift", system.id, key, args, _Stages(), after=own.append)
-    if run.state != "done":
+    run = run_and_wait(settings, DRIFT, system.id, key, args, _Stages(), after=own.append)
+    if not run.done:
         return _not_done(run, as_json=options.json)
-    result = Result.from_json(reports.read_file(Path(run.path), "result.json"))
+    result = read_result(run, Result)
     if options.json:
         say_json({**json.loads(result.to_json()), "state": str(run.state), "path": run.path})
     else:
@@ -131,7 +131,7 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
     # The verdict is out before anybody is told of it.
     sys.stdout.flush()
     for one in own:
-        notify.call(settings, one.id, say_error)
+        calls.call(settings, one.id, say_error)
     return _code(result.decision, options)
 
 
@@ -160,7 +160,7 @@ def _two_files(settings: Settings, system: System, options: argparse.Namespace) 
 
 def _explain(result: Result) -> None:
     """Why it was decided so, on standard error: the two lines alone stand on standard output."""
-    from app.drift.decide import target_words
+    from app.drift.sentence import target_words
 
     for name, side in (("reference", result.ref), ("current", result.cur)):
         labels = "" if side.labelled is None else f", {side.labelled:,} with a label"
@@ -210,8 +210,11 @@ def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) 
 def load(settings: Settings, options: argparse.Namespace) -> int:
     """Send traffic and say what both sides counted."""
     from app.jobs import run_and_wait
-    from app.load import result
     from app.load.plan import Plan
+    from app.load.result import Result
+    from app.runs.kinds import LOAD
+    from app.runs.result import read_result
+    from app.runs.run import State
 
     if options.rate is not None and options.duration is None:
         raise UsageError("--rate needs --duration.", hint="For example --rate 20 --duration 60.")
@@ -227,9 +230,9 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
 
         args["period"] = pick(list_periods(settings, system), options.period).key
     plan = Plan.from_args(args, system)
-    run = run_and_wait(settings, "load", system.id, plan.key, args, _Stages())
+    run = run_and_wait(settings, LOAD, system.id, plan.key, args, _Stages())
     try:
-        found = result.read(Path(run.path)) if run.path else None
+        found = read_result(run, Result)
     except ReportNotFound:
         found = None
     if found is None:
@@ -238,22 +241,24 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
         say_error(f"note: a run was already going and was joined: {found.plan.get('words')}")
     if options.json:
         say_json({**found.to_dict(), "state": str(run.state), "path": run.path})
-    if run.state not in ("done", "cancelled"):
+    if run.state not in (State.DONE, State.CANCELLED):
         return _not_done(run, as_json=False)
     if not options.json:
         say(found.sentence)
-    if run.state == "cancelled":
+    if run.state is State.CANCELLED:
         return Exit.CANCELLED
     return Exit.LIMIT if found.stopped_by else Exit.DONE
 
 
 def _not_done(run: Run, *, as_json: bool) -> int:
     """A run without a result: cancelled is an outcome, everything else an error."""
-    if run.state != "cancelled":
+    from app.runs.run import State
+
+    if run.state is not State.CANCELLED:
         reason = (run.reason or NO_REASON).rstrip(".")
         raise JobFailed(f"run {run.id} {run.state}: {reason}.")
     if as_json:
-        say_json({"run": run.id, "state": "cancelled", "reason": run.reason})
+        say_json({"run": run.id, "state": run.state, "reason": run.reason})
     say_error(f"run {run.id} was cancelled")
     return Exit.CANCELLED
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.config import Settings, System, load_systems
-from app.drift import tables, worker
+from app.drift import comparison, tables
 from app.drift.result import Column, Result, Target, Verdict
 from app.errors import DataError, VigieError
 from app.runs.job import Job
+from app.runs.kinds import DRIFT
 from app.runs.run import new_run_id
 from app.runs.source import Source
 
@@ -120,7 +121,7 @@ def compare(
     base, asked = _system(settings, system)
     rules = tables.Rules(**{**asked, **{key: value for key, value in given.items() if value is not None}})
     folder = None if reports is None else Path(reports).expanduser().absolute()
-    job = Job(new_run_id(), "drift", base.id, "", {}, settings)
+    job = Job(new_run_id(), DRIFT, base.id, "", {}, settings)
     # Nobody looks at the progress of a call.
     job.close()
     return _compared(job, base, rules, (reference, current), name=name, folder=folder, listed=system is not None)
@@ -145,11 +146,11 @@ def _compared(
     pair = tables.pair(system, names, rules, source, folder)
     frames = (tables.frame(data[0], pair.drift, pair.ref), tables.frame(data[1], pair.drift, pair.cur))
     tables.named({"label": rules.label, "identifier": rules.identifier}, data)
-    verdicts = worker.judge(job, pair, *frames)
+    verdicts = comparison.judge(job, pair, *frames)
     if folder is None and not listed:
         kept_nowhere = replace(verdicts, html=None, json=None)
-        return Comparison(worker.written(job, pair, frames, kept_nowhere, begun)[0])
-    result, path = worker.save(job, pair, frames, verdicts, begun)
+        return Comparison(comparison.written(job, pair, frames, kept_nowhere, begun)[0])
+    result, path = comparison.save(job, pair, frames, verdicts, begun)
     if listed and folder is None:
         _list(job.settings, system, path)
     reports = (path / f"{pair.stem}.{ending}" for ending in ("html", "json"))

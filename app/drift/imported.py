@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.base.text import one_line
-from app.drift.decide import decision_line, sentence
 from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import METHODS, method_of
 from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdict
+from app.drift.sentence import decision_line, sentence
 from app.drift.what_if import Change, recompute
 from app.errors import ReportError
 from app.words.numbers import limit

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from app.config import Drift, System
 from app.config.drift import DEFAULT_COMPARABLE, DEFAULT_MIN_ROWS, DEFAULT_THRESHOLD
+from app.drift.comparison import Pair
 from app.drift.result import Policy
-from app.drift.worker import Pair
 from app.errors import DataError
 from app.periods import Period, labelled
 from app.runs.source import Source

@@ -23,13 +23,15 @@ from app.base.text import one_line
 from app.config import Settings, load_systems
 from app.drift.result import Policy
 from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
+from app.runs.kinds import DRIFT
+from app.runs.run import Ending, State
 from app.runs.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from app.drift.tables import Rules
-    from app.runs.job import Job, Outcome
+    from app.runs.job import Job
 
 # As .streamlit/config.toml bounds an upload.
 MAX_BYTES: Final = 60_000_000
@@ -136,7 +138,7 @@ def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules)
 
     handed = hand_over(settings, system, ref, cur, rules)
     try:
-        started = jobs.start(settings, "drift", system, handed.key, handed.args)
+        started = jobs.start(settings, DRIFT, system, handed.key, handed.args)
     except BaseException:
         handed.drop()
         raise
@@ -145,10 +147,9 @@ def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules)
     return started.run
 
 
-def run(job: Job) -> Outcome:
+def run(job: Job) -> Ending:
     """Compare two files that were handed over, and remove them."""
-    from app.drift import tables, worker
-    from app.runs.job import Outcome
+    from app.drift import comparison, tables
 
     begun = time.monotonic()
     handed = job.args["files"]
@@ -163,12 +164,12 @@ def run(job: Job) -> Outcome:
         pair = tables.pair(system, names, rules, source)
         frames = []
         for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
-            job.progress("loading reference" if side == "ref" else "loading current", index, worker.STEPS)
+            job.progress("loading reference" if side == "ref" else "loading current", index, comparison.STEPS)
             frames.append(tables.frame(read(folder / side, str(handed[side])), pair.drift, period))
         tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
-        verdicts = worker.judge(job, pair, frames[0], frames[1])
-        result, path = worker.save(job, pair, (frames[0], frames[1]), verdicts, begun)
-        return Outcome("done", result.decision.value, result.reason, path)
+        verdicts = comparison.judge(job, pair, frames[0], frames[1])
+        result, path = comparison.save(job, pair, (frames[0], frames[1]), verdicts, begun)
+        return Ending(State.DONE, result.decision.value, result.reason, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.base.text import one_line
-from app.drift.decide import counted_columns, method_words
+from app.drift.decide import counted_columns
 from app.drift.result import Column, Policy, Result
+from app.drift.sentence import method_words
 from app.words.numbers import moved, number, share_moved
 
 # Words for the fields of a policy, in the order a reader cares for them.

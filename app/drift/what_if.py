@@ -13,18 +13,10 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
 from app.base.text import one_line
-from app.drift.decide import (
-    Counting,
-    Decision,
-    counted_columns,
-    decide,
-    nearness,
-    sentence,
-    target_reached,
-    target_unknown,
-)
+from app.drift.decide import Counting, Decision, counted_columns, decide, nearness, target_reached, target_unknown
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Target, Verdict
+from app.drift.sentence import sentence
 from app.words.numbers import limit
 
 # A turning point is told to so many digits, rounded to the side on which it has turned.

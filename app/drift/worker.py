@@ -5,35 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app.base import memory
-from app.config import Drift, Settings, System, load_systems
-from app.drift.decide import Decision, decide, decision_line, policy_notes, sentence, too_little
-from app.drift.result import Column, Months, Policy, Result, Target, Verdict
-from app.drift.target import measure
+from app.config import Settings, load_systems
+from app.drift.comparison import STEPS, Pair, judge, save
+from app.drift.result import Policy
 from app.errors import DataError
 from app.periods import Period, list_periods, load, pick
-from app.runs import reports
-from app.runs.html import safe_html
-from app.runs.job import Job, Outcome
-from app.runs.source import Source, source_of
+from app.runs.job import Job
+from app.runs.run import Ending, State
 
 if TYPE_CHECKING:
-    from app.drift.gate import Gate
     from app.periods import Frame
 
 # One comparison takes one core: more threads only take time from the services on the same machine.
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-RESULT: Final = "result.json"
-# Two loadings, the gate, describing and comparing each column, the writing: what a progress bar counts.
-STEPS: Final = 6
-# Gate and Evidently take 2.3 to 2.5 times what the two loaded tables hold (measured at 100,000 and 1,000,000 rows of
-# 16 columns, of which one is text), and this much at any size.
-GROWTH: Final = 2.5
-OWN_BYTES: Final = 100_000_000
 
 
 def preload() -> None:
@@ -48,52 +34,7 @@ def preload() -> None:
     store.preload()
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The two periods of a run, and what they are judged by.
-
-    With a `source` of its own the rows are not the system's: nothing of the run is published flat. `folder` is where
-    it is kept, in place of the system's.
-    """
-
-    system: System
-    drift: Drift
-    policy: Policy
-    ref: Period
-    cur: Period
-    source: Source | None = None
-    folder: Path | None = None
-
-    @property
-    def stem(self) -> str:
-        """The name of the report's files without ending."""
-        return f"drift_{self.ref.key}_vs_{self.cur.key}"
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Columns with their scores, and Evidently's own files; `refusal` says why nothing was compared."""
-
-    columns: tuple[Column, ...]
-    refusal: str
-    notes: tuple[str, ...]
-    html: str | None = None
-    json: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What the middle of a run brings: the decision, its columns, and Evidently's files when there are any."""
-
-    decision: Decision
-    columns: tuple[Column, ...]
-    target: Target
-    notes: tuple[str, ...]
-    html: str | None
-    json: str | None
-
-
-def run(job: Job) -> Outcome:
+def run(job: Job) -> Ending:
     """Compare, decide, save. Failures are VigieErrors whose text is the reason of the failed run."""
     if "files" in job.args:
         from app.drift import uploads
@@ -107,7 +48,7 @@ def run(job: Job) -> Outcome:
     current = load_period(job.settings, pair, pair.cur)
     verdicts = judge(job, pair, reference, current)
     result, path = save(job, pair, (reference, current), verdicts, begun)
-    return Outcome("done", result.decision.value, result.reason, path)
+    return Ending(State.DONE, result.decision.value, result.reason, path)
 
 
 def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
@@ -137,130 +78,3 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
 def load_period(settings: Settings, pair: Pair, period: Period) -> Frame:
     """The rows of one of the pair's periods."""
     return load(settings, pair.system, period)
-
-
-def judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
-    """Gate, compare, decide: everything between loading and saving."""
-    target = measure(reference, current, pair.drift.label, pair.policy.min_rows)
-    return conclude(pair, examine(job, pair, reference, current), target)
-
-
-def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
-    """Say what may be compared, and compare it."""
-    from app.drift.compare import compare
-    from app.drift.once import COMPARING, DESCRIBING, once
-
-    job.progress("checking what can be compared", 2, STEPS)
-    _fits(reference, current)
-    gate = _gate(pair, reference, current)
-    notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
-    # What cannot be decided for want of columns needs no Evidently to say so.
-    if gate.refusal or too_little(pair.policy, gate.columns):
-        return Evidence(gate.columns, gate.refusal, notes)
-    columns = sum(column.comparable for column in gate.columns)
-    steps = {DESCRIBING: 3, COMPARING: 4}
-
-    def told(stage: str, done: int) -> None:
-        job.progress(stage, steps[stage], STEPS, columns=columns, compared=min(done, columns))
-
-    told(DESCRIBING, 0)
-    with once(told):
-        compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
-    return Evidence(compared.columns, "", notes, compared.html, compared.json)
-
-
-def _fits(reference: Frame, current: Frame) -> None:
-    """DataError in words when the comparison would need more memory than may be taken, before it takes any."""
-    free = memory.usable()
-    size = sum(int(frame.data.memory_usage(deep=True).sum()) for frame in (reference, current))
-    needed = GROWTH * size + OWN_BYTES
-    if free is not None and needed > free:
-        rows, columns = f"{reference.rows:,} and {current.rows:,} rows", len(reference.data.columns)
-        raise DataError(
-            f"Comparing {rows} in {columns} columns needs about {memory.words(needed)} of memory;"
-            f" {memory.words(free)} may be taken on this machine.",
-            hint="Compare shorter periods, a sample of the rows, or fewer columns (`features`).",
-        )
-
-
-def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
-    """Decide on what was found."""
-    decision = decide(pair.policy, evidence.columns, evidence.refusal, target)
-    if decision.verdict is Verdict.UNDECIDED:
-        # An undecided run embeds no report: the report beside it would decide.
-        return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
-    return Verdicts(decision, evidence.columns, target, evidence.notes, evidence.html, evidence.json)
-
-
-def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
-    from app.drift.gate import Names, check
-
-    return check(
-        reference.data,
-        current.data,
-        pair.policy,
-        Names(pair.ref.key, pair.cur.key),
-        features=pair.drift.feature_names,
-        ignored=[pair.drift.time] if pair.drift.time else [],
-        label_reason="; ".join(dict.fromkeys(filter(None, (reference.label_reason, current.label_reason)))),
-    )
-
-
-def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
-    """Write the run's directory; its result and path. `begun` is the moment of time.monotonic() at the start."""
-    job.progress("writing the report", 5, STEPS)
-    result, files = written(job, pair, frames, verdicts, begun)
-    directory = pair.folder or reports.report_dir(job.settings, pair.system)
-    published = [name for name in files if name != RESULT] if pair.source is None else []
-    return result, reports.save(directory, job.run, "drift", files, published)
-
-
-def written(
-    job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float
-) -> tuple[Result, dict[str, bytes]]:
-    """The result of a run and the files to be kept of it, by name."""
-    decision = verdicts.decision
-    ref, cur = (
-        Months(period.key, frame.rows, frame.labelled)
-        for period, frame in zip((pair.ref, pair.cur), frames, strict=True)
-    )
-    files: dict[str, bytes] = {}
-    shown: dict[str, str] = {}
-    if verdicts.html is not None and verdicts.json is not None:
-        files[f"{pair.stem}.html"] = safe_html(verdicts.html.encode("utf-8", "replace"))
-        files[f"{pair.stem}.json"] = verdicts.json.encode("utf-8", "replace")
-        for ending in ("html", "json"):
-            shown[ending] = _shown(job, pair, f"{pair.stem}.{ending}")
-    counted = decision.counted
-    result = Result(
-        run=job.run,
-        system=pair.system.id,
-        ref=ref,
-        cur=cur,
-        policy=pair.policy,
-        share=decision.share,
-        k=None if decision.share is None else counted.k,
-        n=counted.n,
-        share_features=None if decision.share is None else decision.features.share,
-        columns=verdicts.columns,
-        target_drift=verdicts.target,
-        decision=decision.verdict,
-        reason=sentence(pair.policy, decision, verdicts.columns),
-        line=decision_line(pair.policy, decision, verdicts.target, **shown),
-        seconds=time.monotonic() - begun,
-        peak_bytes=memory.peak(),
-        notes=verdicts.notes,
-        own=pair.policy == Policy.of(pair.drift) if pair.source is None else None,
-        source=pair.source or source_of(job.settings, pair.system),
-    )
-    files[RESULT] = result.to_json()
-    return result, files
-
-
-def _shown(job: Job, pair: Pair, name: str) -> str:
-    """The path of a file of this run as the decision line prints it: flat where it is published, else in its folder."""
-    if pair.source is None:
-        return reports.shown_path(job.settings, pair.system, name)
-    if pair.folder is not None:
-        return str(pair.folder / "runs" / job.run / name)
-    return reports.shown_path(job.settings, pair.system, f"runs/{job.run}/{name}")

@@ -1,4 +1,4 @@
-"""Long work, outside the console: drift and load jobs in killable processes behind one socket.
+"""Long work, outside the console: jobs in killable processes behind one socket.
 
 Pages and command lines start, join, cancel and follow runs with the functions here. One host per VIGIE_HOME
 (`python -m app.jobs`) owns the workers; a run is its directory under `<home>/runs` and its row in the ledger.
@@ -6,13 +6,12 @@ Pages and command lines start, join, cancel and follow runs with the functions h
 
 from app.jobs.client import HostStatus, Started, cancel, ping, start, warm
 from app.jobs.local import run_and_wait, run_here
-from app.runs.job import Job, Outcome
+from app.runs.job import Job
 from app.runs.progress import Progress, read_progress
 
 __all__ = [
     "HostStatus",
     "Job",
-    "Outcome",
     "Progress",
     "Started",
     "cancel",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from app.errors import VigieError
 from app.jobs.child import Child, Died
 from app.runs.active import ActiveRun
 from app.runs.kinds import Kind
-from app.runs.summary import sent
+from app.runs.run import Ending, State
 
 CANCELLED = "cancelled by a person"
 HOST_STOPPED = "the process that ran it was stopped"
+# The states in which a worker may end a run.
+ANSWERED = (State.DONE, State.FAILED, State.CANCELLED)
 
 
 @dataclass(slots=True)
@@ -21,25 +23,15 @@ class Stop:
     """The wish to end a run: which state it ends in, why, and how long its worker may take."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
-    state: str = "cancelled"
+    state: State = State.CANCELLED
     reason: str = CANCELLED
     grace: float | None = None
 
-    def ask(self, state: str = "cancelled", reason: str = CANCELLED, grace: float | None = None) -> None:
+    def ask(self, state: State = State.CANCELLED, reason: str = CANCELLED, grace: float | None = None) -> None:
         """Ask once; a later wish does not replace the first."""
         if not self.asked.is_set():
             self.state, self.reason, self.grace = state, reason, grace
             self.asked.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The last word on a run, as `ActiveRun.end` takes it."""
-
-    state: str
-    outcome: str = ""
-    reason: str = ""
-    path: str | None = None
 
 
 async def carry_out(active: ActiveRun, kind: Kind, child: Child, stop: Stop) -> Ending:
@@ -54,50 +46,34 @@ async def carry_out(active: ActiveRun, kind: Kind, child: Child, stop: Stop) -> 
             await asyncio.wait({answer}, timeout=kind.grace if stop.grace is None else min(stop.grace, kind.grace))
         if not answer.done():
             await child.end()
-        told = await answer
-        if isinstance(told, Died):
-            finished = await asyncio.to_thread(_finished, active, told.reason, stop)
-            if finished is not None:
-                return finished
-        return _ending(told, kind, stop, late=late)
+        reply = await answer
+        if isinstance(reply, Died):
+            left = await asyncio.to_thread(_left, active, reply.reason, stop)
+            if left is not None:
+                return left
+        return _ending(reply, kind, stop, late=late)
     finally:
         wish.cancel()
         answer.cancel()
 
 
-def _finished(active: ActiveRun, cause: str, stop: Stop) -> Ending | None:
-    """The end of a run whose worker died, by what it left on the disk: nobody calls failed what can be read."""
-    if active.request.kind == "load":
-        asked = stop.asked.is_set()
-        left = sent(active.folder, stop.reason if asked else cause)
-        if left is None:
-            return None
-        state, outcome, reason = left
-        return Ending(stop.state if asked and state == "interrupted" else state, outcome, reason)
-    if active.request.kind != "drift":
-        return None
-    from app.config import load_systems
-    from app.drift.result import Result
-    from app.runs import reports
-
-    try:
-        folder = reports.find(active.settings, load_systems(active.settings), active.id)
-        result = Result.from_json(reports.read_file(folder, "result.json"))
-    except VigieError:
-        return None
-    return Ending("done", result.decision.value, result.reason, str(folder.absolute()))
+def _left(active: ActiveRun, cause: str, stop: Stop) -> Ending | None:
+    """The ending of a run whose worker died, by what it left on the disk."""
+    asked = stop.asked.is_set()
+    left = active.left(stop.reason if asked else cause)
+    return replace(left, state=stop.state) if left and asked and left.state is State.INTERRUPTED else left
 
 
 def _ending(answer: dict[str, Any] | Died, kind: Kind, stop: Stop, *, late: bool) -> Ending:
+    path = None if isinstance(answer, Died) or not answer.get("path") else Path(answer["path"])
     if late:
-        reason = f"no result after {kind.deadline:g} s; the worker was ended"
-        return Ending("failed", reason=reason, path=None if isinstance(answer, Died) else answer.get("path"))
+        return Ending(State.FAILED, reason=f"no result after {kind.deadline:g} s; the worker was ended", path=path)
     if isinstance(answer, Died):
-        return Ending(stop.state, reason=stop.reason) if stop.asked.is_set() else Ending("failed", reason=answer.reason)
-    state, reason = str(answer.get("state")), str(answer.get("reason") or "")
-    outcome, path = str(answer.get("outcome") or ""), answer.get("path")
-    if state not in ("done", "failed", "cancelled"):
-        return Ending("failed", reason=f"the worker answered with the unknown state {state!r}", path=path)
-    if stop.asked.is_set() and state == "cancelled":
+        asked = stop.asked.is_set()
+        return Ending(stop.state, reason=stop.reason) if asked else Ending(State.FAILED, reason=answer.reason)
+    state, reason, outcome = answer.get("state"), str(answer.get("reason") or ""), str(answer.get("outcome") or "")
+    if state not in ANSWERED:
+        return Ending(State.FAILED, reason=f"the worker answered with the unknown state {str(state)!r}", path=path)
+    if stop.asked.is_set() and state == State.CANCELLED:
         return Ending(stop.state, outcome, reason or stop.reason, path)
-    return Ending(state, outcome, reason, path)
+    return Ending(State(state), outcome, reason, path)

@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app import notify
 from app.base.logs import log_jobs
 from app.base.processes import Owner, heeded, myself, owner_of, watch_pipe
 from app.base.version import VERSION
@@ -27,12 +26,15 @@ from app.config import Settings, load_systems
 from app.errors import JobError, VigieError
 from app.jobs import place, protocol
 from app.jobs.child import Child
-from app.jobs.execute import HOST_STOPPED, Ending, Stop, carry_out
-from app.runs import keep, rescan
+from app.jobs.execute import HOST_STOPPED, Stop, carry_out
+from app.notify import due
+from app.notify.calls import END_SECONDS, Calls
+from app.runs import keep, tidy
 from app.runs.active import ActiveRun
 from app.runs.kinds import KINDS, Kind
 from app.runs.locks import KeyHeld, Request
 from app.runs.progress import read_progress
+from app.runs.run import Ending, State
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -86,7 +88,7 @@ class Host:
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._hooking: set[asyncio.Task[None]] = set()
-        self._calls: set[notify.Calls] = set()
+        self._calls: set[Calls] = set()
         self._hook_slots = asyncio.Semaphore(HOOKS_AT_ONCE)
 
     # -- serving --------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ class Host:
 
     async def _carry(self, entry: _Entry) -> None:
         """Wait for a slot, run, write the last word. Whatever happens, the run gets an end."""
-        ending = Ending("failed", reason="the job host failed; see logs/jobs.log")
+        ending = Ending(State.FAILED, reason="the job host failed; see logs/jobs.log")
         held = False
         try:
             held = await self._slot(entry)
@@ -224,17 +226,15 @@ class Host:
         finally:
             if held:
                 self._slots[entry.kind.name].release()
-            await self._on_disk(
-                lambda: entry.active.end(ending.state, outcome=ending.outcome, reason=ending.reason, path=ending.path)
-            )
+            await self._on_disk(lambda: entry.active.end(ending))
             del self._entries[entry.active.id]
             LOG.info("%s %s %s %s", entry.active.id, ending.state, ending.outcome, ending.reason)
-        if ending.state == "done":
+        if ending.state is State.DONE:
             self._spawn_task(self._retain())
             hooking = asyncio.create_task(self._hook(entry.active.id))
             self._hooking.add(hooking)
             hooking.add_done_callback(self._hooking.discard)
-        elif entry.kind.warm and ending.state == "cancelled":
+        elif entry.kind.warm and ending.state is State.CANCELLED:
             self._spawn_task(self._warm(entry.kind))
 
     async def _slot(self, entry: _Entry) -> bool:
@@ -262,7 +262,7 @@ class Host:
                     await idle.child.end()
                 child = await Child.spawn(kind, self.settings)
         except OSError as error:
-            return Ending("failed", reason=f"no worker could be started ({error.strerror})")
+            return Ending(State.FAILED, reason=f"no worker could be started ({error.strerror})")
         keep = False
         try:
             await self._on_disk(lambda: active.running("starting the worker" if child.jobs == 0 else "starting"))
@@ -276,17 +276,17 @@ class Host:
         return ending
 
     async def _hook(self, run: str) -> None:
-        """Tell those whom the system file names of the decision; nobody waits for it, and it changes nothing."""
+        """Run the hooks configured for this decision; nobody waits for them, and they change nothing."""
         try:
-            found = await self._on_disk(lambda: notify.due(self.settings, run))
-            if found is None:
+            pending = await self._on_disk(lambda: due.due(self.settings, run))
+            if pending is None:
                 return
-            await self._on_disk(lambda: notify.promise(found, LOG.info))
+            await self._on_disk(lambda: due.promise(pending, LOG.info))
             async with self._hook_slots:
                 if self._ended.is_set():
-                    await self._on_disk(lambda: notify.skip(self.settings, run, LOG.info))
+                    await self._on_disk(lambda: due.skip(self.settings, run, LOG.info))
                     return
-                calls = notify.Calls(self.settings, run)
+                calls = Calls(self.settings, run)
                 self._calls.add(calls)
                 try:
                     await asyncio.to_thread(calls.follow, LOG.info)
@@ -307,15 +307,15 @@ class Host:
 
     async def _tidy(self) -> None:
         """The directories are read once; runs of command lines and flows can end without a word at any time."""
-        await self._quietly(lambda: rescan.tidy(self.settings))
+        await self._quietly(lambda: tidy.tidy(self.settings))
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            await self._quietly(lambda: rescan.tidy(self.settings, scan=False))
+            await self._quietly(lambda: tidy.tidy(self.settings, scan=False))
 
     async def _settle(self, started: float) -> None:
         """Hooks that the last host did not live to call, once its own helpers have had their time to write."""
         await asyncio.sleep(SETTLE_SECONDS)
-        await self._quietly(lambda: notify.settle(self.settings, started, LOG.info))
+        await self._quietly(lambda: due.settle(self.settings, started, LOG.info))
 
     async def _retain(self) -> None:
         await self._quietly(lambda: keep.retain(self.settings, load_systems(self.settings)))
@@ -331,14 +331,14 @@ class Host:
 
     async def _stop(self) -> None:
         for entry in self._entries.values():
-            entry.stop.ask("interrupted", HOST_STOPPED, STOP_GRACE)
+            entry.stop.ask(State.INTERRUPTED, HOST_STOPPED, STOP_GRACE)
         for calls in self._calls:
             calls.ask_to_end()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         if tasks:
             await asyncio.wait(tasks)
         if self._hooking:
-            await asyncio.wait(self._hooking, timeout=notify.END_SECONDS)
+            await asyncio.wait(self._hooking, timeout=END_SECONDS)
         for calls in self._calls:
             calls.end(0)
         for idle in self._idle.values():
@@ -369,7 +369,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
             return 0
         log_jobs(settings.home)
         # What was running when the last host ended is interrupted before anybody asks; a sick ledger stops nothing.
-        rescan.tidy(settings, scan=False)
+        tidy.tidy(settings, scan=False)
         asyncio.run(_serve(settings, kinds, parent))
     except VigieError as error:
         print(error.text, file=sys.stderr)

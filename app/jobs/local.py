@@ -16,6 +16,7 @@ from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
 from app.runs.kinds import KINDS, Kind
 from app.runs.progress import Progress, as_run, read_progress
+from app.runs.run import Ending, State
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -47,10 +48,10 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     Ctrl-C and SIGTERM cancel the run (state `cancelled`). The result is the row as it ended; it never raises JobFailed.
     Hooks are called before this returns; with `after` that is left to whoever gives it, who gets the row.
     """
-    from app import notify
+    from app.notify import calls
     from app.runs.active import ActiveRun
     from app.runs.locks import KeyHeld, Request
-    from app.runs.rescan import tidy
+    from app.runs.tidy import tidy
 
     found = kinds.get(kind)
     if found is None:
@@ -65,7 +66,7 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     if after is not None:
         after(run)
     else:
-        notify.call(settings, run.id, LOG.info)
+        calls.call(settings, run.id, LOG.info)
     return run
 
 
@@ -113,7 +114,7 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
 
 async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> Run:
     from app.jobs.child import Child
-    from app.jobs.execute import Ending, Stop, carry_out
+    from app.jobs.execute import Stop, carry_out
 
     stop = Stop()
     loop = asyncio.get_running_loop()
@@ -121,13 +122,13 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
         for number in (signal.SIGTERM, *heeded(signal.SIGINT, signal.SIGHUP)):
             loop.add_signal_handler(number, stop.ask)
     watching = asyncio.create_task(_watch(active, on_progress)) if on_progress else None
-    ending = Ending("interrupted", reason="the command that ran it ended")
+    ending = Ending(State.INTERRUPTED, reason="the command that ran it ended")
     try:
         active.running("starting")
         try:
             child = await Child.spawn(kind, active.settings)
         except OSError as error:
-            ending = Ending("failed", reason=f"no worker could be started ({error.strerror})")
+            ending = Ending(State.FAILED, reason=f"no worker could be started ({error.strerror})")
         else:
             try:
                 ending = await carry_out(active, kind, child, stop)
@@ -138,10 +139,10 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
-        last = active.end(ending.state, outcome=ending.outcome, reason=ending.reason, path=ending.path)
+        last = active.end(ending)
     if on_progress is not None:
         on_progress(last)
-    if last.state == "done":
+    if last.state is State.DONE:
         _retain(active)
     return as_run(last)
 

@@ -62,8 +62,9 @@ def parse(line: bytes, kinds: Mapping[str, Kind]) -> Start | Cancel | Warm | Pin
         raise JobError(f"Unknown op {_shown(op)}; accepted: {', '.join(FIELDS)}.")
     if raw.keys() != FIELDS[op]:
         raise JobError(f"{op} takes exactly the fields {', '.join(sorted(FIELDS[op])) or '(none)'}.")
-    if "kind" in raw and (not isinstance(raw["kind"], str) or raw["kind"] not in kinds):
-        raise JobError(f"There is no job of kind {_shown(raw['kind'])}; known: {', '.join(sorted(kinds))}.")
+    known = [name for name, kind in kinds.items() if kind.module]
+    if "kind" in raw and (not isinstance(raw["kind"], str) or raw["kind"] not in known):
+        raise JobError(f"There is no job of kind {_shown(raw['kind'])}; known: {', '.join(sorted(known))}.")
     if op == "start":
         return _start(raw)
     if op == "cancel":

@@ -69,7 +69,8 @@ def _loaded(name: str) -> ModuleType:
 
 def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> dict[str, Any]:
     from app.config import Settings
-    from app.runs.job import Job, Outcome
+    from app.runs.job import Job
+    from app.runs.run import Ending
 
     bound: int | None = None
     try:
@@ -77,7 +78,7 @@ def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> 
         stopping.busy = True
         try:
             with memory.bounded() as bound:
-                outcome: Outcome = module.run(job)
+                ending: Ending = module.run(job)
         finally:
             job.close()
             stopping.busy = False
@@ -90,8 +91,8 @@ def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> 
     except Exception as error:  # noqa: BLE001  a job that fails in any way is a failed run with a reason
         traceback.print_exc()
         return _failed(_sentence(error))
-    path = None if outcome.path is None else str(outcome.path.absolute())
-    said = {"state": outcome.state, "outcome": outcome.outcome, "reason": outcome.reason[:MAX_REASON], "path": path}
+    path = None if ending.path is None else str(ending.path.absolute())
+    said = {"state": ending.state, "outcome": ending.outcome, "reason": ending.reason[:MAX_REASON], "path": path}
     return {"event": "done", **said}
 
 

@@ -11,15 +11,13 @@ from typing import Any
 
 from app.base import files
 from app.base.text import plain
-from app.errors import ReportError, ReportNotFound, StorageFull
+from app.errors import ReportError, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
+from app.runs.result import RESULT
 from app.runs.source import Source
 from app.words.units import format_value
 
 VERSION = 1
-NAME = "result.json"
-# 1,100 rows of a timeline and two histograms are about 200 KB.
-MAX_BYTES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +102,18 @@ class Result:
         """What was sent by the class of its answer: `2xx` to `5xx` and `no answer`."""
         return classes(self.by_status, self.ok + self.failed - self.answered)
 
+    @classmethod
+    def from_json(cls, data: bytes) -> Result:
+        """Read `result.json`. Raises ReportError when it is not one."""
+        try:
+            raw = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            message = f"a result of traffic cannot be read ({type(error).__name__})."
+            raise ReportError(message, hint="Run it again.") from error
+        if not isinstance(raw, dict):
+            raise ReportError("a result of traffic is not an object.", hint="Run it again.")
+        return cls.from_dict(raw)
+
     def to_dict(self) -> dict[str, Any]:
         """As `result.json` holds it: null for unknown, never NaN."""
         raw: dict[str, Any] = plain(self)
@@ -161,25 +171,10 @@ def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
     text = json.dumps(result.to_dict(), allow_nan=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return files.replace(folder / NAME, text, durable=durable)
+        return files.replace(folder / RESULT, text, durable=durable)
     except OSError as error:
         message = f"the result cannot be written to {folder} ({error.strerror})."
         raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
-
-
-def read(folder: Path) -> Result:
-    """The result of a run directory. Raises ReportNotFound (the run has none) or ReportError."""
-    try:
-        raw = json.loads(files.read(folder / NAME, MAX_BYTES))
-    except FileNotFoundError as error:
-        message = f"the run {folder.name} has no result."
-        raise ReportNotFound(message, hint="It is still running, or ended before it sent anything.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        message = f"the result of run {folder.name} cannot be read ({type(error).__name__})."
-        raise ReportError(message, hint="Run it again.") from error
-    if not isinstance(raw, dict):
-        raise ReportError(f"the result of run {folder.name} is not an object.", hint="Run it again.")
-    return Result.from_dict(raw)
 
 
 def sentence(result: Result) -> str:

@@ -16,18 +16,18 @@ from app.errors import ConfigError, LedgerError, StorageFull, Unreachable
 from app.load import engine, payload, result
 from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
+from app.load.record import COMPLETE, LIMIT, STOPPED
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
-from app.runs.source import source_of
+from app.runs.kinds import LOAD
+from app.runs.opening import ledger_of
+from app.runs.own_source import source_of
+from app.runs.run import LIVE, Ending, State
 from app.services import address
 
 if TYPE_CHECKING:
-    from app.runs.job import Job, Outcome
+    from app.runs.job import Job
 
-# Words of the outcome: everything was sent; a limit ended it; a person did.
-COMPLETE = "COMPLETE"
-LIMIT = "LIMIT"
-STOPPED = "STOPPED"
 # Stages as the progress file names them.
 PREPARING = "preparing"
 SENDING = "sending"
@@ -64,7 +64,7 @@ def _allow_files(wanted: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def run(job: Job) -> Outcome:
+def run(job: Job) -> Ending:
     """Carry out a load run. Raises VigieError when nothing could be sent; what was sent is always written down."""
     job.progress(PREPARING)
     ready = prepare(job)
@@ -198,31 +198,22 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
         prometheus=seen,
         server_p95=ready.meter.server_p95(before, after),
         cancelled=cancelled,
-        source=source_of(job.settings, ready.system, "load"),
+        source=source_of(job.settings, ready.system, LOAD),
         remark=remark(tally, counted, _others(job)),
     )
 
 
 def _others(job: Job) -> list[str]:
     """Load runs of the same system that go on now, in words."""
-    from app.runs.index import Ledger
-    from app.runs.run import LIVE
-
     try:
-        with Ledger.of(job.settings) as ledger:
-            rows = ledger.runs(kind="load", system=job.system, states=LIVE)
+        with ledger_of(job.settings) as ledger:
+            rows = ledger.runs(kind=LOAD, system=job.system, states=LIVE)
     except LedgerError:
         return []  # only a likely reason is lost, and the ledger's owner reports its own trouble
-    return [
-        "background traffic" if row.key.endswith(":background") else f"load run {row.id}"
-        for row in rows
-        if row.id != job.run
-    ]
+    return ["background traffic" if row.background else f"load run {row.id}" for row in rows if row.id != job.run]
 
 
-def _outcome(job: Job, found: Result) -> Outcome:
-    from app.runs.job import Outcome
-
+def _outcome(job: Job, found: Result) -> Ending:
     if found.cancelled:
-        return Outcome("cancelled", STOPPED, found.sentence, job.directory)
-    return Outcome("done", LIMIT if found.stopped_by else COMPLETE, found.sentence, job.directory)
+        return Ending(State.CANCELLED, STOPPED, found.sentence, job.directory)
+    return Ending(State.DONE, LIMIT if found.stopped_by else COMPLETE, found.sentence, job.directory)

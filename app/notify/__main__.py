@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from app.base.processes import watch_pipe
 from app.config import Settings
 from app.errors import LedgerError, VigieError
-from app.notify import CLAIM, due
-from app.notify.calling import Patience, call_one
+from app.notify.channel import Cancellable
+from app.notify.due import CLAIM, due
+from app.notify.sending import call_one
 from app.runs.opening import opened
 from app.runs.progress import directory
 
@@ -32,19 +33,19 @@ def _claimed(settings: Settings, run: str) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Call the hooks of the run named; ends with its standard input. A line on standard error for each hook."""
     (run,) = sys.argv[1:] if argv is None else argv
-    patience = Patience()
-    signal.signal(signal.SIGTERM, patience.stop)
-    watch_pipe(patience.stop)
+    wait = Cancellable()
+    signal.signal(signal.SIGTERM, wait.stop)
+    watch_pipe(wait.stop)
     try:
         settings = Settings.from_env()
-        found = due(settings, run)
+        pending = due(settings, run)
     except VigieError as error:
         _say(error.text)
         return 1
-    if found is None or not _claimed(settings, run):
+    if pending is None or not _claimed(settings, run):
         return 0
-    for hook in found.hooks:
-        outcome, seconds = call_one(found, hook, patience)
+    for hook in pending.hooks:
+        outcome, seconds = call_one(pending.event, hook, wait)
         _say(f"hook {hook.name}: {outcome}")
         try:
             with opened(settings) as ledger:

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from app.base.files import private_folder
 from app.base.processes import myself
-from app.errors import JobError, LedgerError
+from app.config import load_systems
+from app.errors import JobError, LedgerError, VigieError
 from app.runs import progress as files
+from app.runs import reports
+from app.runs.kinds import kind_of, record_of
 from app.runs.locks import Request, release, take
 from app.runs.opening import opened
+from app.runs.own_source import source_of_job
 from app.runs.progress import Progress
-from app.runs.run import Run, State, new_run_id
-from app.runs.source import columns_of, source_of_job
-from app.runs.summary import summary
+from app.runs.run import Ending, Run, State, new_run_id
+from app.runs.source import columns_of
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -64,7 +67,7 @@ class ActiveRun:
                 kind=self.request.kind,
                 system=self.request.system,
                 key=self.request.key,
-                state="queued",
+                state=State.QUEUED,
                 stage="waiting",
                 created=now,
                 owner=myself(),
@@ -90,27 +93,45 @@ class ActiveRun:
     def running(self, stage: str) -> None:
         """A worker has it now."""
         now = time.time()
-        self._write(state="running", stage=stage, started=now)
-        self._record(state="running", started=now)
+        self._write(state=State.RUNNING, stage=stage, started=now)
+        self._record(state=State.RUNNING, started=now)
 
     def stage(self, stage: str) -> None:
         """Change the words under the progress bar."""
         self._write(stage=stage)
 
-    def end(self, state: str, *, outcome: str = "", reason: str = "", path: str | None = None) -> Progress:
-        """The last word. `path` is where the result is; without one it stays the run's own folder."""
+    def left(self, cause: str) -> Ending | None:
+        """The ending of a run whose worker died, by what it left on the disk; None when that says nothing."""
+        record = record_of(self.request.kind)
+        ending = record.left(self.folder, cause)
+        if ending is not None or not kind_of(self.request.kind).report:
+            return ending
+        try:
+            return record.left(reports.find(self.settings, load_systems(self.settings), self.id), cause)
+        except VigieError:
+            return None
+
+    def end(self, ending: Ending) -> Progress:
+        """The last word. Without a path the result is in the run's own folder."""
         now = time.time()
-        where = path or str(self.folder)
-        last = self._write(state=state, stage="", outcome=outcome, reason=reason, path=where, finished=now)
-        found = summary(Path(where), self.request.kind)
-        self._record(state=state, outcome=outcome, reason=reason, path=where, finished=now, **found)
+        folder = ending.path or self.folder
+        words = {"state": ending.state, "outcome": ending.outcome, "reason": ending.reason, "path": str(folder)}
+        last = self._write(**words, stage="", finished=now)
+        summary: dict[str, Any] = {"bytes": reports.size_of(folder)}
+        try:
+            summary |= record_of(self.request.kind).summary(folder)
+        except VigieError as error:
+            LOG.warning("%s: %s", self.id, error.text)
+        self._record(**words, finished=now, **summary)
         self._release()
         return last
 
     def _write(self, **values: Any) -> Progress:
         old = files.load(self.folder)
         if old is None:
-            old = Progress(self.id, self.request.kind, self.request.system, self.request.key, "queued", owner=myself())
+            old = Progress(
+                self.id, self.request.kind, self.request.system, self.request.key, State.QUEUED, owner=myself()
+            )
         new = replace(old, **values)
         try:
             files.write(self.folder, new)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from app import postgres
 from app.base.files import private
 from app.errors import LedgerError
 from app.runs.damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
+from app.runs.kinds import DRIFT
 from app.runs.run import GONE, LIVE, Filter, HookOutcome, Note, Rescan, Run, State
 from app.runs.tables import (
     HOOKS,
@@ -51,7 +52,6 @@ from app.runs.tables import (
 )
 
 if TYPE_CHECKING:
-    from app.config import Settings, Systems
     from app.runs.source import Source
 
 
@@ -66,7 +66,7 @@ WRITER_LOCK = 0x7669676965
 MAX_LIMIT = 1000
 # The newest comparison nearly always has the system's own policy: one page is read, seldom more. A day of experiments
 # is a few hundred.
-COMPARISONS_PAGE, MAX_COMPARISONS = 50, 500
+FINISHED_PAGE, MAX_FINISHED = 50, 500
 LOG = logging.getLogger("vigie.jobs.ledger")
 # A note is a remark, not a document.
 MAX_NOTE = 4000
@@ -98,13 +98,6 @@ class Ledger:
         except BaseException:
             self._engine.dispose()
             raise
-
-    @classmethod
-    def of(cls, settings: Settings) -> Ledger:
-        """The index of this home, read from the run directories first when it is new."""
-        from app.config import load_systems
-
-        return cls(settings.ledger_url, lambda ledger: ledger.rescan(settings, load_systems(settings)))
 
     def _follow_file(self) -> None:
         """A long-lived ledger moves on when its file was put aside or removed: the open one is nobody's index now."""
@@ -192,13 +185,13 @@ class Ledger:
         runs = self.runs(kind=kind, system=system, key=key, states=states, source=source, limit=1)
         return runs[0] if runs else None
 
-    def comparisons(self, system: str, source: Source | None = None) -> Iterator[Run]:
-        """The done comparisons of a system whose files are there, newest first, of the newest MAX_COMPARISONS."""
-        asked: dict[str, Any] = {"kind": "drift", "system": system, "states": (State.DONE,), "source": source}
-        for offset in range(0, MAX_COMPARISONS, COMPARISONS_PAGE):
-            page = self.runs(**asked, limit=COMPARISONS_PAGE, offset=offset)
+    def finished(self, kind: str, system: str, source: Source | None = None) -> Iterator[Run]:
+        """The done runs of a system whose files are there, newest first, of the newest MAX_FINISHED."""
+        asked: dict[str, Any] = {"kind": kind, "system": system, "states": (State.DONE,), "source": source}
+        for offset in range(0, MAX_FINISHED, FINISHED_PAGE):
+            page = self.runs(**asked, limit=FINISHED_PAGE, offset=offset)
             yield from (run for run in page if run.path)
-            if len(page) < COMPARISONS_PAGE:
+            if len(page) < FINISHED_PAGE:
                 return
 
     def library(
@@ -222,18 +215,11 @@ class Ledger:
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def history(
-        self,
-        system: str,
-        *,
-        kinds: Collection[str] = ("drift",),
-        limit: int = MAX_LIMIT,
-        source: Source | None = None,
-    ) -> list[Run]:
-        """The newest done runs of a system whose share is known, oldest first; with `source` of that source alone."""
+    def history(self, system: str, *, limit: int = MAX_LIMIT, source: Source | None = None) -> list[Run]:
+        """The newest done comparisons whose share is known, oldest first; with `source` of that source alone."""
         sources = () if source is None else (source.fingerprint or "-",)
         elsewhere = None if source is None else False
-        wanted = Filter((system,), kinds, (State.DONE,), sources=sources, elsewhere=elsewhere)
+        wanted = Filter((system,), (DRIFT,), (State.DONE,), sources=sources, elsewhere=elsewhere)
         query = filtered(RUNS.select(), wanted).where(RUNS.c.share.is_not(None))
         query = ordered(query, "created", descending=True).limit(max(0, min(limit, MAX_LIMIT)))
         with self._read() as connection:
@@ -327,26 +313,25 @@ class Ledger:
                 connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
         return [run_of({**asdict(run), **values}) for run in orphans]
 
-    def rescan(self, settings: Settings, systems: Systems) -> Rescan:
-        """Make the index agree with the run directories: add missing rows, say which directories are gone."""
-        from app.runs.rescan import found_runs
-
+    def everything(self) -> dict[str, Run]:
+        """Every row by id."""
         with self._read() as connection:
-            before = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
-        # Reading directories takes a while: nobody waits for the lock meanwhile.
-        found, unreadable = found_runs(settings, systems, before)
+            return {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
+
+    def correct(self, found: Mapping[str, Run], runs: Path) -> Rescan:
+        """Make the rows agree with the runs that the directories hold; `runs` is the folder of this home's own."""
         added, changed, gone = [], [], []
         with self._write() as connection:
-            known = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
+            rows = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
             for run in found.values():
-                old = known.get(run.id)
-                if old is None and _still_there(settings, run):
+                old = rows.get(run.id)
+                if old is None and _still_there(runs, run):
                     connection.execute(RUNS.insert().values(row_of(run)))
                     added.append(run.id)
                 elif old is not None and (new := _corrected(old, run)) != old:
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(row_of(new)))
                     changed.append(run.id)
-            for run in known.values():
+            for run in rows.values():
                 if run.id not in found and run.state.final and run.path and not Path(run.path).is_dir():
                     values = {"path": "", "bytes": None}
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
@@ -356,7 +341,7 @@ class Ledger:
                 connection.execute(SCANS.insert().values(at=time.time(), words=storable(words)))
                 if words:
                     LOG.warning("%s", words)
-        return Rescan(tuple(added), tuple(changed), tuple(gone), unreadable)
+        return Rescan(tuple(added), tuple(changed), tuple(gone))
 
     def made_anew(self, since: float) -> str:
         """What there is to know of an index that was made anew after that moment (epoch seconds); else empty."""
@@ -501,9 +486,9 @@ def _version(connection: Connection) -> int:
     return int(connection.execute(sa.select(sa.func.max(VERSIONS.c.version))).scalar() or 0)
 
 
-def _still_there(settings: Settings, run: Run) -> bool:
+def _still_there(runs: Path, run: Run) -> bool:
     """A run may be deleted between the look at its directory and the writing of its row."""
-    return (settings.home / "runs" / run.id).is_dir() or (run.path != "" and Path(run.path).is_dir())
+    return (runs / run.id).is_dir() or (run.path != "" and Path(run.path).is_dir())
 
 
 def _corrected(old: Run, found: Run) -> Run:

@@ -1,4 +1,4 @@
-"""What a worker module gets and gives back. `app.drift.worker` and `app.load.worker` define `preload` and `run`."""
+"""What a worker module gets; it gives back an `Ending`. It defines `preload()` and `run(job)`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from app.runs import progress as files
+from app.runs.run import State
 
 if TYPE_CHECKING:
     from app.config import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended: `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the directory of its result."""
-
-    state: Literal["done", "failed", "cancelled"] = "done"
-    outcome: str = ""
-    reason: str = ""
-    path: Path | None = None
 
 
 @dataclass(slots=True)
@@ -51,10 +42,10 @@ class Job:
                 return
             now = time.time()
             old = files.load(self.directory) or files.Progress(
-                self.run, self.kind, self.system, self.key, "running", created=now
+                self.run, self.kind, self.system, self.key, State.RUNNING, created=now
             )
             new = replace(
-                old, state="running", stage=stage, done=done, total=total, started=old.started or now, detail=detail
+                old, state=State.RUNNING, stage=stage, done=done, total=total, started=old.started or now, detail=detail
             )
             files.write(self.directory, new)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import logging
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.config import Settings, System, Systems
-from app.errors import ReportError, ReportNotFound, StorageFull, VigieError
+from app.config import Settings, Systems
+from app.errors import ReportError, ReportNotFound, StorageFull
 from app.runs import reports
-from app.runs.index import Ledger
+from app.runs.kinds import KINDS, kind_of, record_of
 from app.runs.opening import opened
 from app.runs.progress import read_progress
 from app.runs.reports import (
@@ -35,9 +34,8 @@ from app.runs.reports import (
     stored,
     write_file,
 )
+from app.runs.result import RESULT
 from app.runs.run import RUN_ID, Run
-from app.runs.source import source_of
-from app.runs.summary import result_of
 
 LOG = logging.getLogger("vigie.library")
 
@@ -104,7 +102,7 @@ def republish(directory: Path, gone: Mapping[str, str]) -> None:
 def _to_publish(run: Path, name: str) -> bytes | None:
     """A file of a comparison; None for an imported report, which is not published, and for a run just deleted."""
     try:
-        return read_file(run, name) if read_meta(run).kind == "drift" else None
+        return read_file(run, name) if kind_of(read_meta(run).kind).published else None
     except ReportNotFound:
         return None
 
@@ -289,15 +287,20 @@ def _published(kept: _Kept) -> dict[Path, dict[str, str]]:
         meta = read_meta(kept.report)
     except ReportNotFound:
         return {}
-    files = {name: sum_ for name, sum_ in meta.files.items() if name != "result.json"}
-    return {kept.report.parent.parent: files} if meta.kind == "drift" else {}
+    files = {name: sum_ for name, sum_ in meta.files.items() if name != RESULT}
+    return {kept.report.parent.parent: files} if kind_of(meta.kind).published else {}
 
 
 def retain(settings: Settings, systems: Systems) -> list[str]:
     """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then say so."""
     with opened(settings) as ledger:
         folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
-        spare = {run for system in systems.by_id.values() for run in _spared(settings, ledger, system)}
+        spare = {
+            run
+            for system in systems.by_id.values()
+            for name in KINDS
+            for run in record_of(name).spared(settings, system, ledger.finished(name, system.id))
+        }
 
         def may_go(run: str) -> bool:
             # Of a run without a row nobody knows yet whether it is noted or shown: an index that was lost is filled
@@ -313,22 +316,3 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
                 # The reason stays: it is all that is left of why it was decided so.
                 ledger.update(run, path="", bytes=None)
     return list(pruned.gone)
-
-
-def _spared(settings: Settings, ledger: Ledger, system: System) -> set[str]:
-    """Ids of the runs of a system that retention never takes: its newest comparison, and the one its gauges show."""
-    from app.drift.result import Policy
-
-    own = None if system.drift is None else Policy.of(system.drift)
-    source = source_of(settings, system)
-    newest: set[str] = set()
-    for run in ledger.comparisons(system.id):
-        newest = newest or {run.id}
-        if not source.same(run.source):
-            continue
-        # Of one that cannot be read the gauges say nothing either, and count it as unreadable.
-        with contextlib.suppress(VigieError):
-            result = result_of(Path(run.path))
-            if result.policy == own and not result.captured:
-                return newest | {run.id}
-    return newest

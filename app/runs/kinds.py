@@ -1,29 +1,49 @@
-"""What can be run, by which module, and within which bounds. Names of modules never come over the socket."""
+"""What kinds of runs there are. A further kind is one entry here, a worker module and a record.
+
+Names of modules never come over the socket: a request names a kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
 from dataclasses import dataclass
+from typing import Final
+
+from app.runs.record import Record
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job: `module` has `preload()` and `run(job)`; times in seconds."""
+    """One kind of run; times in seconds.
+
+    `module` has `preload()` and `run(job)`; without one, runs of this kind are not started as jobs. `record`, written
+    `module:class`, says what the files of such a run hold.
+    """
 
     name: str
-    module: str
+    module: str = ""
     # How many run at the same time, and how many more may wait.
-    at_once: int
-    waiting: int
-    deadline: float
+    at_once: int = 1
+    waiting: int = 0
+    deadline: float = 900.0
     # Between asking a worker to stop (SIGTERM) and ending it (SIGKILL).
-    grace: float
+    grace: float = 1.0
     # One process is kept, with its heavy libraries loaded, for the next run.
     warm: bool = False
     # SIGTERM lets it finish what it had (Job.stopping) instead of ending it where it stands.
     graceful: bool = False
+    record: str = ""
+    # Its result lies in a report directory, under a hash; else in the run's own folder.
+    report: bool = False
+    # The newest report of a pair of months is also published flat in the report directory.
+    published: bool = False
+    # Its source is the prediction service, not the data of `[drift]`.
+    of_service: bool = False
 
 
+DRIFT: Final = "drift"
+LOAD: Final = "load"
+IMPORTED: Final = "imported"
 # A comparison at five million rows took 436 CPU seconds: twice that, and a person has given up anyway.
 DRIFT_DEADLINE = 900.0
 # Background traffic may go on for a day; a plan with an end has its own, far smaller bound.
@@ -33,13 +53,48 @@ QUICK_GRACE = 0.8
 # A load run stops sending at once; writing down what it measured may take longer on a busy machine.
 LOAD_GRACE = 3.0
 
-KINDS: Mapping[str, Kind] = {
-    # Each comparison takes a core and some 400 MB: one at a time.
-    "drift": Kind(
-        "drift", "app.drift.worker", at_once=1, waiting=20, deadline=DRIFT_DEADLINE, grace=QUICK_GRACE, warm=True
-    ),
-    # Waiting makes no sense for traffic: whoever presses Start wants it now.
-    "load": Kind(
-        "load", "app.load.worker", at_once=4, waiting=0, deadline=LOAD_DEADLINE, grace=LOAD_GRACE, graceful=True
-    ),
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        # Each comparison takes a core and some 400 MB: one at a time.
+        Kind(
+            DRIFT,
+            "app.drift.worker",
+            at_once=1,
+            waiting=20,
+            deadline=DRIFT_DEADLINE,
+            grace=QUICK_GRACE,
+            warm=True,
+            record="app.drift.record:Comparison",
+            report=True,
+            published=True,
+        ),
+        # Waiting makes no sense for traffic: whoever presses Start wants it now.
+        Kind(
+            LOAD,
+            "app.load.worker",
+            at_once=4,
+            waiting=0,
+            deadline=LOAD_DEADLINE,
+            grace=LOAD_GRACE,
+            graceful=True,
+            record="app.load.record:Traffic",
+            of_service=True,
+        ),
+        Kind(IMPORTED, record="app.drift.record:Imported", report=True),
+    )
 }
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of that name; of one that is not known here nothing is said."""
+    return KINDS.get(name) or Kind(name)
+
+
+def record_of(name: str) -> Record:
+    """What the files of runs of that kind hold."""
+    module, _, cls = kind_of(name).record.partition(":")
+    if not module:
+        return Record()
+    record: Record = getattr(importlib.import_module(module), cls)()
+    return record

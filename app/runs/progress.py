@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 from app.base import files
 from app.base.processes import Owner
 from app.base.text import plain
-from app.runs.run import Run, State
+from app.runs.kinds import record_of
+from app.runs.run import RUN_ID, Ending, Run, State
 from app.runs.source import Source, columns_of
 
 if TYPE_CHECKING:
     from app.config import Settings
 
 NAME = "progress.json"
-RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 # A progress file is one screen of numbers; more is not ours.
 MAX_BYTES = 1_000_000
-FINAL = frozenset({"done", "failed", "cancelled", "interrupted"})
 ENDED = "the process that ran it ended"
 
 
@@ -35,7 +34,7 @@ class Progress:
     kind: str
     system: str
     key: str
-    state: str
+    state: State
     stage: str = ""
     done: int | None = None
     total: int | None = None
@@ -53,7 +52,7 @@ class Progress:
     @property
     def final(self) -> bool:
         """True when the run has ended, however it did."""
-        return self.state in FINAL
+        return self.state.final
 
     @property
     def share(self) -> float | None:
@@ -88,7 +87,7 @@ def load(folder: Path) -> Progress | None:
         owner, source = raw.pop("owner", None), Source.from_dict(raw.pop("source", None))
         known = {name: raw[name] for name in Progress.__slots__ if name in raw}
         owned = Owner(int(owner["pid"]), str(owner["started"])) if owner else None
-        return Progress(**known, owner=owned, source=source)
+        return Progress(**{**known, "state": State(raw["state"])}, owner=owned, source=source)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -109,7 +108,7 @@ def read_progress(settings: Settings, run: str) -> Progress | None:
     again = load(folder)
     if again is None or again.final:
         return again
-    return replace(again, state="interrupted", reason=ENDED)
+    return replace(again, state=State.INTERRUPTED, reason=ENDED)
 
 
 def as_run(progress: Progress) -> Run:
@@ -119,7 +118,7 @@ def as_run(progress: Progress) -> Run:
         kind=progress.kind,
         system=progress.system,
         key=progress.key,
-        state=State(progress.state),
+        state=progress.state,
         created=progress.created,
         started=progress.started,
         finished=progress.finished,
@@ -128,3 +127,29 @@ def as_run(progress: Progress) -> Run:
         path=progress.path,
         **({} if progress.source is None else columns_of(progress.source)),
     )
+
+
+def folders(parent: Path) -> list[Path]:
+    """The folders of runs in `<home>/runs`."""
+    try:
+        return [Path(entry.path) for entry in os.scandir(parent) if RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return []
+
+
+def write_down(folder: Path) -> Progress | None:
+    """The progress of a run as it now is; one whose owner is gone is written down as its record, or as interrupted."""
+    progress = load(folder)
+    if progress is None or progress.final or (progress.owner is not None and progress.owner.alive):
+        return progress
+    left = record_of(progress.kind).left(folder, ENDED) or Ending(State.INTERRUPTED, "", ENDED)
+    ended = replace(
+        progress,
+        state=left.state,
+        outcome=left.outcome,
+        reason=left.reason,
+        finished=progress.updated,
+        path=progress.path or str(folder),
+    )
+    write(folder, ended)
+    return ended

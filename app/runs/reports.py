@@ -18,7 +18,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Final, NoReturn
@@ -26,7 +25,8 @@ from typing import Final, NoReturn
 from app.base.files import read
 from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
-from app.runs.run import RUN_ID
+from app.runs.kinds import kind_of
+from app.runs.run import RUN_ID, Meta
 
 VERSION: Final = 1
 # Names of temporary files: of a run that is being saved, and of what a deletion has set aside.
@@ -34,7 +34,6 @@ _WRITING: Final = re.compile(rf"\.tmp-(?P<run>{RUN_ID.pattern})-.+")
 _ASIDE: Final = re.compile(r"\.tmp-gone-.+")
 # What this module writes and serves: no separators, no leading dot, no surprises in a URL or an archive.
 FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-KINDS: Final = ("drift", "quality", "monitoring", "imported")
 META: Final = "meta.json"
 # Evidently's report is 4.6 MB at any row count; ten times that is still a report, a gigabyte is an accident.
 MAX_FILE_BYTES: Final = 64_000_000
@@ -45,19 +44,6 @@ MAX_META_BYTES: Final = 100_000
 STALE_SECONDS: Final = 60.0
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """meta.json of a run: its id, its kind, and the SHA-256 of every other file by name.
-
-    `about` is what nothing else says: where an imported report comes from.
-    """
-
-    run: str
-    kind: str
-    files: Mapping[str, str]
-    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def _as_given(settings: Settings, system: System) -> str:
@@ -135,8 +121,8 @@ def save(
 def _check_names(run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> None:
     if not RUN_ID.fullmatch(run_id):
         raise ReportError(f"{run_id!r} is no run id.", hint="Ids are made by app.runs.run.new_run_id.")
-    if kind not in KINDS:
-        raise ReportError(f"{kind!r} is no kind of run; accepted: {', '.join(KINDS)}.")
+    if not kind_of(kind).report:
+        raise ReportError(f"A run of kind {kind!r} has no report directory.")
     for name, content in files.items():
         if not FILE_NAME.fullmatch(name) or name == META:
             raise ReportError(f"{name!r} cannot be a file of a run.", hint="Letters, digits, dot, dash, underscore.")
@@ -292,7 +278,7 @@ def read_meta(run_dir: Path) -> Meta:
             {str(name): str(text) for name, text in part.items()} for part in (raw["files"], raw.get("about", {}))
         )
         meta = Meta(str(raw["run"]), str(raw["kind"]), files, about)
-        valid = raw["version"] == VERSION and meta.run == run_dir.name and meta.kind in KINDS
+        valid = raw["version"] == VERSION and meta.run == run_dir.name and kind_of(meta.kind).report
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ReportNotFound(gone, hint=hint) from error
     valid = valid and RUN_ID.fullmatch(meta.run) is not None and all(FILE_NAME.fullmatch(name) for name in meta.files)
@@ -368,3 +354,12 @@ def find(settings: Settings, systems: Systems, run_id: str) -> Path:
             read_meta(path)
             return path
     raise ReportNotFound(f"No report of run {run_id}.", hint="It may have been deleted to keep the disk bounded.")
+
+
+def size_of(folder: Path) -> int | None:
+    """Bytes of the files directly in `folder`; None when it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries if not entry.is_dir())
+    except OSError:
+        return None

@@ -6,16 +6,20 @@ import calendar
 import re
 import secrets
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from app.runs.source import Source
 
 # Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
 MAX_WHOLE: Final = 2**53
+
+# The end of the key of traffic that goes on until somebody stops it.
+BACKGROUND: Final = ":background"
 
 
 class State(StrEnum):
@@ -35,6 +39,16 @@ class State(StrEnum):
 
 
 LIVE = (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the directory of its result."""
+
+    state: State = State.DONE
+    outcome: str = ""
+    reason: str = ""
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +93,44 @@ class Run:
         return Source(self.source_kind, self.source_address, self.source_id)
 
     @property
+    def live(self) -> bool:
+        """Whether it is queued or running."""
+        return not self.state.final
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended with a result."""
+        return self.state is State.DONE
+
+    @property
+    def background(self) -> bool:
+        """Whether it is traffic that goes on until somebody stops it."""
+        return self.key.endswith(BACKGROUND)
+
+    @property
+    def months(self) -> tuple[str, str]:
+        """The two period keys; empty where they are not known. Before it has a result only its key has them."""
+        parts = self.key.split(":")
+        ref, cur = parts[2:4] if len(parts) > 3 else ("", "")
+        return self.ref or ref, self.cur or cur
+
+    @property
     def seconds(self) -> float | None:
         """How long it ran; None when start or end is unknown."""
         return None if self.started is None or self.finished is None else self.finished - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """meta.json of a run: its id, its kind, and the SHA-256 of every other file by name.
+
+    `about` is what nothing else says: where an imported report comes from.
+    """
+
+    run: str
+    kind: str
+    files: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +161,7 @@ class Rescan:
     added: tuple[str, ...]
     changed: tuple[str, ...]
     gone: tuple[str, ...]
-    unreadable: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Where the data of a run came from, so that runs of another source are never taken for this system's own.
 
 A run carries its source in `progress.json`, in `result.json` and in the index. A run is a system's own when its
-fingerprint equals that of `source_of` now; an empty fingerprint is equal to none.
+fingerprint equals that of `own_source.source_of` now; an empty fingerprint is equal to none.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from app.config import Settings, System
+from typing import Any, Final
 
 # 64 bits tell the sources of one index apart; shorter is easier to compare by eye.
 FINGERPRINT_CHARS: Final = 16
@@ -87,63 +84,6 @@ class Source:
 
 
 UNKNOWN: Final = Source("unknown")
-
-
-def source_of(settings: Settings, system: System, kind: str = "drift") -> Source:
-    """The source that a run of this kind would have now. Reads no data; what cannot be told is UNKNOWN."""
-    return _service(settings, system) if kind == "load" else _data(settings, system)
-
-
-def source_of_job(settings: Settings, system_id: str, kind: str, args: Mapping[str, Any]) -> Source:
-    """The source of a job that is about to begin: its own, when its arguments name one, else the system's."""
-    given = Source.from_dict(args.get("source"))
-    if given is not None:
-        return given
-    from app.config import load_systems
-
-    system = load_systems(settings).by_id.get(system_id)
-    return UNKNOWN if system is None else source_of(settings, system, kind)
-
-
-def fingerprints(settings: Settings, system: System) -> frozenset[str]:
-    """Those of the system's own runs of any kind."""
-    sources = (source_of(settings, system, kind) for kind in ("drift", "load"))
-    return frozenset(source.fingerprint for source in sources if source.fingerprint)
-
-
-def _data(settings: Settings, system: System) -> Source:
-    """The `[drift]` table as it reads now. Queries and columns are no part of it: they say what is asked of it."""
-    drift = system.drift
-    if drift is None:
-        return UNKNOWN
-    from app.config import Gauge
-
-    if isinstance(drift, Gauge):
-        prometheus, identity = _address(settings, system, "prometheus")
-        return Source.of("gauge", f"{drift.expr} at {prometheus or 'no known Prometheus'}", drift.expr, identity)
-    origin = drift.origin(settings)
-    return UNKNOWN if origin is None else Source.of(drift.source, *origin)
-
-
-def _service(settings: Settings, system: System) -> Source:
-    """The prediction service and the Prometheus that watches it: the marks of its traffic stand on those charts."""
-    (api, first), (prometheus, second) = (_address(settings, system, name) for name in ("api", "prometheus"))
-    if not first:
-        return UNKNOWN
-    watched = f", Prometheus {prometheus}" if prometheus else ""
-    return Source.of("api", f"{api or 'the embedded stack'}{watched}", first, second)
-
-
-def _address(settings: Settings, system: System, service: str) -> tuple[str, str]:
-    """(address for a person, identity) of a service; the embedded ones are this home's on whatever port they are."""
-    from app.services import address
-
-    place = address(settings, system, service)
-    if place.origin in ("environment", "system file"):
-        return place.url or "", (place.url or "").lower()
-    if settings.attached and not place.url:
-        return "", ""
-    return place.url or "", f"the stack of home {settings.home_id}"
 
 
 def columns_of(source: Source) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def plain_where(  # noqa: PLR0917 - the filters of `runs` and `count`, in their 
     """The narrow question of jobs and gauges: single values, no text."""
     if months is not None:
         # A comparison without a result yet has its months in its key alone.
-        asked = RUNS.c.key.startswith(f"drift:{system}:{months[0]}:{months[1]}:", autoescape=True)
+        asked = RUNS.c.key.startswith(f"{kind}:{system}:{months[0]}:{months[1]}:", autoescape=True)
         query = query.where(sa.or_(sa.and_(RUNS.c.ref == months[0], RUNS.c.cur == months[1]), asked))
     if source is not None:
         # An unknown source is nobody's: no row has this fingerprint.

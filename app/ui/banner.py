@@ -10,12 +10,15 @@ import streamlit as st
 
 from app.charts.columns import escaped, methods
 from app.config import System
-from app.drift.decide import Decision, counted_columns, countings_differ, method_words
+from app.drift.decide import Decision, counted_columns
 from app.drift.result import Policy, Result, Verdict
+from app.drift.sentence import countings_differ, method_words
 from app.drift.versus import POLICY_WORDS
 from app.drift.what_if import Change, recompute
 from app.errors import VigieError
 from app.runs import reports
+from app.runs.kinds import DRIFT
+from app.runs.result import read_result_in
 from app.runs.run import Run
 from app.runs.source import APART
 from app.ui import widgets
@@ -44,7 +47,7 @@ PARTS_NAMED = 2
 # Results of two screens of runs; the other pages ask for the newest ones again and again.
 @st.cache_data(max_entries=40, show_spinner=False)
 def _result(path: str) -> Result:
-    return Result.from_json(reports.read_file(Path(path), "result.json"))
+    return read_result_in(Path(path), DRIFT, Result)
 
 
 def result_of(run: Run) -> Result | None:

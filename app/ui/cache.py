@@ -24,8 +24,10 @@ from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import scrape_interval as _scrape_interval
 from app.runs.index import Ledger
+from app.runs.opening import ledger_of
+from app.runs.own_source import fingerprints, source_of
 from app.runs.run import Run
-from app.runs.source import Source, fingerprints, source_of
+from app.runs.source import Source
 from app.services import Address, StackState, address, public_url, reach, read_state
 from app.ui.login import login
 from app.words.units import Clock
@@ -193,7 +195,7 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
     for run in ledger().runs(system=system_id, since=start - LONGEST_RUN, limit=MAX_MARKS):
         if run.source_id not in own:
             continue
-        if run.key.endswith(":background") or run.started is None or run.started > end:
+        if run.background or run.started is None or run.started > end:
             continue
         if (run.finished or end) < start:
             continue
@@ -207,7 +209,7 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
 
 @st.cache_resource
 def _ledger(url: str) -> Ledger:
-    return Ledger.of(replace(settings(), ledger_url=url))
+    return ledger_of(replace(settings(), ledger_url=url))
 
 
 def ledger() -> Ledger:

@@ -10,6 +10,8 @@ import streamlit as st
 from app.config import System
 from app.errors import ReportError, ReportNotFound, VigieError
 from app.runs import keep, reports
+from app.runs.kinds import DRIFT, kind_of
+from app.runs.result import RESULT
 from app.runs.run import GONE, Note, Run, State
 from app.ui import cache, widgets
 from app.ui.access import act
@@ -23,7 +25,6 @@ from app.words.shared import NO_REASON, RUN_ELSEWHERE, capital
 from app.words.units import format_time, format_value
 
 VIEWS: Final = ("Why", "Evidently report")
-RESULT: Final = "result.json"
 ENDED: Final = {
     State.FAILED: "This run failed.",
     State.CANCELLED: "This run was cancelled.",
@@ -106,7 +107,7 @@ def files_deleted(run: Run) -> None:
 
 def _done(run: Run) -> None:
     """A finished run: the verdict with its table where numbers are known, and the report."""
-    if run.kind not in reports.KINDS:
+    if not kind_of(run.kind).report:
         # A load run: its numbers and charts are on the page that its head links to.
         widgets.empty("This run has no report.", run.reason)
         notes(run)
@@ -189,7 +190,7 @@ def _what_goes(run: Run, written: list[Note]) -> str:
     if written:
         parts.append(counted(len(written), "note"))
     text = f"{head}{widgets.plain(decision_word(run))}\n\nRemoved: {', '.join(parts)}. This cannot be undone."
-    if run.kind == "drift":
+    if run.kind == DRIFT:
         text += (
             "\n\nThe files published under the names of these months become those of the newest run that remains of "
             "them, or go as well."

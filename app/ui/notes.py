@@ -7,7 +7,7 @@ import time
 import streamlit as st
 
 from app.errors import VigieError
-from app.notify import called_on
+from app.notify.due import called_on
 from app.runs.index import MAX_NOTE
 from app.runs.run import HookOutcome, Note, Run
 from app.ui import cache, widgets

@@ -46,8 +46,8 @@ def look(system: System) -> Now:
     if error is None:
         found = cache.answers(system, wanted, span, None, str(widgets.zone()))
         answers = {panel.id: answer for panel, answer in zip(wanted, found, strict=True)}
-    loads = [run for run in cache.runs(system.id, "load", traffic.EARLIER) if not run.key.endswith(":background")]
-    drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.state == "done"]
+    loads = [run for run in cache.runs(system.id, "load", traffic.EARLIER) if not run.background]
+    drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.done]
     results = [result_of(run) for run in drifts]
     return Now(
         system=system,

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.export import versus_csv
-from app.drift.decide import method_words
 from app.drift.result import Result
+from app.drift.sentence import method_words
 from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
 from app.runs.run import Run
@@ -64,7 +64,7 @@ def _result(run: Run) -> Result | None:
         why = "Only a run whose numbers were kept can be put beside another one."
         reason = "its files were deleted." if reports.gone(run) else str(error)
         if not run.state.final or run.outcome == "":
-            reason = f"it is {run.state}." if run.state != "done" else "it came without numbers."
+            reason = f"it is {run.state}." if not run.done else "it came without numbers."
         widgets.empty(f"Run {run.id} cannot be compared: {reason}", why)
         return None
 

@@ -32,7 +32,6 @@ PARAMETER = "story"
 REFRESH_SECONDS = 1
 # Newest runs of a kind in which the steps are looked for.
 RECENT = 50
-LIVE = ("queued", "running")
 LOOK_AT_TRAFFIC = (
     "Charts: the rate rises and falls again. Generate traffic: what was sent, what the service counted and what "
     "Prometheus has of it, side by side."
@@ -55,12 +54,12 @@ class Step:
     @property
     def done(self) -> bool:
         """Whether it has been carried out."""
-        return self.run is not None and self.run.state == "done"
+        return self.run is not None and self.run.done
 
     @property
     def live(self) -> bool:
         """Whether it is going on."""
-        return self.run is not None and self.run.state in LIVE
+        return self.run is not None and self.run.live
 
     @property
     def shown(self) -> str:
@@ -86,7 +85,7 @@ def steps(system: System) -> list[Step]:
         chapters = [(periods[0].name, other, "") for other in others]
     traffic = plans.presets(system)[0]
     loads = _runs(system, "load")
-    load = next((run for run in loads if not run.key.endswith(":background")), None)
+    load = next((run for run in loads if not run.background), None)
     key = plans.Plan.from_args(traffic.args, system).key
     story = [Step(traffic.title, LOOK_AT_TRAFFIC, "charts", "load", key, dict(traffic.args), load)]
     policy, compared = Policy.of(system.drift), _runs(system, "drift")
@@ -125,7 +124,7 @@ def offered(system: System, story: Sequence[Step]) -> bool:
     if _going(system) or st.session_state.get(_name("told", system)):
         return True
     keys = {step.key for step in story}
-    other = any(run.state == "done" and run.key not in keys for run in _runs(system, "drift"))
+    other = any(run.done and run.key not in keys for run in _runs(system, "drift"))
     return not (other or all(step.done for step in story) or st.session_state.get(_name("closed", system)))
 
 

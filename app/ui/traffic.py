@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -18,7 +17,8 @@ from app.errors import JobError, VigieError
 from app.load import plan as plans
 from app.load import result as load_result
 from app.load.stats import UNANSWERED
-from app.runs.run import Run
+from app.runs.result import read_result
+from app.runs.run import Run, State
 from app.services import start_hint
 from app.ui import cache, palette, widgets
 from app.ui.access import act
@@ -34,7 +34,6 @@ from app.words.units import format_value
 LOOK_EVERY = 0.5
 EARLIER = 15
 QUANTILES = ("mean", "p50", "p95", "p99", "max")
-LIVE = ("queued", "running")
 MODES = ("N requests", "a rate for a time", "one after another")
 PLOT = {"displayModeBar": False}
 
@@ -56,13 +55,9 @@ def _runs(system: System) -> list[Run]:
     return cache.runs(system.id, "load", EARLIER)
 
 
-def _background(run: Run) -> bool:
-    return run.key.endswith(":background")
-
-
 def running(system: System) -> Run | None:
     """The foreground run that is going now."""
-    return next((run for run in _runs(system) if run.state in LIVE and not _background(run)), None)
+    return next((run for run in _runs(system) if run.live and not run.background), None)
 
 
 def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
@@ -166,7 +161,7 @@ def begin(system: System, args: Mapping[str, Any]) -> str:
 
 def background_switch(system: System) -> None:
     """One request a second, so that no chart is empty; off at first, and off by itself after a working day."""
-    going = next((run for run in _runs(system) if run.state in LIVE and _background(run)), None)
+    going = next((run for run in _runs(system) if run.live and run.background), None)
     # The switch shows what is, not what was clicked here: another tab may have changed it.
     wanted = st.toggle(
         f"Background traffic, {plans.BACKGROUND_RATE:g} request a second",
@@ -196,7 +191,7 @@ def _await_end(run: str, seconds: float = 4.0) -> None:
 def follow(system: System, run_id: str | None) -> None:
     """The run of the address, else the one going, else the newest: live numbers or its result."""
     now = running(system)
-    known = [run for run in _runs(system) if not _background(run)]
+    known = [run for run in _runs(system) if not run.background]
     run = cache.ledger().get(run_id) if run_id else now or (known[0] if known else None)
     if run is None or run.system != system.id or run.kind != "load":
         if run_id:
@@ -206,7 +201,7 @@ def follow(system: System, run_id: str | None) -> None:
                 "No traffic was generated yet.", "Press the first button: ten seconds later every chart has moved."
             )
         return
-    if run.state in LIVE:
+    if run.live:
         _live(run)
     else:
         _ended(run)
@@ -262,24 +257,24 @@ def _answers(numbers: Mapping[str, Any]) -> str:
 def result_of(run: Run) -> dict[str, Any] | None:
     """The stored result of a load run; None when it has none that can be read, or goes on."""
     # What a run that goes on has on disk is for the case that it is killed.
-    if not run.path or run.state in LIVE:
+    if run.live:
         return None
     try:
-        return load_result.read(Path(run.path)).to_dict()
+        return read_result(run, load_result.Result).to_dict()
     except VigieError:
         return None
 
 
 def _tone(run: Run, result: Mapping[str, Any] | None) -> Tone:
-    if run.state == "done" and result is not None and not result.get("failed"):
+    if run.done and result is not None and not result.get("failed"):
         return "good"
-    return "bad" if run.state == "failed" else "warning"
+    return "bad" if run.state is State.FAILED else "warning"
 
 
 def _ended(run: Run) -> None:
     result = result_of(run)
     if result is None:
-        if run.state == "failed":
+        if run.state is State.FAILED:
             # Its result is written from the first request on: without one there was none.
             widgets.problem(JobError(run.reason or NO_REASON), title="No traffic was sent.")
         else:
@@ -288,11 +283,11 @@ def _ended(run: Run) -> None:
     tone = _tone(run, result)
     with st.container(border=True, key="load-result"):
         words = (result.get("plan") or {}).get("words", "")
-        state = {"done": "done", "cancelled": "stopped", "failed": "failed"}.get(run.state, run.state)
+        state = "stopped" if run.state is State.CANCELLED else str(run.state)
         st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}] · {widgets.plain(words)}")
         with st.container(key="answer"):
             sentence = result.get("sentence")
-            whole = run.state in ("done", "cancelled") or not run.reason
+            whole = run.state in (State.DONE, State.CANCELLED) or not run.reason
             st.markdown(widgets.plain(str(sentence if whole and sentence else run.reason)))
         left, right = st.columns([3, 2], gap="medium")
         with left:
@@ -354,7 +349,7 @@ def earlier(system: System) -> None:
     rows: Sequence[Mapping[str, Any]] = [
         {
             "when": datetime.fromtimestamp(run.created, tz=zone),
-            "kind": "background" if _background(run) else "run",
+            "kind": "background" if run.background else "run",
             "state": run.state,
             "what came out": run.reason,
             "open": f"?system={run.system}&run={run.id}",

@@ -12,12 +12,14 @@ import streamlit as st
 
 from app.charts.columns import by_nearness, trimmed
 from app.config import System
-from app.drift.decide import low_is_drift, method_words
+from app.drift.decide import low_is_drift
 from app.drift.result import Column, Policy, Result, Side, Verdict
+from app.drift.sentence import method_words
 from app.drift.what_if import Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
 from app.propose.writer import assign
-from app.runs import reports
+from app.runs.kinds import DRIFT
+from app.runs.result import read_result_in
 from app.runs.run import Run, State
 from app.runs.source import APART
 from app.ui import cache, widgets
@@ -249,7 +251,7 @@ def _outcome(result: Result, change: Change, outcome: Outcome) -> None:
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _bare(path: str) -> Result:
     """A stored result without its distributions: deciding needs the scores alone. Raises ReportError."""
-    result = Result.from_json(reports.read_file(Path(path), "result.json"))
+    result = read_result_in(Path(path), DRIFT, Result)
     empty = Side()
     return replace(result, columns=tuple(replace(column, ref=empty, cur=empty) for column in result.columns))
 

@@ -23,6 +23,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from app.runs.kinds import DRIFT
+from app.runs.run import Ending, State
+
 HERE: Final = Path(__file__).resolve()
 # In a checkout this file is stack/prefect/monitor_flow.py; elsewhere PYTHONPATH leads to `app`.
 if HERE.parent.name == "prefect" and (HERE.parents[2] / "app").is_dir():
@@ -39,21 +42,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.schedules import Interval
 from prefect.utilities.annotations import quote
 
-from app import notify
 from app.config import Settings, load_systems
-from app.drift import worker
-from app.drift.decide import target_line
+from app.drift import comparison, worker
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Result, Target, Verdict
+from app.drift.sentence import target_line
 from app.drift.target import measure
 from app.errors import ConfigError, DataError, VigieError
 from app.jobs import Job
+from app.notify import calls
 from app.periods import list_periods, pick
 from app.runs.active import ActiveRun
 from app.runs.keep import retain
 from app.runs.locks import Request
 from app.runs.opening import opened
-from app.runs.source import source_of
+from app.runs.own_source import source_of
 
 if TYPE_CHECKING:
     from app.periods import Frame
@@ -77,7 +80,7 @@ ONCE: Final[dict[str, Any]] = {"retries": 0, "cache_policy": NO_CACHE, "persist_
 class Dataset:
     """Both months, loaded, and what they are to be judged by."""
 
-    pair: worker.Pair
+    pair: comparison.Pair
     reference: Frame
     current: Frame
 
@@ -86,9 +89,9 @@ class Dataset:
 def build_dataset(job: Job) -> Dataset:
     """Features and labels of both months, from Feast and the database."""
     pair = worker.pair_of(job.settings, job.system, job.args)
-    job.progress("loading reference", 0, worker.STEPS)
+    job.progress("loading reference", 0, comparison.STEPS)
     reference = worker.load_period(job.settings, pair, pair.ref)
-    job.progress("loading current", 1, worker.STEPS)
+    job.progress("loading current", 1, comparison.STEPS)
     current = worker.load_period(job.settings, pair, pair.cur)
     for name, frame in (("reference", reference), ("current", current)):
         labelled = f"{frame.labelled} with a label" if frame.labelled is not None else frame.label_reason
@@ -106,9 +109,9 @@ def compute_target_drift(dataset: Dataset) -> Target:
 
 
 @task(name="run_evidently", **ONCE)
-def run_evidently(job: Job, dataset: Dataset) -> worker.Evidence:
+def run_evidently(job: Job, dataset: Dataset) -> comparison.Evidence:
     """Say what may be compared, and compare it with Evidently."""
-    evidence = worker.examine(job, dataset.pair, dataset.reference, dataset.current)
+    evidence = comparison.examine(job, dataset.pair, dataset.reference, dataset.current)
     for note in (evidence.refusal, *evidence.notes):
         if note:
             get_run_logger().info(note)
@@ -117,11 +120,11 @@ def run_evidently(job: Job, dataset: Dataset) -> worker.Evidence:
 
 @task(name="decide_action", **ONCE)
 def decide_action(
-    job: Job, dataset: Dataset, evidence: worker.Evidence, target: Target, begun: float
+    job: Job, dataset: Dataset, evidence: comparison.Evidence, target: Target, begun: float
 ) -> tuple[Result, Path]:
     """Decide, and save the run. Retraining is simulated: nothing is trained."""
-    verdicts = worker.conclude(dataset.pair, evidence, target)
-    result, path = worker.save(job, dataset.pair, (dataset.reference, dataset.current), verdicts, begun)
+    verdicts = comparison.conclude(dataset.pair, evidence, target)
+    result, path = comparison.save(job, dataset.pair, (dataset.reference, dataset.current), verdicts, begun)
     get_run_logger().info("%s: %s", result.decision, result.reason)
     return result, path
 
@@ -140,7 +143,7 @@ def monitor_month(
     """
     begun = time.monotonic()
     settings = Settings.from_env()
-    with _recorded(settings, _request(settings, system, as_of_ref, as_of_cur, threshold)) as (job, ended):
+    with _recorded(settings, _request(settings, system, as_of_ref, as_of_cur, threshold)) as (job, endings):
         worker.preload()
         # Quoted: Prefect would look through every value of the frames for futures.
         dataset = build_dataset(quote(job))
@@ -148,11 +151,11 @@ def monitor_month(
         evidence = run_evidently(quote(job), quote(dataset))
         result: Result
         result, path = decide_action(quote(job), quote(dataset), quote(evidence), quote(target), begun)
-        ended.update(state="done", outcome=result.decision.value, reason=result.reason, path=str(path))
+        endings.append(Ending(State.DONE, result.decision.value, result.reason, path))
     print(target_line(result.target_drift))
     print(result.line, flush=True)
     # The flow owns its run: nobody else calls the hooks of the system file.
-    notify.call(settings, job.run, get_run_logger().info)
+    calls.call(settings, job.run, get_run_logger().info)
     return result.decision.value
 
 
@@ -170,7 +173,7 @@ def _request(settings: Settings, system_id: str, ref: str | None, cur: str | Non
     cur = pick(periods, cur).key if cur else _at(newest, len(newest) - 1, system.title)
     ref = pick(periods, ref).key if ref else _at(newest, newest.index(cur) - 1, system.title)
     policy = Policy.of(system.drift, threshold)
-    return Request("drift", system.id, job_key(system, ref, cur, policy), job_args(ref, cur, policy))
+    return Request(DRIFT, system.id, job_key(system, ref, cur, policy), job_args(ref, cur, policy))
 
 
 def _at(keys: Sequence[str], index: int, title: str) -> str:
@@ -180,23 +183,23 @@ def _at(keys: Sequence[str], index: int, title: str) -> str:
 
 
 @contextmanager
-def _recorded(settings: Settings, request: Request) -> Iterator[tuple[Job, dict[str, str]]]:
+def _recorded(settings: Settings, request: Request) -> Iterator[tuple[Job, list[Ending]]]:
     """The run in the index, from beginning to end, as the console's job host keeps it."""
     active = ActiveRun(settings, request)
     job = Job(active.id, request.kind, request.system, request.key, request.args, settings)
-    ended = {"state": "interrupted", "reason": "the flow run was ended"}
+    endings = [Ending(State.INTERRUPTED, reason="the flow run was ended")]
     try:
         active.running("starting")
-        yield job, ended
+        yield job, endings
     except VigieError as error:
-        ended.update(state="failed", reason=error.text)
+        endings.append(Ending(State.FAILED, reason=error.text))
         raise
     except Exception as error:
-        ended.update(state="failed", reason=f"{type(error).__name__}: {error}"[:300])
+        endings.append(Ending(State.FAILED, reason=f"{type(error).__name__}: {error}"[:300]))
         raise
     finally:
         job.close()
-        active.end(**ended)
+        active.end(endings[-1])
     retain(settings, load_systems(settings))
 
 
@@ -215,8 +218,8 @@ def find_new_month(system: str) -> tuple[str, str] | None:
     ref, cur = str(request.args["ref"]), str(request.args["cur"])
     source = None if known is None else source_of(settings, known)
     with opened(settings) as ledger:
-        done = ledger.newest("drift", system, request.key, source=source)
-        tried = ledger.count(kind="drift", system=system, key=request.key)
+        done = ledger.newest(DRIFT, system, request.key, source=source)
+        tried = ledger.count(kind=DRIFT, system=system, key=request.key)
     if done is not None or tried >= TRIES:
         told = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"
         get_run_logger().info("%s against %s: %s", cur, ref, told)
