@@ -22,13 +22,13 @@ from starlette.applications import Starlette
 from app import jobs
 from app.config import Settings, load_systems
 from app.drift.compare import read_scores
+from app.drift.importing import import_report
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy, Result
 from app.errors import HostUnavailable
 from app.export import rules_file
 from app.routes import middleware, routes
 from app.runs import reports
-from app.runs.imports import import_report
 from app.runs.index import Ledger
 from tests import warm
 from tests.conftest import free_port

@@ -126,7 +126,7 @@ ACTS = {
     "jobs.cancel": "Cancel, Stop",
     "uploads.start": "a comparison of two files",
     "keep.delete": "delete a run",
-    "imports.import_report": "import a report",
+    "importing.import_report": "import a report",
     "ledger.note": "a note, an acknowledgement",
     "save": "save a system file",
     "propose": "ask a typed address",
@@ -151,7 +151,7 @@ def test_pages_reach_the_functions_that_act_by_no_other_name():
     acting = {
         "app.jobs": {"start", "cancel"},
         "app.runs.keep": {"delete"},
-        "app.runs.imports": {"import_report"},
+        "app.drift.importing": {"import_report"},
         "app.propose": {"save"},
         "app.services": {"want"},
         "app.drift.uploads": {"start", "hand_over"},

@@ -16,11 +16,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.config import Settings, load_systems
+from app.drift import importing
 from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
 from app.routes import middleware, routes
-from app.runs import active, html, imports, index, keep, progress, reports, rescan
+from app.runs import active, html, index, keep, progress, reports, rescan
 from app.runs.active import ActiveRun
 from app.runs.html import SANDBOX
 from app.runs.index import Ledger
@@ -42,7 +43,7 @@ def settings(tmp_path):
 def in_order(monkeypatch):
     """Run ids in the order of their making, also within one second."""
     numbers = itertools.count()
-    for module in (active, imports):
+    for module in (active, importing):
         monkeypatch.setattr(module, "new_run_id", lambda: f"20240229T140532Z-{next(numbers):06x}")
 
 
@@ -358,7 +359,7 @@ def shown(settings):
 
 
 def import_report(settings, system):
-    return imports.import_report(settings, system, html=HTML, json=None).id
+    return importing.import_report(settings, system, html=HTML, json=None).id
 
 
 def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, systems, ledger, tmp_path):
@@ -390,7 +391,7 @@ def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, system
 
 def imported(settings, system, raw=None, **values):
     data = raw if raw is None or isinstance(raw, bytes) else json.dumps(raw).encode()
-    return imports.import_report(settings, system, **{"html": None, "json": data, **values})
+    return importing.import_report(settings, system, **{"html": None, "json": data, **values})
 
 
 @pytest.mark.parametrize("make", [today, older, oldest], ids=["today", "0.7.15", "0.4"])
@@ -551,7 +552,7 @@ def test_an_old_import_is_not_the_first_to_go(tmp_path, system):
 )
 def test_what_cannot_be_imported_is_said_and_nothing_is_kept(settings, system, values, said):
     with pytest.raises(ReportError, match=said) as raised:
-        imports.import_report(settings, system, **{"html": None, "json": None, **values})
+        importing.import_report(settings, system, **{"html": None, "json": None, **values})
     assert raised.value.hint
     assert everything(settings, system) == ({}, [])
 

@@ -12,6 +12,7 @@ import math
 import pytest
 
 from app.config import Settings, load_systems
+from app.drift import importing
 from app.drift.request import job_args, job_key
 from app.drift.result import Policy
 from app.drift.worker import pair_of
@@ -19,7 +20,7 @@ from app.errors import VigieError
 from app.jobs.protocol import MAX_LINE, parse
 from app.load.plan import Plan
 from app.propose import propose, save
-from app.runs import imports, keep
+from app.runs import keep
 from app.runs.index import MAX_NOTE, Ledger
 from app.runs.kinds import KINDS
 from app.services import want
@@ -117,7 +118,7 @@ def cancelled(settings, run):
 
 def imported(settings, **given):
     system = load_systems(settings).by_id["mine"]
-    return imports.import_report(settings, system, **{"html": None, "json": None, **given})
+    return importing.import_report(settings, system, **{"html": None, "json": None, **given})
 
 
 def noted(settings, run, text):

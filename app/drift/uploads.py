@@ -14,10 +14,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 from app.base.text import one_line
 from app.config import Settings, load_systems
@@ -132,13 +132,29 @@ def _kept(folder: Path, ref: Given, cur: Given) -> tuple[str, str]:
     return sums[0], sums[1]
 
 
-def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules) -> str:
-    """Hand both over and start their comparison, or join the one that runs; its run. Raises VigieError in words."""
-    from app import jobs
+class Begun(Protocol):
+    """What starting a job gives: its run, and whether it was going already."""
 
+    @property
+    def run(self) -> str:
+        """Its id."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether it was going already."""
+
+
+Begin = Callable[[Settings, str, str, str, Mapping[str, Any]], Begun]
+
+
+def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules, *, begin: Begin) -> str:
+    """Hand both over and start their comparison, or join the one that runs; its run. Raises VigieError in words.
+
+    `begin` is `app.jobs.start`: jobs know the worker of a kind, a kind does not know them.
+    """
     handed = hand_over(settings, system, ref, cur, rules)
     try:
-        started = jobs.start(settings, DRIFT, system, handed.key, handed.args)
+        started = begin(settings, DRIFT, system, handed.key, handed.args)
     except BaseException:
         handed.drop()
         raise

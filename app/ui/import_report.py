@@ -10,9 +10,9 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app.config import System
+from app.drift import importing
+from app.drift.importing import MAX_NAME
 from app.errors import AlreadyImported, ReportError, VigieError
-from app.runs import imports
-from app.runs.imports import MAX_NAME
 from app.ui import cache, reports, widgets
 from app.ui.access import act
 
@@ -56,7 +56,7 @@ def _import(system: System, given: Sequence[UploadedFile], name: str, day: date 
         html, json = (_only(given, kind) for kind in ("html", "json"))
         with st.spinner("Reading the report …"):
             at = reports.midnight(day)
-            run = act(imports.import_report, cache.settings(), system, html=html, json=json, name=name, at=at)
+            run = act(importing.import_report, cache.settings(), system, html=html, json=json, name=name, at=at)
     except AlreadyImported as error:
         widgets.problem(error, title="Nothing was imported.")
         st.button(

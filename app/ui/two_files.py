@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from app import jobs
 from app.config import System
 from app.config.drift import DEFAULT_THRESHOLD
 from app.drift import uploads
@@ -99,7 +100,7 @@ def _start(system: System, ref: UploadedFile, cur: UploadedFile, rules: Rules) -
     """Hand both over and follow their run, here and after a reload."""
     given = Given(ref.name, ref), Given(cur.name, cur)
     try:
-        run = act(uploads.start, cache.settings(), system.id, *given, rules)
+        run = act(uploads.start, cache.settings(), system.id, *given, rules, begin=jobs.start)
     except VigieError as error:
         widgets.problem(error, title="Nothing was started.")
         return
