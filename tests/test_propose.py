@@ -591,6 +591,7 @@ def test_a_key_that_the_schema_gets_later_is_closed_until_it_is_listed(settings)
     later |= {"request": {"fields": {"a": {"from": "list", "program": "x"}}, "headers": {"a": "b"}}, "drift.path": "/x"}
     keys = ["plugin", "api.proxy", "panels.shell", "request.fields.a.program", "request.headers", "drift.path"]
     assert refusals(settings, later) == keys
+    assert refusals(settings, {"drift": {"source": "later"}}) == ["drift.source (is not open to pages)"]
     many = {f"key_{number}": 1 for number in range(100)}
     assert len(refusals(settings, many)) < 20
 

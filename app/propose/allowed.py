@@ -50,6 +50,8 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
 _KEYS: Final = frozenset((*table, key) for table, keys in OPEN.items() for key in keys)
 # Every table on the way to a key: `request.fields` too, which has no listed key.
 _TABLES: Final = frozenset(place[:depth] for place in _KEYS for depth in range(len(place)))
+# Sources that read no more than a page may: a later one is closed until it is listed here.
+OPEN_SOURCES: Final = ("files", "gauge")
 # A data file from a page; anything else would be read as CSV and shown, a file of secrets too.
 DATA_ENDINGS: Final = (".csv", ".parquet")
 # A longer list of refusals is a file of another kind.
@@ -130,15 +132,22 @@ def _data(settings: Settings, value: Any) -> str:
     return "no .csv or .parquet file below ${VIGIE_HOME} or ${VIGIE_ROOT}"
 
 
-def _not_from_a_database(settings: Settings, value: Any) -> str:
+def _source(settings: Settings, value: Any) -> str:
     del settings
-    return "asks a database" if value in ("sql", "feast") else ""
+    if value in OPEN_SOURCES:
+        return ""
+    return "asks a database" if value in ("sql", "feast") else "is not open to pages"
+
+
+def _values_from(settings: Settings, value: Any) -> str:
+    del settings
+    return "asks a database" if value == "sql" else ""
 
 
 _VALUES: Final[Mapping[Place, Callable[[Settings, Any], str]]] = {
     ("api", "url"): _address,
     ("prometheus", "url"): _address,
     ("drift", "path"): _data,
-    ("drift", "source"): _not_from_a_database,
-    ("request", "fields", ANY, "from"): _not_from_a_database,
+    ("drift", "source"): _source,
+    ("request", "fields", ANY, "from"): _values_from,
 }
