@@ -32,13 +32,17 @@ from tests.metric_forms import FORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.heavy_suites"]
-# All files whose name begins so are one piece of work: they share a console and a browser.
+# Files whose names begin so share a console and a browser. They are two pieces of work of one length: one alone would
+# take longer than everything else.
 BROWSER = "test_browser_"
+WITH_RUNS = "test_browser_ with runs"
+RUNS = {f"{BROWSER}{name}" for name in ("drift_charts", "library", "main_path", "runs", "what_if")}
 # What takes more than some ten seconds of a processor, longest first: a run on several processes begins with it, so that
 # no long file is left for its end, and the quick set does without, but for tests marked `quick`. Measured; only time
 # depends on it.
 SLOW = (
     BROWSER,
+    WITH_RUNS,
     "test_hooks",
     "test_jobs",
     "test_drift_once",
@@ -101,8 +105,10 @@ def pytest_configure() -> None:
 
 
 def piece(nodeid: str) -> str:
-    """What stays together in one process: a file, or all of the shared browser's."""
+    """What stays together in one process: a file, or those that share a browser."""
     file = Path(nodeid.partition("::")[0]).stem
+    if file in RUNS:
+        return WITH_RUNS
     return BROWSER if file.startswith(BROWSER) else file
 
 
