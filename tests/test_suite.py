@@ -124,7 +124,8 @@ def test_a_recorded_suite_is_skipped_until_its_inputs_change(project, pytester):
 
 def test_the_slow_pieces_that_begin_a_run_exist():
     assert {piece(f"tests/{path.name}::test_x") for path in TESTS} >= set(SLOW)
-    assert piece(f"tests/{BROWSER}runs.py::test_x") == BROWSER
+    assert piece(f"tests/{BROWSER}runs.py::test_x") == piece(f"tests/{BROWSER}library.py::test_x") != BROWSER
+    assert piece(f"tests/{BROWSER}doors.py::test_x") == BROWSER
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
