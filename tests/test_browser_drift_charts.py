@@ -17,29 +17,29 @@ def marks(page):
     return {tuple(pair) for pair in page.locator(".annotation-text a").evaluate_all(read)}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_comparison_is_on_the_charts_with_its_decision_and_a_way_back(console, page, theme):
-    page.emulate_media(color_scheme=theme)
+def test_a_comparison_is_on_the_charts_of_either_theme_with_its_decision_and_a_way_back(console, page):
     warm(console, page)
     page.goto(f"{console.url}/drift?ref=2024-01-31&cur=2024-02-29")
     ready(page, "drift")
     run = press_compare(page)
     page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)
-    page.goto(f"{console.url}/charts?tab=Drift")
-    ready(page, "charts")
-    page.get_by_text("Drift", exact=True).first.click()
-    wait_text(page, "Share of drifted columns")
-    # Prometheus scrapes the console every few seconds.
-    wait_text(page, r"share 6\.25\s*%, threshold 30\s*% now")
-    wait_text(page, r"drifted 1, not comparable 0 now")
-    wait_text(page, r"rebuffer_events_7d 0\.205 now")
-    assert "no comparison" not in main_text(page)
-    no_trace(page)
-    wait_until(
-        "the mark of the run with its decision",
-        lambda: any(text == "NO_ACTION" and f"run={run}" in to for text, to in marks(page)),
-        page=page,
-    )
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.goto(f"{console.url}/charts?tab=Drift")
+        ready(page, "charts")
+        page.get_by_text("Drift", exact=True).first.click()
+        wait_text(page, "Share of drifted columns")
+        # Prometheus scrapes the console every few seconds.
+        wait_text(page, r"share 6\.25\s*%, threshold 30\s*% now")
+        wait_text(page, r"drifted 1, not comparable 0 now")
+        wait_text(page, r"rebuffer_events_7d 0\.205 now")
+        assert "no comparison" not in main_text(page)
+        no_trace(page)
+        wait_until(
+            "the mark of the run with its decision",
+            lambda: any(text == "NO_ACTION" and f"run={run}" in to for text, to in marks(page)),
+            page=page,
+        )
     (link,) = {to for _, to in marks(page) if f"run={run}" in to}
     page.goto(f"{console.url}{link}")
     page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from app import jobs
+from app.config import Settings
 from tests.console_world import Console, main_text, no_trace, processes_of, ready, wait_text, wait_until
 from tests.test_browser_main_path import counted, run_in_address
 
@@ -37,11 +39,8 @@ def warm(console: Console, page: Any) -> None:
     """Open Compare months and wait until the worker of comparisons has loaded its libraries."""
     page.goto(f"{console.url}/drift")
     ready(page, "drift")
-    other = page.context.new_page()
-    other.goto(console.url)
-    ready(other, "overview")
-    wait_text(other, "drift worker warm", seconds=300)
-    other.close()
+    settings = Settings.from_env(console.environ)
+    wait_until("the worker of comparisons is warm", lambda: "drift" in jobs.ping(settings).warm, 300, page=page)
 
 
 def press_compare(page: Any) -> str:
@@ -157,8 +156,10 @@ def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page
     for path, name in (("/", "overview"), ("/targets", "targets"), ("/charts", "charts"), ("/traffic", "traffic")):
         page.goto(f"{console.url}{path}")
         ready(page, name)
-    page.goto(f"{console.url}/drift")
-    ready(page, "drift")
+    warm(console, page)
+    page.goto(console.url)
+    ready(page, "overview")
+    wait_text(page, "drift worker warm")
     assert console.process is not None
     with open(f"/proc/{console.process.pid}/maps") as maps:
         mapped = maps.read()
