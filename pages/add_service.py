@@ -12,21 +12,21 @@ st.markdown(
     "say becomes a system file that you can change, try and save."
 )
 add_service.address_form()
-found = add_service.proposal()
-if found is None:
+draft = add_service.proposal()
+if draft is None:
     widgets.ready("add_service")
     st.stop()
 
 system, error = add_service.validated(cache.settings())
 report = add_service.tried(cache.settings(), system) if system is not None else None
-add_service.verdict(found, error, report)
+add_service.verdict(draft, error, report)
 first, second, third, fourth = st.tabs(add_service.TABS)
 with first:
-    add_service.parts(found)
+    add_service.parts(draft)
 with second:
     add_service.editor(error)
 with third:
     add_service.table(report)
 with fourth:
-    add_service.job(found)
+    add_service.job(draft)
 widgets.ready("add_service")

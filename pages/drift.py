@@ -23,8 +23,8 @@ if drift.source == "gauge":
 
 periods = two_files.months(system)
 if len(periods) < 2:
-    known = f"It has {len(periods)} so far." if periods else "It has none so far."
-    widgets.empty("Two months are needed for a comparison.", f"{known} {activity(cache.stack())}")
+    count = f"It has {len(periods)} so far." if periods else "It has none so far."
+    widgets.empty("Two months are needed for a comparison.", f"{count} {activity(cache.stack())}")
     two_files.alone(system)
 
 labels = {period.key: comparison.period_label(period, labels=drift.label is not None) for period in periods}

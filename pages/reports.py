@@ -14,18 +14,18 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     reports.every_system()
     import_report.button(system)
 try:
-    wanted = reports.filters(system)
+    filters = reports.filters(system)
     reports.made_anew()
-    listing = reports.look(wanted)
+    listing = reports.look(filters)
 except LedgerError as error:
     reports.sick(error)
     widgets.ready("reports")
     st.stop()
 ids: list[str] = []
 if listing.total:
-    ids = reports.table(wanted, listing)
+    ids = reports.table(filters, listing)
 else:
-    reports.nothing(system, wanted)
+    reports.nothing(system, filters)
     ids = reports.picked()
 reports.picked_line(ids)
 if len(ids) == 1:

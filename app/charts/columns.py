@@ -174,8 +174,8 @@ def escaped(text: str, longest: int = LONGEST_NAME) -> str:
 
 def methods(columns: Sequence[Column]) -> list[str]:
     """The methods of the compared columns in words, the commonest first."""
-    found = [method_words(column.method) for column in columns if column.method and column.comparable]
-    return sorted(set(found), key=lambda name: (-found.count(name), name))
+    names = [method_words(column.method) for column in columns if column.method and column.comparable]
+    return sorted(set(names), key=lambda name: (-names.count(name), name))
 
 
 def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:

@@ -44,10 +44,10 @@ def share_history(
     `shown` on the page has a ring.
     """
     clock, colours = clock or Clock(), COLOURS[theme]
-    known = [run for run in runs if run.share is not None]
+    shown_runs = [run for run in runs if run.share is not None]
     figure = go.Figure()
     for decision, (symbol, colour) in SHAPE_OF.items():
-        part = [run for run in known if run.outcome == decision]
+        part = [run for run in shown_runs if run.outcome == decision]
         figure.add_scatter(
             x=[_place(run, axis, clock) for run in part],
             y=[run.share for run in part],
@@ -78,14 +78,14 @@ def share_history(
             "yanchor": "bottom",
         },
     )
-    top = max([threshold, *(run.share for run in known if run.share is not None)], default=1.0)
+    top = max([threshold, *(run.share for run in shown_runs if run.share is not None)], default=1.0)
     figure.update_yaxes(
         title="share of drifted columns",
         range=[-0.03 * top, max(top * HEADROOM, 0.1)],
         gridcolor=colours["grid"],
         zeroline=False,
     )
-    figure.update_xaxes(gridcolor=colours["grid"], **_axis(known, axis, clock))
+    figure.update_xaxes(gridcolor=colours["grid"], **_axis(shown_runs, axis, clock))
     return framed(figure, theme, height=HEIGHT)
 
 

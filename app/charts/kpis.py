@@ -11,19 +11,19 @@ from app.load.counting import traffic_matchers
 
 def panels(system: System) -> tuple[Panel, ...]:
     """`kpi-rps`, `kpi-p95` and `kpi-errors`, as far as the system names its metrics."""
-    metrics, found, own = system.metrics, [], traffic_matchers(system)
+    metrics, made, own = system.metrics, [], traffic_matchers(system)
     if metrics.requests:
         expr = f"sum(rate({metrics.requests}{{{own}}}[$window]))"
-        found.append(Panel(id="kpi-rps", title="Requests a second", expr=expr, unit="1/s", legend="requests"))
+        made.append(Panel(id="kpi-rps", title="Requests a second", expr=expr, unit="1/s", legend="requests"))
     if metrics.latency:
         buckets = f"sum by (le) (rate({metrics.latency}_bucket{{{own}}}[$window]))"
         expr = f"histogram_quantile(0.95, {buckets})"
-        found.append(Panel(id="kpi-p95", title="p95 latency", expr=expr, unit="s", legend="p95"))
+        made.append(Panel(id="kpi-p95", title="p95 latency", expr=expr, unit="s", legend="p95"))
     if metrics.requests and metrics.errors:
-        found.append(
+        made.append(
             Panel(id="kpi-errors", title="Error rate", expr=_errors(system, own), unit="ratio", legend="errors")
         )
-    return tuple(found)
+    return tuple(made)
 
 
 def status_panels(system: System) -> tuple[Panel, ...]:

@@ -32,12 +32,12 @@ def sentence(panel: Panel, answer: Answer, span: TimeRange | None = None, clock:
         return _join("Nothing to draw:", answer.reason, answer.hint)
     if answer.text:
         return text_value(answer.text)
-    said = _numbers(panel, answer, span, clock)
+    numbers = _numbers(panel, answer, span, clock)
     if answer.state is State.PARTIAL:
-        return _join(said, f"Incomplete: {answer.reason}", answer.hint)
+        return _join(numbers, f"Incomplete: {answer.reason}", answer.hint)
     if answer.state is State.STALE:
-        return _join(said, f"Not fresh: {answer.reason}", answer.hint)
-    return said
+        return _join(numbers, f"Not fresh: {answer.reason}", answer.hint)
+    return numbers
 
 
 def _join(*parts: str) -> str:

@@ -53,32 +53,8 @@ def parser() -> argparse.ArgumentParser:
 
     _of_drift(command("drift", drift, "Compare two months, or two files, and decide whether retraining is due."))
 
-    one = command("load", load, "Send traffic to a system's prediction service and count what arrives.")
-    one.add_argument("--system", required=True)
-    what = one.add_mutually_exclusive_group(required=True)
-    what.add_argument("--count", type=int, help="this many requests")
-    what.add_argument("--rate", type=float, help="requests a second, for --duration seconds")
-    one.add_argument("--duration", type=float, help="seconds; with --count the requests are spread over them")
-    one.add_argument("--pause", type=float, help="with --count: seconds between an answer and the next request")
-    one.add_argument("--shape", choices=["steady", "ramp", "spike"], help="with --rate")
-    one.add_argument("--errors", type=float, help="share of requests that must fail, 0 to 1")
-    one.add_argument("--period", help="draw the requests from this month")
-    one.add_argument("--seed", type=int, help="equal seeds send equal requests")
-
-    systems = commands.add_parser("systems", help="System files.", description="System files.")
-    below = systems.add_subparsers(required=True, metavar="COMMAND")
-    one = below.add_parser("check", help="read system files, try those named live, and say what is wrong with them")
-    one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="tried live; default: read every known file")
-    one.add_argument("--send", action="store_true", help="send one real prediction to the service of each FILE")
-    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    one.set_defaults(command=systems_check)
-    one = below.add_parser("propose", help="propose a system file from a service's /openapi.json and /metrics")
-    one.add_argument("--url", required=True, help="http://HOST:PORT; beyond this machine named in VIGIE_PROPOSE_HOSTS")
-    one.add_argument("--id", help="the system's id, the name of its file; chosen from the title when not given")
-    one.add_argument("--save", action="store_true", help="keep the file when nothing in it fails")
-    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    one.set_defaults(command=systems_propose)
-
+    _of_load(command("load", load, "Send traffic to a system's prediction service and count what arrives."))
+    _of_systems(commands)
     export.register(commands)
     return top
 
@@ -93,3 +69,32 @@ def _of_drift(one: argparse.ArgumentParser) -> None:
     one.add_argument("--identifier", help="of two files: the column that names a row's subject; never compared")
     one.add_argument("--threshold", type=float, help="share of drifted columns from which retraining is due")
     one.add_argument("--exit-code", action="store_true", help="0 NO_ACTION, 3 RETRAINING_TRIGGERED, 4 UNDECIDED")
+
+
+def _of_load(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--system", required=True)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--count", type=int, help="this many requests")
+    what.add_argument("--rate", type=float, help="requests a second, for --duration seconds")
+    one.add_argument("--duration", type=float, help="seconds; with --count the requests are spread over them")
+    one.add_argument("--pause", type=float, help="with --count: seconds between an answer and the next request")
+    one.add_argument("--shape", choices=["steady", "ramp", "spike"], help="with --rate")
+    one.add_argument("--errors", type=float, help="share of requests that must fail, 0 to 1")
+    one.add_argument("--period", help="draw the requests from this month")
+    one.add_argument("--seed", type=int, help="equal seeds send equal requests")
+
+
+def _of_systems(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    systems = commands.add_parser("systems", help="System files.", description="System files.")
+    below = systems.add_subparsers(required=True, metavar="COMMAND")
+    one = below.add_parser("check", help="read system files, try those named live, and say what is wrong with them")
+    one.add_argument("files", nargs="*", type=Path, metavar="FILE", help="tried live; default: read every known file")
+    one.add_argument("--send", action="store_true", help="send one real prediction to the service of each FILE")
+    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    one.set_defaults(command=systems_check)
+    one = below.add_parser("propose", help="propose a system file from a service's /openapi.json and /metrics")
+    one.add_argument("--url", required=True, help="http://HOST:PORT; beyond this machine named in VIGIE_PROPOSE_HOSTS")
+    one.add_argument("--id", help="the system's id, the name of its file; chosen from the title when not given")
+    one.add_argument("--save", action="store_true", help="keep the file when nothing in it fails")
+    one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    one.set_defaults(command=systems_propose)

@@ -41,9 +41,9 @@ def find_system(settings: Settings, name: str) -> System:
 
 def error_object(error: VigieError) -> dict[str, Any]:
     """An error as `--json` shows it."""
-    found = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
+    shown = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
     position = getattr(error, "position", None)
-    return found | ({"line": position[0], "column": position[1]} if position else {})
+    return shown | ({"line": position[0], "column": position[1]} if position else {})
 
 
 def stamp(at: float | None) -> str:

@@ -36,8 +36,8 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
             except ConfigError as error:
                 broken.append(error)
     else:
-        found = load_systems(settings)
-        good, broken = list(found.by_id.values()), list(found.broken)
+        systems = load_systems(settings)
+        good, broken = list(systems.by_id.values()), list(systems.broken)
     for system in list(good):
         problems = expression_problems(system)
         broken += problems

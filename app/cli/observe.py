@@ -27,11 +27,11 @@ def targets(settings: Settings, options: argparse.Namespace) -> int:
 
     system = find_system(settings, options.system) if options.system else None
     prometheus = connect(settings, system)
-    found = prometheus.targets()
+    scraped = prometheus.targets()
     if system is not None:
-        found = of_system(found, system.prometheus.selector)
+        scraped = of_system(scraped, system.prometheus.selector)
     if options.json:
-        objects = [{**plain(one), "meaning": one.meaning.text, "hint": one.meaning.hint} for one in found]
+        objects = [{**plain(one), "meaning": one.meaning.text, "hint": one.meaning.hint} for one in scraped]
         say_json({"prometheus": prometheus.shown, "targets": objects})
         return Exit.DONE
     now = Clock().moment
@@ -43,7 +43,7 @@ def targets(settings: Settings, options: argparse.Namespace) -> int:
             "not yet scraped" if one.last_scrape is None else f"{format_duration(max(0.0, now - one.last_scrape))} ago",
             "" if one.health == "up" else f"{one.meaning.text}. {one.meaning.hint}",
         ]
-        for one in found
+        for one in scraped
     ]
     table(["health", "job", "address", "last scrape", "meaning"], rows, last_whole=True)
     return Exit.DONE

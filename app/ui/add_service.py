@@ -61,25 +61,25 @@ def address_form() -> None:
         return
     try:
         with st.spinner("Reading /openapi.json and /metrics …"):
-            found = act(propose, cache.settings(), url)
+            draft = act(propose, cache.settings(), url)
     except VigieError as error:
         widgets.problem(error, title="Nothing can be proposed.")
         return
-    st.session_state[PROPOSAL] = found
-    st.session_state[TEXT], st.session_state[NAME] = found.toml, found.id
+    st.session_state[PROPOSAL] = draft
+    st.session_state[TEXT], st.session_state[NAME] = draft.toml, draft.id
 
 
 def proposal() -> Proposal | None:
     """What was found last on this visit."""
-    found = st.session_state.get(PROPOSAL)
+    draft = st.session_state.get(PROPOSAL)
     # After a hot reload an object of the earlier class may lie here: it is read again.
-    if not isinstance(found, Proposal):
+    if not isinstance(draft, Proposal):
         return None
     # Streamlit forgets what a widget held once it is not drawn: on another page, or after Save.
-    found = replace(found, toml=st.session_state.setdefault(TEXT, found.toml))
-    st.session_state.setdefault(NAME, found.id)
-    st.session_state[PROPOSAL] = found
-    return found
+    draft = replace(draft, toml=st.session_state.setdefault(TEXT, draft.toml))
+    st.session_state.setdefault(NAME, draft.id)
+    st.session_state[PROPOSAL] = draft
+    return draft
 
 
 def validated(settings: Settings) -> tuple[System | None, VigieError | None]:
@@ -100,16 +100,16 @@ def tried(settings: Settings, system: System) -> Report:
     return kept[1]
 
 
-def verdict(found: Proposal, error: VigieError | None, report: Report | None) -> None:
+def verdict(draft: Proposal, error: VigieError | None, report: Report | None) -> None:
     """The answer in words, the id, and Save."""
     settings = cache.settings()
     frame = "trigger" if error else "undecided" if report is None or report.failed else "none"
     with st.container(border=True, key=f"verdict-{frame}"):
-        st.subheader(widgets.plain(found.title), anchor=False)
-        missing = [one.part for one in found.findings if one.confidence is Confidence.MISSING]
-        told = f"{len(found.findings) - len(missing)} of {len(found.findings)} parts were found"
-        told += f"; not found: {widgets.plain(', '.join(missing))}." if missing else "."
-        st.markdown(f"{told} Tried: {widgets.plain(report.sentence)}" if report else told)
+        st.subheader(widgets.plain(draft.title), anchor=False)
+        missing = [one.part for one in draft.findings if one.confidence is Confidence.MISSING]
+        sentence = f"{len(draft.findings) - len(missing)} of {len(draft.findings)} parts were found"
+        sentence += f"; not found: {widgets.plain(', '.join(missing))}." if missing else "."
+        st.markdown(f"{sentence} Tried: {widgets.plain(report.sentence)}" if report else sentence)
         if error is not None:
             widgets.problem(error)
         if st.session_state.get(SAVED):
@@ -161,10 +161,10 @@ def _open_saved(kept: tuple[str, str, bool]) -> None:
             st.page_link(f"../pages/{page}.py", label=label, icon=icon, query_params={SYSTEM_KEY: name})
 
 
-def parts(found: Proposal) -> None:
+def parts(draft: Proposal) -> None:
     """Every part in words, with how sure it is, and what to do about those that are missing."""
     with st.container(key="own-parts"):
-        for one in found.findings:
+        for one in draft.findings:
             tone = TONES[one.confidence]
             head = (
                 f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(one.confidence.value)}] **{widgets.plain(one.part)}**"
@@ -202,7 +202,7 @@ def table(report: Report | None) -> None:
     st.caption("Nothing was sent but GETs. One real prediction: `python -m app systems check FILE --send`.")
 
 
-def job(found: Proposal) -> None:
+def job(draft: Proposal) -> None:
     """The scrape job to paste, and who needs it."""
     settings = cache.settings()
     if settings.attached:
@@ -217,7 +217,7 @@ def job(found: Proposal) -> None:
             "The embedded Prometheus scrapes the services of its own stack only. Give this job to a Prometheus of "
             "yours, and name that one as `url` under `[prometheus]` in the file."
         )
-    st.code(found.job, language="yaml")
+    st.code(draft.job, language="yaml")
     st.caption(
         "Without a Prometheus the service still works in part: traffic can be generated and is counted from its raw "
         "/metrics; charts and alerts stay empty."

@@ -99,9 +99,9 @@ def shown_address(system: System, service: str) -> str | None:
 
 def prometheus(system: System) -> Prometheus:
     """A client for this system's Prometheus. Raises EgressError when its address is not known, or it hangs."""
-    found = _silent().get(where(system, "prometheus").url or "")
-    if found is not None and time.monotonic() - found[0] < SILENT_SECONDS:
-        raise found[1].with_traceback(None)
+    silent = _silent().get(where(system, "prometheus").url or "")
+    if silent is not None and time.monotonic() - silent[0] < SILENT_SECONDS:
+        raise silent[1].with_traceback(None)
     return connect(settings(), system)
 
 
@@ -155,12 +155,14 @@ def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
 
 
 @st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
-def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
+def _answers(
+    system_id: str, panel_ids: tuple[str, ...], span: TimeRange, window: float | None, zone: str
+) -> list[Answer]:
     system = systems().by_id[system_id]
     made = (*drift_panels.panels(system), *kpis.panels(system), *kpis.status_panels(system))
     by_id = {panel.id: panel for panel in (*system.panels, *made)}
-    known, _ = targets(system_id)
-    context = Context.of(system, window, span, known)
+    scraped, _ = targets(system_id)
+    context = Context.of(system, window, span, scraped)
     reader = Clock(ZoneInfo(zone))
 
     def one(name: str) -> Answer:
@@ -171,12 +173,12 @@ def _answers(system_id: str, wanted: tuple[str, ...], span: TimeRange, window: f
             return Answer.failed(error)
 
     with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
-        return list(pool.map(one, wanted))
+        return list(pool.map(one, panel_ids))
 
 
-def answers(system: System, wanted: Sequence[Panel], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
+def answers(system: System, panels: Sequence[Panel], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
     """Each panel over the range, asked for at the same time, in order. A failure is an answer in state ERROR."""
-    return _answers(system.id, tuple(panel.id for panel in wanted), span, window, zone) if wanted else []
+    return _answers(system.id, tuple(panel.id for panel in panels), span, window, zone) if panels else []
 
 
 def scrape_interval(system: System) -> float | None:
@@ -190,7 +192,7 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
 
     Runs of another source happened to another service, or say something of other data.
     """
-    found = []
+    bands = []
     own = own_sources(system_id)
     for run in ledger().runs(system=system_id, since=start - LONGEST_RUN, limit=MAX_MARKS):
         if run.source_id not in own:
@@ -201,10 +203,10 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
             continue
         query = f"?system={run.system}&run={run.id}"
         if run.kind == "load":
-            found.append(Mark(run.started, run.finished, "load", "traffic", f"/traffic{query}"))
+            bands.append(Mark(run.started, run.finished, "load", "traffic", f"/traffic{query}"))
         elif run.kind == "drift":
-            found.append(Mark(run.started, None, "drift", run.outcome or f"comparison {run.state}", f"/drift{query}"))
-    return found
+            bands.append(Mark(run.started, None, "drift", run.outcome or f"comparison {run.state}", f"/drift{query}"))
+    return bands
 
 
 @st.cache_resource
@@ -245,10 +247,10 @@ def _periods(system_id: str) -> tuple[list[data.Period], VigieError | None]:
 
 def periods(system: System) -> list[data.Period]:
     """The months of a system. Raises DataError when its source cannot be read."""
-    found, error = _periods(system.id)
+    months, error = _periods(system.id)
     if error is not None:
         raise error
-    return found
+    return months
 
 
 def forget_runs() -> None:

@@ -347,20 +347,20 @@ def _send_missing(system: System, count: int) -> None:
 
 def gauge(system: System, drift: Drift) -> None:
     """A system that measures its own drift: the banner on its gauge, and the gauge over time."""
-    found = look(cache.prometheus(system), system)
-    tone = TONE_OF[found.decision]
-    with st.container(border=True, key=f"verdict-{FRAME_OF[found.decision]}"):
-        sign = "≥" if found.decision is Verdict.RETRAINING_TRIGGERED else "<"
-        shown = "gauge unknown" if found.value is None else f"{found.value:.3g} {sign} {drift.threshold:g}"
-        simulated = " (SIMULÉ)" if found.decision is Verdict.RETRAINING_TRIGGERED else ""
-        frame(found.decision, f"{simulated} · {shown}", tone)
-        st.markdown(widgets.plain(capital(found.reason)))
+    reading = look(cache.prometheus(system), system)
+    tone = TONE_OF[reading.decision]
+    with st.container(border=True, key=f"verdict-{FRAME_OF[reading.decision]}"):
+        sign = "≥" if reading.decision is Verdict.RETRAINING_TRIGGERED else "<"
+        shown = "gauge unknown" if reading.value is None else f"{reading.value:.3g} {sign} {drift.threshold:g}"
+        simulated = " (SIMULÉ)" if reading.decision is Verdict.RETRAINING_TRIGGERED else ""
+        frame(reading.decision, f"{simulated} · {shown}", tone)
+        st.markdown(widgets.plain(capital(reading.reason)))
         st.markdown("The service measures this itself: no months are compared, and there is no report.")
-        if found.missing and system.request is not None:
-            _send_missing(system, found.missing)
-        elif found.value is None:
+        if reading.missing and system.request is not None:
+            _send_missing(system, reading.missing)
+        elif reading.value is None:
             st.markdown("A score over the last requests needs enough of them first: generate traffic, then look again.")
-        decision_line(found.line)
+        decision_line(reading.line)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
     own = [panel for panel in system.panels if panel.tab == "drift"]
     found_answers = cache.answers(system, own, span, None, str(widgets.zone()))

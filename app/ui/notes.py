@@ -61,9 +61,9 @@ def _hooks_to_come(run: Run) -> bool:
     return bool(due) and not late and len(cache.ledger().hooks(run.id)) < len(due)
 
 
-def _hook_words(told: HookOutcome) -> str:
-    when = format_time(told.at, widgets.clock())
-    words = f"Hook {told.hook}: {told.outcome} ({when}, {format_value(told.seconds, 's')})"
+def _hook_words(outcome: HookOutcome) -> str:
+    when = format_time(outcome.at, widgets.clock())
+    words = f"Hook {outcome.hook}: {outcome.outcome} ({when}, {format_value(outcome.seconds, 's')})"
     return f":material/webhook: {widgets.plain(words)}"
 
 

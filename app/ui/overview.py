@@ -71,10 +71,10 @@ def answer(now: Now) -> str:
 
 def _spark(now: Now, name: str) -> list[float] | None:
     """One value per step of the page's range, so that all tiles have one time axis; NaN where nothing was measured."""
-    found = now.answers.get(name)
-    if found is None or not found.series:
+    answer = now.answers.get(name)
+    if answer is None or not answer.series:
         return None
-    values = now.context.span.grid(found.series[0].times, found.series[0].values)
+    values = now.context.span.grid(answer.series[0].times, answer.series[0].values)
     return values.tolist() if np.isfinite(values).sum() > 1 else None
 
 
@@ -82,9 +82,9 @@ def tiles(now: Now) -> None:
     """Five numbers with their last minutes."""
     cells = st.columns(5)
     kinds = {"kpi-rps": "1/s", "kpi-p95": "s", "kpi-errors": "ratio"}
-    wanted = {panel.id: panel.title for panel in kpis.panels(now.system)}
+    titles = {panel.id: panel.title for panel in kpis.panels(now.system)}
     for cell, (name, unit) in zip(cells, kinds.items(), strict=False):
-        title = wanted.get(name)
+        title = titles.get(name)
         if title is None:
             label = {"kpi-rps": "Requests a second", "kpi-p95": "p95 latency", "kpi-errors": "Error rate"}[name]
             cell.metric(
@@ -150,14 +150,14 @@ def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
 
 def status_tiles(now: Now) -> None:
     """What the service says of itself: each status gauge as a tile, with since when it holds."""
-    wanted = kpis.status_panels(now.system)
-    if not wanted or now.targets_error is not None:
+    panels = kpis.status_panels(now.system)
+    if not panels or now.targets_error is not None:
         return
     span = TimeRange.last(STATUS_RANGE, scrape=cache.scrape_interval(now.system))
-    answers = cache.answers(now.system, wanted, span, None, str(widgets.zone()))
-    for cell, panel, found in zip(st.columns(len(wanted)), wanted, answers, strict=True):
+    answers = cache.answers(now.system, panels, span, None, str(widgets.zone()))
+    for cell, panel, answer in zip(st.columns(len(panels)), panels, answers, strict=True):
         with cell.container(border=True, key=panel.id):
-            tone, words = verdict.status(found, span, widgets.clock())
+            tone, words = verdict.status(answer, span, widgets.clock())
             st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(panel.title)}**")
             st.caption(widgets.plain(words))
 
@@ -186,30 +186,30 @@ def services(now: Now) -> None:
     st.subheader("Services", anchor=False)
     rows: list[tuple[str, str, str, str, str]] = []
     for label, service in (("API", "api"), ("Prometheus", "prometheus"), ("Grafana", "grafana")):
-        found = cache.where(system, service)
-        if service == "grafana" and found.url is None:
+        where = cache.where(system, service)
+        if service == "grafana" and where.url is None:
             rows.append((label, "not configured", "", "runs in the full stack (docker compose)", ""))
             continue
-        state = found.state
-        if service == "prometheus" and now.targets_error is not None and found.url:
+        state = where.state
+        if service == "prometheus" and now.targets_error is not None and where.url:
             # Whatever answers at this address, it is not the Prometheus we need.
             state = "does not answer"
-        elif found.origin in ("environment", "system file") and found.url:
+        elif where.origin in ("environment", "system file") and where.url:
             healthy = {"api": system.api.health, "prometheus": "/-/healthy", "grafana": "/api/health"}[service]
-            state = "up" if cache.probe(found.url + healthy) is None else "down"
-        rows.append((label, state, cache.shown_address(system, service) or "", found.reason, found.origin))
-    known = {system.id, "prometheus", "grafana"}
+            state = "up" if cache.probe(where.url + healthy) is None else "down"
+        rows.append((label, state, cache.shown_address(system, service) or "", where.reason, where.origin))
+    listed = {system.id, "prometheus", "grafana"}
     for name, row in cache.stack().services.items():
-        if name not in known:
+        if name not in listed:
             rows.append((name.replace("_", " "), row.state, row.url or "", row.reason, "stack"))
     rows.append(("Job host", *_job_host(), "console"))
     lines = ["| state | service | address | |", "|---|---|---|---|"]
     for label, state, url, reason, origin in rows:
         tone = TONE_OF_STATE.get(state, "bad")
         place = link(url.partition("://")[2], url) if url else "—"
-        told = f"from the {widgets.plain(origin)} · " if origin in ("environment", "system file") else ""
+        source = f"from the {widgets.plain(origin)} · " if origin in ("environment", "system file") else ""
         status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}]"
-        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {told}{widgets.plain(reason)} |")
+        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {source}{widgets.plain(reason)} |")
     st.markdown("\n".join(lines))
 
 

@@ -29,7 +29,7 @@ def system_picker(systems: Systems) -> None:
     ids = list(systems.by_id)
     # Not `bind="query-params"`: that writes the title into the address, and every link of ours names the id.
     asked = st.query_params.get(SYSTEM_KEY)
-    wanted = asked or st.session_state.get(SYSTEM_KEY)
+    named = asked or st.session_state.get(SYSTEM_KEY)
     if asked in ids and asked != st.session_state.get(_ADDRESS_KEY):
         # A bookmark, a link, or the browser's back button.
         st.session_state[SYSTEM_KEY] = asked
@@ -47,8 +47,8 @@ def system_picker(systems: Systems) -> None:
     if picked != asked:
         st.query_params[SYSTEM_KEY] = picked
     st.session_state[_ADDRESS_KEY] = picked
-    if wanted and wanted not in ids:
-        st.session_state[_MISSING_KEY] = (wanted, picked)
+    if named and named not in ids:
+        st.session_state[_MISSING_KEY] = (named, picked)
     missing, instead = st.session_state.get(_MISSING_KEY, ("", ""))
     if instead == picked:
         # An old bookmark must not pass for another system's data.

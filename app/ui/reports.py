@@ -184,10 +184,10 @@ def clear() -> None:
     st.session_state["page"] = 1
 
 
-def look(wanted: Filter) -> Listing:
+def look(filters: Filter) -> Listing:
     """How many runs fit, in which order, and the page of them that is asked for. Raises LedgerError."""
     ledger = cache.ledger()
-    total = ledger.library_count(wanted)
+    total = ledger.library_count(filters)
     if not total:
         return Listing((), 0, {}, "date", descending=True)
     with st.container(key="library-order", horizontal=True, vertical_alignment="center", gap="small"):
@@ -196,7 +196,9 @@ def look(wanted: Filter) -> Listing:
         sort, descending, per_page = _order()
         with place:
             page = _page(total, per_page)
-    runs = ledger.library(wanted, sort=SORTS[sort], descending=descending, limit=per_page, offset=(page - 1) * per_page)
+    runs = ledger.library(
+        filters, sort=SORTS[sort], descending=descending, limit=per_page, offset=(page - 1) * per_page
+    )
     return Listing(runs, total, ledger.notes_of([run.id for run in runs]), sort, descending)
 
 
@@ -242,14 +244,14 @@ def sick(error: LedgerError) -> None:
         st.button("Try again", icon=":material/refresh:")
 
 
-def nothing(system: System, wanted: Filter) -> None:
+def nothing(system: System, filters: Filter) -> None:
     """No run fits, or there is none yet: what, why, and one button that helps."""
     with st.container(border=True, key="library-empty"):
-        if replace(wanted, systems=(), kinds=(), sources=()) != Filter() or wanted.kinds != REPORTED:
+        if replace(filters, systems=(), kinds=(), sources=()) != Filter() or filters.kinds != REPORTED:
             st.markdown("**No run fits these filters.**\n\nThe runs are still there: fewer filters show them.")
             st.button("Clear filters", icon=":material/filter_alt_off:", key="clear-empty", on_click=clear)
             return
-        of = "" if not wanted.systems else f" of {widgets.plain(system.title)}"
+        of = "" if not filters.systems else f" of {widgets.plain(system.title)}"
         if system.drift is None:
             st.markdown(f"**No report{of} yet.**\n\nThis system names no data to compare. A report can be imported.")
             return
@@ -264,13 +266,13 @@ def nothing(system: System, wanted: Filter) -> None:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def table(wanted: Filter, listing: Listing) -> list[str]:
+def table(filters: Filter, listing: Listing) -> list[str]:
     """One page of runs; the ids that are ticked, here or on other pages."""
     ids = [run.id for run in listing.runs]
     asked = picked()
     ticked = [place for place, one in enumerate(ids) if one in asked]
     key = _key(ids, ticked)
-    frame = rows(listing, wanted.sources, all_systems=not wanted.systems)
+    frame = rows(listing, filters.sources, all_systems=not filters.systems)
     shown = min(len(ids), ROWS_BESIDE_RUN) if asked else len(ids)
     modes: tuple[Literal["multi-row"], Literal["single-column"]] = ("multi-row", "single-column")
     with st.container(key="library-table"):
@@ -291,14 +293,14 @@ def table(wanted: Filter, listing: Listing) -> list[str]:
 def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.DataFrame:
     """One row of words for each run; what is not known is a word. `own` are fingerprints of the systems' sources."""
     clock = widgets.clock()
-    found = []
+    lines = []
     for run in listing.runs:
         when = datetime.fromtimestamp(run.created, tz=clock.tz).strftime("%Y-%m-%d %H:%M:%S")
         system = {"system": run.system} if all_systems else {}
-        found.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()), own)})
-    frame = pd.DataFrame(found)
+        lines.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()), own)})
+    frame = pd.DataFrame(lines)
     # While every run is of the system's own source the column says nothing.
-    return frame.drop(columns="source") if found and (frame["source"] == "own").all() else frame
+    return frame.drop(columns="source") if lines and (frame["source"] == "own").all() else frame
 
 
 def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:

@@ -155,13 +155,13 @@ def without_prometheus(system: System, error: VigieError) -> None:
             place = widgets.plain((url or "no address").partition("://")[2] or "no address")
             service = widgets.plain(name)
             st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{health.upper()}**] &nbsp; **{service}** &nbsp; {place}")
-            said = reason or f"answers on {path} (probed by the console, not scraped)"
-            st.caption(widgets.plain(said))
+            words = reason or f"answers on {path} (probed by the console, not scraped)"
+            st.caption(widgets.plain(words))
 
 
 def _probes(system: System) -> list[tuple[str, str | None, str]]:
-    found = [("API", cache.where(system, "api").url, system.api.health)]
+    probes = [("API", cache.where(system, "api").url, system.api.health)]
     for name, service in cache.stack().services.items():
         if name not in (system.id, "prometheus"):
-            found.append((name.replace("_", " "), service.url, "/metrics" if name == "node_exporter" else "/health"))
-    return found
+            probes.append((name.replace("_", " "), service.url, "/metrics" if name == "node_exporter" else "/health"))
+    return probes
