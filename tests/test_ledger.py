@@ -24,9 +24,10 @@ from app.runs.index import Ledger
 from app.runs.kinds import DRIFT
 from app.runs.opening import ledger_of
 from app.runs.own_source import source_of
-from app.runs.run import GONE, Filter, Rescan, Run, State, new_run_id, why
+from app.runs.run import GONE, Filter, Rescan, Run, State, new_run_id
 from app.runs.source import Source
 from app.runs.tables import LATEST, SOURCE
+from app.runs.words import why
 
 ROOT = Path(__file__).parent.parent
 # Texts that break what handles them carelessly; each is a note somebody could write.

@@ -81,7 +81,7 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
 
 def _cells(run: Run, own: Collection[str]) -> list[str]:
     """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
-    from app.runs.run import why
+    from app.runs.words import why
 
     months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
     share = "" if run.share is None else f"{run.share:.2f}"

@@ -20,6 +20,8 @@ MAX_WHOLE: Final = 2**53
 
 # The end of the key of traffic that goes on until somebody stops it.
 BACKGROUND: Final = ":background"
+# So many parts has the key of a run that names two months.
+MONTHS_IN_KEY: Final = 5
 
 
 class State(StrEnum):
@@ -103,6 +105,11 @@ class Run:
         return self.state is State.DONE
 
     @property
+    def gone(self) -> bool:
+        """Whether the index still knows it and its directory is gone: retention, or somebody by hand."""
+        return self.state.final and not self.path
+
+    @property
     def background(self) -> bool:
         """Whether it is traffic that goes on until somebody stops it."""
         return self.key.endswith(BACKGROUND)
@@ -110,8 +117,9 @@ class Run:
     @property
     def months(self) -> tuple[str, str]:
         """The two period keys; empty where they are not known. Before it has a result only its key has them."""
+        # kind, system, both months, policy; the key of two given files is longer and names their hashes.
         parts = self.key.split(":")
-        ref, cur = parts[2:4] if len(parts) > 3 else ("", "")
+        ref, cur = parts[2:4] if len(parts) == MONTHS_IN_KEY else ("", "")
         return self.ref or ref, self.cur or cur
 
     @property
@@ -188,13 +196,6 @@ class Filter:
 
 # Said of a run without a path. Older versions wrote it in place of the reason.
 GONE = "the directory of this run is gone"
-
-
-def why(run: Run) -> str:
-    """The reason of a run for a list; of one whose directory is gone it says that first."""
-    if not run.state.final or run.path:
-        return run.reason
-    return GONE if run.reason in ("", GONE) else f"{GONE}; {run.reason}"
 
 
 RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")

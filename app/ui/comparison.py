@@ -19,14 +19,14 @@ from app.periods import Period
 from app.prometheus import TimeRange
 from app.runs.run import Run, State
 from app.runs.source import APART
+from app.runs.words import months_of
 from app.ui import cache, charts, traffic, widgets
 from app.ui.access import act
 from app.ui.banner import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
-from app.ui.history import history, months_of, pair_of
+from app.ui.history import history
 from app.ui.kept_run import elsewhere, files_deleted
 from app.ui.notes import notes
 from app.ui.picked import link_params, until_listed
-from app.ui.reports import gone
 from app.ui.what_if import what_if
 from app.ui.why import why
 from app.verdict import Tone
@@ -113,7 +113,7 @@ def _in_address() -> dict[str, str | None]:
 def _pair_of_address() -> dict[str, str]:
     """The months of the run in the address."""
     run = cache.ledger().get(st.query_params["run"]) if "run" in st.query_params else None
-    return {} if run is None else dict(zip(("ref", "cur"), pair_of(run), strict=True))
+    return {} if run is None else dict(zip(("ref", "cur"), run.months, strict=True))
 
 
 def pair() -> tuple[str, str]:
@@ -197,7 +197,7 @@ def follow(system: System, run_id: str | None, names: Mapping[str, str], thresho
         _done(system, run, threshold)
     else:
         _ended(system, run)
-        history(system, pair_of(run), run.id)
+        history(system, run.months, run.id)
 
 
 def follow_given(system: System) -> None:
@@ -275,7 +275,7 @@ def _stage(progress: jobs.Progress) -> str:
 def _ended(system: System, run: Run) -> None:
     """A run without a verdict in the frame a verdict would have: what, why, and what to do."""
     name, tone, why_so, then = ENDS.get(run.state, ENDS["interrupted"])
-    ref, cur = pair_of(run)
+    ref, cur = run.months
     with st.container(border=True, key=f"verdict-{run.state}"):
         frame(name, f" · {widgets.plain(months_of(run))}", tone)
         st.markdown(widgets.plain(run.reason or why_so))
@@ -292,7 +292,7 @@ def _say_which(run: Run, threshold: float) -> None:
     elsewhere(run)
     if run.source.kind in APART:
         return
-    if pair_of(run) != pair():
+    if run.months != pair():
         shown = widgets.plain(months_of(run))
         st.caption(f"Shown below: {shown}. The system's data no longer has these months.")
     if run.threshold is not None and run.threshold != threshold:
@@ -304,8 +304,8 @@ def _say_which(run: Run, threshold: float) -> None:
 
 
 def _done(system: System, run: Run, threshold: float) -> None:
-    months = pair_of(run)
-    if gone(run):
+    months = run.months
+    if run.gone:
         _say_which(run, threshold)
         files_deleted(run)
         history(system, months, run.id)

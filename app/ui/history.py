@@ -11,7 +11,8 @@ import streamlit as st
 
 from app.charts.history import Axis, share_history
 from app.config import System
-from app.runs.run import Run, why
+from app.runs.run import Run
+from app.runs.words import months_of, why
 from app.ui import cache, palette, widgets
 from app.words.numbers import counted
 
@@ -38,7 +39,7 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
     source = cache.source(system.id)
     runs = cache.ledger().history(system.id, source=source)
     if whose == THESE:
-        runs = [run for run in runs if pair_of(run) == months]
+        runs = [run for run in runs if run.months == months]
         newest = cache.ledger().runs(kind="drift", system=system.id, source=source, months=months, limit=EARLIER)
     else:
         newest = cache.runs(system.id, "drift", EARLIER)
@@ -123,16 +124,3 @@ def _table(runs: Sequence[Run]) -> None:
         },
     )
     st.caption(f"The newest {len(runs)}, of any end. Click the left edge of a row to open its run.")
-
-
-def months_of(run: Run) -> str:
-    """`2024-01-31 → 2024-02-29`; the key of a run whose months are not known."""
-    ref, cur = pair_of(run)
-    return f"{ref} → {cur}" if ref and cur else run.key
-
-
-def pair_of(run: Run) -> tuple[str, str]:
-    """The period keys of a run; empty where they are not known."""
-    parts = run.key.split(":")
-    asked = (parts[2], parts[3]) if len(parts) > 3 else ("", "")
-    return run.ref or asked[0], run.cur or asked[1]

@@ -13,12 +13,13 @@ from app.runs import keep, reports
 from app.runs.kinds import DRIFT, kind_of
 from app.runs.result import RESULT
 from app.runs.run import GONE, Note, Run, State
+from app.runs.words import acknowledged, months, share_words
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.banner import files, frame, read, report, report_of, verdict
 from app.ui.notes import notes
 from app.ui.picked import SYSTEM_KEY
-from app.ui.reports import RUN_KEY, acknowledged, decision_word, gone, months, pick, picked, share_words
+from app.ui.reports import RUN_KEY, decision_word, pick, picked
 from app.ui.why import why
 from app.words.numbers import counted, number
 from app.words.shared import NO_REASON, RUN_ELSEWHERE, capital
@@ -45,7 +46,7 @@ def show(run_id: str) -> None:
             widgets.empty("This run is still going.", "It can be opened once it has ended; Refresh looks again.")
         elif run.state is not State.DONE:
             _ended(run)
-        elif gone(run):
+        elif run.gone:
             files_deleted(run)
         else:
             _done(run)

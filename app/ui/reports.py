@@ -22,14 +22,13 @@ import streamlit as st
 from app.config import System
 from app.drift.result import Verdict
 from app.errors import LedgerError
-from app.runs.run import GONE, Filter, Note, Run, State
+from app.runs.run import Filter, Note, Run, State
+from app.runs.words import in_words, months, noted, share_words
 from app.ui import cache, palette, widgets
-from app.ui.history import pair_of
 from app.ui.palette import TONES
 from app.ui.picked import link_params
 from app.verdict import Tone
 from app.words.numbers import counted, counts_moved, number
-from app.words.shared import NO_REASON
 from app.words.units import format_duration, format_value
 
 RUN_KEY: Final = "run"
@@ -307,7 +306,7 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
     """What the table says of one run, beside when it was."""
     return {
         "months": months(run),
-        "decision": decision_word(run) + (" (deleted)" if gone(run) else ""),
+        "decision": decision_word(run) + (" (deleted)" if run.gone else ""),
         "drifted": share_words(run),
         "target drift": number(run.target_drift),
         "noted": noted(notes),
@@ -320,52 +319,11 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
     }
 
 
-def in_words(run: Run) -> str:
-    """Why it was decided so; of a run whose files are deleted, that first."""
-    if not gone(run):
-        return run.reason or NO_REASON
-    kept = "files deleted, the decision is kept" if run.state is State.DONE else "files deleted"
-    return kept if run.reason in ("", GONE) else f"{kept}: {run.reason}"
-
-
-def months(run: Run) -> str:
-    """`2024-01-31 → 2024-02-29`; unknown is a word."""
-    # What a run that ended without a result was to compare stands in its key.
-    ref, cur = pair_of(run) if run.kind == "drift" else (run.ref, run.cur)
-    return f"{ref or 'unknown'} → {cur or 'unknown'}" if ref or cur else "unknown"
-
-
 def decision_word(run: Run) -> str:
     """`▲ RETRAINING_TRIGGERED`; of a run without a decision its state."""
     word = (run.outcome or "no decision") if run.state is State.DONE else str(run.state)
     mark = MARKS.get(word)
     return f"{mark[0]} {word}" if mark else f"○ {word}"
-
-
-def share_words(run: Run) -> str:
-    """`0.06 · 1 of 16`; unknown is a word."""
-    if run.share is None:
-        return "unknown"
-    of = f" · {run.drifted} of {run.counted}" if run.drifted is not None and run.counted is not None else ""
-    return f"{run.share:.2f}{of}"
-
-
-def gone(run: Run) -> bool:
-    """Whether the index still knows this run and its directory is gone: retention, or somebody by hand."""
-    return run.state.final and not run.path
-
-
-def noted(notes: Sequence[Note]) -> str:
-    """Whether somebody has seen to the run, and how many notes there are."""
-    written = sum(bool(note.text.strip()) for note in notes)
-    words = [] if not acknowledged(notes) else ["✓ acknowledged"]
-    words += [] if not written else [counted(written, "note")]
-    return " · ".join(words) or "none"
-
-
-def acknowledged(notes: Sequence[Note]) -> bool:
-    """What the latest note says."""
-    return bool(notes) and notes[-1].acknowledged
 
 
 def _coloured(cell: object) -> str:

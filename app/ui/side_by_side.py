@@ -13,6 +13,7 @@ from app.drift.sentence import method_words
 from app.drift.versus import Change, Row, Versus, versus
 from app.errors import VigieError
 from app.runs.run import Run
+from app.runs.words import share_words
 from app.ui import cache, palette, reports, widgets
 from app.ui.banner import FRAME_OF, TONE_OF, read
 from app.ui.palette import MARKDOWN, SHAPES, TONES
@@ -62,7 +63,7 @@ def _result(run: Run) -> Result | None:
         return read(run)
     except VigieError as error:
         why = "Only a run whose numbers were kept can be put beside another one."
-        reason = "its files were deleted." if reports.gone(run) else str(error)
+        reason = "its files were deleted." if run.gone else str(error)
         if not run.state.final or run.outcome == "":
             reason = f"it is {run.state}." if not run.done else "it came without numbers."
         widgets.empty(f"Run {run.id} cannot be compared: {reason}", why)
@@ -97,7 +98,7 @@ def _head(run: Run, result: Result, word: str) -> None:
         st.markdown(widgets.plain(f"{result.ref.key} → {result.cur.key}"))
         policy = result.policy
         facts = (
-            f"share {reports.share_words(run)}",
+            f"share {share_words(run)}",
             f"target drift {number(result.target_drift.value)}",
             f"policy: {counting(policy.columns)}, threshold {policy.threshold:g}",
             f"{count(result.ref.rows)} → {count(result.cur.rows)} rows",
