@@ -671,13 +671,13 @@ def test_the_lock_holds_every_import_of_the_folder_with_hashes_and_no_index():
     pinned = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
     asked = set(re.findall(r"^([a-z0-9-]+)[>=<]", (FOLDER / "requirements.in").read_text(), re.MULTILINE))
     imported = set()
-    for file in ("service.py", "train.py"):
+    for file in ("service.py", "train.py", "../common.py"):
         for node in ast.walk(ast.parse((FOLDER / file).read_text())):
             modules = [node.module] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported |= {module.partition(".")[0] for module in modules}
     names = {"sklearn": "scikit-learn", "prometheus_client": "prometheus-client"}
-    outside = {names.get(name, name) for name in imported - set(sys.stdlib_module_names)}
+    outside = {names.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"common"}}
     assert outside <= asked | {"starlette"} <= pinned
     assert len(re.findall(r"^[a-z0-9-]+==", lock, re.MULTILINE)) <= lock.count("--hash=sha256:")
     assert "index" not in lock
@@ -700,6 +700,7 @@ def test_the_image_runs_as_a_user_without_rights_and_copies_what_exists():
     assert any(re.fullmatch(r"FROM python:3\.1[123]-slim", line) for line in lines)
     assert any(re.fullmatch(r"USER [1-9][0-9]+", line) for line in lines)
     copied = [name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]]
-    assert sorted(copied) == ["docs.html", "requirements.txt", "service.py", "train.py"]
-    assert all((FOLDER / name).is_file() for name in copied)
+    files = ["docs.html", "requirements.txt", "service.py", "train.py"]
+    assert sorted(copied) == ["common.py", *(f"diabetes/{name}" for name in files)]
+    assert all((FOLDER.parent / name).is_file() for name in copied)
     assert lines[-1].startswith('CMD ["uvicorn", "service:app"')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import stat
@@ -178,7 +179,7 @@ def test_the_console_answers_prometheus_under_the_name_it_is_asked_by():
 
 @pytest.mark.parametrize("name", ["api", "diabetes-api", "f1pa-api"])
 def test_a_service_reads_the_variables_it_is_given(name):
-    source = (ROOT / SERVICES[name]["build"]["context"] / "service.py").read_text()
+    source = dockerfile(SERVICES[name]).with_name("service.py").read_text()
     system = {"api": "STREAMFLOW", "diabetes-api": "DIABETES", "f1pa-api": "F1PA"}[name]
     given = [one for one in SERVICES[name]["environment"] if one.startswith((system, "FEAST_REPO"))]
     assert given
@@ -227,6 +228,28 @@ def test_an_image_has_its_dockerfile_and_every_file_it_copies(name):
         for source in sources:
             assert list(context.glob(source.rstrip("/"))), f"{path}: {source}"
             assert source.strip("./") not in ignored, f"{path}: {source} is left out by .dockerignore"
+
+
+@pytest.mark.parametrize("name", ["api", "diabetes-api", "f1pa-api"])
+def test_a_service_runs_on_what_its_image_copies_and_nothing_else(name, tmp_path):
+    """The file that the services share is beside each of them; the rest of the repository is not."""
+    path = dockerfile(BUILT[name])
+    copied = re.findall(r"^COPY (.+) (\S+)$", path.read_text(), re.MULTILINE)
+    for sources, target in copied:
+        for source in sources.split():
+            place = ROOT / BUILT[name]["build"]["context"] / source
+            if place.is_dir():
+                shutil.copytree(place, tmp_path / target)
+            else:
+                shutil.copy(place, tmp_path / target)
+    assert (tmp_path / "common.py").is_file()
+    code = "import service, common, sys; print(service.__file__, common.__file__, 'app' in sys.modules)"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "service.py"), str(tmp_path / "common.py"), "False"]
 
 
 @pytest.mark.parametrize("name", list(BUILT))

@@ -7,7 +7,7 @@
   with the reference, and from how many on.
 
 The port answers at once; the model is loaded behind it, and until then ``/health`` and ``/predict`` say 503 with the
-reason. One process: the window is in its memory, and a restart empties it. The folder runs alone: nothing is imported
+reason. One process: the window is in its memory, and a restart empties it. Nothing but ``../common.py`` is imported
 from the rest of the repository.
 
 Requests
@@ -26,61 +26,61 @@ absent: without any drift, 50 predictions score 0.29 on average (chance), 200 sc
 times, 300 and more never did in 1,500 trials.
 """
 
-import asyncio
 import csv
 import hashlib
 import io
-import json
 import logging
 import math
 import os
+import sys
 import threading
-import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.exceptions import HTTPException
+
+# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import (
+    CLIENT_GONE,
+    MAX_KEY_CHARS,
+    BodyLimit,
+    Failure,
+    Measured,
+    NotReadyError,
+    Readiness,
+    add_common_routes,
+    answer,
+    application,
+    describe,
+    failure,
+    in_background,
+    model_files,
+    open_model,
+    process_registry,
+    sentence,
+)
 
 # Below uvicorn's own logger, so that its handler and level apply.
 log = logging.getLogger("uvicorn.diabetes")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
-
 # A request is eight numbers: 64 KB is three hundred times more than any honest one.
 MAX_BODY: Final = 64 * 1024
-# More validation errors than this tell the sender nothing new.
-MAX_ERRORS: Final = 10
-# A key that should not be there is named in the answer, up to here.
-MAX_KEY_CHARS: Final = 40
 # The layout of model.json this service reads.
 MODEL_VERSION: Final = 1
 # In a container the data may be put in place after this service has started; a look costs milliseconds.
 RETRY_SECONDS: Final = 5.0
 PREDICT: Final = "/predict"
-# The client went away before its answer (the number nginx gives it).
-CLIENT_GONE: Final = 499
 # Every answer /predict can give, by method; anything else would be a new series and is counted as 500.
 REFUSED: Final = (405, 413, CLIENT_GONE, 500)
 STATUSES: Final = {"POST": (200, 422, 503, *REFUSED), "GET": REFUSED, "other": REFUSED}
@@ -98,9 +98,7 @@ MINIMUM: Final = 200
 # Six megabytes of memory; more is no longer "current".
 MAX_WINDOW: Final = 100_000
 
-REGISTRY: Final = CollectorRegistry()
-for collector in (GCCollector, PlatformCollector, ProcessCollector):
-    collector(registry=REGISTRY)
+REGISTRY: Final = process_registry()
 REQUESTS: Final = Counter(
     "http_requests_total", "Requests to the prediction endpoint.", ["method", "endpoint", "status"], registry=REGISTRY
 )
@@ -116,10 +114,6 @@ COUNTED: Final = {
     for method, statuses in STATUSES.items()
     for status in statuses
 }
-
-
-class NotReadyError(Exception):
-    """Model or reference cannot be used; the message says why."""
 
 
 def measurement(most: float, **more: Any) -> Any:
@@ -149,13 +143,6 @@ class Prediction(BaseModel):
     """The answer of /predict: 1 when diabetes is likely."""
 
     prediction: int
-
-
-class Failure(BaseModel):
-    """Every answer that is not a prediction: what happened, as a word for programs and a sentence for people."""
-
-    error: str
-    detail: str
 
 
 def edges(values: Sequence[float]) -> list[float]:
@@ -240,46 +227,13 @@ class Predictor:
         return prediction
 
 
-@dataclass(slots=True)
-class Readiness:
-    """What the service can do now: a predictor, or the reason why there is none."""
-
-    predictor: Predictor | None = None
-    status: str = "starting"
-    reason: str = "the model is being loaded"
-
-    def need(self) -> Predictor:
-        """The predictor, or NotReadyError with the reason."""
-        if self.predictor is None:
-            raise NotReadyError(self.reason)
-        return self.predictor
-
-
 def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The model and its description. A file whose hash is not the one in model.json is not opened."""
-    try:
-        described = json.loads((folder / "model.json").read_text("utf-8"))
-        content = (folder / "model.joblib").read_bytes()
-    except (OSError, ValueError) as error:
-        raise NotReadyError(f"no model in {folder}: {error}") from error
-    if not isinstance(described, dict) or described.get("version") != MODEL_VERSION:
-        raise NotReadyError(f"{folder / 'model.json'} is not version {MODEL_VERSION}: train the model again")
+    """The model and its description, for the features of this service. Raises NotReadyError."""
+    content, description = model_files(folder)
+    described = describe(description, str(folder), MODEL_VERSION)
     if described.get("features") != list(FEATURES) or not isinstance(described.get("unmeasured"), dict):
-        raise NotReadyError(f"{folder / 'model.json'} describes other features: train the model again")
-    if hashlib.sha256(content).hexdigest() != described.get("sha256"):
-        raise NotReadyError(
-            f"{folder / 'model.joblib'} is not the file model.json describes (another sha256): train the model again"
-        )
-    import joblib
-    import sklearn
-
-    if sklearn.__version__ != described.get("sklearn"):
-        raise NotReadyError(
-            f"the model was trained with scikit-learn {described.get('sklearn')}, this service runs "
-            f"{sklearn.__version__}: train the model again"
-        )
-    # From the bytes that were hashed: the file may change in between.
-    return joblib.load(io.BytesIO(content)), described
+        raise NotReadyError(f"model.json in {folder} describes other features: train the model again")
+    return open_model(content, description, str(folder), MODEL_VERSION)
 
 
 def load_reference(path: Path, digest: object) -> dict[str, list[float]]:
@@ -325,32 +279,11 @@ def load(environ: Mapping[str, str]) -> Predictor:
     return Predictor(model=model, described=described, window=DriftWindow(reference, size, minimum))
 
 
-def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thread:
-    """Fill ``ready`` from a thread, so that the port answers at once; try again while something is missing."""
-
-    def work() -> None:
-        started = time.monotonic()
-        while ready.predictor is None:
-            try:
-                ready.predictor = load(environ)
-            except NotReadyError as error:
-                if str(error) != ready.reason:
-                    log.error("not ready: %s", error)  # noqa: TRY400 - the reason is the whole message
-                ready.status, ready.reason = "not ready", str(error)
-                time.sleep(RETRY_SECONDS)
-        ready.status, ready.reason = "ok", ""
-        log.info("ready after %.1f s", time.monotonic() - started)
-
-    thread = threading.Thread(target=work, name="load", daemon=True)
-    thread.start()
-    return thread
-
-
 @dataclass(slots=True, eq=False)
 class DriftCollector(Collector):
     """The drift gauges, computed at each scrape; without a score there is no sample, never 0 or NaN."""
 
-    ready: Readiness
+    ready: Readiness[Predictor]
 
     def collect(self) -> Iterator[Metric]:
         """Three families: the largest score, the score by feature, how many predictions they are made of."""
@@ -370,120 +303,31 @@ class DriftCollector(Collector):
         yield rows
 
 
-def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer in ASCII: a lone surrogate cannot break it, and NaN cannot get in."""
-    content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Response(content, status, headers=dict(headers or {}), media_type="application/json")
+def count(method: str, path: str, status: int, seconds: float) -> None:
+    """Note one answered request to /predict in the metrics."""
+    if path == PREDICT:
+        known = method if method in STATUSES else "other"
+        COUNTED.get((known, status), COUNTED[known, 500]).inc()
+        LATENCY.observe(seconds)
 
 
-def failure(status: int, error: str, detail: str) -> Response:
-    """A Failure as a response."""
-    return answer(status, {"error": error, "detail": detail})
-
-
-async def reply(send: Send, response: Response) -> None:
-    """Send a finished response from outside the framework."""
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body})
-
-
-class BodyLimit:
-    """Answer 413 to a body over MAX_BODY, announced or not, holding at most MAX_BODY of it in memory."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Read the body within its limit, then hand it on as one message."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        parts: list[bytes] = []
-        size, more = 0, True
-        if announced.isdigit() and (len(announced) > 9 or int(announced) > MAX_BODY):
-            size = MAX_BODY + 1
-        while more and size <= MAX_BODY:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-        if size > MAX_BODY:
-            await reply(send, failure(413, "too_large", f"the body is larger than {MAX_BODY} bytes"))
-            return
-        body: bytes | None = b"".join(parts)
-
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            message, body = {"type": "http.request", "body": body, "more_body": False}, None
-            return message
-
-        await self.app(scope, replay, send)
-
-
-class Measured:
-    """Count and time every request to /predict, whatever becomes of it; answer 500 for what nobody caught."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass the request on and note its status and duration."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), CLIENT_GONE
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        except Exception:
-            log.exception("unexpected error at %s", scope["path"])
-            if status != CLIENT_GONE:
-                raise
-            status = 500
-            await reply(send, failure(500, "internal", "unexpected error; the log of the service has the details"))
-        finally:
-            if scope["path"] == PREDICT:
-                method = scope["method"] if scope["method"] in STATUSES else "other"
-                COUNTED.get((method, status), COUNTED[method, 500]).inc()
-                LATENCY.observe(time.perf_counter() - started)
-
-
-ready = Readiness()
+ready = Readiness[Predictor]("the model is being loaded")
 REGISTRY.register(DriftCollector(ready))
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Begin loading when the server starts; never wait for it."""
-    start_loading(ready, os.environ)
+    in_background(lambda: ready.load(lambda: load(os.environ), RETRY_SECONDS, log))
     yield
 
 
-app = FastAPI(
-    title="Diabetes API",
-    version="1.0.0",
-    description="Predicts diabetes from eight measurements, and measures the drift of its own input.",
-    lifespan=lifespan,
-    # FastAPI's own pages load scripts from a CDN; /docs below needs nothing from outside.
-    docs_url=None,
-    redoc_url=None,
-    # A redirect to /predict would be counted as a second request, and names whatever Host the client sent.
-    redirect_slashes=False,
+app = application(
+    "Diabetes API", "Predicts diabetes from eight measurements, and measures the drift of its own input.", lifespan
 )
-app.add_middleware(BodyLimit)
+app.add_middleware(BodyLimit, limit=MAX_BODY)
 # Added last, so outermost: it also sees what the limit refuses.
-app.add_middleware(Measured)
+app.add_middleware(Measured, count=count, log=log)
 
 EXAMPLE: Final = {
     "Pregnancies": 1,
@@ -500,17 +344,6 @@ FAILURES: Final[dict[int | str, dict[str, Any]]] = {
     422: {"model": Failure, "description": "The body is not a JSON object with the eight features, or one is wrong."},
     503: {"model": Failure, "description": "Not ready: starting, or the model is missing."},
 }
-
-
-def sentence(error: ValidationError) -> str:
-    """What is wrong with a body: feature and reason, without sending the input back."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    parts = [
-        f"{'.'.join(str(part) for part in item['loc'])[:MAX_KEY_CHARS] or 'body'}: {item['msg']}"
-        for item in found[:MAX_ERRORS]
-    ]
-    more = len(found) - len(parts)
-    return "; ".join([*parts, f"and {more} more"] if more else parts)
 
 
 @app.post(
@@ -557,20 +390,9 @@ async def health() -> Response:
     return answer(200, {"status": "ok", "model": model, "drift": drift})
 
 
-@app.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """Prometheus text format: requests, latency, drift, process and Python runtime."""
-    return Response(await asyncio.to_thread(generate_latest, REGISTRY), media_type=CONTENT_TYPE_LATEST)
-
-
-@app.get("/docs", include_in_schema=False)
-async def docs() -> Response:
-    """A page about this API that needs no other server."""
-    return Response((Path(__file__).parent / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
-
-
-@app.exception_handler(HTTPException)
-async def refused(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router in the same shape as every other failure."""
-    assert isinstance(error, HTTPException)
-    return answer(error.status_code, {"error": "http", "detail": str(error.detail)}, error.headers)
+add_common_routes(
+    app,
+    REGISTRY,
+    Path(__file__).with_name("docs.html"),
+    "Prometheus text format: requests, latency, drift, process and Python runtime.",
+)

@@ -1,6 +1,6 @@
 """Train the diabetes classifier on the reference data and write ``model.joblib`` and ``model.json``.
 
-``python train.py --reference reference.csv --out DIR``. The folder runs alone: nothing here is imported from the rest
+``python train.py --reference reference.csv --out DIR``. The file runs alone: nothing is imported from the rest
 of the repository.
 """
 

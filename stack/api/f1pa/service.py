@@ -8,8 +8,8 @@
 * ``MLFLOW_TRACKING_URI``: optional; only whether it answers is shown, the model comes from its file.
 
 Everything wants HTTP basic auth except /metrics, which Prometheus reads, and /health, which supervisors do. The port
-answers at once; what is missing stands in /health with its reason. The folder runs alone: nothing is imported from the
-rest of the repository.
+answers at once; what is missing stands in /health with its reason. Nothing but ``../common.py`` is imported from
+the rest of the repository.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -36,29 +36,38 @@ from typing import Annotated, Any, Final
 import sqlalchemy as sa
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
+
+# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import (
+    CLIENT_GONE,
+    Asgi,
+    BodyLimit,
+    Failure,
+    Measured,
+    Message,
+    NotReadyError,
+    Readiness,
+    Receive,
+    Send,
+    add_common_routes,
+    answer,
+    application,
+    failure,
+    in_background,
+    model_files,
+    open_model,
+    process_registry,
+    reply,
+    sentence,
+)
 
 # Below uvicorn's own logger, so that its handler and level apply.
 log = logging.getLogger("uvicorn.f1pa")
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LAP: Final = "/predict/lap"
 BATCH: Final = "/predict/batch"
@@ -75,8 +84,6 @@ MAX_LAPS: Final = 1000
 # One lap is 200 bytes, a full batch 200 KB.
 MAX_BODY: Final = 64 * 1024
 MAX_BATCH_BODY: Final = 512 * 1024
-# More validation errors than this tell the sender nothing new.
-MAX_ERRORS: Final = 10
 # A grid has twenty drivers, a season 24 circuits: more rows mean that this is another table.
 MAX_ROWS: Final = 1000
 # The layout of model.json this service reads.
@@ -91,9 +98,7 @@ MAX_QUERIES: Final = 4
 # A look that hangs says nothing good: after this long without an answer the gauge falls.
 STALE_SECONDS: Final = 8.0
 # Statuses that are counted by their own number; anything else would be a new series and is counted as 500.
-STATUSES: Final = (200, 401, 404, 405, 413, 422, 499, 500, 503)
-# The client went away before its answer (the number nginx gives it).
-CLIENT_GONE: Final = 499
+STATUSES: Final = (200, 401, 404, 405, 413, 422, CLIENT_GONE, 500, 503)
 # Statuses of a request that asked for no prediction (not allowed, not a POST) or did not wait for it.
 NOT_ASKED: Final = (401, 405, CLIENT_GONE)
 # From a millisecond, what a prediction takes, to the ten seconds after which nobody waits.
@@ -101,9 +106,7 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 # The moments at which series came to be would double the page, and Prometheus 2 does not use them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-REGISTRY: Final = CollectorRegistry()
-for collector in (GCCollector, PlatformCollector, ProcessCollector):
-    collector(registry=REGISTRY)
+REGISTRY: Final = process_registry()
 HTTP: Final = Counter(
     "http_requests_total", "Requests by route and status.", ["method", "endpoint", "status"], registry=REGISTRY
 )
@@ -138,10 +141,6 @@ for kind in KINDS.values():
         metric.labels(kind)
 for what in ("drivers", "circuits"):
     QUERIES.labels(what)
-
-
-class NotReadyError(Exception):
-    """Something this service needs is missing; the message says what."""
 
 
 class QueryError(Exception):
@@ -192,13 +191,6 @@ class LapTimes(BaseModel):
     lap_durations: list[float]
 
 
-class Failure(BaseModel):
-    """Every answer that is not what was asked for: a word for programs and a sentence for people."""
-
-    error: str
-    detail: str
-
-
 @dataclass(frozen=True, slots=True)
 class Model:
     """A checked regressor and its description (model.json)."""
@@ -225,36 +217,14 @@ class Model:
 
 
 def load_model(folder: Path) -> Model:
-    """The model of a folder. A file whose hash is not the one in model.json is not opened. Raises NotReadyError."""
+    """The model of a folder, tried on one lap. Raises NotReadyError."""
+    content, description = model_files(folder)
     try:
-        described = json.loads((folder / "model.json").read_text("utf-8"))
-        content = (folder / "model.joblib").read_bytes()
-    except (OSError, ValueError) as error:
-        raise NotReadyError(f"no model in {folder}: {error}") from error
-    if not isinstance(described, dict) or described.get("version") != MODEL_VERSION:
-        raise NotReadyError(f"{folder / 'model.json'} is not version {MODEL_VERSION}: train the model again")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != described.get("sha256"):
-        raise NotReadyError(
-            f"{folder / 'model.joblib'} is not the file model.json describes "
-            f"(sha256 {digest[:12]}… instead of {str(described.get('sha256'))[:12]}…): train the model again"
-        )
-    import sklearn
-
-    if sklearn.__version__ != described.get("sklearn"):
-        raise NotReadyError(
-            f"the model was trained with scikit-learn {described.get('sklearn')}, this service runs "
-            f"{sklearn.__version__}: train the model again"
-        )
-    from io import BytesIO
-
-    import joblib
-
-    try:
-        # From the bytes that were hashed: the file may change in between.
-        model = Model(joblib.load(BytesIO(content)), described)
+        model = Model(*open_model(content, description, str(folder), MODEL_VERSION))
         # The first prediction imports half of scikit-learn: not in front of a client.
-        model.seconds([Features.model_validate(described["probe"])])
+        model.seconds([Features.model_validate(model.described["probe"])])
+    except NotReadyError:
+        raise
     except Exception as error:
         # joblib and scikit-learn raise their own; whatever it was, the service must say it and stay up.
         log.exception("loading failed")
@@ -372,8 +342,7 @@ class Service:
         self.environ = environ
         self.folder = Path(environ["F1PA_DATA_DIR"]) if environ.get("F1PA_DATA_DIR") else None
         self.user = environ.get("F1PA_USER") or "f1pa"
-        self.model: Model | None = None
-        self.reason = "the model is being loaded"
+        self.ready = Readiness[Model]("the model is being loaded")
         self._password = ""
         self._database: Database | None = None
         self.database_check = Check(lambda: self.database().look())
@@ -413,30 +382,15 @@ class Service:
             self._database = Database(address)
         return self._database
 
-    def need_model(self) -> Model:
-        """The model, or NotReadyError with the reason."""
-        if self.model is None:
-            raise NotReadyError(self.reason)
-        return self.model
-
     def start(self) -> None:
         """Look at everything from threads, so that the port answers at once."""
         self.database_check.watch("database")
         self.mlflow_check.watch("mlflow")
-        threading.Thread(target=self._load, name="load", daemon=True).start()
+        in_background(lambda: self.ready.load(self._load, RETRY_SECONDS, log))
 
-    def _load(self) -> None:
-        while self.model is None:
-            try:
-                self.password()
-                self.model = load_model(self._place("", "model"))
-            except NotReadyError as error:
-                if str(error) != self.reason:
-                    log.error("not ready: %s", error)  # noqa: TRY400 - the reason is the whole message
-                self.reason = str(error)
-                time.sleep(RETRY_SECONDS)
-        self.reason = ""
-        log.info("ready")
+    def _load(self) -> Model:
+        self.password()
+        return load_model(self._place("", "model"))
 
     def allows(self, header: bytes) -> bool:
         """Whether an Authorization header holds user and password, compared in constant time."""
@@ -453,67 +407,11 @@ class Service:
 
 service = Service(os.environ)
 for gauge_name, text, holds in (
-    ("f1pa_model_loaded", "1 when a model is in memory.", lambda: service.model is not None),
+    ("f1pa_model_loaded", "1 when a model is in memory.", lambda: service.ready.predictor is not None),
     ("f1pa_database_connected", "1 when the database answers.", lambda: not service.database_check.reason),
     ("f1pa_mlflow_connected", "1 when MLflow answers.", lambda: not service.mlflow_check.reason),
 ):
     Gauge(gauge_name, text, registry=REGISTRY).set_function(holds)
-
-
-def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer in ASCII: a lone surrogate cannot break it, and NaN cannot get in."""
-    content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Response(content, status, headers=dict(headers or {}), media_type="application/json")
-
-
-def failure(status: int, error: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A Failure as a response."""
-    return answer(status, {"error": error, "detail": detail}, headers)
-
-
-async def reply(send: Send, response: Response) -> None:
-    """Send a finished response from outside the framework."""
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body})
-
-
-class BodyLimit:
-    """Answer 413 to a body over its limit, announced or not, holding no more than the limit of it in memory."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Read the body within its limit, then hand it on as one message."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit = MAX_BATCH_BODY if scope["path"] == BATCH else MAX_BODY
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        parts: list[bytes] = []
-        size, more = 0, True
-        if announced.isdigit() and int(announced) > limit:
-            size = limit + 1
-        while more and size <= limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-        if size > limit:
-            await reply(send, failure(413, "too_large", f"the body is larger than {limit} bytes"))
-            return
-        body: bytes | None = b"".join(parts)
-
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            message, body = {"type": "http.request", "body": body, "more_body": False}, None
-            return message
-
-        await self.app(scope, replay, send)
 
 
 class Guard:
@@ -550,37 +448,6 @@ def count(method: str, path: str, status: int, seconds: float) -> None:
         (PREDICTIONS if status == 200 else ERRORS).labels(KINDS[route]).inc()
 
 
-class Measured:
-    """Count and time every request, whatever becomes of it; answer 500 for what nobody caught."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass the request on and note its status and duration."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), CLIENT_GONE
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        except Exception:
-            log.exception("unexpected error at %s", scope["path"])
-            if status != CLIENT_GONE:
-                raise
-            status = 500
-            await reply(send, failure(500, "internal", "unexpected error; the log of the service has the details"))
-        finally:
-            count(scope["method"], scope["path"], status, time.perf_counter() - started)
-
-
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Begin loading when the server starts; never wait for it."""
@@ -590,21 +457,11 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-app = FastAPI(
-    title="F1PA API",
-    version="1.0.0",
-    description="Predicts the time of a lap from driver, circuit, speeds and weather.",
-    lifespan=lifespan,
-    # FastAPI's own pages load scripts from a CDN; /docs below needs nothing from outside.
-    docs_url=None,
-    redoc_url=None,
-    # A redirect would be counted as a second request, and names whatever Host the client sent.
-    redirect_slashes=False,
-)
-app.add_middleware(BodyLimit)
+app = application("F1PA API", "Predicts the time of a lap from driver, circuit, speeds and weather.", lifespan)
+app.add_middleware(BodyLimit, limit=MAX_BODY, larger={BATCH: MAX_BATCH_BODY})
 app.add_middleware(Guard)
 # Added last, so outermost: it also sees what the others refuse.
-app.add_middleware(Measured)
+app.add_middleware(Measured, count=count, log=log)
 
 EXAMPLE: Final = {
     "driver_number": 1, "circuit_key": 7, "st_speed": 308, "i1_speed": 325, "i2_speed": 274, "temp": 21.4, "rhum": 58,
@@ -636,12 +493,10 @@ async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response
         # framework's error answer would send the input back.
         asked = await run_in_threadpool(lambda: model.model_validate_json(body).features)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-        sentences = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in found]
-        return failure(422, "invalid_features", "; ".join(sentences))
+        return failure(422, "invalid_features", sentence(error))
     laps = asked if isinstance(asked, list) else [asked]
     try:
-        known = service.need_model()
+        known = service.ready.need()
         wrong = known.unknown(laps)
         if wrong:
             return failure(422, "invalid_features", "; ".join(wrong))
@@ -724,23 +579,20 @@ async def health() -> Response:
         name: {"connected": not check.reason, "reason": check.reason}
         for name, check in (("database", service.database_check), ("mlflow", service.mlflow_check))
     }
-    if service.model is None:
-        return answer(503, {"status": "not ready", "reason": service.reason, **states})
-    known = {name: service.model.described.get(name) for name in ("model", "held_out", "later", "sklearn", "sha256")}
+    model = service.ready.predictor
+    if model is None:
+        return answer(503, {"status": "not ready", "reason": service.ready.reason, **states})
+    known = {name: model.described.get(name) for name in ("model", "held_out", "later", "sklearn", "sha256")}
     status = "ok" if states["database"]["connected"] else "degraded"
     return answer(200, {"status": status, "model": known, **states})
 
 
-@app.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """Prometheus text format: requests, predictions, states, process and Python runtime."""
-    return Response(await asyncio.to_thread(generate_latest, REGISTRY), media_type=CONTENT_TYPE_LATEST)
-
-
-@app.get("/docs", include_in_schema=False)
-async def docs() -> Response:
-    """A page about this API that needs no other server."""
-    return Response((Path(__file__).parent / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
+add_common_routes(
+    app,
+    REGISTRY,
+    Path(__file__).with_name("docs.html"),
+    "Prometheus text format: requests, predictions, states, process and Python runtime.",
+)
 
 
 def described() -> dict[str, Any]:
@@ -748,8 +600,8 @@ def described() -> dict[str, Any]:
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schema["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
     features = Features.model_json_schema()
-    if service.model is not None:
-        features["properties"]["circuit_key"]["enum"] = service.model.described["circuits"]
+    if service.ready.predictor is not None:
+        features["properties"]["circuit_key"]["enum"] = service.ready.predictor.described["circuits"]
     schema["components"]["schemas"]["Features"] = features
     for path, methods in schema["paths"].items():
         for operation in methods.values() if path not in OPEN else ():
@@ -758,10 +610,3 @@ def described() -> dict[str, Any]:
 
 
 app.openapi = described  # type: ignore[method-assign]
-
-
-@app.exception_handler(HTTPException)
-async def refused(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router in the same shape as every other failure."""
-    assert isinstance(error, HTTPException)
-    return answer(error.status_code, {"error": "http", "detail": str(error.detail)}, error.headers)

@@ -10,18 +10,17 @@ production there when that file is trusted, by being the one in the folder above
 ``STREAMFLOW_TRUSTED_SHA256`` (several by comma). Without an answer it serves what it has, and says so.
 
 The port answers at once; model and feature store are loaded behind it, and until then ``/health`` and ``/predict``
-say 503 with the reason. The folder runs alone: nothing is imported from the rest of the repository.
+say 503 with the reason. Nothing but ``../common.py`` is imported from the rest of the
+repository.
 """
 
-import asyncio
-import hashlib
-import json
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,20 +29,30 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import FastAPI, Request, Response
 
 # Imported before Feast is: Feast would otherwise switch the client to files shared between processes.
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
+
+# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import (
+    CLIENT_GONE,
+    BodyLimit,
+    Failure,
+    Measured,
+    NotReadyError,
+    Readiness,
+    add_common_routes,
+    answer,
+    application,
+    failure,
+    in_background,
+    model_files,
+    open_model,
+    process_registry,
+    sentence,
+)
 
 if TYPE_CHECKING:
     from registry import Follower
@@ -51,31 +60,20 @@ if TYPE_CHECKING:
 # Below uvicorn's own logger, so that its handler and level apply.
 log = logging.getLogger("uvicorn.streamflow")
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
-
 # A request is one identifier: 64 KB is a thousand times more than any honest one.
 MAX_BODY: Final = 64 * 1024
 # Longest identifier looked up; U0001 has five characters, a UUID 36.
 MAX_USER_ID: Final = 128
-# More validation errors than this tell the sender nothing new.
-MAX_ERRORS: Final = 10
 # The layout of model.json this service reads.
 MODEL_VERSION: Final = 1
 # Model and feature repository may be made after this service has started; a look costs milliseconds.
 RETRY_SECONDS: Final = 1.0
 PREDICT: Final = "/predict"
 # Every answer /predict can give; anything else would be a new series and is counted as 500.
-STATUSES: Final = (200, 404, 405, 413, 422, 499, 500, 503)
-# The client went away before its answer (the number nginx gives it).
-CLIENT_GONE: Final = 499
+STATUSES: Final = (200, 404, 405, 413, 422, CLIENT_GONE, 500, 503)
 
 # A registry of our own: Feast puts thirty series of a server that does not run here into the default one.
-REGISTRY: Final = CollectorRegistry()
-for collector in (GCCollector, PlatformCollector, ProcessCollector):
-    collector(registry=REGISTRY)
+REGISTRY: Final = process_registry()
 REQUESTS: Final = Counter(
     "api_requests_total", "Requests to the prediction endpoint.", ["endpoint", "status"], registry=REGISTRY
 )
@@ -92,10 +90,6 @@ for source in SOURCES:
     SOURCE.labels(source)
 # Series exist from the start: the first increment of a series that appears later is invisible to rate().
 COUNTED: Final = {status: REQUESTS.labels(endpoint=PREDICT, status=str(status)) for status in STATUSES}
-
-
-class NotReadyError(Exception):
-    """Model or feature store cannot be used; the message says why."""
 
 
 class UnknownUserError(Exception):
@@ -120,13 +114,6 @@ class Prediction(BaseModel):
     user_id: str
     prediction: int
     features_used: dict[str, float | int | bool | str]
-
-
-class Failure(BaseModel):
-    """Every answer that is not a prediction: what happened, as a word for programs and a sentence for people."""
-
-    error: str
-    detail: str
 
 
 @dataclass(slots=True)
@@ -168,14 +155,9 @@ class Predictor:
         return Prediction(user_id=user_id, prediction=int(self.model.predict([features])[0]), features_used=features)
 
 
-@dataclass(slots=True)
-class Readiness:
-    """What the service can do now: a predictor, or the reason why there is none."""
+class Service(Readiness[Predictor]):
+    """Readiness that shows where its model comes from, and the registry that is followed where one is configured."""
 
-    predictor: Predictor | None = None
-    status: str = "starting"
-    reason: str = "model and feature store are being loaded"
-    # The model registry that is followed, where one is configured.
     follower: "Follower | None" = None
 
     def use(self, predictor: Predictor) -> None:
@@ -184,50 +166,11 @@ class Readiness:
         for source in SOURCES:
             SOURCE.labels(source).set(source == predictor.source)
 
-    def need(self) -> Predictor:
-        """The predictor, or NotReadyError with the reason."""
-        if self.predictor is None:
-            raise NotReadyError(self.reason)
-        return self.predictor
-
 
 def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The model and its description from a folder."""
-    try:
-        described = (folder / "model.json").read_bytes()
-        content = (folder / "model.joblib").read_bytes()
-    except OSError as error:
-        raise NotReadyError(f"no model in STREAMFLOW_MODEL_DIR={folder}: {error}") from error
-    return open_model(content, described, f"STREAMFLOW_MODEL_DIR={folder}")
-
-
-def open_model(content: bytes, description: bytes, where: str) -> tuple[Any, dict[str, Any]]:
-    """The model of two files. A model.joblib whose hash is not the one in model.json is not opened."""
-    try:
-        described = json.loads(description)
-    except ValueError as error:
-        raise NotReadyError(f"no model in {where}: model.json: {error}") from error
-    if not isinstance(described, dict) or described.get("version") != MODEL_VERSION:
-        raise NotReadyError(f"model.json in {where} is not version {MODEL_VERSION}: train the model again")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != described.get("sha256"):
-        raise NotReadyError(
-            f"model.joblib in {where} is not the file model.json describes "
-            f"(sha256 {digest[:12]}… instead of {str(described.get('sha256'))[:12]}…): train the model again"
-        )
-    import sklearn
-
-    if sklearn.__version__ != described.get("sklearn"):
-        raise NotReadyError(
-            f"the model in {where} was trained with scikit-learn {described.get('sklearn')}, this service runs "
-            f"{sklearn.__version__}: train the model again"
-        )
-    from io import BytesIO
-
-    import joblib
-
-    # From the bytes that were hashed: the file may change in between.
-    return joblib.load(BytesIO(content)), described
+    """The model and its description from a folder. Raises NotReadyError."""
+    content, description = model_files(folder, "STREAMFLOW_MODEL_DIR=")
+    return open_model(content, description, f"STREAMFLOW_MODEL_DIR={folder}", MODEL_VERSION)
 
 
 def open_store(repository: Path) -> Any:
@@ -290,7 +233,7 @@ def load(environ: Mapping[str, str]) -> Predictor:
     return predictor
 
 
-def follow(ready: Readiness, environ: Mapping[str, str]) -> None:
+def follow(ready: Service, environ: Mapping[str, str]) -> None:
     """Serve what the registry has in production, as long as this process runs; what fails changes nothing."""
     from registry import LOOK_SECONDS, Follower, Registry
 
@@ -299,7 +242,7 @@ def follow(ready: Readiness, environ: Mapping[str, str]) -> None:
     REGISTRY.register(CONNECTED)
 
     def use(content: bytes, description: bytes, where: str) -> None:
-        model, described = open_model(content, description, where)
+        model, described = open_model(content, description, where, MODEL_VERSION)
         changed = Predictor(model, ready.need().store, described, "mlflow", ready.need().lock)
         changed.predict(described["probe"])
         ready.use(changed)
@@ -310,144 +253,38 @@ def follow(ready: Readiness, environ: Mapping[str, str]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def start_loading(ready: Readiness, environ: Mapping[str, str]) -> threading.Thread:
-    """Fill ``ready`` from a thread, so that the port answers at once; try again while something is missing."""
-
-    def work() -> None:
-        started = time.monotonic()
-        import_libraries(Path(environ.get("FEAST_REPO") or "."))
-        while ready.predictor is None:
-            try:
-                ready.use(load(environ))
-            except NotReadyError as error:
-                if str(error) != ready.reason:
-                    log.error("not ready: %s", error)  # noqa: TRY400 - the reason is the whole message
-                ready.status, ready.reason = "not ready", str(error)
-                time.sleep(RETRY_SECONDS)
-        ready.status, ready.reason = "ok", ""
-        log.info("ready after %.1f s", time.monotonic() - started)
-        if environ.get("MLFLOW_TRACKING_URI"):
-            follow(ready, environ)
-
-    thread = threading.Thread(target=work, name="load", daemon=True)
-    thread.start()
-    return thread
+def start(ready: Service, environ: Mapping[str, str]) -> None:
+    """Load model and store, trying again while something is missing, then follow the registry where there is one."""
+    import_libraries(Path(environ.get("FEAST_REPO") or "."))
+    ready.load(lambda: load(environ), RETRY_SECONDS, log)
+    ready.use(ready.need())
+    if environ.get("MLFLOW_TRACKING_URI"):
+        follow(ready, environ)
 
 
-def answer(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer in ASCII: an identifier with a lone surrogate cannot break it, and NaN cannot get in."""
-    content = json.dumps(body, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Response(content, status, headers=dict(headers or {}), media_type="application/json")
+def count(_method: str, path: str, status: int, seconds: float) -> None:
+    """Note one answered request to /predict in the metrics."""
+    if path == PREDICT:
+        COUNTED.get(status, COUNTED[500]).inc()
+        LATENCY.observe(seconds)
 
 
-def failure(status: int, error: str, detail: str) -> Response:
-    """A Failure as a response."""
-    return answer(status, {"error": error, "detail": detail})
-
-
-async def reply(send: Send, response: Response) -> None:
-    """Send a finished response from outside the framework."""
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body})
-
-
-class BodyLimit:
-    """Answer 413 to a body over MAX_BODY, announced or not, holding at most MAX_BODY of it in memory."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Read the body within its limit, then hand it on as one message."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        parts: list[bytes] = []
-        size, more = 0, True
-        if announced.isdigit() and int(announced) > MAX_BODY:
-            size = MAX_BODY + 1
-        while more and size <= MAX_BODY:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-        if size > MAX_BODY:
-            await reply(send, failure(413, "too_large", f"the body is larger than {MAX_BODY} bytes"))
-            return
-        body: bytes | None = b"".join(parts)
-
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            message, body = {"type": "http.request", "body": body, "more_body": False}, None
-            return message
-
-        await self.app(scope, replay, send)
-
-
-class Measured:
-    """Count and time every request to /predict, whatever becomes of it; answer 500 for what nobody caught."""
-
-    def __init__(self, app: Asgi) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass the request on and note its status and duration."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), CLIENT_GONE
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        except Exception:
-            log.exception("unexpected error at %s", scope["path"])
-            if status != CLIENT_GONE:
-                raise
-            status = 500
-            await reply(send, failure(500, "internal", "unexpected error; the log of the service has the details"))
-        finally:
-            if scope["path"] == PREDICT:
-                COUNTED.get(status, COUNTED[500]).inc()
-                LATENCY.observe(time.perf_counter() - started)
-
-
-ready = Readiness()
+ready = Service("model and feature store are being loaded")
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Begin loading when the server starts; never wait for it."""
-    start_loading(ready, os.environ)
+    in_background(lambda: start(ready, os.environ))
     # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
     await run_in_threadpool(time.monotonic)
     yield
 
 
-app = FastAPI(
-    title="StreamFlow API",
-    version="1.0.0",
-    description="Predicts whether an account of the streaming service will be lost.",
-    lifespan=lifespan,
-    # FastAPI's own pages load scripts from a CDN; /docs below needs nothing from outside.
-    docs_url=None,
-    redoc_url=None,
-    # A redirect to /predict would be counted as a second request, and names whatever Host the client sent.
-    redirect_slashes=False,
-)
-app.add_middleware(BodyLimit)
+app = application("StreamFlow API", "Predicts whether an account of the streaming service will be lost.", lifespan)
+app.add_middleware(BodyLimit, limit=MAX_BODY)
 # Added last, so outermost: it also sees what the limit refuses.
-app.add_middleware(Measured)
+app.add_middleware(Measured, count=count, log=log)
 
 FAILURES: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": Failure, "description": "The user is unknown."},
@@ -475,9 +312,7 @@ async def predict(request: Request) -> Response:
         # framework's error answer would send the input back.
         question = Question.model_validate_json(await request.body())
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-        sentences = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in found]
-        return failure(422, "bad_body", "; ".join(sentences))
+        return failure(422, "bad_body", sentence(error))
     try:
         prediction = await run_in_threadpool(ready.need().predict, question.user_id)
     except NotReadyError as error:
@@ -504,20 +339,9 @@ async def health() -> Response:
     return answer(200, {"status": "ok", "model": model, **registry})
 
 
-@app.get("/metrics", response_class=Response)
-async def metrics() -> Response:
-    """Prometheus text format: requests, latency, process and Python runtime."""
-    return Response(await asyncio.to_thread(generate_latest, REGISTRY), media_type=CONTENT_TYPE_LATEST)
-
-
-@app.get("/docs", include_in_schema=False)
-async def docs() -> Response:
-    """A page about this API that needs no other server."""
-    return Response((Path(__file__).parent / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
-
-
-@app.exception_handler(HTTPException)
-async def refused(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router in the same shape as every other failure."""
-    assert isinstance(error, HTTPException)
-    return answer(error.status_code, {"error": "http", "detail": str(error.detail)}, error.headers)
+add_common_routes(
+    app,
+    REGISTRY,
+    Path(__file__).with_name("docs.html"),
+    "Prometheus text format: requests, latency, process and Python runtime.",
+)

@@ -2,7 +2,7 @@
 
 ``python train.py --features DIR --labels FILE --as-of 2024-01-31 --out DIR``: features from Parquet files (one a
 feature view, as the feature store reads them), labels from the SQLite table ``labels(user_id, period_start,
-churn_label)``. The folder runs alone: nothing here is imported from the rest of the repository.
+churn_label)``. The file runs alone: nothing is imported from the rest of the repository.
 """
 
 import argparse
