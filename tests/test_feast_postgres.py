@@ -22,11 +22,11 @@ from app import jobs, periods
 from app.config import Settings, load_systems
 from app.drift import comparison, worker
 from app.errors import HostUnavailable, SourceUnavailable
+from stack.data import WorldError
 from stack.feast import postgres as repository
 from stack.ingest import database, sample
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
-from stack.world.place import WorldError
 from tests import warm
 from tests.conftest import ROOT, sample_home
 from tests.drift_frames import quiet_job

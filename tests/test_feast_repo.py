@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stack.data import WorldError
 from stack.feast.build import MARKER, ensure_repository, is_current
 from stack.world import story
-from stack.world.place import WorldError
 from tests import warm
 from tests.conftest import sample_home
 

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from stack.data import WorldError
 from stack.ingest import embedded, reading, sample
 from stack.ingest.layout import FEATURE_FILES, LAYOUTS, IngestError
 from stack.ingest.reading import parse_as_of, read_month
 from stack.world import build
-from stack.world.place import WorldError
 from tests import warm
 from tests.conftest import sample_home
 

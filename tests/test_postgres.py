@@ -20,11 +20,11 @@ from app.errors import LedgerError, SourceUnavailable
 from app.runs import index as ledger_module
 from app.runs import tables
 from app.runs.index import Ledger
+from stack.data import WorldError
 from stack.ingest import database
 from stack.ingest.layout import IngestError
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
-from stack.world.place import WorldError
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
 
 # What holds for a SQLite file holds for a PostgreSQL database: the same tests, with the fixtures below.

@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from stack.data import sha256
 from stack.world import story
 from stack.world.build import ensure_world, is_current
-from stack.world.place import sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 DATES = [month.as_of for month in story.MONTHS]

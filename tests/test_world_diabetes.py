@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stack.data import sha256
 from stack.world import diabetes
-from stack.world.place import sha256
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (

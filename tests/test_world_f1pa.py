@@ -18,8 +18,8 @@ from app.drift.result import Result
 from app.periods import list_periods
 from app.runs import reports
 from app.runs.run import new_run_id
+from stack.data import WorldError, sha256
 from stack.world import f1pa
-from stack.world.place import WorldError, sha256
 from tests.drift_frames import quiet_job
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,8 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from stack.world.build import read_manifest
-from stack.world.place import WorldError, locked, replaced, say
+from stack.data import WorldError, locked, read_manifest, replaced, say
 
 VERSION: Final = 1
 DEFINITIONS: Final = Path(__file__).parent / "features.py"

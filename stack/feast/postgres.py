@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from app.base.variables import POSTGRES_PASSWORD
+from stack.data import WorldError, locked, replaced, say
 from stack.feast.build import DEFINITIONS, MARKER, apply, materialise, said
 from stack.postgres.connection import CONNECT_SECONDS, Place, connected, place
-from stack.world.place import WorldError, locked, replaced, say
 
 if TYPE_CHECKING:
     import psycopg

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from app.base.home import Home
 from app.base.variables import FEAST_REPO
+from stack.data import WorldError, say
 from stack.ingest.layout import IngestError
 from stack.postgres import connection as postgres
-from stack.world.place import WorldError, say
 
 # Where the feature repository over PostgreSQL goes when FEAST_REPO does not say: beside that over files.
 REPOSITORY = "feast-postgres"

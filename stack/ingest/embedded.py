@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stack.data import INGESTED, MONTH_FILE, ingested, locked, replaced
 from stack.ingest.layout import AS_OF, FEATURE_FILES, ID, LABELS, LAYOUTS, PERIOD_START, SUBSCRIPTIONS, USERS
 from stack.ingest.reading import UNLABELLED, Month, as_csv, read_month
-from stack.world.build import INGESTED, MONTH_FILE, ensure_world, ingested
-from stack.world.place import locked, replaced
+from stack.world.build import ensure_world
 from stack.world.store import CREATED_AFTER
 
 VERSION: Final = 1

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from stack.world.place import WorldError
+from stack.data import WorldError
 
 
 class IngestError(WorldError):

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from stack.data import WorldError, read_manifest
 from stack.ingest.layout import AS_OF, FEATURE_FILES, LABELS, LAYOUTS, PERIOD_START, SUBSCRIPTIONS, USERS, Kind
 from stack.ingest.reading import as_csv
-from stack.world.build import read_manifest
-from stack.world.place import WorldError
 
 
 def months(home: Path) -> list[date]:

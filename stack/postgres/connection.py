@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from app.base import variables
-from stack.world.place import WorldError
+from stack.data import WorldError
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from app.base.home import Home
+from stack.data import WorldError
 from stack.world.build import ensure_world
-from stack.world.place import WorldError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from stack.data import WorldError, ingested, locked, read_manifest, replaced, say, sha256
 from stack.world import story
-from stack.world.place import WorldError, locked, replaced, say, sha256
 
 # The libraries whose version can change the bytes of a file (numpy only through rounding of sums).
 WRITERS: Final = ("numpy", "pyarrow", "scikit-learn", "joblib")
@@ -21,9 +21,6 @@ TRAIN: Final = Path(__file__).parents[1] / "api" / "streamflow" / "train.py"
 # What makes StreamFlow's bytes; the other systems' data have makers of their own.
 MAKERS: Final = ("build.py", "population.py", "store.py", "story.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
-# Months that `python -m stack ingest` keeps, one folder a month; this file in it is written last.
-INGESTED: Final = "ingested"
-MONTH_FILE: Final = "month.json"
 # Training takes two seconds; a machine that needs two minutes is stuck.
 TRAIN_SECONDS: Final = 120
 
@@ -40,27 +37,6 @@ def generator() -> str:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(json.dumps(libraries(), sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def read_manifest(home: Path) -> dict[str, Any] | None:
-    """``world.json`` of this home, or None where there is none that can be read."""
-    try:
-        manifest = json.loads((home / "world" / "world.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def ingested(home: Path) -> list[dict[str, Any]]:
-    """What is known of each ingested month, by date. Raises WorldError on one that cannot be read: it is the truth."""
-    months = []
-    for path in sorted((home / INGESTED).glob(f"[!.]*/{MONTH_FILE}")):
-        try:
-            month = json.loads(path.read_text("utf-8"))
-            months.append({name: month[name] for name in ("as_of", "rows", "labelled", "sha256")})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WorldError(f"{path} cannot be read ({type(error).__name__}): ingest that month again.") from error
-    return months
 
 
 def is_current(home: Path) -> bool:

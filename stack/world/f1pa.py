@@ -37,9 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.base.home import Home
+from stack.data import WorldError, locked, replaced, say, sha256
 from stack.world import story
 from stack.world.build import libraries
-from stack.world.place import WorldError, locked, replaced, say, sha256
 from stack.world.population import uniforms
 
 Floats: TypeAlias = NDArray[np.float64]

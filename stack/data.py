@@ -1,7 +1,10 @@
-"""Put folders in place whole: a lock, a temporary folder beside the target, one rename. Standard library only."""
+"""Data of the sample systems: folders put in place whole, what is there already, and what can go wrong with it.
 
-import fcntl
+Standard library only.
+"""
+
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -11,13 +14,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from app.base.files import Lock
 
 # How long a second process waits for the first: making world, model and Feast repository takes under a minute.
 LOCK_SECONDS: Final = 300.0
 # How often the waiting process looks.
 LOCK_POLL_SECONDS: Final = 0.2
 HASH_BLOCK: Final = 1 << 20
+# Months that `python -m stack ingest` keeps, one folder a month; this file in it is written last.
+INGESTED: Final = "ingested"
+MONTH_FILE: Final = "month.json"
 
 
 class WorldError(Exception):
@@ -38,25 +46,23 @@ def locked(home: Path) -> Iterator[None]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        handle = (home / ".world.lock").open("ab")
+        lock = Lock(home / ".world.lock")
+        deadline, said = time.monotonic() + LOCK_SECONDS, False
+        while not lock.acquire():
+            if not said:
+                say(f"world: another process is making {home}; waiting for it")
+                said = True
+            if time.monotonic() > deadline:
+                raise WorldError(
+                    f"another process has held {lock.path} for {LOCK_SECONDS:.0f} s; stop it and try again"
+                )
+            time.sleep(LOCK_POLL_SECONDS)
     except OSError as error:
         raise WorldError(f"cannot write in {home}: {error}. Choose another VIGIE_HOME or free some room.") from error
-    with handle:
-        deadline, told = time.monotonic() + LOCK_SECONDS, False
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    say(f"world: another process is making {home}; waiting for it")
-                    told = True
-                if time.monotonic() > deadline:
-                    raise WorldError(
-                        f"another process has held {home}/.world.lock for {LOCK_SECONDS:.0f} s; stop it and try again"
-                    ) from None
-                time.sleep(LOCK_POLL_SECONDS)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -95,6 +101,27 @@ def sha256(path: Path) -> str:
         while block := handle.read(HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_manifest(home: Path) -> dict[str, Any] | None:
+    """``world.json`` of this home, or None where there is none that can be read."""
+    try:
+        manifest = json.loads((home / "world" / "world.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def ingested(home: Path) -> list[dict[str, Any]]:
+    """What is known of each ingested month, by date. Raises WorldError on one that cannot be read: it is the truth."""
+    months = []
+    for path in sorted((home / INGESTED).glob(f"[!.]*/{MONTH_FILE}")):
+        try:
+            month = json.loads(path.read_text("utf-8"))
+            months.append({name: month[name] for name in ("as_of", "rows", "labelled", "sha256")})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorldError(f"{path} cannot be read ({type(error).__name__}): ingest that month again.") from error
+    return months
 
 
 def _sync(path: Path) -> None:
