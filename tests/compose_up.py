@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import pytest
 
 from stack import compose as env_file
 from tests.conftest import free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "vigie-test"
@@ -98,15 +98,7 @@ def stack(tmp_path_factory) -> Iterator[Stack]:
 
 def poll(ask, seconds: float = READY_SECONDS) -> Any:
     """Ask until the answer is true; returns it."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            found = ask()
-        except (OSError, urllib.error.HTTPError):
-            found = None
-        if found or time.monotonic() > until:
-            return found
-        time.sleep(2)
+    return until(ask, "the answer to be true", seconds=seconds, every=2, despite=(OSError,))
 
 
 @pytest.mark.timeout(UP_SECONDS + 600)

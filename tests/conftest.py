@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.console_world import (  # noqa: F401 - fixtures and hooks of the brow
 )
 from tests.http_fakes import Fake, metrics_page, serve
 from tests.metric_forms import FORMS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.heavy_suites"]
@@ -272,14 +272,11 @@ def free_port() -> int:
 def wait_for_samples(url: str, process: subprocess.Popen[bytes], log: Path, jobs: int) -> None:
     """Until every job has been scraped three times, which rate() needs."""
     question = f"{url}/api/v1/query?query=count(count_over_time(up%5B1m%5D)%20%3E%202)"
-    until = time.monotonic() + FIRST_SCRAPE_SECONDS
-    while time.monotonic() < until:
+
+    def scraped() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(question, timeout=2) as answer:
-                if f'"{jobs}"' in answer.read().decode():
-                    return
-        except OSError:
-            pass  # not listening yet
-        time.sleep(0.3)
-    pytest.fail(f"no samples within {FIRST_SCRAPE_SECONDS:g} s: {log.read_text()[-2000:]}")
+        with urllib.request.urlopen(question, timeout=2) as answer:
+            return f'"{jobs}"' in answer.read().decode()
+
+    # OSError: not listening yet.
+    until(scraped, lambda: log.read_text()[-2000:], seconds=FIRST_SCRAPE_SECONDS, every=0.3, despite=(OSError,))

@@ -26,6 +26,7 @@ import psutil
 import pytest
 
 from app.base import child_process
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTIFACTS = ROOT / "test-artifacts"
@@ -76,14 +77,7 @@ def wait_until(
 ) -> Value:
     """The first true answer of `look`; fails naming what never came. `page` hears of its browser meanwhile."""
     pause = time.sleep if page is None else lambda wait: page.wait_for_timeout(wait * 1000)
-    until = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > until:
-            pytest.fail(f"not within {seconds:g} s: {what}")
-        pause(every)
+    return until(look, what, seconds=seconds, every=every, pause=pause)
 
 
 def processes_of(home: Path) -> dict[int, str]:
@@ -210,11 +204,12 @@ class Console:
 
     def wait_up(self, names: set[str] = SERVICES) -> Console:
         """Until these services are up."""
-        until = time.monotonic() + START_SECONDS
-        while {name for name, row in self.services().items() if row["state"] == "up"} < names:
-            if time.monotonic() > until:
-                pytest.fail(f"services not up: {self.services()}\n{self.text()}")
-            time.sleep(0.2)
+        until(
+            lambda: {name for name, row in self.services().items() if row["state"] == "up"} >= names,
+            lambda: f"services up: {self.services()}\n{self.text()}",
+            seconds=START_SECONDS,
+            every=0.2,
+        )
         return self
 
     def wait_job_host(self) -> Console:
@@ -296,15 +291,17 @@ def main_text(page: Any) -> str:
 def wait_text(place: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
     """Wait until a place (the main part of a page, or any locator) holds a match of `pattern`; the match."""
     page = getattr(place, "page", place)
-    until = time.monotonic() + seconds
-    while True:
-        text = main_text(page) if place is page else str(place.inner_text())
-        match = re.search(pattern, text)
-        if match:
-            return match
-        if time.monotonic() > until:
-            pytest.fail(f"not on the page within {seconds:g} s: {pattern!r}; the page says:\n{text[:3000]}")
-        page.wait_for_timeout(150)
+
+    def text() -> str:
+        return main_text(page) if place is page else str(place.inner_text())
+
+    return until(
+        lambda: re.search(pattern, text()),
+        lambda: f"{pattern!r} on the page, which says:\n{text()[:3000]}",
+        seconds=seconds,
+        every=0.15,
+        pause=lambda wait: page.wait_for_timeout(wait * 1000),
+    )
 
 
 def choose(page: Any, box: Any, text: str, done: Callable[[], Any]) -> None:

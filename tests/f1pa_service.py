@@ -1,16 +1,16 @@
 """The F1PA API as a process of its own, for its tests; no test in here."""
 
-import contextlib
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import requests
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "stack" / "api" / "f1pa"
@@ -51,20 +51,20 @@ class Server:
         return path.read_text() if path and path.exists() else "none"
 
     def health(self):
-        for _ in range(300):
+
+        def ask():
             assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(requests.ConnectionError):
-                return requests.get(f"{self.url}/health", timeout=10)
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            # A bad status is an answer, too, and false.
+            return [requests.get(f"{self.url}/health", timeout=10)]
+
+        return until(ask, self.log.read_text, every=0.1, despite=(requests.ConnectionError,))[0]
 
     def wait(self, accept):
-        for _ in range(600):
+        def accepted():
             answer = self.health()
-            if accept(answer):
-                return answer
-            time.sleep(0.1)
-        raise AssertionError(answer.text + self.log.read_text())
+            return [answer] if accept(answer) else None
+
+        return until(accepted, lambda: self.health().text + self.log.read_text(), every=0.1)[0]
 
     def stop(self):
         self.process.terminate()
@@ -94,8 +94,4 @@ class Server:
 
     def settled(self, name, wanted):
         """Wait until a gauge has a value; the background looks every second."""
-        for _ in range(200):
-            if self.value(name) == wanted:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{name} did not become {wanted}: {self.health().text}")
+        until(lambda: self.value(name) == wanted, lambda: f"{name} is {wanted}: {self.health().text}", every=0.1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 
 from tests.conftest import ROOT, free_port
+from tests.waiting import until
 
 START_SECONDS = 180.0
 
@@ -22,13 +22,13 @@ def running_service() -> Iterator[str]:
     process = subprocess.Popen([*command, "--no-access-log", "--log-level", "warning"], cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + START_SECONDS
-        while True:
+
+        def answers() -> bool:
             assert process.poll() is None, "the service ended"
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=2):
-                break
-            assert time.monotonic() < until, "the service does not answer"
-            time.sleep(0.1)
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2):
+                return True
+
+        until(answers, "the service answers", seconds=START_SECONDS, every=0.1, despite=(OSError,))
         yield url
     finally:
         process.terminate()

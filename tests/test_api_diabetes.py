@@ -2,7 +2,6 @@
 
 import ast
 import concurrent.futures
-import contextlib
 import csv
 import hashlib
 import importlib.util
@@ -17,7 +16,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +31,7 @@ from app.load.counting import Meter
 from app.load.plan import Plan, Shape
 from tests.conftest import diabetes_home
 from tests.hostile_text import DOCUMENTS, TEXTS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "stack" / "api" / "diabetes"
@@ -147,20 +146,20 @@ class Server:
 
     def health(self):
         """The first answer of /health; the port opens within a second or so."""
-        for _ in range(300):
+
+        def ask():
             assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(requests.ConnectionError):
-                return requests.get(f"{self.url}/health", timeout=10)
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            # A bad status is an answer, too, and false.
+            return [requests.get(f"{self.url}/health", timeout=10)]
+
+        return until(ask, self.log.read_text, every=0.1, despite=(requests.ConnectionError,))[0]
 
     def wait(self, accept):
-        for _ in range(600):
+        def accepted():
             answer = self.health()
-            if accept(answer):
-                return answer
-            time.sleep(0.1)
-        raise AssertionError(answer.text + self.log.read_text())
+            return [answer] if accept(answer) else None
+
+        return until(accepted, lambda: self.health().text + self.log.read_text(), every=0.1)[0]
 
     def stop(self):
         self.session.close()
@@ -367,10 +366,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted_and_harmless(
     before = server.counted()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"Gluc')
-    for _ in range(100):
-        if server.counted()["POST", "499"] > before["POST", "499"]:
-            break
-        time.sleep(0.05)
+    until(
+        lambda: server.counted()["POST", "499"] > before["POST", "499"], "the client that left is counted", every=0.05
+    )
     assert server.counted()["POST", "499"] == before["POST", "499"] + 1
     assert server.predict(PATIENT).status_code == 200
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from stack.world import f1pa
 from tests.conftest import f1pa_home
 from tests.f1pa_service import FOLDER, LAP, Server
 from tests.hostile_text import DOCUMENTS, TEXTS
+from tests.waiting import until
 
 STATUSES = {"200", "401", "404", "405", "413", "422", "499", "500", "503"}
 ENDPOINTS = {
@@ -403,10 +403,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted_and_harmless(
     sign = b"Authorization: Basic " + base64.b64encode(":".join(server.auth).encode()) + b"\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b"POST /predict/lap HTTP/1.1\r\nHost: x\r\n" + sign + b"Content-Length: 100\r\n\r\n{")
-    for _ in range(100):
-        if server.counted()[key] > before:
-            break
-        time.sleep(0.05)
+    until(lambda: server.counted()[key] > before, "the client that left is counted", every=0.05)
     assert server.counted()[key] == before + 1
     assert server.post({"features": LAP}).status_code == 200
 

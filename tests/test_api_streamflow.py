@@ -1,7 +1,6 @@
 """The StreamFlow API through a real uvicorn, on good, bad and hostile requests."""
 
 import concurrent.futures
-import contextlib
 import hashlib
 import importlib.util
 import json
@@ -13,7 +12,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ import requests
 from stack.world import story
 from tests.conftest import sample_home
 from tests.hostile_text import DOCUMENTS, TEXTS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "stack" / "api" / "streamflow"
@@ -104,20 +103,20 @@ class Server:
 
     def health(self):
         """The first answer of /health; the port opens within a second or so."""
-        for _ in range(300):
+
+        def ask():
             assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(requests.ConnectionError):
-                return requests.get(f"{self.url}/health", timeout=10)
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+            # A bad status is an answer, too, and false.
+            return [requests.get(f"{self.url}/health", timeout=10)]
+
+        return until(ask, self.log.read_text, every=0.1, despite=(requests.ConnectionError,))[0]
 
     def wait(self, accept):
-        for _ in range(600):
+        def accepted():
             answer = self.health()
-            if accept(answer):
-                return answer
-            time.sleep(0.1)
-        raise AssertionError(answer.text + self.log.read_text())
+            return [answer] if accept(answer) else None
+
+        return until(accepted, lambda: self.health().text + self.log.read_text(), every=0.1)[0]
 
     def stop(self):
         self.process.terminate()
@@ -321,10 +320,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted_and_harmless(
     before = server.counted()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"user')
-    for _ in range(100):
-        if server.counted()["499"] > before["499"]:
-            break
-        time.sleep(0.05)
+    until(lambda: server.counted()["499"] > before["499"], "the client that left is counted", every=0.05)
     assert server.counted()["499"] == before["499"] + 1
     assert server.predict({"user_id": "U0001"}).status_code == 200
 

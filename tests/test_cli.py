@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from app.runs.source import Source, columns_of
 from tests import warm
 from tests.conftest import free_port
 from tests.http_fakes import answer, serve
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 # A worker imports Evidently before it compares: seconds, more on a busy machine.
@@ -391,9 +391,7 @@ def test_ctrl_c_ends_a_run_with_6_and_what_it_had(environ, service):
     process = subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 60
-    while len(service.requests) < 10 and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: len(service.requests) >= 10, "ten requests", every=0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == Exit.CANCELLED, err

@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from datetime import date
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.conftest import ROOT, sample_home
 from tests.drift_frames import quiet_job
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
 from tests.test_pages import PAGES, forget, run, words
+from tests.waiting import until
 
 REF, CUR = date(2024, 1, 31), date(2024, 2, 29)
 
@@ -225,14 +225,7 @@ def free_port():
 
 def eventually(ask, what, seconds=120):
     """The first answer of `ask` that is neither false nor an error."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError, HostUnavailable):
-            answer = ask()
-            if answer:
-                return answer
-        time.sleep(0.2)
-    raise AssertionError(f"waited in vain for {what}")
+    return until(ask, what, seconds=seconds, every=0.2, despite=(OSError, HostUnavailable))
 
 
 def recipe():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 import tomllib
 import urllib.parse
 import urllib.request
@@ -18,6 +17,7 @@ import yaml
 
 from tests.conftest import free_port
 from tests.http_fakes import serve
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAFANA = ROOT / "stack" / "grafana" / "provisioning"
@@ -355,11 +355,12 @@ def loaded(prometheus_binary, tmp_path_factory) -> Iterator[str]:
             process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
-            until = time.monotonic() + SERIES_SECONDS
-            while len(ask(url, "count_over_time(up[1m]) > 3")) < len(config["scrape_configs"]):
+
+            def scraped():
                 assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                assert time.monotonic() < until, (folder / "log").read_text()[-2000:]
-                time.sleep(0.3)
+                return len(ask(url, "count_over_time(up[1m]) > 3")) >= len(config["scrape_configs"])
+
+            until(scraped, lambda: (folder / "log").read_text()[-2000:], seconds=SERIES_SECONDS, every=0.3)
             yield url
         finally:
             process.terminate()

@@ -413,9 +413,7 @@ print(json.dumps([outcome.state, outcome.reason]))
             text=True,
         )
         try:
-            until = time.monotonic() + 120
-            while service.calls < 20 and time.monotonic() < until:
-                time.sleep(0.02)
+            until(lambda: service.calls >= 20, "twenty requests")
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=120)
         finally:

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests import http_fakes
 from tests.conftest import free_port, sample_home
 from tests.locked_environments import environ, environment
 from tests.test_api_streamflow import Server
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICE = ROOT / "stack" / "api" / "streamflow"
@@ -66,12 +66,12 @@ class Mlflow:
             self.process.wait(120)
             self.process = None
             # gunicorn outlives the command by a moment, and the next server wants its port.
-            for _ in range(300):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                    time.sleep(0.1)
-                    continue
-                return
-            raise AssertionError(f"MLflow still listens on {self.port}")
+            until(lambda: not self._listening(), f"MLflow leaves port {self.port}", every=0.1)
+
+    def _listening(self):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def ask(self, path, **query):
         answer = requests.get(f"{self.url}/api/2.0/mlflow/{path}", params=query, timeout=30)

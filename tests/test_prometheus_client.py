@@ -32,6 +32,7 @@ from app.prometheus.promql import MAX_SERIES
 from app.prometheus.targets import Health
 from tests.conftest import free_port
 from tests.http_fakes import answer, dribble, raw, serve
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +84,8 @@ def test_an_instant_query_gives_values(prometheus):
 
 def test_a_range_query_gives_columns_that_move(prometheus, span):
     # The window must be full of scrapes before its rate is the true one.
-    until = time.monotonic() + 30
-    while (
-        abs((prometheus.query("sum(rate(api_requests_total{job='api'}[5s]))").value or 0) - 10) > 3
-        and time.monotonic() < until
-    ):
-        time.sleep(0.5)
+    rate = "sum(rate(api_requests_total{job='api'}[5s]))"
+    until(lambda: abs((prometheus.query(rate).value or 0) - 10) <= 3, "the true rate", every=0.5)
     span = TimeRange.between(time.time() - 30, time.time())
     found = prometheus.query_range("sum(rate(api_requests_total{job='api'}[5s]))", span)
     assert found.state is State.OK

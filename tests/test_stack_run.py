@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from app.base.processes import myself, start_of
 from stack import apis, apt, environment, launch, places, state, wanted
 from stack.__main__ import objection
 from stack.errors import EnvironmentFailed, PortTaken, StackError
+from tests.waiting import until
 
 PATIENCE = 240.0
 
@@ -372,10 +372,7 @@ def test_of_two_runs_at_once_one_becomes_the_console_and_the_other_prints_its_ad
         for _ in range(2)
     ]
     try:
-        deadline = time.monotonic() + PATIENCE
-        while all(run.poll() is None for run in runs):
-            assert time.monotonic() < deadline, "neither of the two has ended"
-            time.sleep(0.05)
+        until(lambda: any(run.poll() is not None for run in runs), "one of the two ends", every=0.05)
         second, console = sorted(runs, key=lambda run: run.poll() is None)
         said = second.communicate(timeout=PATIENCE)[0]
         assert second.returncode == 0, said
@@ -418,17 +415,20 @@ def test_two_homes_started_at_once_print_the_addresses_that_they_have_bound(tmp_
             for home, log in zip(homes, logs, strict=True)
         ]
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not all(launch.console_of(home).get("port") for home in homes):
+
+            def noted():
                 assert all(console.poll() is None for console in consoles)
-                assert time.monotonic() < deadline, "the consoles have noted no port"
-                time.sleep(0.05)
+                return all(launch.console_of(home).get("port") for home in homes)
+
+            until(noted, "the consoles note their ports", every=0.05)
             ports = [launch.console_of(home)["port"] for home in homes]
             assert len({*ports, 8501}) == 3
             for home, port in zip(homes, ports, strict=True):
-                while launch.find_ours(home) != port:
-                    assert time.monotonic() < deadline, "the console does not answer where it has noted"
-                    time.sleep(0.05)
+                until(
+                    lambda home=home, port=port: launch.find_ours(home) == port,
+                    "the console answers where it has noted",
+                    every=0.05,
+                )
                 printed = (tmp_path / f"{home.path.name}.log").read_text()
                 assert re.findall(r"http://127.0.0.1:(?!9 )(\d+)", printed) == [str(port)], printed
         finally:
@@ -446,11 +446,12 @@ def test_the_systems_of_run_reach_the_console_and_a_second_run_asks_for_its_own(
     )
     home = Home(whole_checkout / "var")
     try:
-        deadline = time.monotonic() + PATIENCE
-        while (port := launch.find_ours(home)) is None:
+
+        def answering():
             assert console.poll() is None
-            assert time.monotonic() < deadline, "the console does not answer"
-            time.sleep(0.05)
+            return launch.find_ours(home)
+
+        port = until(answering, "the console answers", every=0.05)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
             assert json.load(answer)["start"] == "none"
 

@@ -12,13 +12,27 @@ PATIENCE = 500.0
 
 
 def until(
-    ask: Callable[[], Answer], what: str | Callable[[], object] = "it to happen", *, every: float = 0.02
+    ask: Callable[[], Answer],
+    what: str | Callable[[], object] = "it to happen",
+    *,
+    seconds: float = PATIENCE,
+    every: float = 0.02,
+    pause: Callable[[float], object] = time.sleep,
+    despite: tuple[type[Exception], ...] = (),
 ) -> Answer:
-    """What `ask` returns once it is true; `what` says, or tells when it was in vain, what was waited for."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
-        time.sleep(every)
-    raise AssertionError(f"waited in vain for {what() if callable(what) else what}")
+    """What `ask` returns once it is true. The AssertionError at the end names `what`, or what it returns then.
+
+    An exception of `despite` counts as not yet; every other one, a failed assertion in `ask` too, ends the wait.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            answer = ask()
+        except despite:
+            pass
+        else:
+            if answer:
+                return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what}")
+        pause(every)
