@@ -79,6 +79,23 @@ def test_every_room_of_app_is_in_the_table_of_rooms():
     assert [name for name in sorted(names) if f"`app/{name}" not in described] == []
 
 
+def test_the_picture_of_the_rooms_is_the_import_rule():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(one["layers"] for one in contracts if one["type"] == "layers")
+    picture = next(
+        block
+        for block in re.findall(
+            r"^```\n(.*?)^```",
+            (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+        if block.startswith("console ")
+    )
+    assert [line.split() for line in picture.splitlines()] == [layer.split(" | ") for layer in layers]
+
+
 # A line of an import that breaks the rule, the file it is written into, and the contract that must see it.
 FORBIDDEN = [
     ("app/load/x.py", "def f():\n    import streamlit\n", "Streamlit is imported by what draws alone"),
