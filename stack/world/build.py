@@ -86,7 +86,7 @@ def _make(folder: Path, home: Path) -> None:
     _train(data)
     kept = ingested(home)
     if kept:
-        from stack.ingest.embedded import lay_over
+        from stack.ingest.laying import lay_over
 
         say(f"world: laying {len(kept)} ingested months over the sample")
         lay_over(data, home)
