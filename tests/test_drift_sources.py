@@ -202,7 +202,7 @@ def test_from_a_query_to_a_decision(tmp_path, base):
     ("more", "words"),
     [
         ({"query": "select * from rows"}, "no :period: each month would be the same rows"),
-        ({"query": "select * from rows where month = :month"}, "names :month, which has no value"),
+        ({"query": "select * from rows where month = :month"}, "names :month, but only :period has a value"),
         ({"query": "selec * from rows where month = :period"}, "syntax error"),
         ({"query": "select gone from rows where month = :period"}, "no such column: gone"),
         ({"query": "select * from gone where month = :period"}, "no such table: gone"),

@@ -51,7 +51,7 @@ SCRIPT = f"""
 import json, sys
 from app.config import Settings, load_systems
 from app import periods
-from app.runs import source
+from app.runs.own_source import source_of
 settings = Settings.from_env()
 systems = load_systems(settings)
 assert not systems.broken, systems.broken
@@ -62,7 +62,7 @@ said["ids"] = periods.entity_ids(settings, mine, None, 2)
 said["heavy"] = [name for name in {HEAVY!r} if name in sys.modules]
 frame = periods.load(settings, mine, periods.pick(listed, "month_000"))
 said["loaded"] = (frame.rows, frame.labelled, list(frame.data.columns))
-origin = source.source_of(settings, mine)
+origin = source_of(settings, mine)
 said["origin"] = (origin.kind, origin.address, bool(origin.fingerprint))
 print(json.dumps(said))
 """

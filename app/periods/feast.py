@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.config import Settings
-from app.periods.model import Frame, Period, PeriodSource, date_of, numbered
+from app.periods.model import DatabaseSource, Frame, Period, date_of, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from app.periods.entities import Entities
 
 
-class Feast(PeriodSource):
+class Feast(DatabaseSource):
     """`repo`, the repository; `entities`, the table with identifier and `as_of`; `labels`, the table of labels."""
 
     source: Literal["feast"] = "feast"
     repo: str
-    database: str
     entities: str
     features: tuple[str, ...]
     identifier: str
@@ -95,19 +94,16 @@ class Feast(PeriodSource):
 
     def origin(self, settings: Settings) -> tuple[str, ...] | None:
         """The database and the repository."""
-        from app.periods import database
-
-        place = database.identity(settings.postgres_url or self.database)
+        place = super().origin(settings)
         repo = os.path.realpath(self._repo(settings).expanduser())
-        return None if place is None else (f"{place[0]}, feature repository {repo}", place[1], repo)
+        return None if place is None else (f"{place[0]}, feature repository {repo}", *place[1:], repo)
 
     def _repo(self, settings: Settings) -> Path:
         return settings.feast_repo or Path(self.repo)
 
     @contextmanager
     def _tables(self, settings: Settings) -> Iterator[Entities]:
-        from app.periods import database
         from app.periods.entities import Entities
 
-        with database.connected(settings.postgres_url or self.database) as connection:
+        with self.connected(settings) as connection:
             yield Entities(connection, self.entities, self.identifier, self.labels, self.label)

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from app.errors import DataError, UnknownPeriod
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy as sa
 
 # A picker of more months than this is no picker; a table of minutes was named as months by mistake.
 MAX_PERIODS: Final = 2000
@@ -77,6 +79,24 @@ class PeriodSource(Drift):
     @abstractmethod
     def load(self, settings: Settings, period: Period) -> Frame:
         """The rows of one period, none included. For workers."""
+
+
+class DatabaseSource(PeriodSource):
+    """A source in `database`, a SQLAlchemy URL; POSTGRES_* variables beat it."""
+
+    database: str
+
+    def connected(self, settings: Settings) -> AbstractContextManager[sa.Connection]:
+        """A read-only connection."""
+        from app.periods import database
+
+        return database.connected(settings.postgres_url or self.database)
+
+    def origin(self, settings: Settings) -> tuple[str, ...] | None:
+        """The database."""
+        from app.periods import database
+
+        return database.identity(settings.postgres_url or self.database)
 
 
 def labelled(data: pd.DataFrame, label: str | None, period: Period) -> Frame:

@@ -11,9 +11,9 @@ from app.errors import DataError
 from app.periods.model import (
     MAX_PERIODS,
     NO_LABEL,
+    DatabaseSource,
     Frame,
     Period,
-    PeriodSource,
     check_number,
     date_of,
     key_of,
@@ -24,11 +24,10 @@ from app.periods.model import (
 NO_QUERY = "Write it as SELECT …"
 
 
-class Sql(PeriodSource):
+class Sql(DatabaseSource):
     """`periods`, a query that gives keys and, where it can, rows and rows with a label; `query` with one `:period`."""
 
     source: Literal["sql"] = "sql"
-    database: str
     query: str
     periods: str
 
@@ -37,9 +36,7 @@ class Sql(PeriodSource):
         del labels  # the query counts them or does not
         import sqlalchemy as sa
 
-        from app.periods import database
-
-        with database.connected(settings.postgres_url or self.database) as connection:
+        with self.connected(settings) as connection:
             result = connection.execute(sa.text(self.periods))
             if not result.returns_rows:
                 raise DataError("`periods` in [drift] gives no rows: it is no query.", hint=NO_QUERY)
@@ -56,9 +53,7 @@ class Sql(PeriodSource):
         """In the order of the query."""
         import sqlalchemy as sa
 
-        from app.periods import database
-
-        with database.connected(settings.postgres_url or self.database) as connection:
+        with self.connected(settings) as connection:
             rows = connection.execute(sa.text(self.query), {"period": period.key}).mappings().fetchmany(limit)
         values = [row.get(str(self.identifier)) for row in rows]
         return [str(value) for value in values if value is not None]
@@ -74,21 +69,15 @@ class Sql(PeriodSource):
         if others or "period" not in statement.compile().params:
             wrong = "has no :period: each month would be the same rows"
             if others:
-                wrong = f"names {', '.join(others)}, which has no value"
+                wrong = f"names {', '.join(others)}, but only :period has a value"
             raise DataError(
                 f"`query` in [drift] {wrong}.", hint="Write … WHERE month = :period (a colon of its own as \\:)."
             )
-        with database.connected(settings.postgres_url or self.database) as connection:
+        with self.connected(settings) as connection:
             result = connection.execute(statement, {"period": period.key})
             if not result.returns_rows:
                 raise DataError("`query` in [drift] gives no rows: it is no query.", hint=NO_QUERY)
             return labelled(database.frame_of(result, f"the query for {period.key}"), self.label, period)
-
-    def origin(self, settings: Settings) -> tuple[str, ...] | None:
-        """The database."""
-        from app.periods import database
-
-        return database.identity(settings.postgres_url or self.database)
 
 
 def _period(row: Sequence[Any], label: str | None) -> Period:
