@@ -3,7 +3,8 @@
 One process for each process of the test run imports them once. It forks a child for each command, which gets the
 command's arguments, environment, folder and standard streams, runs the module as `python -m` does, and leaves with its
 exit code. A worker that such a child starts is forked from it in the same way: with its own pipes, group and parent.
-For tests of what a command does. How it starts from nothing, what it imports and how it dies is for a real process.
+For tests of what a command does. How it starts from nothing and what it imports is for a real process; so are our
+services: a library of the warm process has changed for good how Prometheus's client counts.
 """
 
 from __future__ import annotations
@@ -150,7 +151,10 @@ def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
 def _end(process: subprocess.Popen[bytes], line: socket.socket, owner: int) -> None:
     if os.getpid() == owner:
         line.close()
-        process.wait()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 # --- the warm process ------------------------------------------------------------------------------------------------
