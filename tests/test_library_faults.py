@@ -59,7 +59,7 @@ def test_readers_see_a_run_whole_or_not_at_all_while_it_is_deleted(settings, sys
                         wrong.append(error)
                 except Exception as error:
                     wrong.append(error)
-            keep.total_bytes([reports.report_dir(settings, system)])
+            [reports.size_of(run) for run in reports.scan(reports.report_dir(settings, system))]
 
     readers = [threading.Thread(target=look) for _ in range(2)]
     for reader in readers:

@@ -88,13 +88,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """Two runs side by side. `share_moved` and `target_moved` are b - a, None when either is unknown."""
+    """Two runs side by side."""
 
     a: Result
     b: Result
     rows: tuple[Row, ...]
-    share_moved: float | None
-    target_moved: float | None
     sentence: str
     notes: tuple[str, ...]
 
@@ -121,8 +119,6 @@ def versus(a: Result, b: Result) -> Versus:
         a=a,
         b=b,
         rows=tuple(rows),
-        share_moved=_difference(a.share, b.share),
-        target_moved=_difference(a.target_drift.value, b.target_drift.value),
         sentence=_sentence(a, b, rows),
         notes=tuple(_notes(a, b, rows)),
     )

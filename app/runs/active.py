@@ -96,10 +96,6 @@ class ActiveRun:
         self._write(state=State.RUNNING, stage=stage, started=now)
         self._record(state=State.RUNNING, started=now)
 
-    def stage(self, stage: str) -> None:
-        """Change the words under the progress bar."""
-        self._write(stage=stage)
-
     def left(self, cause: str) -> Ending | None:
         """The ending of a run whose worker died, by what it left on the disk; None when that says nothing."""
         record = record_of(self.request.kind)

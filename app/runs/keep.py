@@ -30,7 +30,6 @@ from app.runs.reports import (
     read_file,
     read_meta,
     refuse,
-    scan,
     stored,
     write_file,
 )
@@ -115,11 +114,6 @@ def _sum(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     return digest.hexdigest()
-
-
-def total_bytes(directories: Iterable[Path]) -> int:
-    """Bytes held by all finished runs of these report directories."""
-    return sum(_size(run) for directory in set(directories) for run in scan(directory))
 
 
 @dataclass(frozen=True, slots=True)
