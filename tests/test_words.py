@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.words.numbers import apart, count, counted, counts_moved, share_apart, share_moved
 from app.words.units import Clock, format_duration, format_number, format_time, format_value
 
 UNITS = ["1/s", "s", "ratio", "bytes", "bytes/s", "count", "1", "celsius"]
@@ -93,3 +94,23 @@ def test_the_zone_is_named_with_its_distance(zone, text):
 
 def test_without_a_zone_times_are_utc_and_say_so():
     assert Clock().zone(0) == "UTC"
+
+
+def test_a_count_carries_its_noun_and_an_unknown_one_is_a_word():
+    assert counted(1, "row") == "1 row"
+    assert counted(1200, "row") == "1,200 rows"
+    assert counted(2, "query", "queries") == "2 queries"
+    assert counts_moved(None, 3) == "unknown → 3"
+    assert counts_moved(None, None) == count(None) == "unknown"
+
+
+def test_a_number_beside_its_threshold_stays_on_its_side():
+    assert share_apart(0.12, 0.3) == "0.12"
+    assert share_apart(0.125, 0.125) == "0.125"
+    assert share_apart(0.29996, 0.3) == "0.29996"
+    assert apart(0.0999, 0.1) == "0.0999"
+
+
+def test_shares_that_differ_in_a_decimal_that_is_not_shown_get_more_of_them():
+    assert share_moved(0.265, 0.296) == "26.5% → 29.6%"
+    assert share_moved(0.26501, 0.26502) == "26.5010% → 26.5020%"

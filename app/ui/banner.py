@@ -26,7 +26,7 @@ from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
 from app.words.explain import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
-from app.words.numbers import limit, number
+from app.words.numbers import limit, number, share_apart
 from app.words.shared import capital, counting
 from app.words.units import format_time, format_value
 
@@ -80,18 +80,10 @@ def headline_of(policy: Policy, decision: Decision) -> str:
         few = counted.comparable < counted.n
         return f"{counted.comparable} of {counted.n} columns comparable" if few else "nothing is decided"
     sign = "≥" if counted.reaches(least) else "<"
-    share = f"{counted.k} of {counted.n} columns drifted: {_apart(decision.share, least)} {sign} {limit(least)}"
+    share = f"{counted.k} of {counted.n} columns drifted: {share_apart(decision.share, least)} {sign} {limit(least)}"
     if decision.by_target and decision.target is not None:
         return f"target drift {number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}; {share}"
     return share
-
-
-def _apart(share: float, threshold: float) -> str:
-    """A share with two decimals, or with as many as stand on its side of the threshold: never `0.12 ≥ 0.125`."""
-    for text in (f"{share:.2f}", f"{share:.4g}"):
-        if (float(text) >= threshold) == (share >= threshold):
-            return text
-    return repr(share)
 
 
 def frame(name: str, title: str, tone: Tone) -> None:

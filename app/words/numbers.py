@@ -58,6 +58,14 @@ def apart(value: float, threshold: float) -> str:
     return next((text for text, shown in read if shown != other and (shown > other) == above), texts[-1])
 
 
+def share_apart(share: float, threshold: float) -> str:
+    """A share with two decimals, or with as many as keep it on its side of the threshold: never `0.12 ≥ 0.125`."""
+    for text in (f"{share:.2f}", f"{share:.4g}"):
+        if (float(text) >= threshold) == (share >= threshold):
+            return text
+    return repr(share)
+
+
 def moved(before: float, after: float) -> str:
     """`before → after` with as few digits as show a difference."""
     texts = [(number(before, digits), number(after, digits)) for digits in range(2, MOST_DIGITS + 1)]
