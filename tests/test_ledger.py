@@ -300,7 +300,6 @@ def test_a_sort_key_that_is_none_is_said(shelf):
 
 def test_history_is_the_known_shares_oldest_first(shelf):
     assert [run.share for run in shelf.history("streamflow")] == [0.0625, 0.4375]
-    assert [run.share for run in shelf.history("streamflow", kinds=("drift", "imported"))] == [0.0625, 0.4375, 0.0]
     assert [run.share for run in shelf.history("streamflow", limit=1)] == [0.4375]
     assert shelf.history("f1pa") == []
 
