@@ -5,10 +5,8 @@ the environment while it is being made: one that was left half-made is made agai
 there stay there, also when only the runtime is asked for.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.base.files import replace
+from app.base.files import Lock, replace
 from stack import apt
 from stack.errors import BinaryAbsent, EnvironmentFailed
 
@@ -232,16 +230,14 @@ class Runner:
 @contextmanager
 def _locked(root: Path, say: Say) -> Iterator[None]:
     """Hold the checkout itself as a lock: no file of it is left, whatever happens."""
-    descriptor = os.open(root, os.O_RDONLY)
+    lock = Lock(root)
+    if not lock.acquire():
+        say("Another start is making the Python environment; waiting for it.")
+        lock.acquire(wait=True)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another start is making the Python environment; waiting for it.")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _read_stamp(root: Path) -> Stamp | None:

@@ -623,10 +623,10 @@ def test_a_lock_that_cannot_be_signed_is_let_go(settings, monkeypatch):
     """On a full disk: whoever asked for the same job afterwards waited for the name of its holder for ever."""
     request = Request("drift", "streamflow", "drift:x", {})
 
-    def full(_descriptor, _text):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(locks.os, "write", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(JobError, match="No space left"), locks.held(settings, request, "20240501T000000Z-000001"):
         pass
     monkeypatch.undo()

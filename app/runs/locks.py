@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.base.files import private_folder, read
+from app.base.files import Lock, private_folder, read
 from app.base.processes import Owner, myself
 from app.errors import JobError
 
@@ -63,59 +60,36 @@ def held(settings: Settings, request: Request, run: str) -> Iterator[None]:
         release(lock)
 
 
-def release(lock: tuple[Path, int]) -> None:
+def release(lock: Lock) -> None:
     """Give a key back."""
-    path, descriptor = lock
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    os.close(descriptor)
+    lock.release(remove=True)
 
 
-def take(folder: Path, request: Request, run: str) -> tuple[Path, int]:
+def take(folder: Path, request: Request, run: str) -> Lock:
     """Lock the key for `run`; KeyHeld when another process has it."""
-    path = folder / request.lock_name
+    lock = Lock(folder / request.lock_name)
     try:
         private_folder(folder.parent)
         folder.mkdir(exist_ok=True, mode=0o700)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                holder = _holder(path)
-                if holder is None:
-                    continue
-                raise KeyHeld(holder) from None
-            # Its holder removes the file when done: ours must still be the one under that name.
-            if _same_file(path, descriptor):
-                _sign(path, descriptor, run)
-                return path, descriptor
-            os.close(descriptor)
+        while not lock.acquire():
+            holder = _holder(lock.path)
+            if holder is not None:
+                raise KeyHeld(holder)
+        _sign(lock, run)
     except OSError as error:
-        message = f"The lock {path} cannot be taken ({error.strerror})."
+        message = f"The lock {lock.path} cannot be taken ({error.strerror})."
         raise JobError(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+    return lock
 
 
-def _sign(path: Path, descriptor: int, run: str) -> None:
+def _sign(lock: Lock, run: str) -> None:
     """Write whose lock it is. Where that cannot be, the lock is let go: everybody would wait for its name for ever."""
     owner = myself()
-    text = json.dumps({"run": run, "pid": owner.pid, "started": owner.started})
     try:
-        os.truncate(descriptor, 0)
-        os.write(descriptor, text.encode())
+        lock.note(json.dumps({"run": run, "pid": owner.pid, "started": owner.started}))
     except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        lock.release(remove=True)
         raise
-
-
-def _same_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _holder(path: Path) -> str | None:

@@ -8,7 +8,6 @@ one atomic replace: those are the paths a decision line prints.
 from __future__ import annotations
 
 import errno
-import fcntl
 import gzip
 import hashlib
 import json
@@ -22,7 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, NoReturn
 
-from app.base.files import read
+from app.base.files import flock, read
 from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.runs.kinds import kind_of
@@ -174,11 +173,11 @@ def _made_and_held(folder: Path) -> int:
     try:
         # Nobody sweeps between the making and the locking.
         with suppress(OSError):  # a file system without locks: nothing is swept there
-            fcntl.flock(parent, fcntl.LOCK_SH)
+            flock(parent, shared=True, wait=True)
         folder.mkdir()
         descriptor = os.open(folder, os.O_RDONLY)
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            flock(descriptor, wait=True)
     finally:
         os.close(parent)
     return descriptor
@@ -197,7 +196,8 @@ def sweep(directory: Path) -> list[Path]:
         return gone
     try:
         # A writer that is just making its folder is let finish that first; one is never waited for.
-        fcntl.flock(parent, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not flock(parent):
+            return gone
         for left in (*directory.glob("runs/.tmp-*"), *directory.glob(".tmp-*"), *directory.glob("runs/*/.tmp-*.gz")):
             with suppress(OSError):
                 if _abandoned(directory, left):
@@ -231,12 +231,11 @@ def _locked(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not flock(descriptor)
     except OSError:
         return True
     finally:
         os.close(descriptor)
-    return False
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.base.files import Lock
 from app.errors import VigieError
 from app.runs import progress as files
 from app.runs import reports, rescan
@@ -119,9 +119,6 @@ def _sweep_locks(folder: Path) -> None:
     """Remove lock files that nobody holds."""
     for path in folder.glob("*.lock"):
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-            finally:
-                os.close(descriptor)
+            lock = Lock(path)
+            if lock.acquire():
+                lock.release(remove=True)
