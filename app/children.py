@@ -1,6 +1,6 @@
 """The console's two companion processes: the stack supervisor and the job host.
 
-Both hold the read end of a pipe on standard input and end by themselves when the console is gone, however it went. The
+Both hold the read end of a pipe on standard input and end by themselves when the console is gone, in every case. The
 console never waits for them to be ready and never dies with them: one that ends is started again, with back-off.
 """
 

@@ -1,4 +1,4 @@
-"""The routes of reports: a page of ours round each, the report itself in its sandbox, its files as downloads.
+"""The routes of reports: our page round each, the report itself in its sandbox, its files as downloads.
 
 `/reports/view/{id}`, `/reports/frame/{id}`, `/reports/file/{id}/{html|json}`. The report is never the top page: nothing
 holds such a page back from going elsewhere with what it has read.
@@ -47,11 +47,11 @@ WORTH_PACKING = 10_000
 # Evidently's 4.6 MB become 1.2 MB in 50 ms; a higher level takes three times as long for a tenth less.
 PACK_LEVEL = 1
 MEDIA = {"html": "text/html; charset=utf-8", "json": "application/json"}
-# The answer differs for a top page and a frame, and by the encoding; a stored one must not stand in for another.
+# The answer differs for a top page and a frame, and by the encoding; a stored one must not replace another.
 VARY = "Accept-Encoding, Sec-Fetch-Dest"
 # The parameter under which the page Reports keeps the run it shows.
 RUN_KEY: Final = "run"
-# Shape and colour of a decision, as on the pages; the word stands beside it.
+# Shape and colour of a decision, as on the pages; the word is next to it.
 MARKS: Final = {"NO_ACTION": ("●", "good"), "RETRAINING_TRIGGERED": ("▲", "bad"), "UNDECIDED": ("○", "unknown")}
 # Addresses are relative, so that they hold behind a path prefix too.
 PAGE: Final = Template("""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>$title · Vigie</title>
@@ -77,7 +77,7 @@ iframe { flex: 1; min-height: 300px; border: 0; background: #fff; color-scheme: 
 
 
 def report_routes(settings: Settings) -> dict[str, Callable[[Request], Response]]:
-    """Each path of a report with what answers it; `:path` also takes ids with slashes: their answer is in words."""
+    """Each path of a report with what answers it; `:path` also takes ids with slashes: their answer is as text."""
 
     def view(request: Request) -> Response:
         return _in_words(lambda: _page(settings, request.path_params["rest"]))
@@ -123,7 +123,7 @@ def _page(settings: Settings, run: str) -> Response:
     meta = reports.read_meta(folder)
     _name(meta, "html")
     row = None
-    # The report is there, whatever the index says of it.
+    # The report is there, even if the index denies it.
     with suppress(LedgerError), Ledger(settings.ledger_url) as ledger:
         row = ledger.get(run)
     links = [f'<a href="../../reports?{RUN_KEY}={run}">Open in Reports</a>']
@@ -142,7 +142,7 @@ def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
     system = systems.by_id.get(row.system)
     months = f" · {row.ref or 'unknown'} → {row.cur or 'unknown'}" if row.ref or row.cur else ""
     mark, tone = MARKS.get(row.outcome, ("○", "unknown"))
-    # Nothing is trained: the reference systems say so beside the word.
+    # Nothing is trained: the reference systems report it next to the word.
     simulated = " (SIMULÉ)" if row.outcome == "RETRAINING_TRIGGERED" else ""
     return {
         "title": html.escape(f"{system.title if system else row.system}{months}"),
@@ -154,7 +154,7 @@ def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
 
 
 def _framed(settings: Settings, request: Request, run: str) -> Response:
-    """The report for the frame of a page of ours; whoever asks for it as a page of its own is sent to that page.
+    """The report for the frame of our page; anyone who asks for it as its own page is sent to that page.
 
     Browsers say what they ask for on loopback and over https; elsewhere the report's own guard turns them back.
     """
@@ -189,7 +189,7 @@ def _headers(policy: str) -> dict[str, str]:
     return {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
-        # Looking a name up tells its owner that somebody reads.
+        # Looking a name up tells its owner that someone reads.
         "X-DNS-Prefetch-Control": "off",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": CACHE,
@@ -215,7 +215,7 @@ async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
 
 
 def _not_found(error: VigieError) -> Response:
-    """A small page in words; also good inside the frame of a report."""
+    """A small page as text; also good inside the frame of a report."""
     text = html.escape(str(error)) + " " + html.escape(error.hint)
     body = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Vigie: no such report</title>'

@@ -1,4 +1,4 @@
-"""The console's own HTTP routes beside Streamlit's, and the middleware round all of them.
+"""The console's own HTTP routes next to Streamlit's, and the middleware round all of them.
 
 Reports are served by `app.report_routes`; `/metrics` are the gauges of `app.gauges`, `/healthz` says who serves here.
 Endpoints are plain functions: Starlette runs them in threads, so that neither a large report nor a slow disk holds up a
@@ -25,7 +25,7 @@ from app.report_routes import OddReportPaths, report_routes
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What a page of ours may fetch: nothing outside this console. Without frame-src a report would still leak by navigating
+# What our page may fetch: nothing outside this console. Without frame-src a report would still leak by navigating
 # its own frame elsewhere; Streamlit's own pages need inline script and styles, and workers made on the spot.
 PAGES = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

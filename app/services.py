@@ -88,7 +88,7 @@ def read_state(settings: Settings) -> StackState:
         told = raw.get("owner")
         owner = Owner(int(told["pid"]), str(told["started"])) if told else None
         if owner is not None and not owner.alive:
-            # The supervisor ended without a last word (kill -9, power): what it wrote is no longer true.
+            # The supervisor ended without a final state (kill -9, power): what it wrote is no longer true.
             rows = {name: dataclasses.replace(row, state="down", reason=ENDED) for name, row in rows.items()}
         tasks = tuple(
             Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
@@ -158,7 +158,7 @@ def reach(url: str) -> str | None:
 
 
 def activity(state: StackState) -> str:
-    """What the embedded stack is busy with, in words; "" when it is not."""
+    """What the embedded stack is busy with, as text; "" when it is not."""
     busy = [f"{row.name}: {row.reason}" for row in state.services.values() if row.state == "starting" and row.reason]
     return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
 
@@ -206,7 +206,7 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
 
 
 def _read(file: Path) -> str:
-    """What stands in a request; "" when there is none."""
+    """What is in a request; "" when there is none."""
     with suppress(OSError, ValueError):
         return read(file, REQUEST_BYTES).decode()
     return ""

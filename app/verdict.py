@@ -77,7 +77,7 @@ class Now:
 
 
 def targets_badge(targets: Sequence[Target]) -> tuple[str, Tone]:
-    """How many targets are up, in words and a tone."""
+    """How many targets are up, as text and a tone."""
     up, waiting = sum(target.health == "up" for target in targets), sum(target.waiting for target in targets)
     if not targets:
         return "no targets", "unknown"
@@ -101,7 +101,7 @@ def badges(now: Now) -> list[tuple[str, Tone]]:
     if not now.targets or all(target.waiting for target in now.targets):
         return [badge]
     if now.system.id in starting:
-        # Prometheus scrapes a service from its launch on, and finds nobody for the seconds until it answers.
+        # Prometheus scrapes a service from its launch on, and finds no one for the seconds until it answers.
         return [(_up(now.targets), "unknown"), (f"{now.system.title} is starting", "warning")]
     return [badge] if now.own else [badge, (f"{now.system.title} is not scraped", "unknown")]
 
@@ -114,7 +114,7 @@ def behaviour(now: Now) -> str:
     down = [target for target in now.own if target.health == "down"]
     row = now.stack.services.get(now.system.id)
     if row is not None and row.state == "starting" and (down or not now.own):
-        # Prometheus scrapes a service from its launch on, and finds nobody for the seconds until it answers.
+        # Prometheus scrapes a service from its launch on, and finds no one for the seconds until it answers.
         return f"{title} is starting: {row.reason}."
     if not now.own:
         return f"Prometheus does not scrape {title}. {now.start_hint}"

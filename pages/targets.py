@@ -1,4 +1,4 @@
-"""Targets: what Prometheus scrapes, down first, each with the reason in words and what to do."""
+"""Targets: what Prometheus scrapes, down first, each with the reason as text and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generate traffic: a preset or a plan of one's own, live numbers, Stop, and what both sides counted."""
+"""Generate traffic: a preset or your own plan, live numbers, Stop, and what both sides counted."""
 
 from __future__ import annotations
 

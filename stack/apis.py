@@ -10,12 +10,12 @@ from stack.errors import StackError
 from stack.places import HOST
 from stack.plan import Service, Task
 
-# What a start begins with when nobody says otherwise; the others start when they are first picked.
+# What a start begins with when no one says otherwise; the others start when they are first picked.
 FIRST = ("streamflow",)
 ALL = "all"
 NONE = "none"
 
-# An API that is told to stop answers what it has begun for this long (seconds), inside the supervisor's grace.
+# An API that is asked to stop answers what it has begun for this long (seconds), inside the supervisor's grace.
 STOP_SECONDS = 1
 
 

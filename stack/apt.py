@@ -1,7 +1,7 @@
 """Debian packages without root: `apt-get download` from the system's own sources, then `dpkg -x`.
 
 apt checks the signatures of its lists and the hashes of its packages. When the system's lists are empty or old
-(containers), lists of the same sources are fetched into a private folder. No address of a mirror stands here.
+(containers), lists of the same sources are fetched into a private folder. No address of a mirror is here.
 """
 
 import contextlib

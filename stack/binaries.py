@@ -26,7 +26,7 @@ Report = Callable[[str], None]
 # `--version` answers in 50 ms; on a laptop that is swapping it may take seconds.
 VERSION_SECONDS = 20.0
 
-# Longer than apt and a release together may take: a draft of this age belongs to nobody any more.
+# Longer than apt and a release together may take: a draft of this age belongs to no one any more.
 LEFT_BEHIND_SECONDS = 3600.0
 
 ORIGIN = "origin.json"

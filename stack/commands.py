@@ -35,7 +35,7 @@ SYSTEMS_HELP = (
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
-# `up` was told to stop (`down`, SIGTERM): not a failure, and no reason to start it again.
+# `up` was asked to stop (`down`, SIGTERM): not a failure, and no reason to start it again.
 EXIT_STOPPED = 4
 EXIT_INTERRUPTED = 130
 
@@ -158,7 +158,7 @@ def _systems(named: str | None) -> Sequence[str] | None:
 
 
 def _ask(home: Home, systems: Sequence[str], asker: Owner | None) -> None:
-    """Ask the stack that runs for systems; say so."""
+    """Ask the stack that runs for systems; report it."""
     if not systems:
         return
     try:
@@ -184,7 +184,7 @@ def _up(options: argparse.Namespace, home: Home, environ: Mapping[str, str]) -> 
         return EXIT_USAGE
     _use_environment()
     if options.parent_pipe:
-        # A session of our own: Ctrl-C on the console's terminal is the console's to handle.
+        # A separate session: Ctrl-C on the console's terminal is the console's to handle.
         with contextlib.suppress(PermissionError):
             os.setsid()
     places.make_home(home)

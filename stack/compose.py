@@ -1,6 +1,6 @@
 """``python3 -m stack.compose`` (`make env`): the file .env for Docker Compose, with generated passwords.
 
-Standard library only. What stands in .env already is never changed: missing lines are added, nothing else.
+Standard library only. What is in .env already is never changed: missing lines are added, nothing else.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from app.base.home import ROOT
 from stack.errors import StackError
 
-# 32 hexadecimal digits are 128 bits. Letters and digits only: two of the passwords also stand in database addresses.
+# 32 hexadecimal digits are 128 bits. Letters and digits only: two of the passwords are also in database addresses.
 PASSWORD_BYTES = 16
 PASSWORDS = {
     "POSTGRES_PASSWORD": "PostgreSQL, user streamflow",

@@ -67,14 +67,14 @@ def locked(home: Path) -> Iterator[None]:
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``target`` that takes its place when the block ends without an error.
+    """Give an empty folder next to ``target`` that takes its place when the block ends without an error.
 
     Call it under ``locked``: what an interrupted earlier attempt left is removed first.
     """
     for left in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-new-", dir=target.parent))
-    # mkdtemp makes it private; the folder is to be as readable as its neighbours.
+    # mkdtemp makes it private; the folder must be as readable as its neighbours.
     fresh.chmod(0o755)
     try:
         yield fresh

@@ -42,7 +42,7 @@ class Probe:
         return time.monotonic() - (self._answered if self._answered is not None else self._since)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._closed.set()
 
     def _ask_on(self) -> None:
@@ -75,7 +75,7 @@ def listens(pid: int, port: int) -> bool | None:
     except (OSError, ValueError, IndexError):
         return None  # not Linux
     for one in running:
-        # Gone, or closed, since it was listed; or somebody else's.
+        # Gone, or closed, since it was listed; or someone else's.
         with contextlib.suppress(OSError):
             if one == pid or os.getsid(one) == pid:
                 for link in Path(f"/proc/{one}/fd").iterdir():

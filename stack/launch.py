@@ -30,7 +30,7 @@ HEALTH_SECONDS = 1.5
 HEALTH_BYTES = 4096
 # A console that another start has just begun answers within this time (seconds), also on a busy machine.
 BEGINNING_SECONDS = 60.0
-# Programs fetched beside the installation are waited for this long when it is done (seconds).
+# Programs fetched next to the installation are waited for this long when it is done (seconds).
 FETCH_SECONDS = 3.0
 
 
@@ -40,7 +40,7 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     Raises StackError with one line that says what to type.
     """
     for program in binaries.PROGRAMS.values():
-        # A wrong path in the environment is said now, not after minutes of installing.
+        # A wrong path in the environment is reported now, not after minutes of installing.
         binaries.locate(program, home, environ)
     places.make_home(home)
     if _joined(home, say, port):
@@ -52,7 +52,7 @@ def run(home: Home, environ: Mapping[str, str], say: Say, *, port: int | None = 
     lock = Lock(home.stack / "console.lock")
     if not lock.acquire() and _other_answers(home, say, port, lock):
         return 0
-    # The console writes its port beside this once it has bound one: what is free now may be taken by then.
+    # The console writes its port next to this once it has bound one: what is free now may be taken by then.
     lock.note(json.dumps({**asdict(myself()), "port": port}))
     lock.keep_through_exec()
     say("Vigie starts; its address follows. Ctrl-C stops it and everything it starts.")
@@ -71,7 +71,7 @@ def _fetching(home: Home, environ: Mapping[str, str]) -> Iterator[None]:
         child = child_process.start(command, env=home.environment(environ), cwd=ROOT, output=output)
     try:
         yield
-        # The supervisor fetches what is not here yet: nobody waits long for the slower of the two.
+        # The supervisor fetches what is not here yet: no one waits long for the slower of the two.
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(FETCH_SECONDS)
     finally:

@@ -59,20 +59,20 @@ class Service:
     start_seconds: float = START_SECONDS
     # Where it runs; None for the checkout.
     folder: Path | None = None
-    # Asked before each start: who else uses what it needs, "" for nobody.
+    # Asked before each start: who else uses what it needs, "" for no one.
     in_the_way: Callable[[], str] = never_in_the_way
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A service that somebody has asked for since the start, and the tasks it needs."""
+    """A service that someone has asked for since the start, and the tasks it needs."""
 
     tasks: Sequence[Task]
     service: Service
 
 
 def nothing_more(_say: Callable[[str], None]) -> Sequence[Addition]:
-    """Return (): nobody asks for anything later."""
+    """Return (): no one asks for anything later."""
     return ()
 
 

@@ -33,9 +33,9 @@ QUERY_LIMITS = ("--query.timeout=10s", "--query.max-samples=5000000", "--query.m
 # `--help` answers in 50 ms.
 HELP_SECONDS = 20.0
 
-# Files of targets that the console writes, one per system of one's own.
+# Files of targets that the console writes, one for each of your own systems.
 OWN_TARGETS = "own-*.json"
-# The jobs beside those of the APIs.
+# The jobs next to those of the APIs.
 CONSOLE_JOB = "console"
 OWN_JOBS = ("node-exporter", CONSOLE_JOB)
 # In `<home>/stack`: what opens the console's /metrics.
@@ -54,8 +54,8 @@ def build(
 ) -> Plan:
     """Return the plan for a home: which tasks are due, which services to run, which more can be asked for.
 
-    Without any system the console is offered none: whoever starts the stack so wants no API (one that is asked for by
-    name still starts).
+    Without any system the console is offered none: anyone who starts the stack so wants no API (one that is asked for
+    by name still starts).
     """
     tasks = [task for program in binaries.PROGRAMS.values() for task in _fetch_tasks(program, home, environ)]
     fetched = {task.name for task in tasks}
@@ -85,10 +85,10 @@ def build(
 
 
 def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
-    """Write prometheus.yml: the rules, and a job each whose targets stand in a file that Prometheus watches.
+    """Write prometheus.yml: the rules, and a job each whose targets are in a file that Prometheus watches.
 
     The jobs of APIs that do not run are there from the start, without targets: nothing has to be loaded again. Paths
-    are patterns to Prometheus; relative ones, read where the file lies, are safe whatever the folders above are called.
+    are patterns to Prometheus; relative ones, read where the file is, are safe for any names of the folders above.
     """
     every = f"{SCRAPE_SECONDS}s"
     lines = [
@@ -117,13 +117,13 @@ def write_prometheus_config(home: Home, jobs: Sequence[str]) -> None:
 
 
 def forget_own_targets(home: Home) -> None:
-    """Remove the target files of one's own services whose system file is gone."""
+    """Remove the target files of your own services whose system file is gone."""
     for path in (home.stack / "targets").glob(OWN_TARGETS):
         try:
             groups = json.loads(path.read_bytes())
             files = [group["labels"]["__meta_vigie_system_file"] for group in groups]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # not one the console wrote: whoever did keeps it
+            continue  # not one the console wrote: anyone who did keeps it
         if files and not any(Path(file).is_file() for file in files):
             path.unlink(missing_ok=True)
 

@@ -92,7 +92,7 @@ def read(home: Home) -> Snapshot:
 
 
 def _parse(body: Any) -> Snapshot:
-    # KeyError, TypeError and ValueError all mean the same to `read`: not a state of ours.
+    # KeyError, TypeError and ValueError all mean the same to `read`: not our state.
     if body["version"] != VERSION:
         raise ValueError(body["version"])
     owner = body["owner"]

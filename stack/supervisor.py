@@ -2,7 +2,7 @@
 
 One thread does everything that starts or ends a process (the parent-death signal of a child follows the thread that
 started it): a loop that wakes for a signal, for the end of a child, for the end of its parent's pipe, and otherwise
-a few times a second. Health is asked by `stack.health` in threads of its own.
+a few times a second. Health is asked by `stack.health` in its own threads.
 """
 
 import contextlib
@@ -74,7 +74,8 @@ class Unit:
     launched: float = 0.0
     log_start: int = 0
     not_before: float = 0.0
-    # Whether Prometheus is told of it: from its first launch on, so that what is still being made is no target down.
+    # Whether Prometheus scrapes it: from its first launch on, so that what is still being made is no target
+    # down.
     listed: bool = False
     ends: deque[float] = field(default_factory=deque)
 
@@ -93,13 +94,13 @@ class Supervisor:
         self._units: dict[str, Unit] = {}
         self._written: Snapshot | None = None
         self._stop_reason = ""
-        # Whether somebody asked for the end, rather than the parent having gone.
+        # Whether someone asked for the end, rather than the parent having gone.
         self.stopped_by_signal = False
         self._rotated = 0.0
         self._log = logs.append_to(self._home.log("stack"))
 
     def run(self) -> int:
-        """Start everything, watch until told to stop, stop everything; return the exit code."""
+        """Start everything, watch until asked to stop, stop everything; return the exit code."""
         with self._signals() as wake:
             self._sweep()
             for service in self._plan.services:
@@ -246,7 +247,7 @@ class Supervisor:
         self._units[service.name] = Unit(service, shown, port)
 
     def _admit(self) -> None:
-        """Take up what somebody has asked for since the start; what runs already is left as it is."""
+        """Take up what someone has asked for since the start; what runs already is left as it is."""
         for addition in self._plan.more(self.say):
             if addition.service.name in self._units:
                 continue
@@ -314,7 +315,7 @@ class Supervisor:
         self._show(unit, State.STARTING, "started, waiting for its first answer")
 
     def _move(self, unit: Unit) -> None:
-        """Take another port: somebody else has taken the one that was free before."""
+        """Take another port: someone else has taken the one that was free before."""
         taken = {other.port for other in self._units.values() if other is not unit}
         unit.port = places.free_port(unit.service.port, taken)
         unit.shown = replace(unit.shown, url=_url(unit.port))
@@ -340,7 +341,7 @@ class Supervisor:
             self._show(unit, State.DOWN, f"runs, but has not answered for {probe.silent_for:.0f} s: {word}")
 
     def _waits(self, unit: Unit) -> bool:
-        """Show the tasks beside which a service starts as what it waits for; end it when one of them has failed."""
+        """Show the tasks next to which a service starts as what it waits for; end it when one of them has failed."""
         for job in (self._jobs[name] for name in unit.service.beside):
             if job.phase is Phase.FAILED:
                 if unit.probe:
@@ -379,7 +380,7 @@ class Supervisor:
             self._give_up(unit, State.DOWN, f"{what} ({len(unit.ends)} times in a minute; not started again)")
             return
         if lost_port:
-            # Somebody was quicker, as when two stacks start at once: no reason to wait.
+            # Someone was quicker, as when two stacks start at once: no reason to wait.
             unit.phase = Phase.WAITING
             self._show(unit, State.STARTING, f"port {unit.port} was taken meanwhile; it starts on the next one")
             return

@@ -1,8 +1,8 @@
-"""Systems that somebody has asked the running stack for: one file a system in `stack/wanted`, named by its id.
+"""Systems that someone has asked the running stack for: one file a system in `stack/wanted`, named by its id.
 
 A console writes the file when a reader picks a system whose API does not run yet. Only the *name* of the file counts
 while the stack runs, and only names of the table of APIs: nothing that is written there can name a program. What
-stands inside (pid and start time of who asked) decides at the next start of the stack: a request holds as long as the
+is inside (pid and start time of who asked) decides at the next start of the stack: a request holds as long as the
 console that made it. So a stack that is started again under an open console brings back what its pages show, and a
 new `make run` begins with the first system alone.
 """
@@ -20,9 +20,9 @@ from app.base.processes import Owner
 
 Say = Callable[[str], None]
 
-# Far more than there are systems; a folder that somebody fills costs no more than this at each look.
+# Far more than there are systems; a folder that someone fills costs no more than this at each look.
 MOST_ENTRIES = 100
-# What is not known is said once a name, and so many names at most: a log is no place for a flood.
+# What is not known is reported once a name, and so many names at most: a log is no place for a flood.
 MOST_SAID = 20
 # A request is 40 bytes.
 REQUEST_BYTES = 1000
@@ -31,7 +31,7 @@ NAME_CHARACTERS = 40
 
 
 def folder(home: Home) -> Path:
-    """Return where requests lie."""
+    """Return where requests are."""
     return home.stack / "wanted"
 
 
@@ -54,7 +54,7 @@ class Wanted:
 
     def begin(self) -> None:
         """Make the folder; forget what consoles that have ended asked for."""
-        # What is in the way here is said by `new`; it keeps no stack from starting.
+        # What is in the way here is reported by `new`; it keeps no stack from starting.
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in self._names():

@@ -53,7 +53,7 @@ def start(
 def start_held(
     command: Sequence[str], *, env: Mapping[str, str], cwd: Path, errors: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a Python process of ours in its own session that ends when its standard input does (`watch_pipe`).
+    """Start one of our Python processes in its own session that ends when its standard input does (`watch_pipe`).
 
     Its standard output is dropped, its standard error ours unless `errors` says otherwise. Raises OSError.
     """
@@ -106,7 +106,7 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 
 
 def ending(code: int) -> str:
-    """An exit status in words: `exit code 1`, `signal SIGKILL`."""
+    """An exit status as text: `exit code 1`, `signal SIGKILL`."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""Files: read safely when somebody else may have put them there, replaced whole, locked, private to their owner."""
+"""Files: read safely when someone else may have put them there, replaced whole, locked, private to their owner."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def flock(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
 
 
 class Lock:
-    """An exclusive lock on a file or a folder, held until `release` or the end of the process, however it ends."""
+    """An exclusive lock on a file or a folder, held until `release` or the end of the process, in every case."""
 
     def __init__(self, path: Path) -> None:
         """Name the file; nothing is opened yet."""
@@ -116,7 +116,7 @@ class Lock:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder for its owner alone, or make one that is ours so, with what lies directly in it. Raises OSError."""
+    """Make a folder for its owner alone, or make one that is ours so, with what is directly in it. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if private(path.resolve()):
         for entry in path.iterdir():
@@ -135,7 +135,7 @@ def private(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
-            # Somebody else's folder is theirs to open.
+            # Someone else's folder is theirs to open.
             if status.st_uid == os.geteuid() and status.st_mode & _NOT_OURS:
                 os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_NOT_OURS)
                 return True

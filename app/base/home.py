@@ -1,4 +1,4 @@
-"""The home directory (VIGIE_HOME) and what lies in it, attach mode, and the environment of every child process."""
+"""The home directory (VIGIE_HOME) and what is in it, attach mode, and the environment of every child process."""
 
 from __future__ import annotations
 

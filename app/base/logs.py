@@ -1,4 +1,4 @@
-"""Log files of our own processes: bounded, private, without passwords."""
+"""Log files of our processes: bounded, private, without passwords."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def words(count: float) -> str:
 
 
 def peak() -> int:
-    """The most memory held since `bounded` began (since the process began where that cannot be told), in bytes."""
+    """The most memory held since `bounded` began (since the process began where that is unknown), in bytes."""
     since = _status("VmHWM")
     if since is not None:
         return since
@@ -126,7 +126,7 @@ def _left(group: Path, limit: str, usage: str) -> int | None:
         if text == "max":
             return None
         used = int((group / usage).read_text(encoding="ascii"))
-        # Pages of files that nobody has open are counted as used and given back when needed.
+        # Pages of files that no one has open are counted as used and given back when needed.
         kept = [line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines()]
         cache = next((int(row[1]) for row in kept if row[0] in ("total_inactive_file", "inactive_file")), 0)
         return int(text) - used + cache

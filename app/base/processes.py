@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 PS_SECONDS = 2.0
 # How often an ending process is looked at.
 POLL_SECONDS = 0.02
-# Large enough for any line of our own, small enough to read a runaway one without harm.
+# Large enough for any of our lines, small enough to read a runaway one without harm.
 READ_BYTES = 65_536
 
 
@@ -35,11 +35,11 @@ class Owner:
     @property
     def alive(self) -> bool:
         """True while exactly this process runs."""
-        # `ps` pads the day of the month; whoever wrote the time down may have kept the padding.
+        # `ps` pads the day of the month; anyone who wrote the time down may have kept the padding.
         return start_of(self.pid) == " ".join(self.started.split())
 
     def end(self, grace: float) -> bool:
-        """End a process that is no child of ours: SIGTERM, then SIGKILL after the grace; True when it is gone."""
+        """End a process that is not our child: SIGTERM, then SIGKILL after the grace; True when it is gone."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.alive:
                 return True
@@ -84,9 +84,9 @@ def myself() -> Owner:
 
 
 def heeded(*numbers: signal.Signals) -> list[signal.Signals]:
-    """The signals of these that whoever started us did not set to be ignored.
+    """The signals of these that the parent process did not set to be ignored.
 
-    `nohup` ignores SIGHUP, and a shell SIGINT for what it starts in the background: a handler of ours would undo it.
+    `nohup` ignores SIGHUP, and a shell SIGINT for what it starts in the background: our handler would undo it.
     """
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -102,7 +102,7 @@ def die_with_parent(sign: signal.Signals, parent: int) -> None:
 def watch_pipe(ended: Callable[[], object], line: Callable[[bytes], object] = lambda _: None) -> None:
     """Read standard input in a thread: `line` gets each whole line, `ended` is called once when the pipe has closed.
 
-    Whoever started us holds the other end; it closes when that process ends, however it ends.
+    The parent process holds the other end; it closes when that process ends, in every case.
     """
     threading.Thread(target=_read_pipe, args=(ended, line), daemon=True, name="stdin").start()
 

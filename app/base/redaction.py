@@ -1,4 +1,4 @@
-"""No password in words: every message, log line and stored outcome passes here."""
+"""No password in a message: every message, log line and stored outcome passes here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote, unquote
 HIDDEN: Final = "***"
 # A shorter value is a word such as `api`; hiding it would tear sentences apart.
 SHORTEST: Final = 4
-# Each of these expressions passes a text once: whoever writes a long one from outside must not hold up every page.
+# Each of these expressions passes a text once: anyone who writes a long one from outside must not hold up every page.
 _WORD: Final = re.compile(r"\S+")
-# From `://` to the *last* @ of what is one word: in a password that was not escaped, each of @ / : # ? may stand. Our
+# From `://` to the *last* @ of what is one word: in a password that was not escaped, each of @ / : # ? may be. Our
 # own examples (USER@HOST) are no secrets.
 _SCHEME_END: Final = re.compile(r"://(?!USER(?::PASSWORD)?@HOST)")
 _SECRET_NAME: Final = re.compile(r"password|passwd|pwd|token|secret|api[_-]?key|signature|credential", re.IGNORECASE)
@@ -43,7 +43,7 @@ def redacted(text: str) -> str:
 def _without_user(word: re.Match[str]) -> str:
     text = word[0]
     last = text.rfind("@")
-    # Not bounded by `last`: an example of ours is looked at whole.
+    # Not bounded by `last`: our example is looked at whole.
     start = _SCHEME_END.search(text)
     return f"{text[: start.end()]}{HIDDEN}{text[last:]}" if start is not None and start.end() <= last else text
 

@@ -44,7 +44,7 @@ PAIR_HEIGHT: Final = 330
 # So many rows fit on a laptop's screen under the banner; the table below the plot has every column.
 DOTS: Final = 20
 # A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number,
-# unless many are as far: then they are what is to be seen.
+# unless many are as far: then they are what must be seen.
 WIDEST: Final = 3.0
 # p-values of 1e-100 are common where months are large: the axis ends here whatever they are ...
 END_OF_AXIS: Final = 10.0
@@ -54,18 +54,18 @@ FARTHEST: Final = 1000.0
 MOST_CATEGORIES: Final = 12
 # A rest below this is rounding.
 LEAST_REST: Final = 0.0005
-# A longer name would leave no room for the plot beside it.
+# A longer name would leave no room for the plot next to it.
 LONGEST_NAME: Final = 28
 # A value of data inside a sentence; longer ones push the numbers out of sight.
 LONGEST_VALUE: Final = 40
-# Nearer to the line than this, a number on the right of its dot would stand on the line.
+# Nearer to the line than this, a number on the right of its dot would be on the line.
 JUST_BELOW: Final = 0.7
 # A word and a shape, those of the dot plot.
 WORDS_OF: Final[dict[bool | None, str]] = {True: "◆ drifted", False: "● no", None: "? not comparable"}
 # A column of a run that ended before anything was scored.
 NOT_SCORED: Final = "○ not scored"
 WHY_NOT_SCORED: Final = "could be compared, but nothing was scored in this run"
-# What stands where a column has neither mean nor shares: an identifier has no size.
+# What is shown where a column has neither mean nor shares: an identifier has no size.
 NO_SIZE: Final = "–"
 
 
@@ -173,7 +173,7 @@ def escaped(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def methods(columns: Sequence[Column]) -> list[str]:
-    """The methods of the compared columns in words, the commonest first."""
+    """The methods of the compared columns as text, the commonest first."""
     names = [method_words(column.method) for column in columns if column.method and column.comparable]
     return sorted(set(names), key=lambda name: (-names.count(name), name))
 
@@ -204,7 +204,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
             # A picked point is shown by its distributions; fading all others would hide what is being compared.
             unselected={"marker": {"opacity": 1.0}},
             text=[number(column.score) + (" →" if near > widest else "") for _, column, near in part],
-            # left of a dot just below the line, so that the number does not stand on it
+            # left of a dot just below the line, so that the number does not cover it
             textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, _, near in part],
             textfont={"color": colours["text"], "size": 12},
             hovertext=[_hover(column) for _, column, _ in part],
@@ -226,7 +226,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
 
 
 def _widest(distances: Sequence[float]) -> float:
-    """Where the plot ends: at `WIDEST`, or where a quarter of the columns lies beyond, at most at `END_OF_AXIS`."""
+    """Where the plot ends: at `WIDEST`, or where a quarter of the columns is beyond, at most at `END_OF_AXIS`."""
     finite = sorted(one for one in distances if math.isfinite(one))
     return min(END_OF_AXIS, max(WIDEST, finite[len(finite) * 3 // 4])) if finite else WIDEST
 

@@ -171,7 +171,7 @@ def _trace(panel: Panel, series: Series, index: int, frame: _Frame) -> dict[str,
 
 
 def _regular(series: Series, span: TimeRange) -> tuple[float, Column] | None:
-    """(first time, values with NaN at missing steps) when all samples lie on the steps of the range."""
+    """(first time, values with NaN at missing steps) when all samples are on the steps of the range."""
     if not series.times.size:
         return span.start, series.values
     places = (series.times - series.times[0]) / span.step
@@ -305,7 +305,7 @@ def _marks(
     room = span.seconds * LABEL_WIDTH
     free = span.end + room
     seen = [one for one in marks if one.start <= span.end and _until(one, span) >= span.start]
-    # From the newest back: where labels would lie on each other, the newest is the one that is looked for.
+    # From the newest back: where labels would be on each other, the newest is the one that is looked for.
     for mark in sorted(seen, key=lambda one: one.start, reverse=True)[:MAX_MARKS]:
         start, end = max(mark.start, span.start), min(_until(mark, span), span.end)
         thin = end - start < span.seconds * THIN

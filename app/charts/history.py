@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from app.runs.run import Run
 
 Axis = Literal["ran", "month"]
-# As high as two KPI rows: a history is looked at beside its table, not instead of it.
+# As high as two KPI rows: a history is looked at next to its table, not instead of it.
 HEIGHT: Final = 320
 # Room above the highest point or the threshold, so that neither touches the frame.
 HEADROOM: Final = 1.15
-# Room beside the first and the last point, as a share of the time between them; in seconds, where that is no time.
+# Room next to the first and the last point, as a share of the time between them; in seconds, where that is no time.
 ROOM: Final = 0.03
 LEAST_ROOM: Final = 60.0
 # A month's name in the hover; keys of dates are shorter.
@@ -90,7 +90,7 @@ def share_history(
 
 
 def _place(run: Run, axis: Axis, clock: Clock) -> str:
-    """Where a run stands: when it was asked for, or its current month."""
+    """Where a run is: when it was asked for, or its current month."""
     return escaped(run.cur, LONGEST_KEY) if axis == "month" else _local(run.created, clock)
 
 

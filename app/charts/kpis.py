@@ -1,4 +1,4 @@
-"""The three numbers everybody asks for first, as panels made from a system's `[metrics]`. Pure.
+"""The three numbers everyone asks for first, as panels made from a system's `[metrics]`. Pure.
 
 Scrapes and health checks are no traffic: a service that counts them too would never be idle.
 """

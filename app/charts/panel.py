@@ -32,7 +32,7 @@ _TEMPLATE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a panel's placeholders stand for: selector, window (seconds), range, scrape interval (None is unknown).
+    """What a panel's placeholders mean: selector, window (seconds), range, scrape interval (None is unknown).
 
     `requests` is the system's request counter, used to say why a chart is empty; `outcomes` are the labels by which the
     system tells failures, beyond the usual ones, `failures` the counter by which it does.
@@ -65,7 +65,7 @@ class Context:
 
 
 def title(panel: Panel, context: Context) -> str:
-    """The panel's title with the window in words: `p95 latency, 1 min window`."""
+    """The panel's title with the window as text: `p95 latency, 1 min window`."""
     words = {
         "window": format_duration(context.window),
         "rate_interval": format_duration(rate_interval(context.scrape, context.span.step)),
@@ -118,7 +118,7 @@ def _values_of(prometheus: Prometheus, span: TimeRange) -> ValuesOf:
 
 
 def _unseen(prometheus: Prometheus, context: Context, expr: str, values_of: ValuesOf) -> Rule | None:
-    """Why a counter of failures tells none: nobody knows it. One with labels appears with the first failure."""
+    """Why a counter of failures tells none: no one knows it. One with labels appears with the first failure."""
     name = context.failures
     if name is None or not re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:])", expr):
         return None

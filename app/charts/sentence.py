@@ -1,4 +1,4 @@
-"""The one line in words under each chart: what it shows now, its peak, or why there is nothing to see."""
+"""The sentence under each chart: what it shows now, its peak, or why there is nothing to see."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def steady_from(series: Series, span: TimeRange) -> int:
 
 
 def idle(rate: Series, span: TimeRange) -> str:
-    """How long nobody has asked, of a rate of requests that is 0 now; no claim beyond its samples.
+    """How long no one has asked, of a rate of requests that is 0 now; no claim beyond its samples.
 
     `No request in the last 2 min`, `No request in the 4 min since the first scrape`.
     """

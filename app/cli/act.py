@@ -80,7 +80,7 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _cells(run: Run, own: Collection[str]) -> list[str]:
-    """A run in a table. The share is unrounded in --json; here it stands with the counts it comes from."""
+    """A run in a table. The share is unrounded in --json; here it is with the counts it comes from."""
     from app.runs.words import why
 
     months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
@@ -128,7 +128,7 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
         _explain(result)
         say(target_line(result.target_drift))
         say(result.line)
-    # The verdict is out before anybody is told of it.
+    # The verdict is out before anyone is notified of it.
     sys.stdout.flush()
     for one in own:
         calls.call(settings, one.id, say_error)
@@ -159,7 +159,7 @@ def _two_files(settings: Settings, system: System, options: argparse.Namespace) 
 
 
 def _explain(result: Result) -> None:
-    """Why it was decided so, on standard error: the two lines alone stand on standard output."""
+    """Why it was decided so, on standard error: the two lines alone are on standard output."""
     from app.drift.sentence import target_words
 
     for name, side in (("reference", result.ref), ("current", result.cur)):

@@ -1,6 +1,6 @@
 """The doors of the console: which pages may give it orders (`origins`), and who may come in (`access`, `gate`).
 
-`Doors.of(settings)` reads the environment once; its middleware stands before every route, page, file and WebSocket.
+`Doors.of(settings)` reads the environment once; its middleware is before every route, page, file and WebSocket.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may come in: the token of `VIGIE_TOKEN`, the session that it opens, and Streamlit's own sign-in beside it.
+"""Who may come in: the token of `VIGIE_TOKEN`, the session that it opens, and Streamlit's own sign-in next to it.
 
 A session is a cookie that says until when it holds, signed with a key made from the token and the home: another token
 ends every session, and the server keeps nothing. Its name holds the home, because cookies know no port and two
@@ -26,7 +26,7 @@ from app.egress.signin import FILE, secret_in
 from app.errors import ConfigError
 
 VARIABLE = variables.TOKEN.name
-# 16 characters of `secrets.token_urlsafe` are 96 bits: nobody guesses them, whatever the limit on tries.
+# 16 characters of `secrets.token_urlsafe` are 96 bits: no one guesses them, even without a limit on tries.
 MIN_TOKEN = 16
 # Tokens travel in a form, an address and a header; a longer one is a file named by mistake.
 MAX_TOKEN = 512
@@ -36,7 +36,7 @@ MIN_DIFFERENT = 6
 SESSION_SECONDS = 7 * 86_400
 # Wrong tokens from one address within a minute, and from all of them together.
 TRIES, ALL_TRIES, TRIES_SECONDS = 10, 300, 60.0
-# Addresses remembered at a time: the table stays under 1 MB whoever knocks.
+# Addresses remembered at a time: the table stays under 1 MB whatever is tried.
 MAX_ADDRESSES = 1000
 _SESSION = re.compile(r"(\d{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
 _MADE = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))' prints a good one."
@@ -52,7 +52,7 @@ class Login(Protocol):
         """Where the sign-in with a provider begins, below the path prefix."""
 
     def admits(self, cookies: Mapping[str, str]) -> bool:
-        """Whether the cookies are those of somebody who has signed in."""
+        """Whether the cookies are those of someone who has signed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """True when nobody has to sign in."""
+        """True when no one has to sign in."""
         return self.token is None and self.login is None
 
     @property
@@ -83,7 +83,7 @@ class Access:
 
     @property
     def onward(self) -> str:
-        """The name of the cookie that remembers where somebody was going while a provider signs them in."""
+        """The name of the cookie that remembers where someone was going while a provider signs them in."""
         return f"{self.cookie}_next"
 
     def right(self, given: str) -> bool:
@@ -97,9 +97,9 @@ class Access:
         return f"{until}.{nonce}.{self._signature(f'{until}.{nonce}')}"
 
     def admits(self, cookie_header: str, now: float | None = None) -> bool:
-        """Whether the cookies of a request belong to somebody who has signed in, one way or the other."""
+        """Whether the cookies of a request belong to someone who has signed in, one way or the other."""
         pairs = list(cookies(cookie_header))
-        # Every cookie of the name: a page on another port may set a second one and must lock nobody out.
+        # Every cookie of the name: a page on another port may set a second one and must lock no one out.
         if self.token is not None and any(name == self.cookie and self._holds(value, now) for name, value in pairs):
             return True
         return self.login is not None and self.login.admits(dict(pairs))
@@ -147,7 +147,7 @@ class Tries:
 
 
 def refuse_open(address: str | None, access: Access) -> None:
-    """Raise ConfigError when the console would listen beyond this machine and let everybody in."""
+    """Raise ConfigError when the console would listen beyond this machine and let everyone in."""
     if access.open and not _is_loopback(address):
         where = address or "every address of this machine"
         raise ConfigError(
@@ -174,7 +174,7 @@ def hand_over(settings: Settings, access: Access) -> None:
 
 
 def _token(env: Mapping[str, str]) -> str | None:
-    """The token: the value of the variable, or what stands in the file that `file:PATH` names."""
+    """The token: the value of the variable, or what is in the file that `file:PATH` names."""
     text = env.get(VARIABLE)
     if text is None:
         return None
@@ -186,7 +186,7 @@ def _token(env: Mapping[str, str]) -> str | None:
             raise ConfigError(f"{VARIABLE}: there is no file {where}.", hint="Make the file, or name another.")
         token = stored.strip()
     if not token:
-        # Whoever sets the variable wants a closed door: an empty one must not be an open one.
+        # Anyone who sets the variable wants a closed door: an empty one must not be an open one.
         raise ConfigError(f"{where} is empty; a token is expected there.", hint=f"Unset {VARIABLE}, or set it: {_MADE}")
     if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and re.fullmatch(r"[\x21-\x7e]+", token)):
         message = f"{where} has {len(token)} characters; accepted: {MIN_TOKEN} to {MAX_TOKEN}, no spaces or accents."

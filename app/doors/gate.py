@@ -35,7 +35,7 @@ STRANGER = "vigie.stranger"
 LOGIN_PATHS = ("/auth/login", "/oauth2callback")
 # How long a person may take at an identity provider and still be led on.
 LOGIN_SECONDS = 600
-# A token and an address: a longer body is no form of ours.
+# A token and an address: a longer body is not our form.
 MAX_FORM = 8192
 # The page asks for nothing and runs nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -49,7 +49,7 @@ _PAGE = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8
 
 
 class Gate:
-    """Lets through whom `access` admits; shows everybody else the sign-in form, or says 401 in a line of text."""
+    """Lets through whom `access` admits; shows everyone else the sign-in form, or answers 401 with a line of text."""
 
     def __init__(self, app: ASGIApp, access: Access, secure: Callable[[Headers, str], bool], tries: Tries) -> None:
         self.app = app
@@ -100,7 +100,7 @@ class Gate:
         return RedirectResponse(back, 303, LEAVING)
 
     def _onward(self, headers: Headers) -> Response | None:
-        """Streamlit leads everybody back to its first page: from there to where they were going, once."""
+        """Streamlit leads everyone back to its first page: from there to where they were going, once."""
         access = self._access
         there = access.local(unquote(dict(cookies(headers.get("cookie", ""))).get(access.onward, "")))
         if there == access.local(""):

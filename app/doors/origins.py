@@ -1,4 +1,4 @@
-"""Who may open the WebSocket and send what changes something: pages of the console itself, and nobody else's.
+"""Who may open the WebSocket and send what changes something: pages of the console itself, and no one else's.
 
 A browser says in `Origin` which page a request comes from, and a script cannot change that. Without this check any
 page that a reader has open elsewhere, another port of this machine included, could press the console's buttons.
@@ -22,7 +22,7 @@ LOG = logging.getLogger("vigie.doors")
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 # Methods that only read. Everything else acts: the upload of a file, the sign-in form.
 READS = ("GET", "HEAD", "OPTIONS")
-# Read by their method, and act all the same: they are told apart by where the navigation began.
+# Read by their method, and act all the same: they are distinguished by where the navigation began.
 ACTING_PATHS = ("/auth/logout",)
 SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 # Refused origins that are logged, each once: a hostile page cannot fill the log.
@@ -35,7 +35,7 @@ class OriginCheck:
     """Answers 403 unless a WebSocket or an acting request comes from the console's own pages or an allowed origin.
 
     Own is what equals scheme and `Host` of the request, for the hosts of this machine and of `VIGIE_ALLOWED_HOSTS`;
-    the host check stands before it. `allowed` are compared as they are, whatever `Host` a proxy passes on.
+    the host check is before it. `allowed` are compared as they are, whatever `Host` a proxy passes on.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], allowed: Sequence[Origin]) -> None:
@@ -53,7 +53,7 @@ class OriginCheck:
         values = headers.getlist("origin")
         origin = Origin.parse(values[0]) if len(values) == 1 else None
         if scope["type"] == "http" and scope["method"] in READS:
-            # A navigation carries no Origin. Browsers say where it began; other programs act for nobody else.
+            # A navigation carries no Origin. Browsers say where it began; other programs act for no one else.
             good = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
         else:
             good = origin is not None and (origin in self._allowed or origin == self._own(scope, headers))
@@ -72,7 +72,7 @@ class OriginCheck:
         return own if own is not None and any(_is_host(own.host, pattern) for pattern in self._hosts) else None
 
     def _refuse(self, values: Sequence[str]) -> PlainTextResponse:
-        # Whatever was sent: printable, on one line.
+        # Anything that was sent: printable, on one line.
         shown = ", ".join(ascii(value[:SHOWN]) for value in values[:3])
         text = f"from {shown}" if values else "without an Origin"
         if text not in self._logged and len(self._logged) < MAX_LOGGED:

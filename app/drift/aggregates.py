@@ -41,7 +41,7 @@ def _edges(reference: pd.Series, current: pd.Series) -> np.ndarray | None:
     if not values.size:
         return None
     low, high = float(values.min()), float(values.max())
-    # Beyond this the width of a bin is not a finite number, or vanishes beside the values themselves.
+    # Beyond this the width of a bin is not a finite number, or vanishes next to the values themselves.
     if not np.isfinite(high - low) or (high > low and low + (high - low) / BINS == low):
         return None
     distinct = np.unique(values[: 100 * BINS])

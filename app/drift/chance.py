@@ -23,7 +23,7 @@ FEW_NUMBERS: Final = 5
 DIVISIONS: Final = 19
 # ... and a method that calls so many of them drifted gives twice the false alarms of a test at that level.
 FALSE_ALARMS: Final = 2
-# Beyond these rows on the smaller side chance moves no distance near a threshold anybody sets.
+# Beyond these rows on the smaller side chance moves no distance near a threshold anyone sets.
 CERTAIN_ROWS: Final = 20_000
 # Evidently divides the distance by the spread of the reference, and by this where the spread is smaller.
 MIN_SPREAD: Final = 0.001
@@ -45,7 +45,7 @@ def default_method(reference: pd.Series, current: pd.Series, kind: str) -> str:
 def within(reference: pd.Series, current: pd.Series, method: str) -> str:
     """The reason when the method finds drift, but no more than in random divisions of the same rows; else "".
 
-    The tests that reckon with chance themselves (K-S and z) are believed.
+    The tests that count on chance themselves (K-S and z) are believed.
     """
     if method not in THRESHOLDS:
         return ""

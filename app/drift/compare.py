@@ -83,7 +83,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
     """Score every comparable column. Both frames come from the gate; they hold the comparable columns alone.
 
     A column whose chosen method cannot judge its values comes back as not comparable with the reason. Raises DataError
-    in words when Evidently fails or contradicts itself.
+    when Evidently fails or contradicts itself.
     """
     columns = tuple(_suited(column, reference, current, policy) for column in columns)
     counted = [column.name for column in counted_columns(columns, policy) if column.comparable]
@@ -92,7 +92,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
     kinds = {column.name: column.kind for column in columns if column.comparable}
     shown = list(dict.fromkeys([*counted, *([label] if label else [])]))
     if not counted:
-        # No report, and nothing to decide on: the reasons beside the columns say why.
+        # No report, and nothing to decide on: the reasons next to the columns say why.
         return Comparison(columns, "", "")
     try:
         snapshot = _run(reference[shown], current[shown], kinds, _metrics(counted, label, kinds, policy))
@@ -292,7 +292,7 @@ def _one_value(reference: pd.Series, current: pd.Series) -> bool:
 
 
 def _agree(reading: Reading, columns: Sequence[Column], policy: Policy) -> None:
-    """Our count and the report's own must be the same: they stand beside each other on the page."""
+    """Our count and the report's own must be the same: they are next to each other on the page."""
     ours = count(columns, policy)
     if reading.drifted == ours.k and math.isclose(reading.share * ours.comparable, ours.k, abs_tol=1e-6):
         return
@@ -341,7 +341,7 @@ def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
             found[str(arguments["column"])] = Score(
                 column=str(arguments["column"]),
                 value=None if value is None else float(value),
-                # A method that was chosen stands there by its short name, one that Evidently took by the other.
+                # A method that was chosen is there by its short name, one that Evidently took by the other.
                 method=None if method is None else method_of(str(method)).shown,
                 threshold=None if threshold is None else float(threshold),
             )

@@ -96,7 +96,7 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
     _fits(reference, current)
     gate = _gate(pair, reference, current)
     notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
-    # What cannot be decided for want of columns needs no Evidently to say so.
+    # What cannot be decided for want of columns does not need Evidently.
     if gate.refusal or too_little(pair.policy, gate.columns):
         return Evidence(gate.columns, gate.refusal, notes)
     columns = sum(column.comparable for column in gate.columns)
@@ -112,7 +112,7 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
 
 
 def _fits(reference: Frame, current: Frame) -> None:
-    """DataError in words when the comparison would need more memory than may be taken, before it takes any."""
+    """DataError when the comparison would need more memory than may be taken, before it takes any."""
     free = memory.usable()
     size = sum(int(frame.data.memory_usage(deep=True).sum()) for frame in (reference, current))
     needed = GROWTH * size + OWN_BYTES
@@ -129,7 +129,7 @@ def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
     """Decide on what was found."""
     decision = decide(pair.policy, evidence.columns, evidence.refusal, target)
     if decision.verdict is Verdict.UNDECIDED:
-        # An undecided run embeds no report: the report beside it would decide.
+        # An undecided run embeds no report: the report next to it would decide.
         return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
     return Verdicts(decision, evidence.columns, target, evidence.notes, evidence.html, evidence.json)
 

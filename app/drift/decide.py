@@ -79,7 +79,7 @@ def nearness(column: Column) -> float | None:
     if column.score is None or column.threshold is None or column.method is None:
         return None
     if column.kind == "text":
-        # Its threshold may be a percentile, and nobody asks how near an identifier came.
+        # Its threshold may be a percentile, and no one asks how near an identifier came.
         return None
     if low_is_drift(column.method):
         return column.threshold / column.score if column.score > 0 else math.inf

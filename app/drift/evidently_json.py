@@ -1,6 +1,6 @@
 """The metrics in Evidently's JSON, whatever its age: their class, their arguments. Pure and without Evidently.
 
-Today's file has `config` beside `metric_name`; up to 0.7.15 the arguments stand in the string `metric_id` alone.
+Today's file has `config` next to `metric_name`; up to 0.7.15 the arguments are in the string `metric_id` alone.
 """
 
 from __future__ import annotations

@@ -94,9 +94,9 @@ def compare(
 
     The arguments from `threshold` on are the keys of `[drift]` in docs/system-file.md, with their defaults. With
     `reports`, a folder, HTML, JSON and result.json are kept in `reports/runs/<run>/`. With `system`, the id of a
-    system, its `[drift]` gives what is not said here, the files lie among its reports and the run stands in the list of
+    system, its `[drift]` gives what is not said here, the files are among its reports and the run is in the list of
     the console, as one of another source: it moves no gauge. `name` is `reference_vs_current` in the files' names, or
-    a word for both. Raises DataError (or another VigieError) in words.
+    a word for both. Raises DataError (or another VigieError).
     """
     import pandas as pd
 
@@ -122,7 +122,7 @@ def compare(
     rules = tables.Rules(**{**asked, **{key: value for key, value in given.items() if value is not None}})
     folder = None if reports is None else Path(reports).expanduser().absolute()
     job = Job(new_run_id(), DRIFT, base.id, "", {}, settings)
-    # Nobody looks at the progress of a call.
+    # No one looks at the progress of a call.
     job.close()
     return _compared(job, base, rules, (reference, current), name=name, folder=folder, listed=system is not None)
 

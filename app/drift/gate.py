@@ -31,9 +31,9 @@ MAX_CATEGORIES: Final = 1000
 FEW_CATEGORIES: Final = 20
 # "Near" the switch: a month that grows by a tenth would be judged by another method.
 METHOD_SWITCH_MARGIN: Final = 0.1
-# A spread is reckoned with squares, of millions of rows: from here on they are beyond a float.
+# A spread is calculated with squares, of millions of rows: from here on they are beyond a float.
 MAX_NUMBER: Final = 1e150
-# What lies between these shares of the values is most of them; beyond are outliers.
+# What is between these shares of the values is most of them; beyond are outliers.
 BULK: Final = 0.01
 # Evidently draws as many bins as Sturges says, 23 at five million rows.
 MANY_BINS: Final = 32
@@ -210,7 +210,7 @@ class _Look:
                 if infinite:
                     return f"{infinite:,} infinite {'value' if infinite == 1 else 'values'} in {side}"
             rows, present = len(plainly.data), int(plainly.data.notna().sum())
-            # Too few rows in the whole period is said once, for the period.
+            # Too few rows in the whole period is reported once, for the period.
             if self._few(present) and not self._few(rows):
                 return f"only {present:,} of {rows:,} rows have a value in {side}"
             different = plainly.data.nunique() if plainly.kind == "category" else 0
@@ -247,7 +247,7 @@ class _Look:
 
     def _by_chance(self, name: str, ref: Plain, cur: Plain) -> str:
         """Why a drift of this column would be no more than chance, or ""."""
-        # Whoever chose a method or a threshold for this column is believed.
+        # Anyone who chose a method or a threshold for this column is believed.
         if name in self.policy.methods or name in self.policy.thresholds:
             return ""
         left, right = ref.data.dropna(), cur.data.dropna()
@@ -267,7 +267,7 @@ class _Look:
                 " nothing; use a larger unit, or another method"
             )
         low, high = np.quantile(values, [BULK, 1 - BULK])
-        # Evidently's own threshold, also where the policy has a larger one: without outliers most values lie within
+        # Evidently's own threshold, also where the policy has a larger one: without outliers most values are within
         # five spreads, and who asks for as much is not told that they are outliers.
         if 0 < high - low < spread * chance.THRESHOLDS["wasserstein"]:
             return (
@@ -303,7 +303,7 @@ class _Look:
                 self.notes.append(f"{key} names {_listed(idle)}, which is not compared.")
 
     def note_one_sided(self, counted: Sequence[str], ignored: Sequence[str]) -> None:
-        """Name the columns that only one of the two has, also those that nobody asked to compare."""
+        """Name the columns that only one of the two has, also those that no one asked to compare."""
         apart = {*ignored, self.policy.label, self.policy.identifier}
         sides = ((self.names.ref, self.reference, self.current), (self.names.cur, self.current, self.reference))
         for side, frame, other in sides:

@@ -17,7 +17,7 @@ from app.prometheus import Answer, Prometheus, State
 from app.prometheus.promql import fill
 from app.words.numbers import number
 
-# A gauge has no window of its own; expressions that name one get the one minute of the charts.
+# A gauge has no separate window; expressions that name one get the one minute of the charts.
 WINDOW: Final = 60.0
 
 

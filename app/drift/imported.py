@@ -1,7 +1,7 @@
 """A comparison made elsewhere, read from the JSON of Evidently 0.4, 0.7.15 or today: what it says, and nothing more.
 
 Pure and without Evidently. Three forms are known: `metric_name` with `config` (today's), `metric_id` alone (up to
-0.7.15: the arguments stand in that string), and `metric` with `result` (0.4). What a form does not say is unknown.
+0.7.15: the arguments are in that string), and `metric` with `result` (0.4). What a form does not say is unknown.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KINDS: Final = {"num": "number", "cat": "category", "text": "text"}
 
 @dataclass(slots=True)
 class Said:
-    """What a report says. `counted` are the columns its share counts, `total` how many they are, where it says so.
+    """What a report says. `counted` are the columns its share counts, `total` how many they are, where it reports it.
 
     `judged` are those with a drift metric, also when it gives no number.
     """
@@ -69,9 +69,9 @@ class Names:
 
 
 def read(data: bytes, names: Names, own_threshold: float) -> Result:
-    """The report as a run of ours. `own_threshold` serves a report that names no threshold for its share.
+    """The report as our run. `own_threshold` serves a report that names no threshold for its share.
 
-    Raises ReportError in words when it is no report with a share of drifted columns, or contradicts itself.
+    Raises ReportError when it is no report with a share of drifted columns, or contradicts itself.
     """
     said = _said(data)
     if said.count is None or said.share is None:
@@ -173,7 +173,7 @@ def _oldest(metrics: Sequence[Mapping[str, Any]]) -> Said:
             said.share = _number(result.get("share_of_drifted_columns"))
             said.total = _whole(result.get("number_of_columns"))
         if metric.get("metric") == "DatasetDriftMetric":
-            # The table beside it has a fixed threshold of its own.
+            # The table next to it has its own fixed threshold.
             said.threshold = _number(result.get("drift_share"))
         table = result.get("drift_by_columns")
         for name, row in (table if isinstance(table, Mapping) else {}).items():
@@ -239,7 +239,7 @@ def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column,
     columns = _scored(said)
     counted = set(said.counted) or {column.name for column in columns}
     apart = [column.name for column in columns if column.name not in counted]
-    # A score of its own for one column beside the others: that is how the label is watched.
+    # A separate score for one column next to the others: that is how the label is watched.
     label = apart[0] if len(apart) == 1 else None
     policy = Policy(
         columns="features" if label else "all",
@@ -264,7 +264,7 @@ def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column,
 
 
 def _flag(column: Column) -> bool | None:
-    """Whether the column drifted, by the report's own flag or by score and threshold; None when it cannot be told."""
+    """Whether the column drifted, by the report's own flag or by score and threshold; None when it is unknown."""
     if column.drifted is not None:
         return column.drifted
     if column.method is None or column.score is None or column.threshold is None:

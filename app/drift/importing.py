@@ -27,7 +27,7 @@ LOG = logging.getLogger("vigie.library")
 MAX_JSON_BYTES: Final = 8_000_000
 # A label in a table, not a document.
 MAX_NAME: Final = 120
-# The markup that makes a file HTML stands at its beginning, after comments at most.
+# The markup that makes a file HTML is at its beginning, after comments at most.
 HTML_HEAD_BYTES: Final = 65_536
 _MARKUP: Final = re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(?:drift_)?(?P<ref>.+?)(?:_vs_| vs\.? | (?:→|->) )(?P<cur>.+?)(?:\.html?|\.json)?")
@@ -49,7 +49,7 @@ def import_report(
     `json` is that of 0.4, 0.7.15 or today, `html` any version's. `name` says what it is; one such as
     `drift_2024-01-31_vs_2024-02-29.html` also names the months. `at` is when it was made, epoch seconds (else now).
     Nothing is published flat and no gauge moves. Raises AlreadyImported for bytes that are there already, ReportError
-    or StorageFull in words otherwise; then nothing is kept.
+    or StorageFull otherwise; then nothing is kept.
     """
     title = _title(name)
     created = _moment(at)
@@ -85,7 +85,7 @@ def import_report(
 def _contents(
     system: System, run_id: str, title: str, html: bytes | None, json: bytes | None
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The files of the run, and what its row needs beside them."""
+    """The files of the run, and what its row needs next to them."""
     from app.drift.imported import Names, read
 
     ref, cur = _months(title)
@@ -119,7 +119,7 @@ def _keep_bounded(settings: Settings) -> None:
 
 
 def _check_html(html: bytes) -> None:
-    """Lenient: whatever begins as HTML is a report; the console shows it in a sandbox."""
+    """Lenient: anything that begins as HTML is a report; the console shows it in a sandbox."""
     if not html.strip():
         raise ReportError("The HTML file is empty.", hint="Save the report again and give that file.")
     if len(html) > reports.MAX_FILE_BYTES:

@@ -20,7 +20,7 @@ class Method:
 
     `p_value`: a low score means drift; else the score is a distance, and a high one does. `strict`: a score at the
     threshold is no drift. `kinds` of columns it judges. `needs` says what it asks of the data beyond that, `beware`
-    what its name does not tell; or "".
+    what its name does not report; or "".
     """
 
     name: str
@@ -48,7 +48,7 @@ class Method:
 
     @property
     def sign(self) -> str:
-        """What stands between score and threshold of a drifted column."""
+        """What is between score and threshold of a drifted column."""
         if self.p_value:
             return "<" if self.strict else "≤"
         return ">" if self.strict else "≥"

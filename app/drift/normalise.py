@@ -116,7 +116,7 @@ def _numbers(series: pd.Series) -> Plain:
 
 
 def _told_apart(numbers: pd.Series, whole: pd.Series) -> Plain:
-    """Every method reckons in floats; whole numbers that become equal there are not compared at all."""
+    """Every method calculates in floats; whole numbers that become equal there are not compared at all."""
     if max(abs(int(whole.max())), abs(int(whole.min()))) > EXACT:
         floats = pd.Series([float(value) for value in whole.unique()])
         if floats.nunique() < len(floats):

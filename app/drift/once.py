@@ -113,7 +113,7 @@ class _Counter:
         self._count(COMPARING, column_name)
 
     def measured(self, *arguments: Any, **_named: Any) -> None:
-        # Drift is counted where it is computed; this is what is said of a single column besides.
+        # Drift is counted where it is computed; this is what is reported of a single column besides.
         metric = getattr(arguments[1], "metric", None) if len(arguments) > 1 else None
         if type(metric).__name__ != "ValueDrift":
             self._count(DESCRIBING, str(getattr(metric, "column", "") or ""))
@@ -133,7 +133,7 @@ class _Counter:
 
 
 class _Foreign(Exception):
-    """An argument that cannot be told equal or different: the call is made."""
+    """An argument that is unknown equal or different: the call is made."""
 
 
 class _Answers:
@@ -143,7 +143,7 @@ class _Answers:
         self._by_key: dict[tuple[Any, ...], list[tuple[list[pd.Series], Any]]] = {}
 
     def find(self, key: tuple[Any, ...], columns: list[pd.Series]) -> tuple[Any] | None:
-        """The answer to an equal call, in a tuple of its own, for an answer may be None."""
+        """The answer to an equal call, in its own tuple, for an answer may be None."""
         for known, answer in self._by_key.get(key, ()):
             if all(one is other or one.equals(other) for one, other in zip(known, columns, strict=True)):
                 return (answer,)
@@ -180,7 +180,7 @@ def _reusing(original: Callable[..., Any], answers: _Answers, mine: int) -> Call
 
 
 def _token(value: Any, columns: list[pd.Series]) -> Any:
-    """What stands for an argument in the key; a column is put into `columns`, to be compared value by value."""
+    """What represents an argument in the key; a column is put into `columns`, to be compared value by value."""
     if value is None or isinstance(value, str | int | float | bool | Enum | type):
         return type(value).__name__, value
     if isinstance(value, pd.Series):

@@ -1,6 +1,6 @@
 """What the console itself exports of the comparisons of a system, as panels: the same for every system with `[drift]`.
 
-A service that measures its own drift has panels of its own. What the system file draws already is left to it. Pure.
+A service that measures its own drift has its own panels. What the system file draws already is left to it. Pure.
 """
 
 from __future__ import annotations

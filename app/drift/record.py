@@ -91,7 +91,7 @@ class Imported(Comparison):
     """A report that was made elsewhere. When it ran, and for how long, only its maker knew."""
 
     def row(self, run: Run, folder: Path, meta: Meta, system: System) -> Run:  # noqa: ARG002 - as its base
-        """What was written beside the report when it was imported, and the figures of its JSON."""
+        """What was written next to the report when it was imported, and the figures of its JSON."""
         about = meta.about
         try:
             created = float(about.get("created", ""))
@@ -117,7 +117,7 @@ class Imported(Comparison):
         return set()
 
     def sweep(self, settings: Settings) -> list[Path]:  # noqa: ARG002 - as its base
-        """Nothing lies beside it."""
+        """Nothing is next to it."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""A decision in words: its sentence, what moved most, and the two lines that a comparison prints. Pure."""
+"""A decision as text: its sentence, what moved most, and the two lines that a comparison prints. Pure."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def target_line(target: Target) -> str:
 def decision_line(policy: Policy, decision: Decision, target: Target, *, html: str = "-", json: str = "-") -> str:
     """`[Evidently] …`: the line the original course script prints, byte for byte; `-` where there is no file.
 
-    That script knows no rule on the target. Where it alone triggers, its comparison stands before that of the share.
+    That script knows no rule on the target. Where it alone triggers, its comparison is before that of the share.
     """
     head = f"[Evidently] report_html={html or '-'} report_json={json or '-'}"
     share = decision.share

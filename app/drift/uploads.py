@@ -1,6 +1,6 @@
 """Two files that were given on a page or the command line: handed over in the home, compared by the drift worker.
 
-They lie in `<home>/uploads/<token>/`, readable by their owner alone, until the run has ended; what a killed run left is
+They are in `<home>/uploads/<token>/`, readable by their owner alone, until the run has ended; what a killed run left is
 swept with the next one and when the job host starts.
 """
 
@@ -39,7 +39,7 @@ MAX_BYTES: Final = 60_000_000
 MAX_ROWS: Final = 1_000_000
 MAX_UNPACKED: Final = 2_000_000_000
 HEAD_BYTES: Final = 1_000_000
-# A comparison is ended after a quarter of an hour: nobody reads older files.
+# A comparison is ended after a quarter of an hour: no one reads older files.
 STALE_SECONDS: Final = 3600.0
 MAX_NAME: Final = 120
 KINDS: Final = (".csv", ".parquet")
@@ -70,7 +70,7 @@ class Handed:
 
 
 def columns(given: Given) -> list[str]:
-    """The names of a file's columns, from its beginning. DataError or SourceUnavailable in words."""
+    """The names of a file's columns, from its beginning. DataError or SourceUnavailable as text."""
     from app.periods import tables
     from app.periods.coverage import unreadable
 
@@ -148,7 +148,7 @@ Begin = Callable[[Settings, str, str, str, Mapping[str, Any]], Begun]
 
 
 def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules, *, begin: Begin) -> str:
-    """Hand both over and start their comparison, or join the one that runs; its run. Raises VigieError in words.
+    """Hand both over and start their comparison, or join the one that runs; its run. Raises VigieError.
 
     `begin` is `app.jobs.start`: jobs know the worker of a kind, a kind does not know them.
     """

@@ -1,4 +1,4 @@
-"""Two runs side by side, column by column: decisions, policies, scores, means, and what changed in words. Pure.
+"""Two runs side by side, column by column: decisions, policies, scores, means, and what changed as text. Pure.
 
 `a` is the earlier or first-named run, `b` the other one; every difference is b - a.
 """
@@ -50,7 +50,7 @@ class Change(StrEnum):
         return self in (Change.STILL_DRIFTED, Change.STILL_CALM)
 
 
-# What turned round stands on top, what cannot be told before what stayed.
+# What turned round is on top, what is unknown before what stayed.
 ORDER: Final = (
     Change.NEWLY_DRIFTED,
     Change.RECOVERED,
@@ -125,7 +125,7 @@ def versus(a: Result, b: Result) -> Versus:
 
 
 def _paired(left: Sequence[Column], right: Sequence[Column]) -> list[tuple[str, Column | None, Column | None]]:
-    """Columns by name; one that stands in a run twice (two metrics on it) is paired in order."""
+    """Columns by name; one that is in a run twice (two metrics on it) is paired in order."""
     first, second = _keyed(left), _keyed(right)
     return [(name, first.get((name, n)), second.get((name, n))) for name, n in dict.fromkeys([*first, *second])]
 
@@ -247,7 +247,7 @@ def _move(column: Column, value: str | None) -> str:
 
 
 def _value(columns: Sequence[Column]) -> str | None:
-    """The category whose share moved most in any of these columns, so that both are told of the same one."""
+    """The category whose share moved most in any of these columns, so that both name the same one."""
     size: dict[str, float] = {}
     for column in columns:
         ref, cur = column.ref.shares or {}, column.cur.shares or {}
@@ -322,7 +322,7 @@ def _methods_differ(row: Row) -> bool:
 
 
 def policy_changes(a: Policy, b: Policy) -> list[str]:
-    """What differs between two policies, each in words: `threshold of the share 0.3 → 0.05`."""
+    """What differs between two policies, each as text: `threshold of the share 0.3 → 0.05`."""
     return [
         f"{words} {_shown(getattr(a, name))} → {_shown(getattr(b, name))}"
         for name, words in _policy_fields()

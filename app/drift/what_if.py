@@ -19,7 +19,7 @@ from app.drift.result import Column, Policy, Result, Target, Verdict
 from app.drift.sentence import sentence
 from app.words.numbers import limit
 
-# A turning point is told to so many digits, rounded to the side on which it has turned.
+# A turning point is given with so many digits, rounded to the side on which it has turned.
 FLIP_DIGITS: Final = 4
 # So many columns without a score are named; more would bury the sentence.
 NAMED: Final = 3
@@ -106,7 +106,7 @@ class _Base:
     def of(cls, result: Result) -> _Base:
         own = decide(result.policy, result.columns, "", result.target_drift)
         if result.decision is Verdict.UNDECIDED:
-            # What the columns do not tell was the gate's word: no other policy takes it back.
+            # What the columns do not report was the gate's word: no other policy takes it back.
             return cls(result, "" if own.reason == result.reason else result.reason)
         told = own.verdict is result.decision and (own.counted.k, own.counted.n) == (result.k, result.n)
         if told and not _unscored(result.policy, result.columns):
@@ -197,7 +197,7 @@ def _wanted(column: Column, policy: Policy, change: Change) -> float | None:
 
 
 def can_change(column: Column) -> bool:
-    """Whether another threshold can be tried on a column: text is judged by a percentile nobody wrote down."""
+    """Whether another threshold can be tried on a column: text is judged by a percentile no one wrote down."""
     known = column.score is not None and column.threshold is not None and column.method is not None
     return known and column.comparable and column.drifted is not None and column.kind != "text"
 
@@ -208,7 +208,7 @@ def can_change(column: Column) -> bool:
 def _flips(
     base: _Base, change: Change, policy: Policy, columns: Sequence[Column], decision: Decision
 ) -> Iterator[Flip]:
-    """The smallest change of each kind. Each is tried before it is told."""
+    """The smallest change of each kind. Each is tried before it is shown."""
     if base.refusal or not decision.counted.n:
         return
     counted = [] if base.total is not None else list(counted_columns(columns, policy))
@@ -243,7 +243,7 @@ def _share(change: Change, policy: Policy, decision: Decision, to: Verdict) -> I
         most = counted.at_most
         point, value = most.k / most.n, math.nextafter(most.k / most.n, math.inf)
         drifted = f"{'at most ' if most.k > counted.k else ''}{most.k} of {most.n}"
-    # At a threshold of zero everything triggers: true, and of no use to anybody.
+    # At a threshold of zero everything triggers: true, and of no use to anyone.
     if point and value <= 1:
         told = f"{to} with a share threshold {_told(point, value, policy.threshold)} (now {limit(policy.threshold)})"
         words = f"{told}: {drifted} columns drifted"

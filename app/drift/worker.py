@@ -52,7 +52,7 @@ def run(job: Job) -> Ending:
 
 
 def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
-    """The pair that `ref`, `cur` and `threshold` in `args` mean. Raises DataError in words."""
+    """The pair that `ref`, `cur` and `threshold` in `args` mean. Raises DataError."""
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
     if system is None:

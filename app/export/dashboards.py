@@ -13,7 +13,7 @@ from app.prometheus.promql import matcher
 
 # Grafana's grid is 24 columns wide; a panel of height 8 is about 300 pixels high.
 GRID, HEIGHT, STAT_HEIGHT, TITLE_HEIGHT = 24, 8, 4, 1
-# More charts beside each other than this have no room for a legend.
+# More charts next to each other than this have no room for a legend.
 BESIDE = 3
 # What Grafana 11.2 writes; later versions read it and bring it up to date themselves.
 SCHEMA_VERSION = 39
@@ -22,9 +22,9 @@ SPAN = "now-15m"
 REFRESH_CHOICES = ("5s", "10s", "30s", "1m", "5m", "15m")
 # Tab of the console's charts -> row of the dashboard, in this order.
 ROWS = {"service": "API", "resources": "System", "drift": "Drift"}
-# The same rows when the system file has put the important panels into rows of its own.
+# The same rows when the system file has put the important panels into its own rows.
 FURTHER_ROWS = {"service": "API, further", "resources": "System", "drift": "Drift"}
-# Every open dashboard asks each panel again at each refresh; whoever chooses 5 s should know.
+# Every open dashboard asks each panel again at each refresh; anyone who chooses 5 s should know.
 ABOUT = (
     "Made from the panels of the system file; the console shows the same ones. Traffic, latency and errors tell "
     "whether the service answers and how fast, not whether its predictions are right (F1, AUC, accuracy need labels). "
@@ -91,7 +91,7 @@ def _alerts(system: System) -> dict[str, Any]:
     }
 
 
-# --- what stands where -----------------------------------------------------------------------------------------------
+# --- what is where -----------------------------------------------------------------------------------------------
 
 # A title, its lines of panels, and whether the row is closed at first.
 _Row = tuple[str, Sequence[Sequence[dict[str, Any]]], bool]

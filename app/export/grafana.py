@@ -10,7 +10,7 @@ from app.errors import ConfigError, QueryError
 from app.prometheus.promql import GRAFANA_LENGTHS, fill
 
 RATE_INTERVAL, RANGE = GRAFANA_LENGTHS
-# Whoever imports a dashboard chooses the data source by this variable; no address and no uid of ours is inside.
+# Anyone who imports a dashboard chooses the data source by this variable; no address and no uid of ours is inside.
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {
     "1/s": "reqps",
@@ -22,7 +22,7 @@ UNITS = {
     "1": "none",
     "celsius": "celsius",
 }
-# Tiles with a word in them; more of them beside each other are too narrow for it.
+# Tiles with a word in them; more of them next to each other are too narrow for it.
 MAX_STATS = 6
 # A share goes from nothing to all; other units find their own scale.
 RATIO_FLOOR = 0
@@ -64,7 +64,7 @@ def draw(system: System, panel: Panel) -> dict[str, Any]:
         "lineWidth": 2,
         "fillOpacity": 20 if panel.kind == "area" else 0,
         "showPoints": "auto",
-        # A gap is a gap: a line drawn over it would be a value that nobody measured.
+        # A gap is a gap: a line drawn over it would be a value that no one measured.
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.kind == "area" else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if _bounds(system, panel) else "off"},
@@ -227,7 +227,7 @@ def _target(place: int, expr: str, name: str, *, instant: bool = False) -> dict[
 
 
 def _letters(place: int) -> str:
-    """A … Z, then A1 …: a panel's queries are told apart by these."""
+    """A … Z, then A1 …: a panel's queries are distinguished by these."""
     return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")
 
 

@@ -9,13 +9,13 @@ from app.config import Gauge, System
 from app.errors import ConfigError, QueryError
 from app.prometheus.promql import fill, matcher
 
-# A rule has no chart to take its window from: the length at which a short burst no longer wakes anybody.
+# A rule has no chart to take its window from: the length at which a short burst no longer wakes anyone.
 WINDOW = "5m"
 # Four scrapes of the slowest job (10 s), rounded up to what people read.
 RATE_INTERVAL = "1m"
 # `$range` is the width of a chart; a rule looks back an hour in its place.
 RANGE = "1h"
-# A share moves only when somebody compares two months: there is nothing to wait out.
+# A share moves only when someone compares two months: there is nothing to wait out.
 SHARE_FOR = "0m"
 # A gauge moves with every request: two minutes tell a burst from a change.
 GAUGE_FOR = "2m"
@@ -50,7 +50,7 @@ def rules_of(system: System) -> list[Rule]:
         for alert in system.alerts
     ]
     asked = [rule.expr for rule in found]
-    # A rule of the file that asks for the same already is the better one: somebody thought about it.
+    # A rule of the file that asks for the same already is the better one: someone thought about it.
     return found + [rule for subject, rule in _drift_rules(system) if not any(subject in expr for expr in asked)]
 
 
@@ -112,7 +112,7 @@ def exactly(value: float) -> str:
 
 
 def bracketed(expr: str) -> str:
-    """`expr` as an operand; on lines of its own when a comment at its end would swallow the bracket."""
+    """`expr` as an operand; on its own lines when a comment at its end would swallow the bracket."""
     return f"(\n{expr}\n)" if "#" in expr or "\n" in expr else f"({expr})"
 
 

@@ -1,4 +1,4 @@
-"""One worker process as its host sees it: start, hand over a job, end. Asyncio; no orphan whatever happens."""
+"""One worker process as its host sees it: start, hand over a job, end. Asyncio; no orphan in any case."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Child:
             stderr=asyncio.subprocess.PIPE,
             cwd=ROOT,
             env=Home(settings.home).environment(settings.environ),
-            # A group of its own: Ctrl-C does not reach it, and what it starts can be ended with it.
+            # A separate process group: Ctrl-C does not reach it, and what it starts can be ended with it.
             process_group=0,
             limit=MAX_LINE,
         )
@@ -76,7 +76,7 @@ class Child:
         return self.process.returncode is None and not self.broken
 
     async def run(self, run: str, request: Request) -> dict[str, Any] | Died:
-        """Hand over a job and wait for its answer, without a deadline of its own."""
+        """Hand over a job and wait for its answer, without its own deadline."""
         line = {"run": run, "kind": request.kind, "system": request.system, "key": request.key, "args": request.args}
         assert self.process.stdin is not None
         # A worker that has ended may have said why: its last words are read like any answer.

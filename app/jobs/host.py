@@ -45,7 +45,7 @@ JOBS_PER_WORKER = 40
 TICK_SECONDS = 1.0
 # The console gives its companions three seconds to end.
 STOP_GRACE = 1.5
-# Each is a small process that mostly waits for somebody's answer.
+# Each is a small process that mostly waits for someone's answer.
 HOOKS_AT_ONCE = 4
 # Processes that call hooks outlive a killed host by less than this.
 SETTLE_SECONDS = 5.0
@@ -215,7 +215,7 @@ class Host:
     # -- one run --------------------------------------------------------------------------------------------------
 
     async def _carry(self, entry: _Entry) -> None:
-        """Wait for a slot, run, write the last word. Whatever happens, the run gets an end."""
+        """Wait for a slot, run, write the final state. In any case, the run gets an end."""
         ending = Ending(State.FAILED, reason="the job host failed; see logs/jobs.log")
         held = False
         try:
@@ -276,7 +276,7 @@ class Host:
         return ending
 
     async def _hook(self, run: str) -> None:
-        """Run the hooks configured for this decision; nobody waits for them, and they change nothing."""
+        """Run the hooks configured for this decision; no one waits for them, and they change nothing."""
         try:
             pending = await self._on_disk(lambda: due.due(self.settings, run))
             if pending is None:
@@ -306,7 +306,7 @@ class Host:
                 await idle.child.end()
 
     async def _tidy(self) -> None:
-        """The directories are read once; runs of command lines and flows can end without a word at any time."""
+        """The directories are read once; runs of command lines and flows can end silently at any time."""
         await self._quietly(lambda: tidy.tidy(self.settings))
         while True:
             await asyncio.sleep(TIDY_SECONDS)
@@ -355,11 +355,11 @@ class Host:
 
 
 def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -> int:
-    """Serve this VIGIE_HOME until told to stop; 0 also when another host already does."""
+    """Serve this VIGIE_HOME until asked to stop; 0 also when another host already does."""
     parser = argparse.ArgumentParser(prog="python -m app.jobs", description="The job host of one VIGIE_HOME.")
     parser.add_argument("--parent-pipe", action="store_true", help="end when standard input ends")
     options = parser.parse_args(argv)
-    # Whoever started us may die while we import and read: look at it first.
+    # The parent process may die while we import and read: look at it first.
     parent = owner_of(os.getppid()) if options.parent_pipe else None
     try:
         settings = Settings.from_env()
@@ -368,7 +368,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
             print(f"joined: a job host already serves {settings.home}")
             return 0
         log_jobs(settings.home)
-        # What was running when the last host ended is interrupted before anybody asks; a sick ledger stops nothing.
+        # What was running when the last host ended is interrupted before anyone asks; a sick ledger stops nothing.
         tidy.tidy(settings, scan=False)
         asyncio.run(_serve(settings, kinds, parent))
     except VigieError as error:

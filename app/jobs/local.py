@@ -28,7 +28,7 @@ LOG = logging.getLogger("vigie.jobs")
 POLL_SECONDS = 0.2
 
 Watcher = Callable[[Progress], None]
-# What is to be done after a run that this process has run itself.
+# What must be done after a run that this process has run itself.
 After = Callable[["Run"], None]
 
 
@@ -46,7 +46,7 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     """Run the job in a worker of this process, without a host. When the key runs elsewhere, wait for that run.
 
     Ctrl-C and SIGTERM cancel the run (state `cancelled`). The result is the row as it ended; it never raises JobFailed.
-    Hooks are called before this returns; with `after` that is left to whoever gives it, who gets the row.
+    Hooks are called before this returns; with `after` that is left to the caller, who gets the row.
     """
     from app.notify import calls
     from app.runs.active import ActiveRun
@@ -56,7 +56,7 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     found = kinds.get(kind)
     if found is None:
         raise JobError(f"There is no job of kind {kind!r}; known: {', '.join(sorted(kinds))}.")
-    # Nobody else corrects what an earlier command line left when it was killed.
+    # No one else corrects what an earlier command line left when it was killed.
     tidy(settings)
     try:
         active = ActiveRun(settings, Request(kind, system, key, dict(args)))
@@ -88,7 +88,7 @@ def run_and_wait(  # noqa: PLR0917 - as run_here
     try:
         return _follow(settings, started.run, on_progress)
     except KeyboardInterrupt:
-        # A run that somebody else started is theirs: leaving it is not ending it.
+        # A run that someone else started is theirs: leaving it is not ending it.
         if started.joined:
             raise
         client.cancel(settings, started.run)
@@ -148,7 +148,7 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
 
 
 def _retain(active: ActiveRun) -> None:
-    """Keep the disk bounded, as a host does; a failure is said and the run stays done."""
+    """Keep the disk bounded, as a host does; a failure is reported and the run stays done."""
     from app.config import load_systems
     from app.runs import keep
 

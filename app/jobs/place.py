@@ -75,7 +75,7 @@ def listen(settings: Settings) -> socket.socket:
     _sweep(settings)
     path = settings.home / "jobs.sock"
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        path = Path(tempfile.mkdtemp(prefix="vigie-")) / "jobs.sock"  # mkdtemp: 0700, and nobody else's
+        path = Path(tempfile.mkdtemp(prefix="vigie-")) / "jobs.sock"  # mkdtemp: 0700, and no one else's
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

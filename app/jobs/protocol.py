@@ -13,7 +13,7 @@ from app.errors import JobError, VigieError
 from app.runs.kinds import Kind
 from app.runs.run import RUN_ID
 
-# A request names a job; its data lies in files. No line needs more.
+# A request names a job; its data is in files. No line needs more.
 MAX_LINE = 65_536
 # "drift:<system>:<reference>:<current>:<policy>" with the longest period keys is 200.
 KEY = re.compile(r"[\x20-\x7e]{1,400}")

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     watch_pipe(stopping.parent_gone, lines.put)
     try:
         module = _loaded(options.module)
-    except Exception as error:  # noqa: BLE001  whatever a heavy library raises on import, the host is told
+    except Exception as error:  # noqa: BLE001  any heavy library raises on import, the host is informed
         traceback.print_exc()
         _say(answers, {"event": "broken", "reason": f"{options.kind} worker: {_sentence(error)}"})
         return 1
@@ -119,7 +119,7 @@ class _Stopping:
         self._end_later()
 
     def _end_later(self) -> None:
-        """Whatever the job does, this process is gone after the grace: nobody may be left to end it."""
+        """Whatever the job does, this process is gone after the grace: no one may be left to end it."""
         timer = threading.Timer(self._grace, os._exit, args=(1,))
         timer.daemon = True
         timer.start()

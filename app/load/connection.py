@@ -16,7 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 # A prediction is a few hundred bytes. A service that answers with more than this would fill the memory at 800 at once.
 MAX_ANSWER_BYTES = 1_000_000
-# With one of these a body has an end of its own; without, the end of the connection is the end of the body.
+# With one of these a body has its own end; without, the end of the connection is the end of the body.
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 
 RESET = "connection reset"
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
     # -- used by the engine
 
     def send(self, flight: Flight, request: bytes) -> None:
-        """Write a request; its end is told to the owner."""
+        """Write a request; its end is reported to the owner."""
         assert self._transport is not None
         self._flight = flight
         flight.connection = self
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         """Feed the parser; end the flight when its answer is complete."""
         flight = self._flight
         if flight is None:
-            # Nobody asked: what comes now must never be taken for the answer to the next request.
+            # No one asked: what comes now must never be taken for the answer to the next request.
             self._drop()
             return
         self._received += len(data)
@@ -208,7 +208,7 @@ _SYSTEM_CAUSES = {
 
 
 def cause_of(error: BaseException) -> str:
-    """Why a connection could not be opened, in words that group equal causes."""
+    """Why a connection could not be opened, as messages that group equal causes."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: the certificate is not valid ({error.verify_message})"
     if isinstance(error, ssl.SSLError):

@@ -39,7 +39,7 @@ COUNT_SECONDS = 1.0
 COUNT_EVERY = 0.1
 # Prometheus' own default is a minute. After one interval the scrape has happened or will not.
 MAX_SETTLE = 65.0
-# For a Prometheus that does not tell its interval: its usual configuration.
+# For a Prometheus that does not report its interval: its usual configuration.
 DEFAULT_INTERVAL = 15.0
 # A scrape takes its own time, and the clock of the server may differ a little.
 SETTLE_SLACK = 1.0
@@ -99,7 +99,7 @@ class Meter:
         return Counted(source, moved.before, moved.after, moved.delta, moved.reason)
 
     def server_p95(self, before: Reading, after: Reading) -> ServerP95:
-        """Between which bucket edges of the service's own histogram the p95 lies."""
+        """Between which bucket edges of the service's own histogram the p95 is."""
         name = self.system.metrics.latency
         if name is None:
             return ServerP95(reason="the system file names no latency histogram")
@@ -237,7 +237,7 @@ class Watch:
 def remark(tally: Tally, counted: Counted, others: Sequence[str]) -> str:
     """Why the counter moved by something else than what was answered; "" when it did not.
 
-    `others` are load runs of the same system that went on at the same time, in words.
+    `others` are load runs of the same system that went on at the same time, as text.
     """
     delta = counted.delta
     if delta is None or tally.answered <= delta <= tally.reached:

@@ -1,6 +1,6 @@
 """The load engine: sends what a plan says, when it says, and measures.
 
-An asyncio program for a process of its own. Requests that are due wait in a queue when no connection is free; none is
+An asyncio program for its own process. Requests that are due wait in a queue when no connection is free; none is
 dropped to make the numbers look better. Two times are kept of each: *response*, from when it was due, and *service*,
 from when it was really sent. Under a stall the first grows and the second hides it (coordinated omission).
 """
@@ -80,7 +80,7 @@ class Snapshot:
     p95: float | None
     step: int
     rows: tuple[Row, ...]
-    # Everything so far, for whoever writes it down; not part of `to_dict`.
+    # Everything so far, for anyone who writes it down; not part of `to_dict`.
     tally: Tally
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,9 +166,9 @@ class Engine:
         # in the order of sending, which is the order of their deadlines
         self._watched: deque[Flight] = deque()
         self._recent: deque[tuple[float, int]] = deque()
-        # set at each answer and at each housekeeping; for whoever waits for one of them
+        # set at each answer and at each housekeeping; for anyone who waits for one of them
         self._changed = asyncio.Event()
-        # set once nothing more is to be sent
+        # set once nothing more must be sent
         self._over = asyncio.Event()
         self._dead = 0
         self._dead_since = 0.0
@@ -178,7 +178,7 @@ class Engine:
         self._start = 0.0
 
     async def run(self) -> Tally:
-        """Send everything, wait for the answers, return what happened. A defect of ours is raised, not counted."""
+        """Send everything, wait for the answers, return what happened. A defect of this code is raised, not counted."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_defect)
         self._start = time.perf_counter()
@@ -208,12 +208,12 @@ class Engine:
     def _on_defect(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception inside a callback would otherwise only be logged, and its request never end."""
         error = context.get("exception")
-        if error is not None and not isinstance(error, OSError):  # broken connections are told by connection_lost
+        if error is not None and not isinstance(error, OSError):  # connection_lost reports broken connections
             self._defect = self._defect or error
             self._over_now()
 
     def _over_now(self) -> None:
-        """Nothing more is to be sent; wake whoever waits."""
+        """Nothing more must be sent; wake anyone who waits."""
         self._over.set()
         self._changed.set()
 

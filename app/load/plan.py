@@ -45,7 +45,7 @@ MIN_DEADLINE = 0.05
 MAX_PAUSE = 60.0
 # Seeds are written into results and URLs: 32 bits are enough to tell runs apart.
 MAX_SEED = 2**32 - 1
-# A spike stands on a tenth of its height, for the fifth of the run in its middle.
+# A spike is on a tenth of its height, for the fifth of the run in its middle.
 SPIKE_BASE = 0.1
 SPIKE_SHARE = 0.2
 # So much of a wrong argument is repeated.

@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ServerP95:
-    """Bucket edges, in seconds, between which the server's own p95 lies; `high` None with a `low` is "above"."""
+    """Bucket edges, in seconds, between which the server's own p95 is; `high` None with a `low` is "above"."""
 
     low: float | None = None
     high: float | None = None
@@ -178,7 +178,7 @@ def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
 
 
 def sentence(result: Result) -> str:
-    """The run in words: what was sent, what each side counted, what each side measured."""
+    """The run as text: what was sent, what each side counted, what each side measured."""
     if result.cut:
         parts = [_cut(result)]
     else:
@@ -205,7 +205,7 @@ def sentence(result: Result) -> str:
 
 
 def class_words(counts: Mapping[str, int]) -> str:
-    """Answers by class in words, `80 × 2xx, 20 × 4xx`; "" without any answer."""
+    """Answers by class as text, `80 × 2xx, 20 × 4xx`; "" without any answer."""
     return ", ".join(f"{count:,} × {name}" for name, count in counts.items() if count and name != UNANSWERED)
 
 

@@ -25,7 +25,7 @@ MAX_ROWS = 1100
 # Causes are grouped; a server that words each failure differently must not fill the memory.
 MAX_CAUSES = 40
 OTHER_CAUSES = "other causes"
-# Answers are read by the first digit of their status; what came without one has a class of its own.
+# Answers are read by the first digit of their status; what came without one has its own class.
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
 UNANSWERED = "no answer"
 

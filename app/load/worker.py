@@ -1,6 +1,6 @@
 """One load run as a job: plan, count before, send, count after, wait for Prometheus, write down.
 
-Runs in a process of its own, so that neither the console nor a reload of it disturbs a measurement.
+Runs in its own process, so that neither the console nor a reload of it disturbs a measurement.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEEP_SECONDS = 1.0
 KEEP_SHARE = 0.01
 # Why the other side of a run that was killed is not known.
 KILLED = "the process that sent was killed"
-# Beside the connections: the event loop, files, the database of a payload query.
+# Next to the connections: the event loop, files, the database of a payload query.
 OTHER_FILES = 200
 
 
@@ -59,7 +59,7 @@ def _allow_files(wanted: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
-        # refused on some systems: too many connections then fail with a cause of their own
+        # refused on some systems: too many connections then fail with their own cause
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
@@ -129,7 +129,7 @@ class Ready:
 
 
 def prepare(job: Job) -> Ready:
-    """Read system and plan, judge the address, draw the payloads. Raises VigieError in words for a person."""
+    """Read system and plan, judge the address, draw the payloads. Raises VigieError for a person."""
     systems = load_systems(job.settings)
     system = systems.by_id.get(job.system)
     if system is None:
@@ -175,7 +175,7 @@ def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]
 
 
 def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading) -> Result:
-    """Both counters and the server's p95, beside what the engine measured."""
+    """Both counters and the server's p95, next to what the engine measured."""
     finished, cancelled = time.time(), job.stopping.is_set()
     counted, after = ready.meter.counted(before, tally, job.stopping)
     if counted.delta is None and counted.before is not None and counted.after is not None:
@@ -204,7 +204,7 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
 
 
 def _others(job: Job) -> list[str]:
-    """Load runs of the same system that go on now, in words."""
+    """Load runs of the same system that go on now, as text."""
     try:
         with ledger_of(job.settings) as ledger:
             rows = ledger.runs(kind=LOAD, system=job.system, states=LIVE)

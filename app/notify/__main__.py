@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(line: str) -> None:
-    # Whoever listened may be gone; the ledger still gets its row.
+    # Anyone who listened may be gone; the ledger still gets its row.
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""A hook that is a command: a process group of its own, bounded in time and output."""
+"""A hook that is a command: a process in a separate group, bounded in time and output."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 LOST: Final = "unknown: no outcome was written down"
 STOPPED: Final = "the process that ran the comparison was stopped"
-# Files in a run's folder: its owner is about to call the hooks, and somebody has begun (a run calls them once).
+# Files in a run's folder: its owner is about to call the hooks, and someone has begun (a run calls them once).
 PROMISE: Final = "hooks.due"
 CLAIM: Final = "hooks.called"
 # Names of at most eight hooks.
@@ -55,7 +55,7 @@ def due(settings: Settings, run: str) -> PendingHooks | None:
 
 
 def promise(pending: PendingHooks, say: Say) -> None:
-    """Leave a trace of the hooks that are to be called, for `settle` should this process be killed before the end."""
+    """Leave a trace of the hooks that must be called, for `settle` should this process be killed before the end."""
     try:
         names = json.dumps([hook.name for hook in pending.hooks])
         (directory(pending.event.settings, pending.event.result.run) / PROMISE).write_text(names, encoding="utf-8")

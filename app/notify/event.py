@@ -19,7 +19,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decision that stands for its system."""
+    """A decision that represents its system."""
 
     settings: Settings
     system: System
@@ -34,7 +34,7 @@ class Event:
 
     @property
     def link(self) -> str | None:
-        """The run in the console, as a browser reaches it; None when nobody said where that is."""
+        """The run in the console, as a browser reaches it; None when no one said where that is."""
         result = self.result
         where = public_url(self.settings, None, "console") or address(self.settings, None, "console").url
         return f"{where}/drift?system={quote(result.system)}&run={quote(result.run)}" if where else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What a receiver answers is quoted in a line; a page of HTML is not needed for it.
 MAX_ANSWER: Final = 65_536
-# Looking up a name has a clock of its own beside the deadline of the request.
+# Looking up a name has its own clock next to the deadline of the request.
 URL_SLACK: Final = 2.0
 # A shorter part of a path is a word such as `api`, and no secret: hiding it would tear words apart.
 HIDDEN_CHARS: Final = 6

@@ -34,7 +34,7 @@ LOG = logging.getLogger("vigie.jobs")
 
 
 class ActiveRun:
-    """A run this process answers for, from its lock to its last word."""
+    """A run this process answers for, from its lock to its final state."""
 
     def __init__(self, settings: Settings, request: Request) -> None:
         self.settings = settings
@@ -108,7 +108,7 @@ class ActiveRun:
             return None
 
     def end(self, ending: Ending) -> Progress:
-        """The last word. Without a path the result is in the run's own folder."""
+        """The final state. Without a path the result is in the run's own folder."""
         now = time.time()
         folder = ending.path or self.folder
         words = {"state": ending.state, "outcome": ending.outcome, "reason": ending.reason, "path": str(folder)}

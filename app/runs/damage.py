@@ -1,4 +1,4 @@
-"""A damaged index: kept beside the new one under a dated name, and read once more for what lives in it alone.
+"""A damaged index: kept next to the new one under a dated name, and read once more for what lives in it alone.
 
 Rows of runs are remade from their directories; notes, acknowledgements and outcomes of hooks are nowhere else.
 """

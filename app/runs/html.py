@@ -1,4 +1,4 @@
-r"""A report's HTML is somebody's data in somebody's markup: made harmless when it is saved, held in when it is shown.
+r"""A report's HTML is someone's data in someone's markup: made harmless when it is saved, held in when it is shown.
 
 What no policy of the browser forbids is WebRTC: it sends UDP packets anywhere. So the window that a report runs in
 loses the constructors (`report_guard.js`, the first thing in the page), and nothing in the report may make another
@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["SANDBOX", "guarded", "safe_html"]
 
-# An origin of its own, no request, no frame, no worker, no other policy for text than the one of report_guard.js.
+# A separate origin, no request, no frame, no worker, no other policy for text than the one of report_guard.js.
 SANDBOX: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; frame-src 'none'; child-src 'none'; worker-src 'none'; connect-src 'none'; "
@@ -24,7 +24,7 @@ SANDBOX: Final = (
 # Those without content keep their place in the head under the name of one that does nothing.
 _FRAMES: Final = ("iframe", "frameset", "object", "applet", "portal", "fencedframe", "webview", "controlledframe")
 _EMPTY: Final = ("frame", "embed", "base", "link", "meta")
-# By the bytes, wherever they stand: a script would have to be read as a browser reads it to know where markup begins,
+# By the bytes, wherever they are: a script would have to be read as a browser reads it to know where markup begins,
 # and who differs from the browser in one place lets a frame through there. A tag's name ends at one of these.
 _ELEMENT: Final = re.compile(
     rb"<(?:(?P<frame>" + "|".join(_FRAMES).encode() + rb")|" + "|".join(_EMPTY).encode() + rb")(?=[\t\n\f\r />]|\Z)",

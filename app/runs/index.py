@@ -87,7 +87,7 @@ class Ledger:
         """`fill` is called with an index that was never scanned: a new one lists what the directories hold at once."""
         self.url = url
         self._fill = fill
-        # Whether this object has just made the index, and what there is to know of that.
+        # Whether this object has just made the index, and what is known of that.
         self._new, self._words = False, ""
         self._engine = _engine(url)
         self._inode: tuple[int, int] | None = None
@@ -100,7 +100,7 @@ class Ledger:
             raise
 
     def _follow_file(self) -> None:
-        """A long-lived ledger moves on when its file was put aside or removed: the open one is nobody's index now."""
+        """A long-lived ledger moves on when its file was put aside or removed: the open one is no one's index now."""
         if self._inode is not None and _inode(self._engine) != self._inode:
             self._engine.dispose()
             self._prepare()
@@ -264,7 +264,7 @@ class Ledger:
         with self._write() as connection:
             _must_be_there(connection, run_id)
             if acknowledged is None:
-                # Asked under the lock: somebody else may have acknowledged since the page was drawn.
+                # Asked under the lock: someone else may have acknowledged since the page was drawn.
                 latest = sa.select(NOTES.c.acknowledged).where(NOTES.c.run == run_id).order_by(NOTES.c.n.desc())
                 acknowledged = bool(connection.scalar(latest.limit(1)))
             note = Note(run_id, time.time(), text, acknowledged)
@@ -344,7 +344,7 @@ class Ledger:
         return Rescan(tuple(added), tuple(changed), tuple(gone))
 
     def made_anew(self, since: float) -> str:
-        """What there is to know of an index that was made anew after that moment (epoch seconds); else empty."""
+        """What is known of an index that was made anew after that moment (epoch seconds); else empty."""
         query = sa.select(SCANS.c.words).where(SCANS.c.at >= since).order_by(SCANS.c.n.desc()).limit(1)
         with self._read() as connection:
             return str(connection.scalar(query) or "")
@@ -375,7 +375,7 @@ class Ledger:
             raise _explained(self._engine, error) from error
 
     def _replaced(self) -> LedgerError:
-        """Keep a damaged file beside a new one, filled from the directories and what can still be read of the old."""
+        """Keep a damaged file next to a new one, filled from the directories and what can still be read of the old."""
         self._engine.dispose()
         file, where = file_of(self._engine), shown(self._engine)
         aside = set_aside(file)
@@ -427,7 +427,7 @@ class Ledger:
                 connection.execute(VERSIONS.delete())
                 connection.execute(VERSIONS.insert().values(version=step + 1))
             if before == LATEST:
-                # Somebody dropped a table: what it held comes back from the directories.
+                # Someone dropped a table: what it held comes back from the directories.
                 METADATA.create_all(connection)
                 connection.execute(SCANS.delete())
             self._new = before in (0, LATEST)

@@ -44,13 +44,13 @@ PLAIN_RUNS: Final = 20
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Take a run's folder out of every list in one step; where it lies now, None when it is not there.
+    """Take a run's folder out of every list in one step; where it is now, None when it is not there.
 
     Under its new name `save` sweeps it up later, whatever becomes of the process. Raises StorageFull or ReportError.
     """
     aside = folder.parent / f".tmp-gone-{folder.name}-{secrets.token_hex(4)}"
     try:
-        # Young again: whoever saves a run at this moment must not sweep it up while it may still be put back.
+        # Young again: anyone who saves a run at this moment must not sweep it up while it may still be put back.
         os.utime(folder)
         folder.rename(aside)
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def put_back(aside: Path, folder: Path) -> None:
 def republish(directory: Path, gone: Mapping[str, str]) -> None:
     """After a run was deleted: what it had published becomes that of the newest run that has a file of this name.
 
-    `gone` are its files with their SHA-256. A flat file of other content is somebody else's and stays. Raises
+    `gone` are its files with their SHA-256. A flat file of other content is someone else's and stays. Raises
     StorageFull when there is no room for a copy; the old one is gone then too.
     """
     runs = [path for path in folders(directory)[::-1] if any(stored(path, name) for name in gone)]
@@ -133,7 +133,7 @@ def prune(
 ) -> Pruned:
     """Gzip older HTML, then delete the oldest runs until all fit `keep_bytes`.
 
-    Runs in `acknowledged` (somebody wrote a note or took a decision on them) go only when nothing else is left; the
+    Runs in `acknowledged` (someone wrote a note or took a decision on them) go only when nothing else is left; the
     newest of each directory, which may have been written a moment ago, and those that `may_go` says no to always stay.
     """
     newest: set[Path] = set()
@@ -171,7 +171,7 @@ def prune(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Bytes of a finished run, and whether HTML lies in it unpacked."""
+    """Bytes of a finished run, and whether HTML is in it unpacked."""
 
     size: int
     html: bool
@@ -286,7 +286,7 @@ def _published(kept: _Kept) -> dict[Path, dict[str, str]]:
 
 
 def retain(settings: Settings, systems: Systems) -> list[str]:
-    """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then say so."""
+    """Keep the report directories within VIGIE_KEEP_BYTES; ids of the runs deleted, whose rows then report it."""
     with opened(settings) as ledger:
         folders = [reports.report_dir(settings, system) for system in systems.by_id.values()]
         spare = {
@@ -297,7 +297,7 @@ def retain(settings: Settings, systems: Systems) -> list[str]:
         }
 
         def may_go(run: str) -> bool:
-            # Of a run without a row nobody knows yet whether it is noted or shown: an index that was lost is filled
+            # Of a run without a row no one knows yet whether it is noted or shown: an index that was lost is filled
             # again by the next scan.
             return run not in spare and ledger.get(run) is not None
 

@@ -30,10 +30,10 @@ class Kind:
     grace: float = 1.0
     # One process is kept, with its heavy libraries loaded, for the next run.
     warm: bool = False
-    # SIGTERM lets it finish what it had (Job.stopping) instead of ending it where it stands.
+    # SIGTERM lets it finish what it had (Job.stopping) instead of ending it where it is.
     graceful: bool = False
     record: str = ""
-    # Its result lies in a report directory, under a hash; else in the run's own folder.
+    # Its result is in a report directory, under a hash; else in the run's own folder.
     report: bool = False
     # The newest report of a pair of months is also published flat in the report directory.
     published: bool = False
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
             report=True,
             published=True,
         ),
-        # Waiting makes no sense for traffic: whoever presses Start wants it now.
+        # Waiting makes no sense for traffic: anyone who presses Start wants it now.
         Kind(
             LOAD,
             "app.load.worker",
@@ -87,7 +87,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of that name; of one that is not known here nothing is said."""
+    """The kind of that name; of one that is not known here nothing is reported."""
     return KINDS.get(name) or Kind(name)
 
 

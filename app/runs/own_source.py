@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def source_of(settings: Settings, system: System, kind: str = DRIFT) -> Source:
-    """The source that a run of this kind would have now. Reads no data; what cannot be told is UNKNOWN."""
+    """The source that a run of this kind would have now. Reads no data; what is unknown is UNKNOWN."""
     return _service(settings, system) if kind_of(kind).of_service else _data(settings, system)
 
 
@@ -49,7 +49,7 @@ def _data(settings: Settings, system: System) -> Source:
 
 
 def _service(settings: Settings, system: System) -> Source:
-    """The prediction service and the Prometheus that watches it: the marks of its traffic stand on those charts."""
+    """The prediction service and the Prometheus that watches it: the marks of its traffic are on those charts."""
     (api, first), (prometheus, second) = (_address(settings, system, name) for name in ("api", "prometheus"))
     if not first:
         return UNKNOWN

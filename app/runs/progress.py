@@ -51,7 +51,7 @@ class Progress:
 
     @property
     def final(self) -> bool:
-        """True when the run has ended, however it did."""
+        """True when the run has ended, in every case."""
         return self.state.final
 
     @property
@@ -95,7 +95,7 @@ def load(folder: Path) -> Progress | None:
 def read_progress(settings: Settings, run: str) -> Progress | None:
     """What a run is doing, or None for an unknown one.
 
-    A run whose owner is gone reads `interrupted`, before anybody has written that down.
+    A run whose owner is gone reads `interrupted`, before anyone has written that down.
     """
     try:
         folder = directory(settings, run)

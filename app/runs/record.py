@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """A kind whose files nobody looks into."""
+    """A kind whose files no one looks into."""
 
     def summary(self, folder: Path) -> Mapping[str, Any]:  # noqa: ARG002 - for kinds that keep a result
-        """Values for the summary columns of the run whose result lies in `folder`. Raises VigieError."""
+        """Values for the summary columns of the run whose result is in `folder`. Raises VigieError."""
         return {}
 
     def lacking(self, run: Run) -> bool:
@@ -28,7 +28,7 @@ class Record:
         return run.bytes is None or not run.source_kind
 
     def left(self, folder: Path, cause: str) -> Ending | None:  # noqa: ARG002 - for kinds that keep a result
-        """The ending of a run whose process ended without a word, by what `folder` holds; None when it says nothing."""
+        """The ending of a run whose process ended silently, by what `folder` holds; None when it says nothing."""
         return None
 
     def row(self, run: Run, folder: Path, meta: Meta, system: System) -> Run:  # noqa: ARG002 - for kinds with reports
@@ -39,6 +39,6 @@ class Record:
         """Ids that retention never takes, of the done `runs` of a system whose files are there, newest first."""
         return set()
 
-    def sweep(self, settings: Settings) -> list[Path]:  # noqa: ARG002 - for kinds with files beside their runs
+    def sweep(self, settings: Settings) -> list[Path]:  # noqa: ARG002 - for kinds with files next to their runs
         """Remove what ended runs of this kind left outside their folders; what was removed."""
         return []

@@ -28,7 +28,7 @@ LOG = logging.getLogger("vigie.jobs")
 
 def rescan(ledger: Ledger, settings: Settings, systems: Systems) -> Rescan:
     """Make the index agree with the run directories: add missing rows, say which directories are gone."""
-    # Reading directories takes a while: nobody waits for the lock meanwhile.
+    # Reading directories takes a while: no one waits for the lock meanwhile.
     found, unreadable = found_runs(settings, systems, ledger.everything())
     return replace(ledger.correct(found, settings.home / "runs"), unreadable=unreadable)
 
@@ -126,7 +126,7 @@ def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> 
                 and row.state is State.DONE
                 and not record_of(row.kind).lacking(row)
             )
-            # Whoever is not a run at all says so when it is read.
+            # What is not a run at all is reported when it is read.
             with contextlib.suppress(ReportNotFound):
                 runs.append(row if row is not None and right else row_of_report(folder, system))
     return runs

@@ -1,4 +1,4 @@
-"""The one reader of `result.json`, whichever kind wrote it and wherever it lies."""
+"""The one reader of `result.json`, whichever kind wrote it and wherever it is."""
 
 from __future__ import annotations
 

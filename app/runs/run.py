@@ -18,14 +18,14 @@ from app.runs.source import Source
 # Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
 MAX_WHOLE: Final = 2**53
 
-# The end of the key of traffic that goes on until somebody stops it.
+# The end of the key of traffic that goes on until someone stops it.
 BACKGROUND: Final = ":background"
 # So many parts has the key of a run that names two months.
 MONTHS_IN_KEY: Final = 5
 
 
 class State(StrEnum):
-    """Where a run stands. The last four are final."""
+    """Where a run is. The last four are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -106,12 +106,12 @@ class Run:
 
     @property
     def gone(self) -> bool:
-        """Whether the index still knows it and its directory is gone: retention, or somebody by hand."""
+        """Whether the index still knows it and its directory is gone: retention, or someone by hand."""
         return self.state.final and not self.path
 
     @property
     def background(self) -> bool:
-        """Whether it is traffic that goes on until somebody stops it."""
+        """Whether it is traffic that goes on until someone stops it."""
         return self.key.endswith(BACKGROUND)
 
     @property
@@ -143,7 +143,7 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a person wrote on a run; `acknowledged` says that somebody has seen to it."""
+    """What a person wrote on a run; `acknowledged` says that someone has seen to it."""
 
     run: str
     at: float
@@ -153,7 +153,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class HookOutcome:
-    """What came of telling the hook `hook` about a run: `outcome` in words, after `seconds`."""
+    """What came of telling the hook `hook` about a run: `outcome` as text, after `seconds`."""
 
     run: str
     at: float
@@ -174,10 +174,10 @@ class Rescan:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs a list shows. Whatever is left empty filters nothing; every filter given must hold.
+    """Which runs a list shows. Anything that is left empty filters nothing; every filter given must hold.
 
     `months` is a part of either period key, `text` a part of id, months, outcome, reason or a note (neither minds
-    capitals). `since` <= created < `until`, epoch seconds. `acknowledged`: whether the latest note says so; a run
+    capitals). `since` <= created < `until`, epoch seconds. `acknowledged`: whether the latest note reports it; a run
     without notes is not acknowledged. `elsewhere`: whether the fingerprint of its source is none of `sources`.
     """
 

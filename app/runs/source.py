@@ -24,12 +24,12 @@ class Source:
     """Where the data of a run came from: `kind`, `address` for a person (no password), `fingerprint` for equality.
 
     Kinds: `feast`, `sql`, `files` and `gauge` are the `[drift]` table of a system; `api` is the service that traffic
-    went to; `upload` (files given in a page) and `frames` (tables given in Python) are sources of their own; `imported`
+    went to; `upload` (files given in a page) and `frames` (tables given in Python) are their own sources; `imported`
     is a report made elsewhere; `unknown` is a run of an older version that nothing tells more about; "" is a row that
     no scan has looked at yet. Make one with `Source.of`, for example
     `Source.of("upload", "jan.csv, feb.csv", sha256_of_jan, sha256_of_feb)`.
 
-    A worker with a source of its own puts it into its result (`Result.source`) and whoever starts the job puts
+    A worker with its own source puts it into its result (`Result.source`) and anyone who starts the job puts
     `as_dict()` into the arguments under "source"; nothing else is needed: lists name the source, and no gauge, mark,
     history or latest decision of the system counts the run.
     """

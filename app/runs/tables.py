@@ -70,8 +70,8 @@ HOOKS = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
 )
-# When the directories were read into this index; a new one has no row, and whoever opens it reads them. `words` say
-# what there is to know of how it came about.
+# When the directories were read into this index; a new one has no row, and anyone who opens it reads them. `words` say
+# what is known of how it came about.
 SCANS = sa.Table(
     "scans",
     METADATA,
@@ -107,7 +107,7 @@ def _first_tables(connection: Connection) -> None:
 
 
 def _summaries_and_hooks(connection: Connection) -> None:
-    """What a comparison came to, beside each run; the outcomes of hooks. A new index has both from the first step."""
+    """What a comparison came to, next to each run; the outcomes of hooks. A new index has both from the first step."""
     _add_columns(connection, _SECOND)
     HOOKS.create(connection, checkfirst=True)
 
@@ -217,7 +217,7 @@ def filtered(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
 
 
 def _has(column: sa.ColumnElement[str], part: str) -> sa.ColumnElement[bool]:
-    """Whether the text contains `part`; databases fold capitals of their own alphabets, at least the ASCII ones."""
+    """Whether the text contains `part`; databases fold the capitals of their own alphabets, at least the ASCII ones."""
     return column.icontains(storable(part), autoescape=True)
 
 
@@ -243,7 +243,7 @@ def plain_where(  # noqa: PLR0917 - the filters of `runs` and `count`, in their 
         asked = RUNS.c.key.startswith(f"{kind}:{system}:{months[0]}:{months[1]}:", autoescape=True)
         query = query.where(sa.or_(sa.and_(RUNS.c.ref == months[0], RUNS.c.cur == months[1]), asked))
     if source is not None:
-        # An unknown source is nobody's: no row has this fingerprint.
+        # An unknown source is no one's: no row has this fingerprint.
         query = query.where(RUNS.c.source_id == (source.fingerprint or "-"))
     for column, value in ((RUNS.c.kind, kind), (RUNS.c.system, system), (RUNS.c.key, key)):
         if value is not None:

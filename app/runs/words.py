@@ -46,7 +46,7 @@ def share_words(run: Run) -> str:
 
 
 def noted(notes: Sequence[Note]) -> str:
-    """Whether somebody has seen to the run, and how many notes there are."""
+    """Whether someone has seen to the run, and how many notes there are."""
     written = sum(bool(note.text.strip()) for note in notes)
     words = [] if not acknowledged(notes) else ["✓ acknowledged"]
     words += [] if not written else [counted(written, "note")]

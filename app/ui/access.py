@@ -17,7 +17,7 @@ T = TypeVar("T")
 def act(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do what starts, ends, changes or removes something, for a reader who may; raises AccessRefused for another.
 
-    Whoever is signed in may. A page outlives the session that opened it: it goes on showing, and acts no more.
+    Anyone who is signed in may. A page outlives the session that opened it: it goes on showing, and no longer acts.
     """
     access = cache.access()
     if not access.open and not access.admits("; ".join(st.context.headers.get_all("cookie"))):

@@ -72,7 +72,7 @@ def address_form() -> None:
 def proposal() -> Proposal | None:
     """What was found last on this visit."""
     draft = st.session_state.get(PROPOSAL)
-    # After a hot reload an object of the earlier class may lie here: it is read again.
+    # After a hot reload an object of the earlier class may be here: it is read again.
     if not isinstance(draft, Proposal):
         return None
     # Streamlit forgets what a widget held once it is not drawn: on another page, or after Save.
@@ -101,7 +101,7 @@ def tried(settings: Settings, system: System) -> Report:
 
 
 def verdict(draft: Proposal, error: VigieError | None, report: Report | None) -> None:
-    """The answer in words, the id, and Save."""
+    """The answer as text, the id, and Save."""
     settings = cache.settings()
     frame = "trigger" if error else "undecided" if report is None or report.failed else "none"
     with st.container(border=True, key=f"verdict-{frame}"):
@@ -127,7 +127,7 @@ def verdict(draft: Proposal, error: VigieError | None, report: Report | None) ->
 
 
 def _rename() -> None:
-    """A new name goes through the file, where the old one stands as its job."""
+    """A new name goes through the file, where the old one is as its job."""
     found, name = proposal(), st.session_state[NAME].strip()
     if found is not None and name:
         changed = renamed(replace(found, toml=st.session_state[TEXT]), name)
@@ -162,7 +162,7 @@ def _open_saved(kept: tuple[str, str, bool]) -> None:
 
 
 def parts(draft: Proposal) -> None:
-    """Every part in words, with how sure it is, and what to do about those that are missing."""
+    """Every part as text, with how sure it is, and what to do about those that are missing."""
     with st.container(key="own-parts"):
         for one in draft.findings:
             tone = TONES[one.confidence]
@@ -174,7 +174,7 @@ def parts(draft: Proposal) -> None:
 
 
 def editor(error: VigieError | None) -> None:
-    """The file as text; whether it is valid is said under it."""
+    """The file itself; whether it is valid is reported under it."""
     st.text_area("System file (TOML)", key=TEXT, height=EDITOR_HEIGHT, max_chars=MAX_CHARS)
     if error is None:
         st.markdown(f":green[{SHAPES['good']}] Valid: every key and every placeholder is known.")

@@ -34,7 +34,7 @@ from app.words.units import Clock
 
 # Files edited by hand: a change shows within five seconds.
 SYSTEMS_TTL: Final = 5
-# Scrapes come every 2 s or more; asking twice a second tells nothing new.
+# Scrapes come every 2 s or more; asking twice a second reports nothing new.
 TARGETS_TTL: Final = 1
 QUERY_TTL: Final = 1
 VERSION_TTL: Final = 8
@@ -133,7 +133,7 @@ def connection(system_id: str) -> Connection:
     try:
         return Connection(f"Prometheus {_cheaply(system, Prometheus.build)}", url, time.time())
     except BadAnswer as error:
-        # Engines behind the same API answer queries and tell no version.
+        # Engines behind the same API answer queries and report no version.
         if error.status is None and _cheaply(system, _answers_queries):
             return Connection("Prometheus API", url, time.time())
         return Connection("", url, time.time(), error)
@@ -167,7 +167,7 @@ def _answers(
 
     def one(name: str) -> Answer:
         try:
-            # A client each: a slow answer then holds up nobody else's connection.
+            # A client each: a slow answer then holds up no one else's connection.
             return ask(prometheus(system), by_id[name], context, reader)
         except VigieError as error:
             return Answer.failed(error)
@@ -188,7 +188,7 @@ def scrape_interval(system: System) -> float | None:
 
 @st.cache_data(ttl=RUNS_TTL, max_entries=ENTRIES, show_spinner=False)
 def marks(system_id: str, start: float, end: float) -> list[Mark]:
-    """Load and drift runs that lie in a time range, for the bands on every chart. Background traffic is no event.
+    """Load and drift runs that are in a time range, for the bands on every chart. Background traffic is no event.
 
     Runs of another source happened to another service, or say something of other data.
     """

@@ -121,7 +121,7 @@ def linked(marks: Sequence[Mark]) -> list[Mark]:
 
 
 def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], context: Context) -> None:
-    """One panel: title, figure, one line in words. An error keeps showing the last good values, with their age."""
+    """One panel: title, figure, one sentence. An error keeps showing the last good values, with their age."""
     answer, age = _last_good(f"{system.id}:{panel.id}:{context.window}:{context.span.seconds}", answer)
     clock = widgets.clock()
     with st.container(key=f"panel-{panel.id}"):

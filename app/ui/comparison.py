@@ -44,7 +44,7 @@ EARLIER = 50
 GAUGE_RANGE = 1800.0
 REPORT = "Evidently report"
 VIEWS = ("Why", REPORT, "What if", "History")
-# The end of a run without a verdict: name, tone, why when nobody wrote it down, what to do next.
+# The end of a run without a verdict: name, tone, why when no one wrote it down, what to do next.
 ENDS: dict[str, tuple[str, Tone, str, str]] = {
     "failed": (
         "The comparison failed.",
@@ -134,14 +134,14 @@ def month(title: str, key: str, labels: Mapping[str, str]) -> str:
 
 
 def keep_address() -> None:
-    """Write the pair into the address once somebody has picked it, so that a reload and a link show the same.
+    """Write the pair into the address once someone has picked it, so that a reload and a link show the same.
 
     Not the pair a page begins with: the address would change under the reader, and the back button lead nowhere. A run
     in the address is that of the pair picked before.
     """
     picked = dict(zip(("ref", "cur"), pair(), strict=True))
     kept = {name: st.query_params.get_all(name) for name in st.query_params if name != "run"}
-    # At once: each single change would be a step of its own for the back button.
+    # At once: each single change would be its own step for the back button.
     st.query_params.from_dict({**kept, **picked})
     st.session_state[_PAIR_IN_ADDRESS] = _in_address()
 
@@ -168,7 +168,7 @@ def start(system: System, ref: str, cur: str, policy: Policy) -> bool:
 
 
 def warm() -> None:
-    """Have the worker load its libraries while the reader picks; without a job host, say so."""
+    """Have the worker load its libraries while the reader picks; without a job host, report it."""
     try:
         jobs.warm(cache.settings(), "drift")
     except JobError as error:
@@ -183,7 +183,7 @@ def _open(run_id: str) -> None:
 def follow(system: System, run_id: str | None, names: Mapping[str, str], threshold: float) -> None:
     """The run of the address, else the last one of the picked pair: progress while it goes, then its verdict.
 
-    `names` are the periods in words by key; `threshold` is the one picked.
+    `names` are the periods as text by key; `threshold` is the one picked.
     """
     run = cache.ledger().get(run_id) if run_id is not None else _last(system, threshold)
     if run_id is None and run is None:

@@ -54,7 +54,7 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
 
 
 def _axis(runs: Sequence[Run], shown: str | None) -> Axis:
-    """What the points are placed by, beside how many there are and what their marks mean."""
+    """What the points are placed by, next to how many there are and what their marks mean."""
     axis = st.segmented_control(
         "Axis", list(AXES), default="When it ran", required=True, key="history-axis", label_visibility="collapsed"
     )

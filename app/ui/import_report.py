@@ -51,7 +51,7 @@ def _ask(system: System) -> None:
 
 
 def _import(system: System, given: Sequence[UploadedFile], name: str, day: date | None) -> None:
-    """Read, keep, open. What cannot be read is said in the dialog, where the files still lie."""
+    """Read, keep, open. What cannot be read is reported in the dialog, where the files still are."""
     try:
         html, json = (_only(given, kind) for kind in ("html", "json"))
         with st.spinner("Reading the report …"):

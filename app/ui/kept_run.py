@@ -34,7 +34,7 @@ ENDED: Final = {
 
 
 def show(run_id: str) -> None:
-    """The run of that id in one frame, whatever is known of it."""
+    """The run of that id in one frame, with all that is known of it."""
     run = cache.ledger().get(run_id)
     if run is None:
         widgets.empty(f"There is no run {run_id}.", RUN_ELSEWHERE)
@@ -209,7 +209,7 @@ def _remove(run: Run) -> None:
         st.rerun()
     except VigieError as error:
         cache.forget_runs()
-        # The index has the last word: a run can be gone and a file it had published still there.
+        # The index has the final state: a run can be gone and a file it had published still there.
         kept = cache.ledger().get(run.id) is not None
         widgets.problem(error, title="Nothing was deleted." if kept else "The run is deleted, and something is left.")
         return

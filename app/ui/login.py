@@ -18,9 +18,9 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 
 from app.errors import ConfigError
 
-# Streamlit signs its cookie with this secret: whoever guesses it signs in as anybody.
+# Streamlit signs its cookie with this secret: anyone who guesses it signs in as anyone.
 MIN_COOKIE_SECRET = 16
-# The keys of a provider that [auth] must have, at its top or in a table of its own.
+# The keys of a provider that [auth] must have, at its top or in its own table.
 PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
 
 

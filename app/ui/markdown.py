@@ -23,7 +23,7 @@ _CONTROLS = frozenset(("Cc", "Zl", "Zp"))
 _MARKS = frozenset("\\`*_{}[]()<>#+-!|~$:&^=")
 # What turns the direction of everything after it, so that text reads as something else.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# What would end a link, or a table cell that it stands in.
+# What would end a link, or a table cell that it is in.
 _ENDS_LINK = frozenset(" ()<>|\\`\"'")
 
 
@@ -47,7 +47,7 @@ def link(text: str, url: str) -> str:
     try:
         whole = urlsplit(url).netloc and url.startswith(("http://", "https://")) and url.isprintable()
     except ValueError:
-        # A host that is none: half an IPv6 address, a letter that stands for another.
+        # A host that is none: half an IPv6 address, a letter that means another.
         whole = False
     return f"[{plain(text)}]({url})" if whole and not set(url) & _ENDS_LINK else plain(text)
 

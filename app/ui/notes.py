@@ -14,7 +14,7 @@ from app.ui import cache, widgets
 from app.ui.access import act
 from app.words.units import format_time, format_value
 
-# The latest notes stand on the banner; a run with more of them is a discussion, and the older ones fold away.
+# The latest notes are on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3
 # How often a verdict looks for the answers of its hooks, and how long beyond their own time limits, in seconds.
 LOOK_EVERY, GRACE = 2.0, 10.0
@@ -33,7 +33,7 @@ def notes(run: Run) -> None:
             # A list elsewhere on the page says whether this run is noted.
             st.rerun()
         if waiting and not _hooks_to_come(run):
-            # All have answered, or none will: nobody looks any more.
+            # All have answered, or none will: no one looks any more.
             st.rerun()
         ledger = cache.ledger()
         found = ledger.notes(run.id)
@@ -52,7 +52,7 @@ def notes(run: Run) -> None:
 
 
 def _hooks_to_come(run: Run) -> bool:
-    """Whether a hook may still answer: hooks are called once the verdict stands, and nobody waits for them."""
+    """Whether a hook may still answer: hooks are called once the verdict is, and no one waits for them."""
     system = cache.systems().by_id.get(run.system)
     if run.kind != "drift" or run.own is False or run.finished is None or system is None:
         return False
@@ -111,7 +111,7 @@ def _write(run_id: str, written: int, *, acknowledged: bool) -> None:
 
 
 def _save(run_id: str, key: str, written: int, acknowledged: bool | None) -> None:
-    """Runs before the page is drawn again: what fails is said there. None writes a note and leaves the rest.
+    """Runs before the page is drawn again: what fails is reported there. None writes a note and leaves the rest.
 
     `written` notes were there when the button was drawn: Streamlit may hand in one press twice when the run that it
     began was interrupted, and the second one finds its note there.

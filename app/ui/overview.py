@@ -1,4 +1,4 @@
-"""The parts of the Overview page: one look at everything, the answer in words, tiles, services, first steps."""
+"""The parts of the Overview page: one look at everything, the answer as text, tiles, services, first steps."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def status_tiles(now: Now) -> None:
 
 
 def first_steps(now: Now) -> None:
-    """For somebody who has just arrived: three clicks that show what this is."""
+    """For someone who has just arrived: three clicks that show what this is."""
     if now.load is not None and now.drift is not None:
         return
     with st.container(border=True, key="first-steps"):

@@ -16,9 +16,9 @@ SYSTEM_KEY = "system"
 OF_SYSTEM = ("run", "ref", "cur")
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
-# What the address named and nobody knows, and the system that is shown instead of it.
+# What the address named and no one knows, and the system that is shown instead of it.
 _MISSING_KEY = "system_missing"
-# So much of a name that nobody knows is said.
+# So much of a name that no one knows is reported.
 _MISSING_CHARS = 40
 
 
@@ -64,16 +64,16 @@ def _move_address() -> None:
         st.session_state.pop(name, None)
     kept = {name: st.query_params.get_all(name) for name in st.query_params if name not in OF_SYSTEM}
     try:
-        # At once: each single change would be a step of its own for the back button.
+        # At once: each single change would be its own step for the back button.
         st.query_params.from_dict({**kept, SYSTEM_KEY: st.session_state[SYSTEM_KEY]})
     except StreamlitAPIException:
-        # The page has controls that keep themselves in the address; nobody else may write those.
+        # The page has controls that keep themselves in the address; no one else may write those.
         for name in OF_SYSTEM:
             st.query_params.pop(name, None)
 
 
 def until_listed(run: Run, progress: Progress | None) -> None:
-    """In the fragment that looks at a run whose progress is over or unknown: draw the page anew once its row says so.
+    """In the fragment that looks at a run whose progress is over or unknown: draw the page anew once its row does, too.
 
     Not before: the page would find the same row and do it again without a pause.
     """

@@ -1,7 +1,7 @@
 """The parts of the Reports page that find runs: filters in the address, one page of the table, what is ticked.
 
 The ids in the address (`?run=…`, once for each ticked run) are the truth; the ticks of the table follow them. A tick
-is a position to Streamlit, so the table gets a new key whenever other runs stand in it: a position kept from before
+is a position to Streamlit, so the table gets a new key whenever other runs are in it: a position kept from before
 would be another run.
 """
 
@@ -64,7 +64,7 @@ HEADS: Final = {
     "took": "duration",
     "size": "size",
 }
-# Largest or newest first, or the other way round; as they stand in the address.
+# Largest or newest first, or the other way round; as they are in the address.
 DIRECTIONS: Final = ("↓", "↑")
 # Filters by session key with the value that filters nothing.
 OFF: Final[Mapping[str, Any]] = {
@@ -79,9 +79,9 @@ OFF: Final[Mapping[str, Any]] = {
     "source": "any",
 }
 MORE: Final = ("state", "kind", "source", "since", "until")
-# Rows of the table while a run is open below it: the banner then still stands on a laptop's screen.
+# Rows of the table while a run is open below it: the banner then still is on a laptop's screen.
 ROWS_BESIDE_RUN: Final = 7
-# How long the page says that the index was made anew: somebody looks once a day.
+# How long the page says that the index was made anew: someone looks once a day.
 SAID_SECONDS: Final = 86_400.0
 # Height of a row and of the head, so that the table ends with its last row.
 ROW_PIXELS, HEAD_PIXELS = 31, 34
@@ -123,7 +123,7 @@ def _first_page() -> None:
 
 
 def filters(system: System) -> Filter:
-    """The row of filters; each stands in the address, so that a reload and a link keep it."""
+    """The row of filters; each is in the address, so that a reload and a link keep it."""
     held: dict[str, Any] = {"bind": "query-params", "on_change": _first_page}
     with st.container(key="library-filters", horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input("Find", key="find", width=200, placeholder="words, note, id", icon=":material/search:", **held)
@@ -202,7 +202,7 @@ def look(filters: Filter) -> Listing:
 
 
 def _order() -> tuple[str, bool, int]:
-    """By what all runs are sorted, whether the largest comes first, and how many stand on a page."""
+    """By what all runs are sorted, whether the largest comes first, and how many are on a page."""
     common: dict[str, Any] = {"bind": "query-params", "label_visibility": "collapsed", "on_change": _first_page}
     st.caption("Sorted by", width="content")
     sort = st.selectbox("Sort by", list(SORTS), key="sort", width=170, **common)
@@ -303,7 +303,7 @@ def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.Dat
 
 
 def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:
-    """What the table says of one run, beside when it was."""
+    """What the table says of one run, next to when it was."""
     return {
         "months": months(run),
         "decision": decision_word(run) + (" (deleted)" if run.gone else ""),

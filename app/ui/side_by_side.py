@@ -58,7 +58,7 @@ def show(first: str, second: str) -> None:
 
 
 def _result(run: Run) -> Result | None:
-    """The numbers of a run; without them it is said which run has none, and why."""
+    """The numbers of a run; without them it is reported which run has none, and why."""
     try:
         return read(run)
     except VigieError as error:

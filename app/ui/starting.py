@@ -54,7 +54,7 @@ def steps(system: System, stack: StackState) -> list[Step]:
         row = stack.services.get(name)
         if row is not None:
             state = {"up": "done", "starting": "going"}.get(row.state, "failed")
-            # What it waits for stands a line above already.
+            # What it waits for is a line above already.
             silent = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
             rows.append(Step(title, state, "" if silent else row.reason))
     title = f"First scrape of {system.title}"

@@ -63,7 +63,7 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """What became of it, beside its title."""
+        """What became of it, next to its title."""
         if self.run is None:
             return ""
         if self.live:

@@ -141,7 +141,7 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
 
 
 def without_prometheus(system: System, error: VigieError) -> None:
-    """No Prometheus: say so, then probe the services from here, so that one still sees what answers."""
+    """No Prometheus: report it, then probe the services from here, so that one still sees what answers."""
     row = cache.stack().services.get("prometheus")
     widgets.problem(error, title=f"{PROMETHEUS_SILENT}.")
     if row is not None and row.reason:

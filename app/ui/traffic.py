@@ -1,4 +1,4 @@
-"""The parts of the Generate traffic page: presets, a plan of one's own, a run in progress, what came out of it."""
+"""The parts of the Generate traffic page: presets, your own plan, a run in progress, what came out of it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
 
 
 def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
-    """A plan of one's own with a preview of its arrivals; its arguments when Start was pressed."""
+    """Your own plan with a preview of its arrivals; its arguments when Start was pressed."""
     with st.expander("Your own plan"):
         mode = st.segmented_control("Send", MODES, default=MODES[0], required=True, key="load-mode")
         args = _form(system, str(mode))
@@ -152,7 +152,7 @@ def start(system: System, args: Mapping[str, Any]) -> None:
 
 
 def begin(system: System, args: Mapping[str, Any]) -> str:
-    """Start the plan; its run. Raises VigieError in words."""
+    """Start the plan; its run. Raises VigieError."""
     plan = plans.Plan.from_args(args, system)
     started = act(jobs.start, cache.settings(), "load", system.id, plan.key, dict(args))
     cache.forget_runs()

@@ -1,4 +1,4 @@
-"""Two files given on Compare months: compared without a system file, by the drift worker, as a run of their own."""
+"""Two files given on Compare months: compared without a system file, by the drift worker, as their own run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ABOUT: Final = (
 
 
 def section(system: System) -> None:
-    """The two files, what their columns are, and the button; folded until somebody opens it."""
+    """The two files, what their columns are, and the button; folded until someone opens it."""
     with st.expander("Compare two files instead", icon=":material/upload_file:", key="two-files"):
         st.caption(ABOUT)
         first, second = st.columns(2)
@@ -56,7 +56,7 @@ def alone(system: System) -> NoReturn:
 
 
 def months(system: System) -> list[Period]:
-    """The months of a system; where they cannot be listed that is said, and the page ends with `alone`."""
+    """The months of a system; where they cannot be listed that is reported, and the page ends with `alone`."""
     try:
         return cache.periods(system)
     except VigieError as error:

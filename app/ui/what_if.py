@@ -263,7 +263,7 @@ def _recent(system: System) -> list[Result]:
         try:
             result = _bare(run.path)
         except VigieError:
-            # Its files are gone or damaged: the history says so, and there is nothing to decide again.
+            # Its files are gone or damaged: the history reports it, and there is nothing to decide again.
             continue
         if not result.captured:
             found.append(result)

@@ -69,7 +69,7 @@ def problem(error: VigieError, *, title: str | None = None) -> None:
 
 
 def guarded(draw: Callable[[], None]) -> Callable[[], bool]:
-    """`draw` with the error boundary: what fails is said in its place, and the rest goes on; True without failure.
+    """`draw` with the error boundary: what fails is reported in its place, and the rest goes on; True without failure.
 
     Every fragment needs one of its own, because it runs again outside the frame.
     """

@@ -1,1 +1,1 @@
-"""The words of screen and command line: every form of a number once, and the explanations beside the numbers."""
+"""The words of screen and command line: every form of a number once, and the explanations next to the numbers."""

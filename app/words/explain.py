@@ -1,4 +1,4 @@
-"""The explanations a person reads beside the numbers: short, in the field's terms, each where its number stands."""
+"""The explanations a person reads next to the numbers: short, in the field's terms, each where its number is."""
 
 from __future__ import annotations
 

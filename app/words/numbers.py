@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 UNKNOWN: Final = "unknown"
-# Below this a number is written as 1.2e-09: nobody counts nine zeros.
+# Below this a number is written as 1.2e-09: no one counts nine zeros.
 TINY: Final = 1e-4
 # Two means that agree to six digits are equal to a reader.
 MOST_DIGITS: Final = 6

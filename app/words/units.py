@@ -71,7 +71,7 @@ def format_number(value: float | None, *, exact: bool = False) -> str:
 
 
 def format_value(value: float | None, unit: str = "1", *, words: bool = False) -> str:
-    """A value with its unit: `12.4/s` (`12.4 a second` in words), `41 ms`, `0.5 %`, `1.25 MB`, `7,043`, `unknown`."""
+    """A value with its unit: `12.4/s` (`12.4 a second` as text), `41 ms`, `0.5 %`, `1.25 MB`, `7,043`, `unknown`."""
     if value is None or math.isnan(value):
         return UNKNOWN
     shown = scale(unit, value)

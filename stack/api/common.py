@@ -1,6 +1,6 @@
 """What every prediction service has: answers, limits, counting, a checked model, and when it is ready.
 
-Each image copies this file beside its service; in the checkout it lies beside the folders of the services. Nothing here
+Each image copies this file next to its service; in the checkout it is next to the folders of the services. Nothing here
 knows which service it serves.
 """
 
@@ -139,7 +139,7 @@ class BodyLimit:
 
 
 class Measured:
-    """Count and time every request, whatever becomes of it; answer 500 for what nobody caught."""
+    """Count and time every request, whatever becomes of it; answer 500 for what no one caught."""
 
     def __init__(self, app: Asgi, count: Count, log: logging.Logger) -> None:
         self.app, self.count, self.log = app, count, log

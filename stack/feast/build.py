@@ -1,7 +1,7 @@
 """Apply and materialise the feature repository into ``<home>/feast``, or find that it is there already.
 
 Feast writes its registry in place, so a reader during an apply sees a torn file: everything is made in a new folder
-beside it and renamed at the end. The online store holds the newest month, the values production would serve today.
+next to it and renamed at the end. The online store holds the newest month, the values production would serve today.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ def apply(folder: Path) -> tuple[Any, list[str]]:
         from feast import FeatureStore, FeatureView
 
         shutil.copyfile(DEFINITIONS, folder / "features.py")
-        # The copy is what is applied: what it reads follows from where it stands.
+        # The copy is what is applied: what it reads follows from where it is.
         definitions = runpy.run_path(str(folder / "features.py"))
         views = [value for value in definitions.values() if isinstance(value, FeatureView)]
         store = FeatureStore(repo_path=str(folder))

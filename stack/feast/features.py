@@ -1,8 +1,8 @@
 """Entity and feature views of StreamFlow. This file is the source of names; a home's repository gets a copy of it.
 
-Where the values lie is said by the feature_store.yaml beside the copy: in tables, with the offline store of PostgreSQL,
-else in Parquet files beside the repository. The files' paths are absolute, because Feast's duckdb engine takes a
-relative path from the working directory.
+The feature_store.yaml next to the copy says where the values are: in tables, with the offline store of
+PostgreSQL, else in Parquet files next to the repository. The files' paths are absolute, because Feast's duckdb engine
+takes a relative path from the working directory.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ STORE = HERE / "feature_store.yaml"
 IN_TABLES = STORE.is_file() and "offline_store:\n  type: postgres\n" in STORE.read_text("utf-8")
 FEATURES = HERE.parent / "world" / "streamflow" / "features"
 # No time to live: production reads the newest value however old the sample is. A month that has no row is found
-# by the entity query before, never filled from an older month in silence.
+# by the entity query before, never filled from an older month silently.
 FOREVER = timedelta(0)
 
 user = Entity(

@@ -13,7 +13,7 @@ from stack.data import WorldError, say
 from stack.ingest.layout import IngestError
 from stack.postgres import connection as postgres
 
-# Where the feature repository over PostgreSQL goes when FEAST_REPO does not say: beside that over files.
+# Where the feature repository over PostgreSQL goes when FEAST_REPO does not say: next to that over files.
 REPOSITORY = "feast-postgres"
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130

@@ -101,7 +101,7 @@ def _allow_gaps(connection: "psycopg.Connection[Any]", table: str, frame: pd.Dat
 
 
 def _date_labels(connection: "psycopg.Connection[Any]", labels_of: date | None) -> None:
-    """Give an old labels table its months: with rows and no word on their month, nobody can."""
+    """Give an old labels table its months: with rows and no word on their month, no one can."""
     rows = _one(connection, f"SELECT count(*) FROM {LABELS}")  # noqa: S608 - a constant
     if rows and labels_of is None:
         raise IngestError(

@@ -35,7 +35,7 @@ class Column:
 
     @property
     def wanted(self) -> str:
-        """What a cell may hold, in words."""
+        """What a cell may hold, as a sentence."""
         words = {
             Kind.TEXT: "1 to 128 printable characters",
             Kind.DATE: "a date like 2024-01-31",

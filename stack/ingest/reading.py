@@ -58,7 +58,7 @@ class Month:
 
     @property
     def sha256(self) -> str:
-        """One hash of everything in it, whatever the order of the rows was."""
+        """One hash of everything in it, independent of the order of the rows."""
         whole = hashlib.sha256()
         for table in sorted(self.frames):
             whole.update(f"{table}\0{digest(self.frames[table])}\n".encode())
@@ -182,7 +182,7 @@ def _rows(path: Path, layout: Layout) -> tuple[list[list[str]], list[int]]:
 
 
 def _order(path: Path, header: Sequence[str], layout: Layout) -> list[int]:
-    """Where each column of the layout stands; IngestError names what is missing, unknown or there twice."""
+    """Where each column of the layout is; IngestError names what is missing, unknown or there twice."""
     names = [name.strip() for name in header]
     if len(names) == 1 and ";" in names[0]:
         raise IngestError(f"{path.name}: its columns are separated by semicolons. Save it with commas.")
@@ -198,7 +198,7 @@ def _order(path: Path, header: Sequence[str], layout: Layout) -> list[int]:
 
 
 def _text_schema(layout: Layout) -> pa.DataFrameSchema:
-    """Each cell looks like what it is to be."""
+    """Each cell looks like what it must be."""
 
     def pattern(column: Column) -> str:
         return f"(?:{_PATTERNS[column.kind]})?" if column.optional else _PATTERNS[column.kind]
@@ -211,7 +211,7 @@ def _text_schema(layout: Layout) -> pa.DataFrameSchema:
 
 
 def _value_schema(layout: Layout) -> pa.DataFrameSchema:
-    """Dates exist, numbers are in their range, nobody is there twice."""
+    """Dates exist, numbers are in their range, no one is there twice."""
 
     def column(one: Column) -> pa.Column:
         if one.name == ID:
@@ -298,6 +298,6 @@ def _check_accounts(
         if table == LABELS:
             notes.append(f"{layout.file} has no row for {len(absent):,} of {len(accounts):,} accounts")
             continue
-        # Left out, an account would be given an older month's values by the feature store, in silence.
+        # Left out, an account would be given an older month's values by the feature store, silently.
         more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
         raise IngestError(f"{folder / layout.file} has no row for {absent.iloc[0]!r}{more} of subscriptions.csv.")

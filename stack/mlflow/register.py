@@ -190,7 +190,7 @@ def _known(server: Server, model: Model, name: str) -> str | None:
 
 
 def _create(server: Server, model: Model, name: str) -> str:
-    """Upload both files to a run of their own and make a version of it."""
+    """Upload both files to their own run and make a version of it."""
     described = model.described
     title = f"churn {described.get('trained_on')}"
     begun = {"experiment_id": _experiment(server), "run_name": title, "start_time": int(time.time() * 1000)}

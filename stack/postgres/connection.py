@@ -46,7 +46,7 @@ class Place:
     password: str = field(repr=False)
 
     def __str__(self) -> str:
-        """In words, without user and password."""
+        """As text, without user and password."""
         return f"database {self.database} at {self.host}:{self.port}"
 
 
@@ -71,7 +71,7 @@ def place(environ: Mapping[str, str]) -> Place:
 
 @contextmanager
 def connected(where: Place) -> Iterator["psycopg.Connection[Any]"]:
-    """A connection in one transaction: committed when the block ends, rolled back on any error. WorldError in words."""
+    """A connection in one transaction: committed when the block ends, rolled back on any error. WorldError."""
     import psycopg
 
     settings = {

@@ -6,7 +6,7 @@ index. It needs no server: Prefect starts one for the length of the run unless P
 ``--schedule`` stays, and compares each new month when it appears.
 
 ``app`` has to be importable: it is from the checkout, and from PYTHONPATH in the image. Nothing is tried twice: a
-comparison that fails fails in words, and the next month is another run.
+comparison that fails gives its reason, and the next month is another run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SYSTEM: Final = "streamflow"
 EVERY_SECONDS: Final = 900
 # Prefect plans runs a few seconds ahead: sooner than this it could miss the first look.
 FIRST_SECONDS: Final = 20
-# A look starts a process and costs three seconds of CPU: more often than this it is a load of its own.
+# A look starts a process and costs three seconds of CPU: more often than this it is its own load.
 LEAST_SECONDS: Final = 60
 # A month whose comparison failed is looked at again, in case the database was away; then it is left to a person.
 TRIES: Final = 3
@@ -78,7 +78,7 @@ ONCE: Final[dict[str, Any]] = {"retries": 0, "cache_policy": NO_CACHE, "persist_
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Both months, loaded, and what they are to be judged by."""
+    """Both months, loaded, and what they must be judged by."""
 
     pair: comparison.Pair
     reference: Frame
@@ -154,13 +154,13 @@ def monitor_month(
         endings.append(Ending(State.DONE, result.decision.value, result.reason, path))
     print(target_line(result.target_drift))
     print(result.line, flush=True)
-    # The flow owns its run: nobody else calls the hooks of the system file.
+    # The flow owns its run: no one else calls the hooks of the system file.
     calls.call(settings, job.run, get_run_logger().info)
     return result.decision.value
 
 
 def _request(settings: Settings, system_id: str, ref: str | None, cur: str | None, threshold: float | None) -> Request:
-    """The run that is meant, under the key it has everywhere. Raises a VigieError in words."""
+    """The run that is meant, under the key it has everywhere. Raises a VigieError."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"threshold is {threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
     systems = load_systems(settings)
@@ -208,7 +208,7 @@ def _recorded(settings: Settings, request: Request) -> Iterator[tuple[Job, list[
 
 @task(name="find_new_month", **ONCE)
 def find_new_month(system: str) -> tuple[str, str] | None:
-    """The two newest months, when nobody has compared them yet under the system's own policy."""
+    """The two newest months, when no one has compared them yet under the system's own policy."""
     settings = Settings.from_env()
     known = load_systems(settings).by_id.get(system)
     if known is not None and len(list_periods(settings, known)) < 2:
@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.schedule:
             _schedule(options.system, options.every)
             return 0
-        # A month that is not there needs no server to say so.
+        # A month that is not there needs no server to report it.
         _request(Settings.from_env(), options.system, options.as_of_ref, options.as_of_cur, options.threshold)
         decision = monitor_month(options.as_of_ref, options.as_of_cur, options.threshold, options.system)
     except VigieError as error:

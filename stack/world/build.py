@@ -18,7 +18,7 @@ from stack.world import story
 # The libraries whose version can change the bytes of a file (numpy only through rounding of sums).
 WRITERS: Final = ("numpy", "pyarrow", "scikit-learn", "joblib")
 TRAIN: Final = Path(__file__).parents[1] / "api" / "streamflow" / "train.py"
-# What makes StreamFlow's bytes; the other systems' data have makers of their own.
+# What makes StreamFlow's bytes; the other systems' data have their own makers.
 MAKERS: Final = ("build.py", "population.py", "store.py", "story.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
 # Training takes two seconds; a machine that needs two minutes is stuck.

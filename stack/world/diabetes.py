@@ -8,7 +8,7 @@ The data
 DiabetesPedigreeFunction, Age, Outcome. Every row is made here; none is a person. What imitates the published file:
 
 * **Marginals**: each column's values are a fixed list of quantiles (the tables below), and only *who* gets which value
-  is drawn. 0 stands for "not measured", as often as there: Glucose 5, BloodPressure 35, SkinThickness 227, Insulin 374,
+  is drawn. 0 means "not measured", as often as there: Glucose 5, BloodPressure 35, SkinThickness 227, Insulin 374,
   BMI 11 times; where the skin fold was not measured, insulin was not either.
 * **Correlations**: a column's rank is the rank of a weighted sum of bell-shaped traits and noise. Pregnancies go with
   age, skin fold with BMI, insulin with glucose, blood pressure with age and BMI, glucose with age and BMI.
@@ -50,7 +50,7 @@ PREGNANCIES: Final = (
     *(0.145, 0.32, 0.455, 0.553, 0.641, 0.716, 0.781, 0.84, 0.889),
     *(0.926, 0.957, 0.971, 0.983, 0.994, 0.9975, 0.9988, 0.9988, 1.0),
 )
-# Column -> shares and the values below which they lie; straight lines in between.
+# Column -> shares and the values below which they are; straight lines in between.
 QUANTILES: Final[dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "Glucose": ((0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1), (44, 67, 80, 99, 117, 141, 181, 196, 199)),
     "BloodPressure": ((0, 0.05, 0.25, 0.5, 0.75, 0.95, 1), (24, 50, 64, 72, 80, 96, 122)),
@@ -102,7 +102,7 @@ def highest(scores: Floats, number: int) -> NDArray[np.bool_]:
 
 
 def mixed(name: str, **weights: float) -> Floats:
-    """A bell-shaped score: the named traits by their weights, and noise of its own for the rest of the variance."""
+    """A bell-shaped score: the named traits by their weights, and its own noise for the rest of the variance."""
     rest = 1.0 - sum(weight * weight for weight in weights.values())
     score: Floats = rest**0.5 * bells(f"{name}_noise")
     for trait, weight in weights.items():

@@ -4,7 +4,7 @@ The story
 ---------
 71,645 racing laps in order of time: 22 races in 2023, 24 in 2024, 24 in 2025. Cut at 70 % of the rows, the first
 50,151 (2023, 2024 and the opening races of 2025) are what the model has learnt from, the last 21,494 are the rest of
-2025. Between the two lies a change of rules and of weather:
+2025. Between the two is a change of rules and of weather:
 
 * ``year`` moves, as it must;
 * new rear wings make the cars faster on the straights: ``st_speed`` by about 5 km/h, ``i1_speed`` by about 6;
@@ -49,7 +49,7 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 # Raised by hand when the layout of the files changes.
 VERSION: Final = 1
 FOLDER: Final = "f1pa"
-# The size of the table this one stands in for, and where its documents cut it.
+# The size of the table this one replaces, and where its documents cut it.
 ROWS: Final = 71_645
 SPLIT: Final = 0.7
 FEATURES: Final = (

@@ -105,6 +105,6 @@ def _snapshots(people: Accounts, as_of: str, first: Columns, columns: Columns) -
 
 
 def _months_before(day: date, months: int) -> date:
-    """The first day of the month that lies ``months`` before the month of ``day``."""
+    """The first day of the month that is ``months`` before the month of ``day``."""
     number = day.year * 12 + day.month - 1 - months
     return date(number // 12, number % 12 + 1, 1)

@@ -6,7 +6,7 @@ from typing import Final
 # Raised by hand when the layout of the world's files changes; readers refuse a number they do not know.
 VERSION: Final = 1
 SEED: Final = 8613
-# The size of the course data set this world stands in for.
+# The size of the course data set this world replaces.
 USERS: Final = 7043
 
 PROFILE: Final = (
@@ -38,7 +38,7 @@ TICKETS_SHIFT: Final = 0.0319
 
 WATCH_MEAN: Final = 29.0
 WATCH_SD: Final = 6.7
-# One value for everybody, as in the course data: a column that can never drift.
+# One value for everyone, as in the course data: a column that can never drift.
 SESSION_MINUTES: Final = 45.0
 
 

@@ -1,4 +1,4 @@
-"""The diabetes prediction API: a classifier that measures the drift of its own input.
+"""The diabetes prediction API: a classifier that measures the drift of its input.
 
 ``uvicorn --app-dir <this folder> service:app`` with settings from the environment:
 
@@ -48,7 +48,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+# In the checkout common.py is next to the folders of the services, in an image next to this file.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import (

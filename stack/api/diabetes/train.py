@@ -30,7 +30,7 @@ FEATURES: Final = (
     "Age",
 )
 LABEL: Final = "Outcome"
-# In these columns 0 means "not measured"; the median of what was measured stands in for it, here and in the service
+# In these columns 0 means "not measured"; the median of what was measured replaces it, here and in the service
 # (a transformer in the pipeline does the same in 2 ms a prediction where the rest takes 0.3).
 UNMEASURED_IS_0: Final = ("Glucose", "BloodPressure", "SkinThickness", "Insulin", "BMI")
 
@@ -58,7 +58,7 @@ def medians(features: list[list[float]]) -> dict[str, float]:
 
 
 def measured(features: list[list[float]], stand_ins: dict[str, float]) -> list[list[float]]:
-    """The rows with the stand-ins where nothing was measured."""
+    """The rows with the replacements where nothing was measured."""
     return [
         [value or stand_ins.get(name, value) for name, value in zip(FEATURES, row, strict=True)] for row in features
     ]

@@ -8,7 +8,7 @@
 * ``MLFLOW_TRACKING_URI``: optional; only whether it answers is shown, the model comes from its file.
 
 Everything wants HTTP basic auth except /metrics, which Prometheus reads, and /health, which supervisors do. The port
-answers at once; what is missing stands in /health with its reason. Nothing but ``../common.py`` is imported from
+answers at once; what is missing is in /health with its reason. Nothing but ``../common.py`` is imported from
 the rest of the repository.
 """
 
@@ -40,7 +40,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+# In the checkout common.py is next to the folders of the services, in an image next to this file.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import (
@@ -101,7 +101,7 @@ STALE_SECONDS: Final = 8.0
 STATUSES: Final = (200, 401, 404, 405, 413, 422, CLIENT_GONE, 500, 503)
 # Statuses of a request that asked for no prediction (not allowed, not a POST) or did not wait for it.
 NOT_ASKED: Final = (401, 405, CLIENT_GONE)
-# From a millisecond, what a prediction takes, to the ten seconds after which nobody waits.
+# From a millisecond, what a prediction takes, to the ten seconds after which no one waits.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 # The moments at which series came to be would double the page, and Prometheus 2 does not use them.
@@ -259,7 +259,7 @@ class Database:
             raise QueryError(f"F1PA_DATABASE_URL cannot be used ({type(error).__name__})") from error
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """The rows of a query, at most MAX_ROWS. Raises QueryError in words."""
+        """The rows of a query, at most MAX_ROWS. Raises QueryError."""
         try:
             if self.file is not None and not self.file.is_file():
                 raise QueryError(f"there is no file {self.file.name}")
@@ -299,7 +299,7 @@ def look_at_mlflow(address: str) -> None:
 
 
 class Check:
-    """Whether something answers, looked at every CHECK_SECONDS by a thread of its own."""
+    """Whether something answers, looked at every CHECK_SECONDS by its own thread."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self.look = look
@@ -314,7 +314,7 @@ class Check:
         return self._reason
 
     def watch(self, name: str) -> None:
-        """Look for ever."""
+        """Look forever."""
 
         def work() -> None:
             while True:
@@ -359,7 +359,7 @@ class Service:
     def password(self) -> str:
         """The password, never empty. Raises NotReadyError: without one, nothing is served."""
         if ":" in self.user:
-            # The first colon of `user:password` ends the user (RFC 7617): nobody could sign in.
+            # The first colon of `user:password` ends the user (RFC 7617): no one could sign in.
             raise NotReadyError("F1PA_USER holds a colon: no client can send such a user")
         if not self._password:
             text = self.environ.get("F1PA_PASSWORD", "")
@@ -415,7 +415,7 @@ for gauge_name, text, holds in (
 
 
 class Guard:
-    """Let in who knows the password; everybody may read OPEN. Nothing of the body is read before."""
+    """Let in who knows the password; everyone may read OPEN. Nothing of the body is read before."""
 
     def __init__(self, app: Asgi) -> None:
         self.app = app
@@ -481,7 +481,7 @@ PREDICTING: Final[dict[int | str, dict[str, Any]]] = {
 def body_of(model: type[BaseModel], example: Any) -> dict[str, Any]:
     """The request body of a route, for openapi.json."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    # Stands once among the components: see described().
+    # Listed once among the components: see described().
     schema.pop("$defs", None)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
@@ -574,7 +574,7 @@ async def circuits() -> Response:
 
 @app.get("/health", responses={503: {"description": "Starting, or not ready with its reason."}})
 async def health() -> Response:
-    """200 once predictions are possible, else 503 with the reason; database and MLflow beside it."""
+    """200 once predictions are possible, else 503 with the reason; database and MLflow next to it."""
     states = {
         name: {"connected": not check.reason, "reason": check.reason}
         for name, check in (("database", service.database_check), ("mlflow", service.mlflow_check))

@@ -2,7 +2,7 @@
 
 Only used when MLFLOW_TRACKING_URI is set. The alias `production` is read first, then the stage `Production` of older
 servers. A model is a pickle, and opening one runs what is in it: `fetch` gives out only a file whose sha256 the caller
-trusts, so whoever may write to the registry can choose among known models and cannot bring code here.
+trusts, so anyone who may write to the registry can choose among known models and cannot bring code here.
 """
 
 import base64

@@ -7,7 +7,7 @@
 
 With ``MLFLOW_TRACKING_URI`` it also follows an MLflow registry (see registry.py): it serves the version that is in
 production there when that file is trusted, by being the one in the folder above or by its sha256 in
-``STREAMFLOW_TRUSTED_SHA256`` (several by comma). Without an answer it serves what it has, and says so.
+``STREAMFLOW_TRUSTED_SHA256`` (several by comma). Without an answer it serves what it has, and reports it.
 
 The port answers at once; model and feature store are loaded behind it, and until then ``/health`` and ``/predict``
 say 503 with the reason. Nothing but ``../common.py`` is imported from the rest of the
@@ -33,7 +33,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-# In the checkout common.py lies beside the folders of the services, in an image beside this file.
+# In the checkout common.py is next to the folders of the services, in an image next to this file.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import (
@@ -72,7 +72,7 @@ PREDICT: Final = "/predict"
 # Every answer /predict can give; anything else would be a new series and is counted as 500.
 STATUSES: Final = (200, 404, 405, 413, 422, CLIENT_GONE, 500, 503)
 
-# A registry of our own: Feast puts thirty series of a server that does not run here into the default one.
+# A separate registry: Feast puts thirty series of a server that does not run here into the default one.
 REGISTRY: Final = process_registry()
 REQUESTS: Final = Counter(
     "api_requests_total", "Requests to the prediction endpoint.", ["endpoint", "status"], registry=REGISTRY
@@ -135,7 +135,7 @@ class Predictor:
             try:
                 answer = self.store.get_online_features(features=references, entity_rows=rows).to_dict()
             except Exception:
-                # Feast keeps one connection to PostgreSQL and never looks whether it still stands: after a restart of
+                # Feast keeps one connection to PostgreSQL and never looks whether it still works: after a restart of
                 # the database every request would fail. A store opened anew has a new one.
                 log.warning("the feature store failed; opening it anew", exc_info=True)
                 self.store = open_store(Path(self.store.repo_path))
@@ -174,7 +174,7 @@ def load_model(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def open_store(repository: Path) -> Any:
-    """The feature store, checked to hold feature views (Feast itself takes an empty registry without a word)."""
+    """The feature store, checked to hold feature views (Feast itself takes an empty registry silently)."""
     if not (repository / "feature_store.yaml").is_file():
         raise NotReadyError(f"no feature_store.yaml in FEAST_REPO={repository}")
     store = feature_store_class(repository)(repo_path=str(repository))
@@ -201,7 +201,7 @@ def feature_store_class(repository: Path) -> Any:
 
 def import_libraries(repository: Path) -> None:
     """Import what loading needs, seconds of work, so that it is done while model and features are still being made."""
-    # Whatever is wrong with a library is said when it is used.
+    # Anything that is wrong with a library is reported when it is used.
     with suppress(Exception):
         import joblib  # noqa: F401 - imported to be there
         import sklearn.feature_extraction

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 REPORTS: Final = Path(__file__).parent / "reports"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Values of the data stand in these lines of the report; a `<` among them could end the script.
+# Values of the data are in these lines of the report; a `<` among them could end the script.
 DATA_LINE: Final = re.compile(r"^[ \t]*var [A-Za-z_$][\w$]* = \{.*$", re.MULTILINE)
 
 
@@ -24,9 +24,9 @@ class DriftMonitor:
     def generate_data_drift_report(
         self, *, reference_data: "pd.DataFrame", current_data: "pd.DataFrame", report_name: str = "data_drift"
     ) -> Path:
-        """Compare two frames; the path of the HTML, with the JSON of the same name beside it.
+        """Compare two frames; the path of the HTML, with the JSON of the same name next to it.
 
-        Every column that both have is compared by Evidently's own choice of method. ValueError in words for frames
+        Every column that both have is compared by Evidently's own choice of method. ValueError for frames
         that have no rows or no column in common, and for a name that is no file name.
         """
         if not NAME.fullmatch(report_name):
