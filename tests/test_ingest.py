@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stack.data import WorldError
-from stack.ingest import embedded, reading, sample
+from stack.ingest import embedded, laying, reading, sample
 from stack.ingest.layout import FEATURE_FILES, LAYOUTS, IngestError
 from stack.ingest.reading import parse_as_of, read_month
 from stack.world import build
@@ -351,7 +351,7 @@ def test_a_world_that_cannot_be_written_leaves_the_old_one_and_the_next_try_fini
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(embedded, "_into_parquet", full)
+    monkeypatch.setattr(laying, "_into_parquet", full)
     with pytest.raises(WorldError, match="No space left"):
         embedded.put(home, read_month(folder, DAY))
     assert (home / "world" / "world.json").read_bytes() == before
