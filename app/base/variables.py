@@ -35,7 +35,7 @@ HOME = Variable(
     "VIGIE_HOME",
     "folder of everything that is made or fetched",
     "`var` in the checkout",
-    ("app/base/home.py", "app/notify/__init__.py"),
+    ("app/base/home.py", "app/notify/calls.py"),
 )
 SYSTEMS = Variable(
     "VIGIE_SYSTEMS",
