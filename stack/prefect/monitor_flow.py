@@ -23,9 +23,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app.runs.kinds import DRIFT
-from app.runs.run import Ending, State
-
 HERE: Final = Path(__file__).resolve()
 # In a checkout this file is stack/prefect/monitor_flow.py; elsewhere PYTHONPATH leads to `app`.
 if HERE.parent.name == "prefect" and (HERE.parents[2] / "app").is_dir():
@@ -54,9 +51,11 @@ from app.notify import calls
 from app.periods import list_periods, pick
 from app.runs.active import ActiveRun
 from app.runs.keep import retain
+from app.runs.kinds import DRIFT
 from app.runs.locks import Request
 from app.runs.opening import opened
 from app.runs.own_source import source_of
+from app.runs.run import Ending, State
 
 if TYPE_CHECKING:
     from app.periods import Frame
