@@ -210,7 +210,7 @@ def test_a_broken_system_file_is_said_in_the_sidebar_and_hides_no_other(attached
         page.goto(f"{attached.url}/targets")
         ready(page, "targets")
         sidebar = page.locator("[data-testid=stSidebar]")
-        wait_text(sidebar, r"broken\.toml: unknown key drift\.treshold; accepted here: .*threshold")
+        wait_text(sidebar, r"broken\.toml: unknown key drift\.treshold; accepted with source = 'gauge': .*threshold")
         sidebar.locator("[data-testid=stSelectbox] input").first.click()
         titles = page.get_by_role("option").all_inner_texts()
         assert {"StreamFlow churn", "Diabetes", "F1PA lap times", "Hostile data"} == set(titles)

@@ -64,16 +64,23 @@ def a_burst_has_its_height(page: Any) -> None:
     wait_text(page, r"Requests a second, 8 s window")
 
 
-def compare(page: Any, ref: str, cur: str, frame: str) -> str:
+def compare(console: Console, page: Any, ref: str, cur: str, frame: str) -> str:
     """Pick two months by date, press the button, wait for their verdict in its frame; the id of the run."""
     before = run_in_address(page)
     pick(page, "Reference", ref)
     pick(page, "Current", cur)
     page.locator(".st-key-form").get_by_role("button", name="Compare months").click()
     wait_until("a new run stands in the address", lambda: run_in_address(page) not in ("", before), page=page)
+    run = run_in_address(page)
+    # Until it is done, the page may still show an earlier run of the same pair.
+    wait_until(
+        "the run is done",
+        lambda: any(one["run"] == run and one["state"] == "done" for one in console.runs("drift")),
+        page=page,
+    )
     verdict = page.locator(f".st-key-verdict-{frame}").filter(has_text=re.compile(rf"{ref} \(.*→ {cur} \("))
     verdict.wait_for(state="visible")
-    return run_in_address(page)
+    return run
 
 
 def run_in_address(page: Any) -> str:
@@ -125,7 +132,7 @@ def test_traffic_moves_the_charts_and_the_months_give_one_decision_everywhere(co
     go(page, "Compare months", "drift")
     shown = page.locator(".st-key-form [data-testid=stSelectbox] input")
     assert [box.input_value()[:9] for box in shown.all()] == ["month_000", "month_001"]
-    run = compare(page, "2024-01-31", "2024-02-29", "none")
+    run = compare(console, page, "2024-01-31", "2024-02-29", "none")
     calm_pair(console, page, run)
     report_is_drawn(page)
     downloads(page, run, console)
@@ -181,14 +188,14 @@ def downloads(page: Any, run: str, console: Console) -> None:
 
 def event_and_unlabelled_month(console: Console, page: Any) -> None:
     """The planted event triggers; the last month has no labels yet and says that target drift is not measured."""
-    run = compare(page, "2024-08-31", "2024-09-30", "trigger")
+    run = compare(console, page, "2024-08-31", "2024-09-30", "trigger")
     text = page.locator(".st-key-verdict-trigger").inner_text()
     assert re.search(r"RETRAINING_TRIGGERED\s*\(SIMULÉ\) · 7 of 16 columns drifted: 0\.44 ≥ 0\.30", text), text
     assert "drift_share=0.44 -> RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.44 >= 0.30" in text
     assert drifted_share(get(f"{console.url}/reports/file/{run}/json")[2]) == 7 / 16
     assert gauges(console, "vigie_decision")["RETRAINING_TRIGGERED"] == 1
 
-    compare(page, "2024-01-31", "2024-12-31", "trigger")
+    compare(console, page, "2024-01-31", "2024-12-31", "trigger")
     assert "Target drift not measured: " in main_text(page)
     assert "target_drift=NaN" in main_text(page)
     no_trace(page)
