@@ -100,7 +100,9 @@ class Home:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process = None
+            raise
+        finally:
+            self.process = None
 
     def kill(self) -> None:
         """End the host as a machine does that runs out of memory: no last word."""

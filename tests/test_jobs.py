@@ -80,6 +80,7 @@ class Hosts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                raise
             process.stdout.close()
             process.stderr.close()
 

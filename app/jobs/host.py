@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -87,6 +87,7 @@ class Host:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._warming: set[asyncio.Task[None]] = set()
         self._hooking: set[asyncio.Task[None]] = set()
         self._calls: set[Calls] = set()
         self._hook_slots = asyncio.Semaphore(HOOKS_AT_ONCE)
@@ -144,7 +145,7 @@ class Host:
                 case protocol.Cancel(run):
                     return protocol.answer(self._cancel(run))
                 case protocol.Warm(kind):
-                    self._spawn_task(self._warm(self.kinds[kind]))
+                    self._keep_warm(self.kinds[kind])
                     return protocol.answer({})
                 case protocol.Ping():
                     return protocol.answer(self._ping())
@@ -198,14 +199,17 @@ class Host:
         said = {"pid": me.pid, "started": me.started, "home": self.settings.home_id, "version": VERSION}
         return {**said, "running": running, "waiting": waiting, "warm": warm}
 
+    def _keep_warm(self, kind: Kind) -> None:
+        self._spawn_task(self._warm(kind), self._warming)
+
     async def _warm(self, kind: Kind) -> None:
         busy = any(entry.kind is kind for entry in self._entries.values())
         idle = self._idle.get(kind.name)
         if not kind.warm or busy or self._ended.is_set() or (idle is not None and idle.child.alive):
             return
         async with self._slots[kind.name]:
-            # A run may have brought a worker while this one waited.
-            if kind.name in self._idle and self._idle[kind.name].child.alive:
+            # A run may have brought a worker, or the host may have begun to end, while this one waited.
+            if self._ended.is_set() or (kind.name in self._idle and self._idle[kind.name].child.alive):
                 return
             try:
                 self._idle[kind.name] = _Idle(await Child.spawn(kind, self.settings), time.monotonic())
@@ -231,11 +235,9 @@ class Host:
             LOG.info("%s %s %s %s", entry.active.id, ending.state, ending.outcome, ending.reason)
         if ending.state is State.DONE:
             self._spawn_task(self._retain())
-            hooking = asyncio.create_task(self._hook(entry.active.id))
-            self._hooking.add(hooking)
-            hooking.add_done_callback(self._hooking.discard)
+            self._spawn_task(self._hook(entry.active.id), self._hooking)
         elif entry.kind.warm and ending.state is State.CANCELLED:
-            self._spawn_task(self._warm(entry.kind))
+            self._keep_warm(entry.kind)
 
     async def _slot(self, entry: _Entry) -> bool:
         """True with a slot taken; False when the run was stopped while it waited."""
@@ -341,6 +343,9 @@ class Host:
             await asyncio.wait(self._hooking, timeout=END_SECONDS)
         for calls in self._calls:
             calls.end(0)
+        if self._warming:
+            # asyncio never returns from a process start that is cancelled halfway (Python 3.11).
+            await asyncio.wait(self._warming)
         for idle in self._idle.values():
             await idle.child.end()
         LOG.info("job host %d ended", os.getpid())
@@ -348,10 +353,12 @@ class Host:
     async def _on_disk(self, work: Callable[[], _Given]) -> _Given:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
-    def _spawn_task(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def _spawn_task(self, work: Coroutine[Any, Any, None], group: set[asyncio.Task[None]] | None = None) -> None:
+        """Start work and keep hold of it in a group, which the end of the host may wait for."""
+        tasks = self._background if group is None else group
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
 
 def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -> int:
