@@ -181,6 +181,7 @@ class TestRealServer:
         folder = tmp_path_factory.mktemp("service")
         code = folder / "code"
         shutil.copytree(SERVICE, code)
+        shutil.copy(SERVICE.parent / "common.py", code)
         source = (code / "registry.py").read_text()
         # Half a minute between two looks is right for a service and long for a test.
         (code / "registry.py").write_text(source.replace("LOOK_SECONDS: Final = 30.0", "LOOK_SECONDS: Final = 0.5"))
