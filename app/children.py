@@ -40,6 +40,8 @@ STOP_SECONDS = 3.0
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 # How long the first lines on the terminal wait for the services to come up.
 ANNOUNCE_SECONDS = 120.0
+# While the stack makes its data, both cores of a small machine have work: a task in one of these states.
+UNDER_WAY = ("waiting", "running")
 
 
 @dataclass(slots=True)
@@ -154,6 +156,7 @@ class Children:
             print(f"  watching  {watched} (nothing is started here)", flush=True)
             return
         said: set[str] = set()
+        warmed = False
         deadline = time.monotonic() + ANNOUNCE_SECONDS
         while time.monotonic() < deadline:
             state = read_state(self.settings)
@@ -165,13 +168,15 @@ class Children:
                     said.add(name)
                     why = f" ({row.reason})" if row.reason else ""
                     print(f"  {name:<14} {row.state:<7} {row.url or '-'}{why}", flush=True)
-            if state.services and len(said) == len(state.services):
+            if not warmed and state.services and not any(task.state in UNDER_WAY for task in state.tasks):
+                warmed = True
                 await self._warm()
+            if state.services and len(said) == len(state.services):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
     async def _warm(self) -> None:
-        """Load Evidently and Feast once the services are up: the first comparison then takes seconds, not twenty."""
+        """Load Evidently and Feast beside the prediction service: the first comparison then takes seconds, not twenty."""
         try:
             await asyncio.to_thread(jobs.warm, self.settings, "drift")
         except JobError as error:
