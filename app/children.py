@@ -40,8 +40,10 @@ STOP_SECONDS = 3.0
 EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 # How long the first lines on the terminal wait for the services to come up.
 ANNOUNCE_SECONDS = 120.0
-# While the stack makes its data, both cores of a small machine have work: a task in one of these states.
+# Tasks of the stack in these states have work to do, on a core each. A small machine has two cores, so the drift worker
+# loads beside the last of them.
 UNDER_WAY = ("waiting", "running")
+LAST_TASKS = 1
 
 
 @dataclass(slots=True)
@@ -168,16 +170,18 @@ class Children:
                     said.add(name)
                     why = f" ({row.reason})" if row.reason else ""
                     print(f"  {name:<14} {row.state:<7} {row.url or '-'}{why}", flush=True)
-            if not warmed and state.services and not any(task.state in UNDER_WAY for task in state.tasks):
-                warmed = True
-                await self._warm()
+            under_way = sum(task.state in UNDER_WAY for task in state.tasks)
+            if not warmed and state.services and under_way <= LAST_TASKS:
+                warmed = await self._warm()
             if state.services and len(said) == len(state.services):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _warm(self) -> None:
-        """Load Evidently and Feast beside the prediction service: the first comparison then takes seconds, not twenty."""
+    async def _warm(self) -> bool:
+        """Load Evidently and Feast while the last data are made; False when the job host does not answer yet."""
         try:
             await asyncio.to_thread(jobs.warm, self.settings, "drift")
         except JobError as error:
             LOG.info("the drift worker was not warmed: %s", error)
+            return False
+        return True
