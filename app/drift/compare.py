@@ -5,6 +5,8 @@ Only for workers: Evidently is imported inside the functions.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import math
 import os
@@ -77,6 +79,9 @@ def preload() -> None:
     )
     columns = [Column("warm", "number", comparable=True), Column("up", "category", comparable=True)]
     compare(frame, frame.iloc[::2], columns, Policy("features", 0.5, 1, 0.5))
+    # Plotly's way to read frames of pandas, which that comparison is too small to need. It may move elsewhere.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("narwhals._pandas_like.dataframe")
 
 
 def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> Comparison:

@@ -28,7 +28,7 @@ def preload() -> None:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from app.drift import aggregates, chance, compare, gate, once, rows  # noqa: F401 - imported to be there
-    from app.periods import store
+    from app.periods import feast, files, sql, store  # noqa: F401
 
     compare.preload()
     store.preload()

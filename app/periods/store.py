@@ -26,6 +26,8 @@ LATE: Final = (
     "feast.repo_operations",
     "ibis.backends.duckdb",
     "sqlalchemy.dialects.sqlite",
+    "ibis.backends.duckdb.converter",
+    "feast.infra.registry.file",
 )
 
 
