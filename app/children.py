@@ -173,7 +173,7 @@ class Children:
             under_way = sum(task.state in UNDER_WAY for task in state.tasks)
             if not warmed and state.services and under_way <= LAST_TASKS:
                 warmed = await self._warm()
-            if state.services and len(said) == len(state.services):
+            if warmed and len(said) == len(state.services):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
