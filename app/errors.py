@@ -56,13 +56,25 @@ __all__ = [
 ]
 
 
+def _safe(text: str) -> str:
+    """`redacted`, and the message itself where there was nothing to hide."""
+    safe = redacted(text)
+    return text if safe == text else safe
+
+
 class VigieError(Exception):
     """What happened and where, in one sentence; `hint` is the next step, in one sentence (may be empty)."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         # An address of a setting may be quoted whole: no error shows its password, wherever it is shown.
-        super().__init__(redacted(message))
-        self.hint = redacted(hint)
+        super().__init__(_safe(message))
+        self.hint = _safe(hint)
+
+    @property
+    def message(self) -> str:
+        """What happened: a message of `app.words` where it was given as one, which can be said in another language."""
+        text: str = self.args[0]
+        return text
 
     @property
     def text(self) -> str:

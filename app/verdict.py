@@ -16,7 +16,7 @@ from app.prometheus import Answer, Series, State, Target, TimeRange
 from app.prometheus.targets import of_system
 from app.runs.run import Run
 from app.services import StackState, activity
-from app.words.numbers import UNKNOWN
+from app.words.language import word
 from app.words.shared import FIRST_SCRAPE, PROMETHEUS_SILENT
 from app.words.units import Clock, format_duration, format_time, format_value
 
@@ -73,7 +73,7 @@ class Now:
         if value is not None:
             return format_value(value, unit)
         silent = "no request" in why or "older than" in why or "0 divided" in why
-        return "no traffic" if silent or self.newest("kpi-rps") == 0 else UNKNOWN
+        return "no traffic" if silent or self.newest("kpi-rps") == 0 else word("unknown")
 
 
 def targets_badge(targets: Sequence[Target]) -> tuple[str, Tone]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-UNKNOWN: Final = "unknown"
+from app.words.language import localised, word
+
 # Below this a number is written as 1.2e-09: no one counts nine zeros.
 TINY: Final = 1e-4
 # Two means that agree to six digits are equal to a reader.
@@ -16,7 +17,7 @@ SCORE_DIGITS: Final = 8
 
 def count(value: float | None) -> str:
     """A whole number of things: `12,345`; unknown is a word."""
-    return UNKNOWN if value is None else f"{value:,.0f}"
+    return word("unknown") if value is None else localised(f"{value:,.0f}")
 
 
 def counted(value: float, noun: str, several: str = "") -> str:
@@ -26,13 +27,15 @@ def counted(value: float, noun: str, several: str = "") -> str:
 
 def counts_moved(before: float | None, after: float | None) -> str:
     """Two counts side by side: `12,345 → 9,876`; `unknown` once where neither is known."""
-    return UNKNOWN if before is None and after is None else f"{count(before)} → {count(after)}"
+    return word("unknown") if before is None and after is None else f"{count(before)} → {count(after)}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """So many significant digits without an exponent: 0.089, 2.3, 65, 12,345."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
+    return word("unknown") if value is None or not math.isfinite(value) else localised(_number(value, digits))
+
+
+def _number(value: float, digits: int) -> str:
     if value and abs(value) < TINY:
         return f"{value:.1e}"
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
@@ -45,25 +48,29 @@ def entire(value: float) -> str:
 
 def limit(threshold: float) -> str:
     """A threshold: with two decimals where that is all of it, else as it was written."""
+    return localised(_limit(threshold))
+
+
+def _limit(threshold: float) -> str:
     return f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:.6g}"
 
 
 def apart(value: float, threshold: float) -> str:
     """`value` rounded with enough digits to stay on its side of the threshold."""
-    texts = [number(value, digits) for digits in range(2, SCORE_DIGITS + 1)]
+    texts = [_number(value, digits) for digits in range(2, SCORE_DIGITS + 1)]
     if value == threshold:
-        return texts[0]
-    other, above = float(limit(threshold)), value > threshold
+        return localised(texts[0])
+    other, above = float(_limit(threshold)), value > threshold
     read = ((text, float(text.replace(",", ""))) for text in texts)
-    return next((text for text, shown in read if shown != other and (shown > other) == above), texts[-1])
+    return localised(next((text for text, shown in read if shown != other and (shown > other) == above), texts[-1]))
 
 
 def share_apart(share: float, threshold: float) -> str:
     """A share with two decimals, or with as many as keep it on its side of the threshold: never `0.12 ≥ 0.125`."""
     for text in (f"{share:.2f}", f"{share:.4g}"):
         if (float(text) >= threshold) == (share >= threshold):
-            return text
-    return repr(share)
+            return localised(text)
+    return localised(repr(share))
 
 
 def moved(before: float, after: float) -> str:
@@ -76,4 +83,4 @@ def moved(before: float, after: float) -> str:
 def share_moved(before: float, after: float) -> str:
     """Two shares in per cent, with more decimals where one would hide the difference: `26.5% → 29.6%`."""
     one, two = f"{before:.1%}", f"{after:.1%}"
-    return f"{one} → {two}" if one != two else f"{before:.4%} → {after:.4%}"
+    return localised(f"{one} → {two}" if one != two else f"{before:.4%} → {after:.4%}")

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from app.words.numbers import TINY, UNKNOWN
+from app.words.language import localised, word
+from app.words.numbers import TINY
 
 # Three significant digits: more is noise in a measurement of this kind.
 DIGITS = 3
@@ -54,9 +55,13 @@ def _rounded(size: float) -> float:
 def format_number(value: float | None, *, exact: bool = False) -> str:
     """`12.4`, `0.041`, `1,230`; whole numbers entire when `exact`; `unknown` for None and NaN."""
     if value is None or math.isnan(value):
-        return UNKNOWN
+        return word("unknown")
     if math.isinf(value):
-        return "infinite" if value > 0 else "minus infinite"
+        return word("infinite") if value > 0 else word("minus infinite")
+    return localised(_finite(value, exact=exact))
+
+
+def _finite(value: float, *, exact: bool) -> str:
     if exact and value == round(value) and abs(value) < HUGE:
         return f"{value:,.0f}"
     rounded = _rounded(value)
@@ -73,24 +78,24 @@ def format_number(value: float | None, *, exact: bool = False) -> str:
 def format_value(value: float | None, unit: str = "1", *, words: bool = False) -> str:
     """A value with its unit: `12.4/s` (`12.4 a second` as text), `41 ms`, `0.5 %`, `1.25 MB`, `7,043`, `unknown`."""
     if value is None or math.isnan(value):
-        return UNKNOWN
+        return word("unknown")
     shown = scale(unit, value)
     text = format_number(value * shown.factor, exact=unit in ("count", "1"))
     if math.isinf(value):
         return text
-    return f"{text} {_WORDS[unit]}" if words and unit in _WORDS else text + shown.suffix
+    return f"{text} {word(_WORDS[unit])}" if words and unit in _WORDS else text + shown.suffix
 
 
 def format_duration(seconds: float | None) -> str:
     """A length of time: `41 ms`, `12 s`, `3 min`, `1 min 30 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds is None or not math.isfinite(seconds):
-        return UNKNOWN
+        return word("unknown")
     if seconds < 0:
         return f"-{format_duration(-seconds)}"
     if seconds < 10:
         return format_value(seconds, "s")
     whole = round(seconds)
-    for size, name, small, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, name, small, smaller in ((86_400, word("d"), 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             count, rest = divmod(whole, size)
             return f"{count} {name}" + (f" {rest // small} {smaller}" if rest // small else "")
@@ -128,7 +133,7 @@ class Clock:
 def format_time(at: float | None, clock: Clock | None = None) -> str:
     """A moment: `14:05:32`, with the date when it is not today; `unknown` for None."""
     if at is None or not math.isfinite(at):
-        return UNKNOWN
+        return word("unknown")
     clock = clock or Clock()
     local, today = datetime.fromtimestamp(at, clock.tz), datetime.fromtimestamp(clock.moment, clock.tz)
     return local.strftime("%H:%M:%S" if local.date() == today.date() else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,139 @@
+"""Sentences with values: the English sentence is the message id of gettext's catalogues.
+
+A value is written by one of our number forms, so that a sentence that was kept can be said again in another language,
+numbers included.
+
+    t("{drifted} of {columns} columns drifted", drifted=7, columns=16)
+    tn("{n:count} row", "{n:count} rows", 7043)
+
+The text of an id is a literal at the call: `make words` collects the ids from there.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+from app.words import numbers, units
+from app.words.language import catalogue, language, localised
+
+# What may stand behind the colon of a placeholder beside Python's own: `{rows:count}`.
+FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
+    {
+        "count": numbers.count,
+        "number": numbers.number,
+        "limit": numbers.limit,
+        "significant": units.format_number,
+        "duration": units.format_duration,
+        "seconds": lambda value: units.format_value(value, "s"),
+        "rate": lambda value: units.format_value(value, "1/s"),
+        "rate_words": lambda value: units.format_value(value, "1/s", words=True),
+        "percent": lambda value: units.format_value(value, "ratio"),
+        "bytes": lambda value: units.format_value(value, "bytes"),
+    }
+)
+# A value of another kind is kept as the text it shows.
+_KEPT: Final = (str, int, float, bool, type(None))
+
+
+class _Formatter(string.Formatter):
+    """Values by their plain name alone: a text that was kept reaches no attribute of anything."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        """The value of that very name."""
+        return self.get_value(field_name, args, kwargs), field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """By one of FORMS, or as Python formats it with the signs of the language."""
+        if format_spec in FORMS:
+            return FORMS[format_spec](value)
+        text = t(value) if isinstance(value, str) else value
+        written: str = format(text, format_spec)
+        return localised(written) if isinstance(value, (int, float)) else written
+
+
+_FORMATTER: Final = _Formatter()
+
+
+class Message(str):
+    """A text in the language of its reader. It remembers what it was made of: `id`, `plural` and `values`."""
+
+    __slots__ = ("id", "plural", "values")
+    id: str
+    plural: str
+    values: Mapping[str, Any]
+
+    def __new__(cls, text: str, values: Mapping[str, Any] = MappingProxyType({}), plural: str = "") -> Self:
+        """`text` is the id."""
+        self = super().__new__(cls, _in_words(text, values, plural))
+        self.id, self.values, self.plural = text, values, plural
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, dict(self.values), self.plural)
+
+    def anew(self) -> Message:
+        """The same, in the language of the one who reads now."""
+        return type(self)(self.id, self.values, self.plural)
+
+    def code(self) -> dict[str, Any]:
+        """Id and values as JSON takes them; `read` is the way back."""
+        kept: dict[str, Any] = {"id": self.id, "values": {name: _kept(value) for name, value in self.values.items()}}
+        return kept | ({"plural": self.plural} if self.plural else {})
+
+
+def t(text: str, /, **values: Any) -> Message:
+    """A text of the catalogue with its values; a message that exists already is said anew, for the present reader."""
+    if isinstance(text, Message):
+        return text.anew()
+    return Message(text, values)
+
+
+def tn(one: str, several: str, n: float, /, **values: Any) -> Message:
+    """The same where a count decides the form; the count is the value `n`."""
+    return Message(one, {"n": n, **values}, several)
+
+
+def read(code: Any) -> Message | None:
+    """The message of what `code()` gave, in the language of the present reader; None for anything else."""
+    match code:
+        case {"id": str(text), "values": dict(values)}:
+            plural = code.get("plural", "")
+            values = {name: read(value) or value for name, value in values.items()}
+            try:
+                return Message(text, values, plural if isinstance(plural, str) else "")
+            except (KeyError, ValueError, TypeError, IndexError):
+                return None  # a newer version's form, or a file that was changed by hand
+        case _:
+            return None
+
+
+def listed(texts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(texts) < 2:
+        return "".join(texts)
+    return t("{first} and {last}", first=", ".join(texts[:-1]), last=texts[-1])
+
+
+def _in_words(text: str, values: Mapping[str, Any], plural: str) -> str:
+    if not text:
+        return ""  # gettext answers the empty id with the head of the catalogue
+    texts = catalogue(language())
+    template = texts.ngettext(text, plural, _whole(values["n"])) if plural else texts.gettext(text)
+    return _FORMATTER.vformat(template, (), values) if values else template
+
+
+def _whole(n: Any) -> int:
+    """The count as the rule of a plural takes it: 1.5 rows are several, an unknown count too."""
+    return 2 if not isinstance(n, (int, float)) or not math.isfinite(n) else math.ceil(n)
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, Message):
+        return value.code()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, _KEPT) else str(value)

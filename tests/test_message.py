@@ -1,0 +1,103 @@
+"""A sentence with values: said in the reader's language, kept as id and values, and said again from them."""
+
+from __future__ import annotations
+
+import gettext
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import pytest
+
+from app.errors import DataError
+from app.words import language
+from app.words.language import ask, speaking, word
+from app.words.message import Message, listed, read, t, tn
+from app.words.numbers import apart, count, limit, number, share_moved
+from app.words.units import format_duration, format_value
+
+
+class French(gettext.NullTranslations):
+    """Three texts of a catalogue."""
+
+    TEXTS: ClassVar = {
+        "{k} of {n} columns": "{k} colonnes sur {n}",
+        "unknown": "inconnu",
+        "no value in {side}": "rien dans {side}",
+    }
+
+    def gettext(self, message: str) -> str:
+        return self.TEXTS.get(message, message)
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return {"{n:count} row": "{n:count} ligne" + "s" * (n > 1)}.get(msgid1, msgid1 if n == 1 else msgid2)
+
+
+@pytest.fixture
+def french(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.words.message.catalogue", french_or_none)
+    monkeypatch.setattr(language, "catalogue", french_or_none)
+
+
+def french_or_none(chosen: str) -> gettext.NullTranslations:
+    return French() if chosen == "fr" else gettext.NullTranslations()
+
+
+@pytest.mark.usefixtures("french")
+def test_a_sentence_and_its_numbers_are_said_in_the_language_of_the_one_who_reads():
+    message = tn("{n:count} row", "{n:count} rows", 7043)
+    nested = t("{k} of {n} columns", k=7, n=t("no value in {side}", side="month_001"))
+    assert (message, nested) == ("7,043 rows", "7 of no value in month_001 columns")
+    with speaking("fr"):
+        assert message.anew() == "7\N{NARROW NO-BREAK SPACE}043 lignes"
+        assert t(nested) == "7 colonnes sur rien dans month_001"
+        assert t("{share:.2f} and {rate:rate}", share=0.5, rate=12.44) == "0,50 and 12,4/s"
+        assert (number(0.089), limit(0.3), count(None), word("unknown")) == ("0,089", "0,30", "inconnu", "inconnu")
+        assert (apart(0.0999, 0.1), share_moved(0.265, 0.296)) == ("0,0999", "26,5% → 29,6%")
+        assert (format_value(0.041, "s"), format_value(None), format_duration(2.5)) == ("41 ms", "inconnu", "2,5 s")
+    assert (number(0.089), tn("{n:count} row", "{n:count} rows", 1)) == ("0.089", "1 row")
+
+
+@pytest.mark.usefixtures("french")
+def test_a_kept_message_comes_back_whole_and_in_the_present_language():
+    message = t("{k} of {n} columns", k=7, n=tn("{n:count} row", "{n:count} rows", 2))
+    kept = json.loads(json.dumps(message.code()))
+    assert kept["id"] == "{k} of {n} columns"
+    assert pickle.loads(pickle.dumps(message)).code() == message.code() == kept
+    with speaking("fr"):
+        assert read(kept) == pickle.loads(pickle.dumps(message)) == "7 colonnes sur 2 lignes"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [None, "text", [], {}, {"id": 3, "values": {}}, {"id": "{a}", "values": {"b": 1}}, {"id": "{a", "values": {"a": 1}},
+     {"id": "{a.__class__}", "values": {"a": 1}}, {"id": "{a:count}", "values": {"a": "x"}}, {"id": "x", "values": []}],
+)  # fmt: skip
+def test_what_is_no_message_is_none(code: Any):
+    assert read(code) is None
+
+
+def test_a_text_without_values_keeps_its_braces_and_the_empty_text_is_empty():
+    assert (t("a {brace}"), t(""), listed(["a", "b", "c"]), listed(["a"])) == ("a {brace}", "", "a, b and c", "a")
+
+
+def test_an_error_keeps_its_message_and_hides_a_password_all_the_same():
+    error = DataError(t("no value in {side}", side="month_001"))
+    assert isinstance(error.message, Message)
+    assert error.message.code()["values"] == {"side": "month_001"}
+    hidden = DataError(t("{url} does not answer", url="postgresql://user:secret@db/x"))
+    assert "secret" not in hidden.text
+    assert not isinstance(hidden.message, Message)
+
+
+def test_each_reader_has_a_language_and_one_does_not_change_the_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(language, "_READERS", [])
+    ask(lambda: "fr")
+    assert language.language() == "fr"
+    with speaking("en"):
+        assert language.language() == "en"
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(language.language).result() == "fr"
+    with speaking("xx"):
+        assert language.language() == "en"
