@@ -16,7 +16,7 @@ SENTENCE: Final = re.compile(r"[A-Za-z]{2,}[,:;.…]? (?:[a-z]{2,}|[A-Z][a-z]|\{
 WORD: Final = re.compile(r"[A-Za-z]{2,}")
 # What is asked of other programs, or read by developers alone.
 NO_TEXT: Final = re.compile(
-    r"^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
+    r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
     r"|^[\w.-]+(/[\w.+-]+)+$|^\w+://"
 )
 CATALOGUE: Final = ("t", "tn", "word")
@@ -104,6 +104,8 @@ def _excused(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
                 return True
         above = parents.get(above)
     parent = parents.get(node)
+    if isinstance(parent, ast.Dict) and node in parent.keys:
+        return True
     return isinstance(parent, (ast.Compare, ast.Subscript, ast.MatchValue))
 
 

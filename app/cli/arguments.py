@@ -10,6 +10,7 @@ from app.cli import export
 from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
+from app.runs.kinds import KINDS
 
 # Those of app.runs.tables, written out: reading them there would load SQLAlchemy for every --help.
 SORTS = ("created", "ref", "cur", "rows_cur", "share", "target_drift", "outcome", "seconds", "bytes")
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("runs", runs, "Earlier comparisons and load runs, newest first.")
     one.add_argument("--system")
-    one.add_argument("--kind", choices=["drift", "load", "imported"])
+    one.add_argument("--kind", choices=list(KINDS))
     one.add_argument("--decision", choices=["RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"])
     one.add_argument("--month", help="part of the key of either month, such as 2024-02")
     one.add_argument("--source", choices=["own", "other"], help="of the systems' own data, or of another or unknown")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.runs.record import Record
+from app.words.message import t
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Kind:
 
     name: str
     module: str = ""
+    # Its name on screen, where that is not the one of the command line.
+    title: str = ""
     # How many run at the same time, and how many more may wait.
     at_once: int = 1
     waiting: int = 0
@@ -60,6 +63,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             DRIFT,
             "app.drift.worker",
+            title=t("drift"),
             at_once=1,
             waiting=20,
             deadline=DRIFT_DEADLINE,
@@ -73,6 +77,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             LOAD,
             "app.load.worker",
+            title=t("load"),
             at_once=4,
             waiting=0,
             deadline=LOAD_DEADLINE,
@@ -81,7 +86,7 @@ KINDS: dict[str, Kind] = {
             record="app.load.record:Traffic",
             of_service=True,
         ),
-        Kind(IMPORTED, record="app.drift.record:Imported", report=True),
+        Kind(IMPORTED, title=t("imported"), record="app.drift.record:Imported", report=True),
     )
 }
 
@@ -89,6 +94,11 @@ KINDS: dict[str, Kind] = {
 def kind_of(name: str) -> Kind:
     """The kind of that name; of one that is not known here nothing is reported."""
     return KINDS.get(name) or Kind(name)
+
+
+def title_of(name: str) -> str:
+    """The kind of that name as lists show it."""
+    return t(kind_of(name).title or name)
 
 
 def record_of(name: str) -> Record:

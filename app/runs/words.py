@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from app.runs.run import GONE, Note, Run
+from app.runs.run import GONE, Note, Run, State
 from app.runs.source import APART
+from app.words.message import t
 from app.words.numbers import counted
 from app.words.shared import NO_REASON
+
+_STATES: Final = {
+    State.QUEUED: t("queued"),
+    State.RUNNING: t("running"),
+    State.DONE: t("done"),
+    State.FAILED: t("failed"),
+    State.CANCELLED: t("cancelled"),
+    State.INTERRUPTED: t("interrupted"),
+}
+
+
+def state_word(state: str) -> str:
+    """A state as lists and sentences show it."""
+    return t(_STATES.get(State(state), state))
 
 
 def why(run: Run) -> str:

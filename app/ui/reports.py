@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,13 +22,17 @@ import streamlit as st
 from app.config import System
 from app.drift.result import Verdict
 from app.errors import LedgerError
+from app.runs.kinds import KINDS as ALL_KINDS
+from app.runs.kinds import title_of
 from app.runs.run import Filter, Note, Run, State
-from app.runs.words import in_words, months, noted, share_words
+from app.runs.words import in_words, months, noted, share_words, state_word
 from app.ui import cache, palette, widgets
+from app.ui.address import picked_one, picked_some
 from app.ui.palette import TONES
 from app.ui.picked import link_params
 from app.verdict import Tone
-from app.words.numbers import counted, counts_moved, number
+from app.words.message import t, tn
+from app.words.numbers import counts_moved, number
 from app.words.units import format_duration, format_value
 
 RUN_KEY: Final = "run"
@@ -36,34 +40,48 @@ RUN_KEY: Final = "run"
 MOST_PICKED: Final = 20
 PER_PAGE: Final = (25, 50, 100)
 # Runs that leave a report; traffic is listed only when asked for, background traffic would bury the rest.
-REPORTED: Final = ("drift", "imported")
-KINDS: Final = (*REPORTED, "load")
-# Whose data: which runs the filter shows -> whether they are of another source.
-WHOSE: Final[Mapping[str, bool | None]] = {"any": None, "own": False, "another or unknown": True}
-SEEN: Final[Mapping[str, bool | None]] = {"any": None, "acknowledged": True, "not acknowledged": False}
-# What a person sorts by -> the ledger's key.
-SORTS: Final = {
-    "date": "created",
-    "reference month": "ref",
-    "current month": "cur",
-    "decision": "outcome",
-    "share": "share",
-    "target drift": "target_drift",
-    "rows": "rows_cur",
-    "duration": "seconds",
-    "size": "bytes",
+REPORTED: Final = tuple(name for name, kind in ALL_KINDS.items() if kind.report)
+KINDS: Final = tuple(sorted(ALL_KINDS, key=lambda name: name not in REPORTED))
+# What an address says -> its name on screen, and what the ledger is asked: whether the data are of another source.
+WHOSE: Final[Mapping[str, tuple[str, bool | None]]] = {
+    "any": (t("any"), None),
+    "own": (t("own"), False),
+    "another or unknown": (t("another or unknown"), True),
 }
-# A click on the head of a column sorts all runs by it, not only those of the page.
-HEADS: Final = {
-    "when": "date",
-    "months": "current month",
-    "decision": "decision",
-    "drifted": "share",
-    "target drift": "target drift",
-    "rows": "rows",
-    "took": "duration",
-    "size": "size",
+SEEN: Final[Mapping[str, tuple[str, bool | None]]] = {
+    "any": (t("any"), None),
+    "acknowledged": (t("acknowledged"), True),
+    "not acknowledged": (t("not acknowledged"), False),
 }
+# What a person sorts by, in the address and on screen -> the ledger's key.
+SORTS: Final[Mapping[str, tuple[str, str]]] = {
+    "date": (t("date"), "created"),
+    "reference month": (t("reference month"), "ref"),
+    "current month": (t("current month"), "cur"),
+    "decision": (t("decision"), "outcome"),
+    "share": (t("share"), "share"),
+    "target drift": (t("target drift"), "target_drift"),
+    "rows": (t("rows"), "rows_cur"),
+    "duration": (t("duration"), "seconds"),
+    "size": (t("size"), "bytes"),
+}
+# The columns of the table: id -> head, width, and what a click on the head sorts all runs by, those of other pages too.
+COLUMNS: Final[Mapping[str, tuple[str, int, str | None]]] = {
+    "when": (t("when"), 136, "date"),
+    "months": (t("months"), 162, "current month"),  # no catalogue: a key
+    "decision": (t("decision"), 178, "decision"),
+    "drifted": (t("drifted"), 102, "share"),
+    "target drift": (t("target drift"), 88, "target drift"),  # no catalogue: a key
+    "noted": (t("noted"), 148, None),
+    "source": (t("source"), 78, None),
+    "rows": (t("rows"), 106, "rows"),
+    "took": (t("took"), 72, "duration"),
+    "size": (t("size"), 76, "size"),
+    "kind": (t("kind"), 76, None),
+    "system": (t("system"), 100, None),
+    "in words": (t("in words"), 700, None),
+}
+RIGHT: Final = ("drifted", "target drift", "rows", "took", "size")  # no catalogue: keys
 # Largest or newest first, or the other way round; as they are in the address.
 DIRECTIONS: Final = ("↓", "↑")
 # Filters by session key with the value that filters nothing.
@@ -112,7 +130,7 @@ class Listing:
 
 def every_system() -> None:
     """Whether the runs of all systems are listed, or of the picked one."""
-    st.toggle("All systems", key="all", bind="query-params", on_change=_first_page)
+    st.toggle(t("All systems"), key="all", bind="query-params", on_change=_first_page)
 
 
 def _first_page() -> None:
@@ -124,35 +142,46 @@ def _first_page() -> None:
 
 def filters(system: System) -> Filter:
     """The row of filters; each is in the address, so that a reload and a link keep it."""
-    held: dict[str, Any] = {"bind": "query-params", "on_change": _first_page}
+    first: dict[str, Any] = {"on_change": _first_page}
+    held = {"bind": "query-params", **first}
     with st.container(key="library-filters", horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.text_input("Find", key="find", width=200, placeholder="words, note, id", icon=":material/search:", **held)
-        st.text_input("Month", key="month", width=110, placeholder="2024-02", **held)
-        st.multiselect("Decision", [str(one) for one in Verdict], key="decision", placeholder="any", width=215, **held)
-        st.selectbox("Acknowledged", list(SEEN), key="seen", width=150, **held)
+        find = t("words, note, id")
+        st.text_input(t("Find"), key="find", width=200, placeholder=find, icon=":material/search:", **held)
+        st.text_input(t("Month"), key="month", width=110, placeholder="2024-02", **held)
+        verdicts = [str(one) for one in Verdict]
+        st.multiselect(t("Decision"), verdicts, key="decision", placeholder=t("any"), width=215, **held)
+        seen = picked_one(t("Acknowledged"), list(SEEN), key="seen", words=_named(SEEN), width=150, **first)
         active = sum(_given(name) for name in MORE)
-        with st.popover(f"More filters · {active}" if active else "More filters", key="more-filters"):
-            st.multiselect("State", [str(one) for one in State], key="state", placeholder="any", **held)
-            st.multiselect("Kind", KINDS, key="kind", placeholder="all with a report", **held)
-            st.selectbox("Data source", list(WHOSE), key="source", **held)
-            st.date_input("From", key="since", value=None, format="YYYY-MM-DD", **held)
-            st.date_input("To (this day included)", key="until", value=None, format="YYYY-MM-DD", **held)
+        label = t("More filters · {active}", active=active) if active else t("More filters")
+        with st.popover(label, key="more-filters"):
+            states = [str(one) for one in State]
+            states = picked_some(t("State"), states, key="state", words=state_word, placeholder=t("any"), **first)
+            every = t("all with a report")
+            kinds = picked_some(t("Kind"), KINDS, key="kind", words=title_of, placeholder=every, **first)
+            whose = picked_one(t("Data source"), list(WHOSE), key="source", words=_named(WHOSE), **first)
+            st.date_input(t("From"), key="since", value=None, format="YYYY-MM-DD", **held)
+            st.date_input(t("To (this day included)"), key="until", value=None, format="YYYY-MM-DD", **held)
         if any(_given(name) for name in OFF):
-            st.button("Clear", icon=":material/filter_alt_off:", type="tertiary", key="clear", on_click=clear)
+            st.button(t("Clear"), icon=":material/filter_alt_off:", type="tertiary", key="clear", on_click=clear)
     state = st.session_state
     return Filter(
         systems=() if state.get("all") else (system.id,),
-        kinds=tuple(state["kind"]) or REPORTED,
-        states=tuple(state["state"]),
+        kinds=tuple(kinds) or REPORTED,
+        states=tuple(states),
         decisions=tuple(state["decision"]),
         months=state["month"].strip(),
         since=midnight(state["since"]),
         until=midnight(state["until"], days=1),
-        acknowledged=SEEN[state["seen"]],
+        acknowledged=SEEN[seen][1],
         text=state["find"].strip(),
         sources=own_sources(system, every=bool(state.get("all"))),
-        elsewhere=WHOSE[state["source"]],
+        elsewhere=WHOSE[whose][1],
     )
+
+
+def _named(options: Mapping[str, tuple[str, Any]]) -> Callable[[str], str]:
+    """How an option of these is called on screen."""
+    return lambda option: t(options[option][0])
 
 
 def own_sources(system: System, *, every: bool = False) -> frozenset[str]:
@@ -196,33 +225,41 @@ def look(filters: Filter) -> Listing:
         with place:
             page = _page(total, per_page)
     runs = ledger.library(
-        filters, sort=SORTS[sort], descending=descending, limit=per_page, offset=(page - 1) * per_page
+        filters, sort=SORTS[sort][1], descending=descending, limit=per_page, offset=(page - 1) * per_page
     )
     return Listing(runs, total, ledger.notes_of([run.id for run in runs]), sort, descending)
 
 
 def _order() -> tuple[str, bool, int]:
     """By what all runs are sorted, whether the largest comes first, and how many are on a page."""
-    common: dict[str, Any] = {"bind": "query-params", "label_visibility": "collapsed", "on_change": _first_page}
-    st.caption("Sorted by", width="content")
-    sort = st.selectbox("Sort by", list(SORTS), key="sort", width=170, **common)
-    order = st.segmented_control("Order", DIRECTIONS, key="order", default=DIRECTIONS[0], required=True, **common)
-    per_page = st.selectbox("Runs on a page", PER_PAGE, key="per", width=80, help="Runs on a page", **common)
+    common: dict[str, Any] = {"label_visibility": "collapsed", "on_change": _first_page}
+    held = {"bind": "query-params", **common}
+    st.caption(t("Sorted by"), width="content")
+    sort = picked_one(t("Sort by"), list(SORTS), key="sort", words=_named(SORTS), width=170, **common)
+    order = st.segmented_control(t("Order"), DIRECTIONS, key="order", default=DIRECTIONS[0], required=True, **held)
+    on_page = t("Runs on a page")
+    per_page = st.selectbox(on_page, PER_PAGE, key="per", width=80, help=on_page, **held)
     return sort, order == DIRECTIONS[0], int(per_page)
 
 
 def _page(total: int, per_page: int) -> int:
     """How many runs there are, and which page of them."""
     pages = math.ceil(total / per_page)
-    runs = counted(total, "run")
     if pages == 1:
-        st.markdown(f"**{runs}**", width="content")
+        st.markdown(tn("**{n:count} run**", "**{n:count} runs**", total), width="content")
         return 1
-    said = st.empty()
+    place = st.empty()
     if st.session_state.get("page", 1) > pages:
         st.session_state["page"] = pages
     page = st.pagination(pages, key="page", bind="query-params", max_visible_pages=5)
-    said.markdown(f"**{runs}** · page {page:,} of {pages:,}", width="content")
+    text = tn(
+        "**{n:count} run** · page {page:count} of {pages:count}",
+        "**{n:count} runs** · page {page:count} of {pages:count}",
+        total,
+        page=page,
+        pages=pages,
+    )
+    place.markdown(text, width="content")
     return page
 
 
@@ -234,31 +271,37 @@ def made_anew() -> None:
 
 def sick(error: LedgerError) -> None:
     """The index cannot be read: what, why, and that nothing is lost."""
-    widgets.problem(error, title="The list of runs cannot be read.")
+    widgets.problem(error, title=t("The list of runs cannot be read."))
     with st.container(border=True):
         st.markdown(
-            "**No report is lost.** They lie in the report directory, one folder for each run, and a new index is made "
-            "from them."
+            t(
+                "**No report is lost.** They lie in the report directory, one folder for each run, and a new index is "
+                "made from them."
+            )
         )
-        st.button("Try again", icon=":material/refresh:")
+        st.button(t("Try again"), icon=":material/refresh:")
 
 
 def nothing(system: System, filters: Filter) -> None:
     """No run fits, or there is none yet: what, why, and one button that helps."""
     with st.container(border=True, key="library-empty"):
         if replace(filters, systems=(), kinds=(), sources=()) != Filter() or filters.kinds != REPORTED:
-            st.markdown("**No run fits these filters.**\n\nThe runs are still there: fewer filters show them.")
-            st.button("Clear filters", icon=":material/filter_alt_off:", key="clear-empty", on_click=clear)
+            st.markdown(t("**No run fits these filters.**\n\nThe runs are still there: fewer filters show them."))
+            st.button(t("Clear filters"), icon=":material/filter_alt_off:", key="clear-empty", on_click=clear)
             return
-        of = "" if not filters.systems else f" of {widgets.plain(system.title)}"
+        none = t("No report yet.")
+        if filters.systems:
+            none = t("No report of {system} yet.", system=widgets.plain(system.title))
         if system.drift is None:
-            st.markdown(f"**No report{of} yet.**\n\nThis system names no data to compare. A report can be imported.")
-            return
-        st.markdown(
-            f"**No report{of} yet.**\n\nEach comparison of two months is kept here with its decision, its report and "
-            "what people noted on it."
-        )
-        if st.button("Compare months", type="primary", icon=":material/compare_arrows:", key="to-drift"):
+            why = t("This system names no data to compare. A report can be imported.")
+        else:
+            why = t(
+                "Each comparison of two months is kept here with its decision, its report and what people noted on it."
+            )
+        st.markdown(f"**{none}**\n\n{why}")
+        if system.drift is not None and st.button(
+            t("Compare months"), type="primary", icon=":material/compare_arrows:", key="to-drift"
+        ):
             st.switch_page("../pages/drift.py", query_params=link_params())
 
 
@@ -276,7 +319,7 @@ def table(filters: Filter, listing: Listing) -> list[str]:
     modes: tuple[Literal["multi-row"], Literal["single-column"]] = ("multi-row", "single-column")
     with st.container(key="library-table"):
         st.dataframe(
-            frame.style.map(_coloured, subset=["decision"]),
+            frame.style.apply(lambda _: [_colour(run) for run in listing.runs], subset=["decision"]),
             key=key,
             hide_index=True,
             height=HEAD_PIXELS + ROW_PIXELS * shown,
@@ -299,14 +342,15 @@ def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.Dat
         lines.append({"when": when, **system, **cells(run, listing.notes.get(run.id, ()), own)})
     frame = pd.DataFrame(lines)
     # While every run is of the system's own source the column says nothing.
-    return frame.drop(columns="source") if lines and (frame["source"] == "own").all() else frame
+    theirs = all(run.source.fingerprint and run.source.fingerprint in own for run in listing.runs)
+    return frame.drop(columns="source") if lines and theirs else frame
 
 
 def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:
     """What the table says of one run, next to when it was."""
     return {
         "months": months(run),
-        "decision": decision_word(run) + (" (deleted)" if run.gone else ""),
+        "decision": t("{decision} (deleted)", decision=decision_word(run)) if run.gone else decision_word(run),
         "drifted": share_words(run),
         "target drift": number(run.target_drift),
         "noted": noted(notes),
@@ -314,43 +358,34 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
         "rows": counts_moved(run.rows_ref, run.rows_cur),
         "took": format_duration(run.seconds),
         "size": format_value(run.bytes, "bytes"),
-        "kind": run.kind,
+        "kind": title_of(run.kind),
         "in words": in_words(run),
     }
 
 
 def decision_word(run: Run) -> str:
     """`▲ RETRAINING_TRIGGERED`; of a run without a decision its state."""
-    word = (run.outcome or "no decision") if run.state is State.DONE else str(run.state)
-    mark = MARKS.get(word)
-    return f"{mark[0]} {word}" if mark else f"○ {word}"
+    word = (run.outcome or t("no decision")) if run.state is State.DONE else state_word(run.state)
+    return f"{_mark(run)[0]} {word}"
 
 
-def _coloured(cell: object) -> str:
-    mark = MARKS.get(str(cell).split()[1])
-    return f"color: {TONES[palette.theme()][mark[1] if mark else 'unknown']}"
+def _mark(run: Run) -> tuple[str, Tone]:
+    return MARKS.get(run.outcome if run.state is State.DONE else run.state, ("○", "unknown"))
+
+
+def _colour(run: Run) -> str:
+    return f"color: {TONES[palette.theme()][_mark(run)[1]]}"
 
 
 def _columns(listing: Listing) -> dict[str, Any]:
-    """Widths, and an arrow at the head of the column that all runs are sorted by."""
-    widths = {
-        "when": 136,
-        "months": 162,
-        "decision": 178,
-        "drifted": 102,
-        "target drift": 88,
-        "noted": 148,
-        "source": 78,
-    }
-    widths |= {"rows": 106, "took": 72, "size": 76, "kind": 76, "system": 100, "in words": 700}
-    right = ("drifted", "target drift", "rows", "took", "size")
-    found = {}
-    for name, width in widths.items():
-        arrow = f" {DIRECTIONS[not listing.descending]}" if HEADS.get(name) == listing.head else ""
-        side: Literal["left", "right"] = "right" if name in right else "left"
-        hint = f"Click: sort all runs by {HEADS[name]}" if name in HEADS else None
-        found[name] = st.column_config.TextColumn(f"{name}{arrow}", width=width, alignment=side, help=hint)
-    return found
+    """Heads and widths, and an arrow at the head of the column that all runs are sorted by."""
+    columns = {}
+    for name, (head, width, order) in COLUMNS.items():
+        arrow = f" {DIRECTIONS[not listing.descending]}" if order == listing.head else ""
+        side: Literal["left", "right"] = "right" if name in RIGHT else "left"
+        hint = t("Click: sort all runs by {order}", order=SORTS[order][0]) if order else None
+        columns[name] = st.column_config.TextColumn(f"{t(head)}{arrow}", width=width, alignment=side, help=hint)
+    return columns
 
 
 # --- what is ticked --------------------------------------------------------------------------------------------------
@@ -385,7 +420,7 @@ def _selected(key: str, ids: Sequence[str]) -> None:
     if chosen["columns"]:
         # A new table: it has no column selected, and its head shows the new order.
         st.session_state[_NONCE] += 1
-        _sort_by(HEADS.get(str(chosen["columns"][0])))
+        _sort_by(COLUMNS[str(chosen["columns"][0])][2])
         return
     here = [ids[place] for place in chosen["rows"] if place < len(ids)]
     before = [one for one in picked() if one not in ids or one in here]
@@ -394,7 +429,7 @@ def _selected(key: str, ids: Sequence[str]) -> None:
 
 def _sort_by(name: str | None) -> None:
     if name is None:
-        st.toast("Runs cannot be sorted by this column.")
+        st.toast(t("Runs cannot be sorted by this column."))
         return
     state = st.session_state
     if state.get("sort") == name:
@@ -409,9 +444,9 @@ def picked_line(ids: Sequence[str]) -> None:
     if not ids:
         return
     with st.container(key="library-picked", horizontal=True, vertical_alignment="center", gap="small"):
-        words = {1: "1 run ticked. Tick another to compare the two.", 2: "2 runs ticked: side by side."}
-        st.caption(words.get(len(ids), f"{len(ids)} runs ticked."), width="content")
-        label = "Close" if len(ids) == 1 else "Untick all"
+        words = {1: t("1 run ticked. Tick another to compare the two."), 2: t("2 runs ticked: side by side.")}
+        st.caption(words.get(len(ids)) or t("{runs} runs ticked.", runs=len(ids)), width="content")
+        label = t("Close") if len(ids) == 1 else t("Untick all")
         st.button(label, icon=":material/close:", type="tertiary", key="untick", on_click=pick, args=((),))
 
 
@@ -419,7 +454,10 @@ def too_many(ids: Sequence[str]) -> None:
     """More than two runs cannot be put side by side."""
     with st.container(border=True):
         st.markdown(
-            f"**{len(ids)} runs are ticked, two can be compared.**\n\n"
-            "Untick all but two; ticks on other pages count too."
+            t(
+                "**{runs} runs are ticked, two can be compared.**\n\n"
+                "Untick all but two; ticks on other pages count too.",
+                runs=len(ids),
+            )
         )
-        st.button("Compare the last two", icon=":material/compare:", on_click=pick, args=(tuple(ids[-2:]),))
+        st.button(t("Compare the last two"), icon=":material/compare:", on_click=pick, args=(tuple(ids[-2:]),))
