@@ -8,7 +8,7 @@ CHOSEN = $(if $(filter command,$(firstword $(origin SYSTEMS))),--systems '$(SYST
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev stop test quick test-heavy check bench clean lock environment env test-compose
+.PHONY: help run dev stop test quick test-heavy check bench clean lock words environment env test-compose
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -81,3 +81,6 @@ lock:  ## make the locks again from pyproject.toml (needs the environment)
 	cp requirements.txt stack/prefect/requirements.txt
 	$(COMPILE) stack/prefect/requirements.in -o stack/prefect/requirements.txt
 	$(COMPILE) stack/mlflow/requirements.in -o stack/mlflow/requirements.txt
+
+words: environment  ## bring the catalogues of texts up to date with the code, and compile them
+	$(VENV)/python -m tests.catalogue

@@ -16,6 +16,8 @@ LANGUAGES: Final = (ENGLISH, FRENCH)
 # One folder a language, in gettext's order: fr/LC_MESSAGES/vigie.po, and what `make words` compiles from it.
 CATALOGUES: Final = Path(__file__).parent / "locale"
 DOMAIN: Final = "vigie"
+# A line in the head of a catalogue: "yes" where every text has its translation.
+COMPLETE: Final = "X-Complete"
 # French groups digits by a narrow space that no line breaks at.
 _TO_FRENCH: Final = str.maketrans({",": "\N{NARROW NO-BREAK SPACE}", ".": ","})
 
@@ -50,6 +52,11 @@ def ask(reader: Callable[[], str]) -> None:
 def catalogue(chosen: str) -> gettext.NullTranslations:
     """The texts of a language; those of English are the message ids themselves."""
     return gettext.translation(DOMAIN, CATALOGUES, languages=[chosen], fallback=True)
+
+
+def offered() -> list[str]:
+    """The languages a reader may choose: English, and those that every text has been translated to."""
+    return [one for one in LANGUAGES if one == ENGLISH or catalogue(one).info().get(COMPLETE.lower()) == "yes"]
 
 
 def word(text: str) -> str:

@@ -33,14 +33,13 @@ _PLAIN = {
     "count": Scale(1.0, ""),
     "1": Scale(1.0, ""),
 }
-_WORDS = {"1/s": "a second", "celsius": "°C"}
 
 
 def scale(unit: str, largest: float) -> Scale:
     """The scale on which values up to `largest` read well: 0.041 s are 41 ms, 1_250_000 bytes are 1.25 MB."""
     size = abs(largest) if math.isfinite(largest) else 0.0
     if unit == "s":
-        return _SECONDS[1][1] if size == 0 else next(found for limit, found in _SECONDS if _rounded(size) >= limit)
+        return _SECONDS[1][1] if size == 0 else next(fit for limit, fit in _SECONDS if _rounded(size) >= limit)
     if unit in ("bytes", "bytes/s"):
         limit, name = next((limit, name) for limit, name in _BYTES if _rounded(size) >= limit)
         return Scale(1.0 / (limit or 1.0), f" {name}" + ("/s" if unit == "bytes/s" else ""))
@@ -83,7 +82,7 @@ def format_value(value: float | None, unit: str = "1", *, words: bool = False) -
     text = format_number(value * shown.factor, exact=unit in ("count", "1"))
     if math.isinf(value):
         return text
-    return f"{text} {word(_WORDS[unit])}" if words and unit in _WORDS else text + shown.suffix
+    return f"{text} {word('a second')}" if words and unit == "1/s" else text + shown.suffix
 
 
 def format_duration(seconds: float | None) -> str:
