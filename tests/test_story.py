@@ -8,6 +8,7 @@ from app.config import load_system
 from app.config.settings import Settings
 from app.runs.run import Run, State
 from app.services import Service, StackState, Task
+from app.ui import story
 from app.ui.starting import steps as steps_of_a_start
 from app.ui.story import Step, next_step
 
@@ -35,6 +36,15 @@ def step(kind, *states):
 )
 def test_the_story_goes_on_with_the_first_step_that_is_not_done_and_stops_where_one_failed(found, place):
     assert next_step(found) is (None if place is None else found[place])
+
+
+@pytest.mark.parametrize(
+    ("state", "sent", "fewer"),
+    [("done", 5, True), ("done", 99, True), ("done", 100, False), ("done", None, False), ("running", 5, False)],
+)
+def test_a_load_run_of_fewer_requests_is_not_the_first_step_of_the_story(monkeypatch, state, sent, fewer):
+    monkeypatch.setattr(story, "result_of", lambda _: None if sent is None else {"sent": sent})
+    assert story._sent_fewer(step("load", state, 5.0).run, 100) is fewer
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import SHAPES
 from app.ui.picked import link_params
+from app.ui.traffic import result_of
 from app.words.shared import NO_REASON
 
 # In the address while the story goes on, so that a reload goes on with it.
@@ -85,7 +86,7 @@ def steps(system: System) -> list[Step]:
         chapters = [(periods[0].name, other, "") for other in others]
     traffic = plans.presets(system)[0]
     loads = _runs(system, "load")
-    load = next((run for run in loads if not run.background), None)
+    load = next((run for run in loads if not run.background and not _sent_fewer(run, traffic.args["count"])), None)
     key = plans.Plan.from_args(traffic.args, system).key
     story = [Step(traffic.title, LOOK_AT_TRAFFIC, "charts", "load", key, dict(traffic.args), load)]
     policy, compared = Policy.of(system.drift), _runs(system, "drift")
@@ -98,6 +99,12 @@ def steps(system: System) -> list[Step]:
         run = next((run for run in compared if run.key == key), None)
         story.append(Step(f"{ref.name} with {cur.name}", look or LOOK_AT_PAIR, "drift", "drift", key, dict(args), run))
     return story if len(story) > 1 else []
+
+
+def _sent_fewer(run: Run, count: int) -> bool:
+    """Whether it ended with fewer requests than the step sends; of one whose result is gone that is not known."""
+    result = result_of(run) if run.done else None
+    return result is not None and result["sent"] < count
 
 
 def _runs(system: System, kind: str) -> list[Run]:
