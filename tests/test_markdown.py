@@ -7,12 +7,14 @@ word of ours, or has passed `plain`, `code` or `link`. What it cannot see throug
 from __future__ import annotations
 
 import ast
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.ui.markdown import code, link, plain
+from app.words.message import FORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 ESCAPES = {"plain", "code", "link"}
@@ -30,6 +32,8 @@ DRAWS = {
     "metric": (0, 1, 2),
     # Our own banner: its second argument is Markdown.
     "frame": (1,),
+    # Our own controls; how they name their options is drawn as text.
+    **dict.fromkeys(("picked_one", "picked_some"), (0,)),
     # The first argument of the one is a page, of the others a name that is drawn on a canvas: their helps are Markdown.
     **dict.fromkeys(("page_link", "TextColumn", "NumberColumn", "LinkColumn"), ()),
 }
@@ -37,7 +41,7 @@ KEYWORDS = {"label", "body", "help", "text", "delta", "placeholder", "captions"}
 # Functions whose answer is a number, a time, or a word of ours, whatever they are given.
 OURS = {
     *("len", "count", "counted", "counts_moved", "format_duration", "format_time", "format_value", "format_number"),
-    *("number", "limit", "round", "min", "max", "sum", "share_words"),
+    *("number", "limit", "round", "min", "max", "sum", "share_words", "state_word", "title_of"),
 }
 # Attributes that are numbers, members of an enumeration, or ids whose form is checked.
 PLAIN_ATTRIBUTES = {"id", "decision", "state", "k", "n", "of", "triggered", "undecided", "total_series", "verdict"}
@@ -54,6 +58,8 @@ EXCEPTIONS = {
     "app/ui/banner.py:frame: f'### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}'": (
         "the title of a banner is Markdown: every call of `frame` is read instead"
     ),
+    "app/ui/address.py:picked_one: label": "every call of `picked_one` is read instead",
+    "app/ui/address.py:picked_some: label": "every call of `picked_some` is read instead",
     "pages/charts.py:: names": "the titles of TABS, words of ours",
 }
 
@@ -90,7 +96,8 @@ class Reader:
         """The places of the arguments that this call draws; None for a call that draws none."""
         if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") not in self._rooms - {"banner"}:
             return DRAWS.get(function.attr)
-        return DRAWS["frame"] if getattr(function, "id", "") == "frame" else None
+        name = getattr(function, "id", "")
+        return DRAWS[name] if name in ("frame", "picked_one", "picked_some") else None
 
     def made_by(self, name: str) -> bool:
         """Whether all that this function answers is safe to draw."""
@@ -149,7 +156,9 @@ class Reader:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in ESCAPES | OURS | (set(MADE.values()) - set(self.functions)):
             return True
-        if name in ("list", "str"):
+        if name in ("t", "tn"):
+            return self._safe_message(node, scope)
+        if name in ("list", "str", "listed"):
             return all(self.safe(one, scope) for one in node.args)
         if name in ("join", "upper", "replace", "get") and isinstance(node.func, ast.Attribute):
             return all(self.safe(one, scope) for one in (node.func.value, *node.args))
@@ -161,6 +170,19 @@ class Reader:
         good = all(self.safe(one, made) for one in answers)
         self._seen.discard(name)
         return good
+
+    def _safe_message(self, node: ast.Call, scope: ast.AST) -> bool:
+        """A text of the catalogue: of its values those that no form of numbers writes are looked into."""
+        texts = [one.value for one in node.args[:2] if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        if not texts:
+            return all(self.safe(one, scope) for one in node.args)
+        specs = {name: spec or "" for text in texts for _, name, spec, _ in string.Formatter().parse(text) if name}
+        return all(
+            specs.get(one.arg or "") in FORMS
+            or specs.get(one.arg or "", "")[-1:] in set("dfg%,e")
+            or self.safe(one.value, scope)
+            for one in node.keywords
+        )
 
     def _safe_name(self, name: str, scope: ast.AST) -> bool:
         """Every value that a name is given in its scope, loops over literals included; none is not seen through."""
@@ -238,6 +260,9 @@ RAW = [
     "def f():\n    return name\nst.info(f())",
     "frame(word, f' · {name}', tone)",
     "st.segmented_control('x', [*names])",
+    "st.markdown(t('of {name}', name=name))",
+    "words = t(name)\nst.toast(words)",
+    "picked_one(name, ['a'], key='k', words=str)",
 ]
 SAFE = [
     "st.markdown('**x**')",
@@ -248,6 +273,9 @@ SAFE = [
     "def f():\n    return plain(name)\nst.info(f())",
     "from app.ui import charts\ncharts.button(name)",
     "frame(word, f' · {plain(name)}', tone)",
+    "st.markdown(t('{rows:count} of {name}', rows=rows, name=plain(name)))",
+    "st.markdown(tn('{n:count} row, {share:.2f}', '{n:count} rows, {share:.2f}', n, share=share))",
+    "st.caption(t(WORDS))",
 ]
 
 
