@@ -1,18 +1,20 @@
-"""Sentences and phrases that several places say, each written once."""
+"""Sentences and phrases that several places show, each written once. Draw the constants with `t(NAME)`."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Of a run that ended badly and left no word.
-NO_REASON: Final = "No reason was written down."
-FIRST_SCRAPE: Final = "waiting for the first scrape"
-PROMETHEUS_SILENT: Final = "Prometheus does not answer"
+from app.words.message import Message, t
+
+# Of a run that ended badly without a reason.
+NO_REASON: Final = t("No reason was written down.")
+FIRST_SCRAPE: Final = t("waiting for the first scrape")
+PROMETHEUS_SILENT: Final = t("Prometheus does not answer")
 # What, and why.
-RUN_UNKNOWN: Final = ("That run is not known for this system.", "It was deleted, or belongs to another system.")
-RUN_ELSEWHERE: Final = "It was deleted, or it belongs to another home."
-TWO_MONTHS: Final = "Pick two different months."
-SHARE_THRESHOLD: Final = "Share of drifted columns from which retraining is triggered."
+RUN_UNKNOWN: Final = (t("That run is not known for this system."), t("It was deleted, or belongs to another system."))
+RUN_ELSEWHERE: Final = t("It was deleted, or it belongs to another home.")
+TWO_MONTHS: Final = t("Pick two different months.")
+SHARE_THRESHOLD: Final = t("Share of drifted columns from which retraining is triggered.")
 
 
 def capital(text: str) -> str:
@@ -20,11 +22,11 @@ def capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def counting(columns: str) -> str:
+def counting(columns: str) -> Message:
     """Which columns a policy counts."""
-    return "all columns count" if columns == "all" else "features alone count"
+    return t("all columns count") if columns == "all" else t("features alone count")
 
 
-def text_value(text: str) -> str:
+def text_value(text: str) -> Message:
     """What a query that answers with a text shows."""
-    return f"The value is the text “{text}”."
+    return t("The value is the text “{text}”.", text=text)
