@@ -13,8 +13,9 @@ import pytest
 from app.errors import DataError
 from app.words import language
 from app.words.language import ask, speaking, word
-from app.words.message import Message, listed, read, t, tn
+from app.words.message import Message, clause, listed, read, t, tn
 from app.words.numbers import apart, count, limit, number, share_moved
+from app.words.shared import capital
 from app.words.units import format_duration, format_value
 
 
@@ -80,6 +81,15 @@ def test_what_is_no_message_is_none(code: Any):
 
 def test_a_text_without_values_keeps_its_braces_and_the_empty_text_is_empty():
     assert (t("a {brace}"), t(""), listed(["a", "b", "c"]), listed(["a"])) == ("a {brace}", "", "a, b and c", "a")
+
+
+@pytest.mark.usefixtures("french")
+def test_a_sentence_within_another_loses_its_full_stop_and_nothing_else():
+    message = t("It failed: {why:clause}.", why=t("no value in {side}", side="x."))
+    part = capital(clause(t("no value in {side}", side="x.")))
+    assert (message, part) == ("It failed: no value in x.", "No value in x")
+    with speaking("fr"):
+        assert (t(message), t(part), read(part.code())) == ("It failed: rien dans x.", "Rien dans x", "Rien dans x")
 
 
 def test_an_error_keeps_its_message_and_hides_a_password_all_the_same():

@@ -62,7 +62,7 @@ REFRESH_COST: Final = t(
     "person; a room full of open pages is happier at 30 s."
 )
 # The PromQL a newcomer should read first: expression with `$selector`, what it answers.
-FIRST_QUERIES: Final = (
+FIRST_QUERIES: Final[tuple[tuple[str, str], ...]] = (
     ("up", t("1 for each target that the last scrape reached, 0 for each that it did not.")),
     ("{requests}{{{selector}}}", t("The raw counters since the service started: they only grow, or restart at 0.")),
     ("sum(rate({requests}{{{selector}}}[5m]))", t("Requests a second, averaged over the last five minutes.")),

@@ -33,6 +33,9 @@ FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
         "rate_words": lambda value: units.format_value(value, "1/s", words=True),
         "percent": lambda value: units.format_value(value, "ratio"),
         "bytes": lambda value: units.format_value(value, "bytes"),
+        # Of texts: part of a sentence, without its full stop; the beginning of one.
+        "clause": lambda text: str(t(text)).rstrip("."),
+        "capital": lambda text: f"{t(text)[:1].upper()}{t(text)[1:]}",
     }
 )
 # A value of another kind is kept as the text it shows.
@@ -116,6 +119,11 @@ def listed(texts: Sequence[str]) -> str:
     if len(texts) < 2:
         return "".join(texts)
     return t("{first} and {last}", first=", ".join(texts[:-1]), last=texts[-1])
+
+
+def clause(text: str) -> Message:
+    """A sentence as part of another: without its full stop."""
+    return Message("{text:clause}", {"text": text})
 
 
 def _in_words(text: str, values: Mapping[str, Any], plural: str) -> str:

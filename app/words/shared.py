@@ -17,9 +17,9 @@ TWO_MONTHS: Final = t("Pick two different months.")
 SHARE_THRESHOLD: Final = t("Share of drifted columns from which retraining is triggered.")
 
 
-def capital(text: str) -> str:
-    """`text` with a capital letter in front."""
-    return f"{text[:1].upper()}{text[1:]}"
+def capital(text: str) -> Message:
+    """A clause as the beginning of a sentence."""
+    return Message("{text:capital}", {"text": text})
 
 
 def counting(columns: str) -> Message:
