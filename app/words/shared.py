@@ -17,7 +17,7 @@ TWO_MONTHS: Final = t("Pick two different months.")
 SHARE_THRESHOLD: Final = t("Share of drifted columns from which retraining is triggered.")
 
 
-def capital(text: str) -> Message:
+def capital(text: str) -> str:
     """A clause as the beginning of a sentence."""
     return Message("{text:capital}", {"text": text})
 
