@@ -1,9 +1,9 @@
 """Where each service answers, what the embedded stack says of it, and how the stack is asked for one more.
 
 An address is looked up in this order: `VIGIE_<SERVICE>_URL`, the system file, the stack's `state.json`;
-`Address.origin` says which one answered. The API of a system that the stack knows and does not run yet is asked for by
+`Address.origin` names the one that has it. The API of a system that the stack knows and does not run yet is asked for by
 a small file, `<home>/stack/wanted/<system id>`, that holds who asks. The stack looks for it twice a second, accepts
-only names of its own table, and forgets it at its next start when the asker has ended.
+only names of its table, and forgets it at its next start when the asker has ended.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.base.processes import Owner, myself
 from app.config import Settings, System
 from app.config.settings import url_of
 from app.errors import StorageFull, VigieError
+from app.words.message import t
 
 # A row of state.json has some 300 bytes.
 MAX_STATE_BYTES = 1_000_000
@@ -30,7 +31,7 @@ MAX_STATE_BYTES = 1_000_000
 REQUEST_BYTES = 1000
 # A probe of the console itself: a person waits for it.
 PROBE_SECONDS = 1.5
-ENDED = "the stack has ended; start it again with python -m stack up"
+ENDED = t("the stack has ended; start it again with python -m stack up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class StackState:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service answers. `url` None means unknown and `reason` says why; `origin` says who told."""
+    """Where a service answers. `url` None means unknown and `reason` says why; `origin` says where it was read."""
 
     url: str | None
     origin: str
@@ -85,20 +86,21 @@ def read_state(settings: Settings) -> StackState:
     try:
         raw = json.loads(read(path, MAX_STATE_BYTES))
         rows = {name: _service(name, row) for name, row in raw["services"].items()}
-        told = raw.get("owner")
-        owner = Owner(int(told["pid"]), str(told["started"])) if told else None
+        supervisor = raw.get("owner")
+        owner = Owner(int(supervisor["pid"]), str(supervisor["started"])) if supervisor else None
         if owner is not None and not owner.alive:
             # The supervisor ended without a final state (kill -9, power): what it wrote is no longer true.
-            rows = {name: dataclasses.replace(row, state="down", reason=ENDED) for name, row in rows.items()}
+            rows = {name: dataclasses.replace(row, state="down", reason=t(ENDED)) for name, row in rows.items()}
         tasks = tuple(
             Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
             for task in (raw.get("tasks") or {}).values()
         )
         return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
     except FileNotFoundError:
-        return StackState({}, None, "the embedded stack has not been started")
+        return StackState({}, None, t("the embedded stack has not been started"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return StackState({}, None, f"{path.name} cannot be read ({type(error).__name__})")
+        why = t("{file} cannot be read ({error})", file=path.name, error=type(error).__name__)
+        return StackState({}, None, why)
 
 
 def _service(name: str, row: Mapping[str, Any]) -> Service:
@@ -142,7 +144,9 @@ def address(settings: Settings, system: System | None, service: str) -> Address:
     state = read_state(settings)
     row = state.services.get(key)
     if row is None:
-        return Address(None, "none", "unknown", state.reason or f"the stack has no service called {key}")
+        return Address(
+            None, "none", "unknown", state.reason or t("the stack has no service called {service}", service=key)
+        )
     # The port of a service that has ended may be taken by a stranger: its answers would be wrong numbers.
     gone = row.state in ("down", "absent") and row.pid is None
     return Address(None if gone else row.url, "stack", row.state, row.reason)
@@ -158,24 +162,43 @@ def reach(url: str) -> str | None:
 
 
 def activity(state: StackState) -> str:
-    """What the embedded stack is busy with, as text; "" when it is not."""
+    """What the embedded stack is busy with; "" when it is not."""
     busy = [f"{row.name}: {row.reason}" for row in state.services.values() if row.state == "starting" and row.reason]
-    return "The stack is still starting (" + "; ".join(busy) + ")." if busy else ""
+    return t("The stack is still starting ({services}).", services="; ".join(busy)) if busy else ""
+
+
+def service_state(state: str) -> str:
+    """The state of a service as a page shows it."""
+    texts = {
+        "up": t("up"),
+        "starting": t("starting"),
+        "down": t("down"),
+        "absent": t("absent"),
+        "unknown": t("unknown"),
+        "not configured": t("not configured"),
+        "does not answer": t("does not answer"),
+    }
+    return texts.get(state, state)
 
 
 def start_hint(settings: Settings, system: System) -> str:
     """The next step when the API of a system is not there."""
-    state = read_state(settings)
-    row = state.services.get(system.id)
+    stack = read_state(settings)
+    row = stack.services.get(system.id)
     if row is not None:
-        return f"The stack says: {row.state}{f', {row.reason}' if row.reason else ''}."
+        state = service_state(row.state)
+        if row.reason:
+            return t("The stack says: {state}, {why}.", state=state, why=row.reason)
+        return t("The stack says: {state}.", state=state)
     if settings.attached:
-        return "Add a job for it to the Prometheus you attached."
-    if system.id in state.offers and address(settings, system, "api").origin == "none":
-        return "The stack has been asked to start it: a moment."
+        return t("Add a job for it to the Prometheus you attached.")
+    if system.id in stack.offers and address(settings, system, "api").origin == "none":
+        return t("The stack has been asked to start it: a moment.")
     if system.api.url:
-        return "Prometheus needs a job for it: Add a service shows the lines to paste."
-    return f"Start it with python -m stack up --systems {system.id}, or give its address in the system file."
+        return t("Prometheus needs a job for it: Add a service shows the lines to paste.")
+    return t(
+        "Start it with python -m stack up --systems {system}, or give its address in the system file.", system=system.id
+    )
 
 
 def want(settings: Settings, system: System, asker: Owner | None = None) -> bool:
@@ -199,9 +222,13 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
         private_folder(file.parent)
         replace(file, body)
     except OSError as error:
-        why = f"{file.parent} cannot be written ({error.strerror})"
-        message = f"The stack cannot be asked to start {system.title}: {why}."
-        raise StorageFull(message, hint="Free some room, or look at the rights of that folder.") from error
+        message = t(
+            "The stack cannot be asked to start {system}: {folder} cannot be written ({why}).",
+            system=system.title,
+            folder=file.parent,
+            why=error.strerror,
+        )
+        raise StorageFull(message, hint=t("Free some room, or look at the rights of that folder.")) from error
     return True
 
 

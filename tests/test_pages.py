@@ -32,9 +32,10 @@ from app.runs.index import Ledger
 from app.runs.own_source import source_of
 from app.runs.run import Run, State
 from app.runs.source import Source, columns_of
-from app.ui.banner import headline
+from app.ui.banner import decision_of
 from app.ui.comparison import period_label
 from app.ui.what_if import policy_lines
+from app.verdict import headline
 from tests.conftest import ROOT
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
@@ -262,7 +263,7 @@ def test_two_ways_of_counting_that_decide_differently_are_a_warning(home, monkey
 
 
 @pytest.mark.parametrize(
-    ("drifted", "threshold", "said"),
+    ("drifted", "threshold", "text"),
     [
         (1, 0.3, "1 of 16 columns drifted: 0.06 < 0.30"),
         (2, 0.125, "2 of 16 columns drifted: 0.125 ≥ 0.125"),
@@ -271,9 +272,10 @@ def test_two_ways_of_counting_that_decide_differently_are_a_warning(home, monkey
         (5, 0.31, "5 of 16 columns drifted: 0.31 ≥ 0.31"),
     ],
 )
-def test_the_headline_never_contradicts_itself_by_rounding(drifted, threshold, said):
+def test_the_headline_never_contradicts_itself_by_rounding(drifted, threshold, text):
     policy = Policy("all", threshold, 30, 0.8, "churn_label", "user_id")
-    assert headline(result("r", "s", drifted=drifted, months=("a", "b"), policy=policy)) == said
+    stored = result("r", "s", drifted=drifted, months=("a", "b"), policy=policy)
+    assert headline(policy, decision_of(stored)) == text
 
 
 def test_target_drift_alone_says_so(home, monkeypatch):

@@ -115,11 +115,11 @@ def test_what_prometheus_does_not_say_is_said(system):
         ),
         (
             {"kpi-rps": answer(1.0), "kpi-errors": answer(0.25)},
-            "1 requests a second, 25 % errors in the last 30 s.",
+            "1 request a second, 25 % errors in the last 30 s.",
         ),
         (
             {"kpi-rps": answer(1.0), "kpi-errors": answer(np.nan)},
-            "1 requests a second in the last 30 s; error rate unknown.",
+            "1 request a second in the last 30 s; error rate unknown.",
         ),
         ({"kpi-rps": answer(7.0, at=1200.0)}, "The rate of requests is not known yet."),
     ],

@@ -31,8 +31,11 @@ UNREAD_ERRORS: Final = (
 )
 # Arguments of a widget that are no text.
 NAMES: Final = frozenset(
-    {"key", "type", "format", "icon", "width", "height", "chart_type", "color", "on_select", "on_click"}
+    "bind chart_type color delta_arrow delta_color format gap height icon key label_visibility language mime on_change "
+    "on_click on_select position selection_mode type url_path vertical_alignment width".split()
 )
+# Icons, colours and shields of Streamlit's Markdown.
+MARKUP: Final = re.compile(r":material/\w+:|:\w+\[")
 # A text that stays English in both languages, said at its line.
 STAYS: Final = "no catalogue:"
 
@@ -62,6 +65,7 @@ def outside(path: Path) -> Iterator[Text]:
             text = node.value
         else:
             continue
+        text = MARKUP.sub("", text)
         if isinstance(parents.get(node), (ast.JoinedStr, ast.FormattedValue, ast.Expr)) or NO_TEXT.search(text):
             continue
         if any(

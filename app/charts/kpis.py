@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from app.config import Panel, System
 from app.load.counting import traffic_matchers
+from app.words.message import t
+
+
+def title(name: str) -> str:
+    """What one of the three numbers is called."""
+    return {"kpi-rps": t("Requests a second"), "kpi-p95": t("p95 latency"), "kpi-errors": t("Error rate")}[name]
 
 
 def panels(system: System) -> tuple[Panel, ...]:
@@ -14,14 +20,14 @@ def panels(system: System) -> tuple[Panel, ...]:
     metrics, made, own = system.metrics, [], traffic_matchers(system)
     if metrics.requests:
         expr = f"sum(rate({metrics.requests}{{{own}}}[$window]))"
-        made.append(Panel(id="kpi-rps", title="Requests a second", expr=expr, unit="1/s", legend="requests"))
+        made.append(Panel(id="kpi-rps", title=title("kpi-rps"), expr=expr, unit="1/s", legend="requests"))
     if metrics.latency:
         buckets = f"sum by (le) (rate({metrics.latency}_bucket{{{own}}}[$window]))"
         expr = f"histogram_quantile(0.95, {buckets})"
-        made.append(Panel(id="kpi-p95", title="p95 latency", expr=expr, unit="s", legend="p95"))
+        made.append(Panel(id="kpi-p95", title=title("kpi-p95"), expr=expr, unit="s", legend="p95"))
     if metrics.requests and metrics.errors:
         made.append(
-            Panel(id="kpi-errors", title="Error rate", expr=_errors(system, own), unit="ratio", legend="errors")
+            Panel(id="kpi-errors", title=title("kpi-errors"), expr=_errors(system, own), unit="ratio", legend="errors")
         )
     return tuple(made)
 

@@ -50,7 +50,8 @@ class Answer:
     """The answer to one expression or panel.
 
     `reason` and `hint` say why it is EMPTY, PARTIAL or ERROR; `total_series` is how many matched, also where fewer are
-    in `series`; `text` is the value of a string expression; `error` is what failed; `seconds` is the waiting time.
+    in `series`; `text` is the value of a string expression; `error` is what failed; `seconds` is the waiting time;
+    `idle` says that it is EMPTY because there was no traffic.
     """
 
     state: State
@@ -63,6 +64,7 @@ class Answer:
     total_series: int = 0
     kind: str = ""
     text: str = ""
+    idle: bool = False
     error: VigieError | None = field(default=None, repr=False)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,25 +10,24 @@ import streamlit as st
 
 from app.charts.columns import escaped, methods
 from app.config import System
-from app.drift.decide import Decision, counted_columns
-from app.drift.result import Policy, Result, Verdict
+from app.drift.decide import Counting, Decision, counted_columns
+from app.drift.result import Result, Verdict
 from app.drift.sentence import countings_differ, method_words
-from app.drift.versus import POLICY_WORDS
 from app.drift.what_if import Change, recompute
 from app.errors import VigieError
 from app.runs import reports
 from app.runs.kinds import DRIFT
 from app.runs.result import read_result_in
 from app.runs.run import Run
-from app.runs.source import APART
 from app.ui import widgets
 from app.ui.notes import notes
 from app.ui.palette import MARKDOWN, SHAPES
-from app.verdict import Tone
+from app.verdict import Tone, headline, not_own
 from app.words.explain import COUNTINGS, COVARIATE, TARGET, VALUE_DRIFT
-from app.words.numbers import limit, number, share_apart
+from app.words.message import t, tn
+from app.words.numbers import number
 from app.words.shared import capital, counting
-from app.words.units import format_time, format_value
+from app.words.units import format_time
 
 TONE_OF: dict[str, Tone] = {
     Verdict.NO_ACTION: "good",
@@ -40,8 +39,6 @@ FRAME_OF = {Verdict.NO_ACTION: "none", Verdict.RETRAINING_TRIGGERED: "trigger", 
 REPORT_HEIGHT = 900
 # Methods named in the quiet line; the table names that of every column.
 METHODS_NAMED = 3
-# A policy that differs in more than this is another policy: naming every rule would be a list, not a sentence.
-PARTS_NAMED = 2
 
 
 # Results of two screens of runs; the other pages ask for the newest ones again and again.
@@ -59,31 +56,13 @@ def result_of(run: Run) -> Result | None:
 
 
 def read(run: Run) -> Result:
-    """The stored result of a finished comparison. Raises ReportError in words."""
+    """The stored result of a finished comparison. Raises ReportError."""
     return _result(str(run.path))
 
 
 def decision_of(result: Result) -> Decision:
     """The stored decision with both ways of counting."""
     return recompute(result, Change()).decision
-
-
-def headline(result: Result) -> str:
-    """The verdict in numbers: `1 of 16 columns drifted: 0.06 < 0.30`; by target drift alone it says so first."""
-    return headline_of(result.policy, decision_of(result))
-
-
-def headline_of(policy: Policy, decision: Decision) -> str:
-    """The same for any decision, stored or not."""
-    counted, least = decision.counted, policy.threshold
-    if decision.share is None:
-        few = counted.comparable < counted.n
-        return f"{counted.comparable} of {counted.n} columns comparable" if few else "nothing is decided"
-    sign = "≥" if counted.reaches(least) else "<"
-    share = f"{counted.k} of {counted.n} columns drifted: {share_apart(decision.share, least)} {sign} {limit(least)}"
-    if decision.by_target and decision.target is not None:
-        return f"target drift {number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}; {share}"
-    return share
 
 
 def frame(name: str, title: str, tone: Tone) -> None:
@@ -93,15 +72,16 @@ def frame(name: str, title: str, tone: Tone) -> None:
 
 def verdict(system: System, run: Run, result: Result) -> None:
     """The banner: decision, numbers, reason, target drift, files, notes."""
+    decision = decision_of(result)
     with st.container(border=True, key=f"verdict-{FRAME_OF[result.decision]}"):
-        frame(result.decision, f"{_simulated(result)} · {widgets.plain(headline(result))}", TONE_OF[result.decision])
-        st.markdown(widgets.plain(_pair(result) + _sentence(result)))
-        decision = decision_of(result)
+        simulated = " (SIMULÉ)" if result.decision is Verdict.RETRAINING_TRIGGERED else ""
+        numbers = widgets.plain(headline(result.policy, decision))
+        frame(result.decision, f"{simulated} · {numbers}", TONE_OF[result.decision])
+        st.markdown(widgets.plain(f"{_pair(result)} {capital(t(result.reason))}"))
         if countings_differ(result.policy, decision):
-            st.markdown(
-                ":orange[:material/warning: **The two ways of counting decide differently.**] "
-                + widgets.plain(_other_counting(result, decision))
-            )
+            differ = widgets.plain(t("The two ways of counting decide differently."))
+            counts = widgets.plain(_other_counting(result, decision))
+            st.markdown(f":orange[:material/warning: **{differ}**] {counts}")
         _facts(result, decision)
         _remarks(system, result)
         files(run)
@@ -110,30 +90,30 @@ def verdict(system: System, run: Run, result: Result) -> None:
         notes(run)
 
 
-def _simulated(result: Result) -> str:
-    return " (SIMULÉ)" if result.decision is Verdict.RETRAINING_TRIGGERED else ""
-
-
 def _pair(result: Result) -> str:
-    rows = [
-        f"{side.key} ({side.rows:,} rows)" if side.rows is not None else side.key for side in (result.ref, result.cur)
-    ]
-    return f"{rows[0]} → {rows[1]}. "
-
-
-def _sentence(result: Result) -> str:
-    return capital(result.reason)
+    ref, cur = (
+        side.key
+        if side.rows is None
+        else tn("{month} ({n:count} row)", "{month} ({n:count} rows)", side.rows, month=side.key)
+        for side in (result.ref, result.cur)
+    )
+    return f"{ref} → {cur}."
 
 
 def _other_counting(result: Result, decision: Decision) -> str:
-    threshold = result.policy.threshold
-    parts = []
-    for name, counts in (("features alone", decision.features), ("with label and identifier", decision.everything)):
-        share = counts.share or 0.0
+    def of(counts: Counting) -> str:
         sign = "≥" if counts.reaches(threshold) else "<"
-        parts.append(f"{name} {counts.k} of {counts.n} = {share:.3f} {sign} {limit(threshold)}")
-    counted = "all columns" if result.policy.columns == "all" else "features alone"
-    return f"{'; '.join(parts)}. The policy counts {counted}."
+        values = {"drifted": counts.k, "columns": counts.n, "share": counts.share or 0.0, "threshold": threshold}
+        return t("{drifted} of {columns} = {share:.3f} {sign} {threshold:limit}", sign=sign, **values)
+
+    threshold = result.policy.threshold
+    parts = (
+        t("features alone {counts}", counts=of(decision.features)),
+        t("with label and identifier {counts}", counts=of(decision.everything)),
+    )
+    every = result.policy.columns == "all"
+    policy = t("The policy counts all columns.") if every else t("The policy counts features alone.")
+    return f"{'; '.join(parts)}. {policy}"
 
 
 def _facts(result: Result, decision: Decision) -> None:
@@ -142,26 +122,34 @@ def _facts(result: Result, decision: Decision) -> None:
     with st.container(horizontal=True, gap="medium", key="facts"):
         if result.share is not None:
             counted = decision.counted
-            _fact("Covariate drift", f"{result.share:.4g}", f"{counted.k} of {counted.n} columns", COVARIATE)
+            below = t("{drifted} of {columns} columns", drifted=counted.k, columns=counted.n)
+            _fact(t("Covariate drift"), number(result.share, 4), below, t(COVARIATE))
             other = decision.features if result.policy.columns == "all" else decision.everything
             if other != counted and other.share is not None:
-                name = "Features alone" if result.policy.columns == "all" else "With label and identifier"
-                differs = "decides differently" if countings_differ(result.policy, decision) else "same decision"
-                _fact(name, f"{other.share:.4g}", f"{other.k} of {other.n}, {differs}", COUNTINGS)
+                name = t("Features alone") if result.policy.columns == "all" else t("With label and identifier")
+                if countings_differ(result.policy, decision):
+                    below = t("{drifted} of {columns}, decides differently", drifted=other.k, columns=other.n)
+                else:
+                    below = t("{drifted} of {columns}, same decision", drifted=other.k, columns=other.n)
+                _fact(name, number(other.share, 4), below, t(COUNTINGS))
         if target.value is not None:
             rates = ""
             if target.ref_rate is not None and target.cur_rate is not None:
-                rates = f"{escaped(label or 'label')} {target.ref_rate * 100:.1f} → {target.cur_rate * 100:.1f} %"
-            _fact("Target drift", f"{target.value:.3g}", rates, TARGET)
+                of, before, after = escaped(label or t("label")), target.ref_rate * 100, target.cur_rate * 100
+                rates = t("{label} {before:.1f} → {after:.1f} %", label=of, before=before, after=after)
+            _fact(t("Target drift"), number(target.value, 3), rates, t(TARGET))
         column = next((one for one in result.columns if one.name == label and one.score is not None), None)
         if column is not None:
-            against = f"{'drifted' if column.drifted else 'not drifted'}, threshold {limit(column.threshold or 0.0)}"
-            method = method_words(column.method or "")
-            _fact("Value drift of the label", number(column.score), against, f"{VALUE_DRIFT} Here: {method}.")
+            threshold = column.threshold or 0.0
+            if column.drifted:
+                against = t("drifted, threshold {threshold:limit}", threshold=threshold)
+            else:
+                against = t("not drifted, threshold {threshold:limit}", threshold=threshold)
+            explained = f"{t(VALUE_DRIFT)} {t('Here: {method}.', method=method_words(column.method or ''))}"
+            _fact(t("Value drift of the label"), number(column.score), against, explained)
     if target.value is None:
-        st.markdown(
-            f":material/help: {widgets.plain('Target drift not measured: ' + (target.reason or 'no reason is known.'))}"
-        )
+        reason = t(target.reason or t("no reason is known."))
+        st.markdown(f":material/help: {widgets.plain(t('Target drift not measured: {why}', why=reason))}")
 
 
 def _fact(label: str, value: str, below: str, explained: str) -> None:
@@ -176,31 +164,14 @@ def _fact(label: str, value: str, below: str, explained: str) -> None:
     )
 
 
-def _not_own(system: System, result: Result) -> str:
-    """Why a run moves no gauge: its policy is not the system's own; "" when it is."""
-    if system.drift is None or (result.source is not None and result.source.kind in APART):
-        return ""
-    own = Policy.of(system.drift)
-    parts = [
-        POLICY_WORDS.get(one.name, one.name)
-        for one in fields(Policy)
-        if getattr(own, one.name) != getattr(result.policy, one.name)
-    ]
-    if not parts:
-        return ""
-    what = f"the {' and the '.join(parts)}" if len(parts) <= PARTS_NAMED else "several of its rules"
-    verb = "differs" if len(parts) == 1 else "differ"
-    return f"Not the system's own policy of today ({what} {verb}): this run moves no gauge."
-
-
 def report_of(run: Run, suffix: str = "html") -> str | None:
     """The file of this run that is its report, as it was kept (an imported run may have only one); None without one."""
     try:
         names = sorted(reports.read_meta(Path(str(run.path))).files)
     except VigieError:
         return None
-    found = [name for name in names if name.endswith(f".{suffix}") and name != "result.json"]
-    return next(iter([name for name in found if name.startswith("drift_")] or found), None)
+    fitting = [name for name in names if name.endswith(f".{suffix}") and name != "result.json"]
+    return next(iter([name for name in fitting if name.startswith("drift_")] or fitting), None)
 
 
 def report(run: Run) -> None:
@@ -210,9 +181,9 @@ def report(run: Run) -> None:
 
 
 def _remarks(system: System, result: Result) -> None:
-    """What to know beside the numbers: notes of the run, and that it moves no gauge."""
-    remarks = [f":material/info: {widgets.plain(note)}" for note in result.notes]
-    if difference := _not_own(system, result):
+    """Notes of the run, and that it moves no gauge."""
+    remarks = [f":material/info: {widgets.plain(t(note))}" for note in result.notes]
+    if difference := not_own(system, result):
         remarks.append(f":material/visibility_off: {widgets.plain(difference)}")
     if remarks:
         with st.container(key="remarks", gap=None):
@@ -221,11 +192,11 @@ def _remarks(system: System, result: Result) -> None:
 
 
 def files(run: Run) -> None:
-    """Download and full page of whatever report the run has."""
+    """Download and full page of the report that the run has."""
     with st.container(horizontal=True, gap="small", key="files"):
         for label, suffix, mime in (
-            ("Download HTML", "html", "text/html"),
-            ("Download JSON", "json", "application/json"),
+            (t("Download HTML"), "html", "text/html"),
+            (t("Download JSON"), "json", "application/json"),
         ):
             name = report_of(run, suffix)
             if name is None:
@@ -240,35 +211,42 @@ def files(run: Run) -> None:
                 key=f"get-{suffix}-{run.id}",
             )
         if report_of(run):
-            st.link_button("Full page", widgets.route(f"/reports/view/{run.id}"), icon=":material/open_in_new:")
+            st.link_button(t("Full page"), widgets.route(f"/reports/view/{run.id}"), icon=":material/open_in_new:")
 
 
 def decision_line(line: str) -> None:
     """The decision line under its label: the copy button of a code block shows itself to the pointer alone."""
     with st.container(key="decision-line", gap=None):
-        st.caption("Copy decision line :material/content_copy: – the last line of the command line's output")
+        st.caption(t("Copy decision line :material/content_copy: – the last line of the command line's output"))
         st.code(line, language=None, wrap_lines=True)
 
 
 def _quiet(run: Run, result: Result) -> str:
     """By which rules, with which methods, at which cost: on one line under everything else."""
     policy = result.policy
-    rules = [counting(policy.columns), f"share threshold {limit(policy.threshold)}"]
+    rules = [counting(policy.columns), t("share threshold {threshold:limit}", threshold=policy.threshold)]
     if policy.target_threshold is not None:
-        rules.append(f"target drift triggers from {limit(policy.target_threshold)}")
-    rules += [f"at least {policy.min_rows} rows", f"{policy.comparable * 100:.4g} % of the columns comparable"]
-    for name, found in (("own thresholds", policy.thresholds), ("own methods", policy.methods)):
-        if found:
-            rules.append(f"{name}: {', '.join(f'{escaped(key)} {value}' for key, value in found.items())}")
+        rules.append(t("target drift triggers from {threshold:limit}", threshold=policy.target_threshold))
+    rules.append(tn("at least {n} row", "at least {n} rows", policy.min_rows))
+    rules.append(t("{share:.4g} % of the columns comparable", share=policy.comparable * 100))
+    if policy.thresholds:
+        rules.append(t("own thresholds: {columns}", columns=_pairs(policy.thresholds)))
+    if policy.methods:
+        rules.append(t("own methods: {columns}", columns=_pairs(policy.methods)))
     if policy.left_out:
-        rules.append(f"left out: {', '.join(escaped(name) for name in policy.left_out)}")
+        rules.append(t("left out: {columns}", columns=", ".join(escaped(name) for name in policy.left_out)))
     used = methods(counted_columns(result.columns, policy))
-    named = (
-        f"{', '.join(used[:METHODS_NAMED])}{f' and {len(used) - METHODS_NAMED} more' if used[METHODS_NAMED:] else ''}"
-    )
-    cost = [f"took {format_value(result.seconds, 's')}"]
+    named = ", ".join(used[:METHODS_NAMED])
+    if used[METHODS_NAMED:]:
+        named = t("{names} and {n} more", names=named, n=len(used) - METHODS_NAMED)
+    cost = t("took {took:seconds}", took=result.seconds)
     if result.peak_bytes:
-        cost.append(f"peak memory {format_value(result.peak_bytes, 'bytes')}")
-    parts = [f"Policy: {', '.join(rules)}."]
-    parts += [f"Methods: {named}."] if used else []
-    return " ".join([*parts, f"Compared {format_time(run.finished, widgets.clock())}, {', '.join(cost)}."])
+        cost = t("took {took:seconds}, peak memory {memory:bytes}", took=result.seconds, memory=result.peak_bytes)
+    parts = [t("Policy: {rules}.", rules=", ".join(rules))]
+    parts += [t("Methods: {methods}.", methods=named)] if used else []
+    when = format_time(run.finished, widgets.clock())
+    return " ".join([*parts, t("Compared {when}, {cost}.", when=when, cost=cost)])
+
+
+def _pairs(own: Mapping[str, object]) -> str:
+    return ", ".join(f"{escaped(name)} {value}" for name, value in own.items())

@@ -10,15 +10,16 @@ from app.charts import Context, kpis
 from app.config import System
 from app.errors import VigieError
 from app.prometheus import Answer, TimeRange
-from app.services import start_hint
+from app.runs.words import state_word
+from app.services import service_state, start_hint
 from app.ui import cache, traffic, widgets
 from app.ui.banner import result_of
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import link_params
 from app.verdict import Now, Tone
-from app.words.numbers import count
-from app.words.units import format_duration
+from app.words.language import localised
+from app.words.message import t, tn
 
 # What the sparklines of all tiles show.
 RANGE = 300.0
@@ -39,13 +40,13 @@ TONE_OF_STATE: dict[str, Tone] = {
 def look(system: System) -> Now:
     """Ask Prometheus and the ledger; what fails is part of the answer."""
     targets, error = cache.targets(system.id)
-    wanted = kpis.panels(system)
+    panels = kpis.panels(system)
     span = TimeRange.last(RANGE, scrape=cache.scrape_interval(system))
     context = Context.of(system, None, span, targets)
     answers: dict[str, Answer] = {}
     if error is None:
-        found = cache.answers(system, wanted, span, None, str(widgets.zone()))
-        answers = {panel.id: answer for panel, answer in zip(wanted, found, strict=True)}
+        asked = cache.answers(system, panels, span, None, str(widgets.zone()))
+        answers = {panel.id: answer for panel, answer in zip(panels, asked, strict=True)}
     loads = [run for run in cache.runs(system.id, "load", traffic.EARLIER) if not run.background]
     drifts = [run for run in cache.runs(system.id, "drift", RECENT_DRIFT) if run.done]
     results = [result_of(run) for run in drifts]
@@ -86,18 +87,19 @@ def tiles(now: Now) -> None:
     for cell, (name, unit) in zip(cells, kinds.items(), strict=False):
         title = titles.get(name)
         if title is None:
-            label = {"kpi-rps": "Requests a second", "kpi-p95": "p95 latency", "kpi-errors": "Error rate"}[name]
             cell.metric(
-                label,
-                "not configured",
+                kpis.title(name),
+                t("not configured"),
                 border=True,
                 height=TILE_HEIGHT,
-                help="The system file names no metric for this.",
+                help=t("The system file names no metric for this."),
             )
             continue
         why = now.why_unknown(name)
+        if now.context.asked:
+            title = t("{number}, {window:duration}", number=title, window=now.context.window)
         cell.metric(
-            f"{widgets.plain(title)}, {format_duration(now.context.window)}",
+            widgets.plain(title),
             widgets.plain(now.shown(name, unit)),
             border=True,
             height=TILE_HEIGHT,
@@ -112,15 +114,17 @@ def tiles(now: Now) -> None:
 def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     result = now.compared
     if result is None or result.share is None:
-        cell.metric("Drift share", "none yet" if now.drift is None else "undecided", border=True, height=TILE_HEIGHT)
+        value = t("none yet") if now.drift is None else t("undecided")
+        cell.metric(t("Drift share"), value, border=True, height=TILE_HEIGHT)
         return
+    threshold = t("Threshold {threshold:.2f}; the last comparison of this system.", threshold=result.policy.threshold)
     cell.metric(
-        "Drift share",
-        f"{result.share:.2f}",
-        f"{result.k} of {result.n} columns",
+        t("Drift share"),
+        localised(f"{result.share:.2f}"),
+        t("{drifted} of {columns} columns", drifted=result.k, columns=result.n),
         delta_color="off",
         delta_arrow="off",
-        help=f"Threshold {result.policy.threshold:.2f}; the last comparison of this system.",
+        help=threshold,
         border=True,
         height=TILE_HEIGHT,
         chart_data=now.shares if len(now.shares) > 1 else None,
@@ -131,16 +135,15 @@ def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
 def _load_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     result = traffic.result_of(now.load) if now.load else None
     if result is None:
-        cell.metric(
-            "Last traffic", "none yet" if now.load is None else str(now.load.state), border=True, height=TILE_HEIGHT
-        )
+        value = t("none yet") if now.load is None else state_word(now.load.state)
+        cell.metric(t("Last traffic"), value, border=True, height=TILE_HEIGHT)
         return
     counted = (result.get("counted") or {}).get("delta")
-    words = "not counted" if counted is None else f"{counted:,.0f} counted by the service"
+    below = t("not counted") if counted is None else t("{requests:count} counted by the service", requests=counted)
     cell.metric(
-        "Last traffic",
-        f"{count(result.get('sent'))} sent",
-        words,
+        t("Last traffic"),
+        t("{requests:count} sent", requests=result.get("sent")),
+        below,
         delta_color="off",
         delta_arrow="off",
         border=True,
@@ -157,9 +160,9 @@ def status_tiles(now: Now) -> None:
     answers = cache.answers(now.system, panels, span, None, str(widgets.zone()))
     for cell, panel, answer in zip(st.columns(len(panels)), panels, answers, strict=True):
         with cell.container(border=True, key=panel.id):
-            tone, words = verdict.status(answer, span, widgets.clock())
+            tone, text = verdict.status(answer, span, widgets.clock())
             st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(panel.title)}**")
-            st.caption(widgets.plain(words))
+            st.caption(widgets.plain(text))
 
 
 def first_steps(now: Now) -> None:
@@ -167,49 +170,50 @@ def first_steps(now: Now) -> None:
     if now.load is not None and now.drift is not None:
         return
     with st.container(border=True, key="first-steps"):
-        st.markdown("**First steps**")
+        st.markdown(f"**{widgets.plain(t('First steps'))}**")
         params = link_params()
         with st.container(horizontal=True, gap="medium"):
             done = ":material/check_circle:" if now.load is not None else ":material/counter_1:"
-            st.page_link("../pages/traffic.py", label="Generate traffic", icon=done, query_params=params)
+            st.page_link("../pages/traffic.py", label=t("Generate traffic"), icon=done, query_params=params)
             st.page_link(
-                "../pages/charts.py", label="Watch it arrive", icon=":material/counter_2:", query_params=params
+                "../pages/charts.py", label=t("Watch it arrive"), icon=":material/counter_2:", query_params=params
             )
             if now.system.drift is not None and now.system.drift.source != "gauge":
                 done = ":material/check_circle:" if now.drift is not None else ":material/counter_3:"
-                st.page_link("../pages/drift.py", label="Compare two months", icon=done, query_params=params)
+                st.page_link("../pages/drift.py", label=t("Compare two months"), icon=done, query_params=params)
 
 
 def services(now: Now) -> None:
     """What runs, in which state, and where it answers."""
     system = now.system
-    st.subheader("Services", anchor=False)
+    st.subheader(t("Services"), anchor=False)
     rows: list[tuple[str, str, str, str, str]] = []
     for label, service in (("API", "api"), ("Prometheus", "prometheus"), ("Grafana", "grafana")):
         where = cache.where(system, service)
         if service == "grafana" and where.url is None:
-            rows.append((label, "not configured", "", "runs in the full stack (docker compose)", ""))
+            rows.append((label, "not configured", "", t("runs in the full stack (docker compose)"), ""))
             continue
         state = where.state
         if service == "prometheus" and now.targets_error is not None and where.url:
-            # Whatever answers at this address, it is not the Prometheus we need.
+            # Something may answer at this address: it is not the Prometheus that is needed.
             state = "does not answer"
         elif where.origin in ("environment", "system file") and where.url:
             healthy = {"api": system.api.health, "prometheus": "/-/healthy", "grafana": "/api/health"}[service]
             state = "up" if cache.probe(where.url + healthy) is None else "down"
         rows.append((label, state, cache.shown_address(system, service) or "", where.reason, where.origin))
-    listed = {system.id, "prometheus", "grafana"}
     for name, row in cache.stack().services.items():
-        if name not in listed:
+        if name not in (system.id, "prometheus", "grafana"):
             rows.append((name.replace("_", " "), row.state, row.url or "", row.reason, "stack"))
-    rows.append(("Job host", *_job_host(), "console"))
-    lines = ["| state | service | address | |", "|---|---|---|---|"]
+    rows.append((t("Job host"), *_job_host(), "console"))
+    heads = (t("state"), t("service"), t("address"), "")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|"]
+    sources = {"environment": t("from the environment"), "system file": t("from the system file")}
     for label, state, url, reason, origin in rows:
         tone = TONE_OF_STATE.get(state, "bad")
         place = link(url.partition("://")[2], url) if url else "—"
-        source = f"from the {widgets.plain(origin)} · " if origin in ("environment", "system file") else ""
-        status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}]"
-        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {source}{widgets.plain(reason)} |")
+        source = f"{widgets.plain(sources[origin])} · " if origin in sources else ""
+        status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(service_state(state))}]"
+        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {source}{widgets.plain(t(reason))} |")
     st.markdown("\n".join(lines))
 
 
@@ -220,5 +224,6 @@ def _job_host() -> tuple[str, str, str]:
         status = jobs.ping(cache.settings())
     except VigieError as error:
         return "down", "", error.text
-    warm = "drift worker warm" if "drift" in status.warm else "drift worker loads on the first visit of Compare months"
-    return "up", "", f"{warm}; {len(status.running)} running"
+    warm = "drift" in status.warm
+    worker = t("drift worker warm") if warm else t("drift worker loads on the first visit of Compare months")
+    return "up", "", f"{worker}; {tn('{n} running', '{n} running', len(status.running))}"

@@ -23,8 +23,9 @@ from app.runs.result import read_result_in
 from app.runs.run import Run, State
 from app.runs.source import APART
 from app.ui import cache, widgets
-from app.ui.banner import TONE_OF, headline_of
+from app.ui.banner import TONE_OF
 from app.ui.palette import MARKDOWN, SHAPES
+from app.verdict import headline
 from app.words.numbers import limit
 from app.words.shared import SHARE_THRESHOLD, capital
 
@@ -234,10 +235,10 @@ def _outcome(result: Result, change: Change, outcome: Outcome) -> None:
     simulated = " (SIMULÉ)" if verdict is Verdict.RETRAINING_TRIGGERED else ""
     with st.container(border=True, key="what-if"):
         st.caption(":material/science: A hypothesis: nothing is stored, no gauge moves")
-        headline = widgets.plain(headline_of(outcome.policy, outcome.decision))
-        st.markdown(f"#### What if: :{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated} · {headline}")
+        numbers = widgets.plain(headline(outcome.policy, outcome.decision))
+        st.markdown(f"#### What if: :{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated} · {numbers}")
         st.markdown(widgets.plain(capital(outcome.sentence)))
-        stored = f"As compared: {result.decision}, {headline_of(result.policy, recompute(result, Change()).decision)}."
+        stored = f"As compared: {result.decision}, {headline(result.policy, recompute(result, Change()).decision)}."
         if change == Change():
             st.caption(
                 "Nothing is changed: this is the verdict as compared. Move a control, or try a turning point below."

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from app.words import numbers, units
-from app.words.language import catalogue, language, localised
+from app.words.language import ENGLISH, catalogue, language, localised
 
 # What may stand behind the colon of a placeholder beside Python's own: `{rows:count}`.
 FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
@@ -135,8 +135,10 @@ def _in_words(text: str, values: Mapping[str, Any], plural: str) -> str:
 
 
 def _whole(n: Any) -> int:
-    """The count as the rule of a plural takes it: 1.5 rows are several, an unknown count too."""
-    return 2 if not isinstance(n, (int, float)) or not math.isfinite(n) else math.ceil(n)
+    """The count as the rule of a plural takes it: an unknown one is several, 0.5 are several in English alone."""
+    if not isinstance(n, (int, float)) or not math.isfinite(n):
+        return 2
+    return 2 if n != int(n) and language() == ENGLISH else int(n)
 
 
 def _kept(value: Any) -> Any:
