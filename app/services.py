@@ -1,8 +1,8 @@
 """Where each service answers, what the embedded stack says of it, and how the stack is asked for one more.
 
 An address is looked up in this order: `VIGIE_<SERVICE>_URL`, the system file, the stack's `state.json`;
-`Address.origin` names the one that has it. The API of a system that the stack knows and does not run yet is asked for by
-a small file, `<home>/stack/wanted/<system id>`, that holds who asks. The stack looks for it twice a second, accepts
+`Address.origin` names the one that has it. The API of a system that the stack knows and does not run yet is asked for
+by a small file, `<home>/stack/wanted/<system id>`, that holds who asks. The stack looks for it twice a second, accepts
 only names of its table, and forgets it at its next start when the asker has ended.
 """
 
@@ -140,7 +140,7 @@ def address(settings: Settings, system: System | None, service: str) -> Address:
     if system is not None:
         own = {"api": system.api.url, "prometheus": system.prometheus.url}.get(service)
         if own:
-            return Address(own, "system file")
+            return Address(own, "system file")  # no catalogue: a key
     state = read_state(settings)
     row = state.services.get(key)
     if row is None:

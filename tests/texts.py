@@ -99,7 +99,7 @@ def _on_screen(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
 
 
 def _excused(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    """In the catalogue, for developers alone, or compared with something."""
+    """In the catalogue, for developers alone, a key, or compared with something."""
     above: ast.AST | None = node
     while above is not None and not isinstance(above, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
         if isinstance(above, ast.Call):

@@ -14,6 +14,8 @@ from app.drift.aggregates import OTHER
 from app.drift.decide import low_is_drift, nearness
 from app.drift.result import Column, Policy, Result, Side
 from app.drift.sentence import largest_move, method_words
+from app.words.language import localised
+from app.words.message import t
 from app.words.numbers import counts_moved, moved, number, share_moved
 
 Theme = Literal["light", "dark"]
@@ -46,7 +48,7 @@ DOTS: Final = 20
 # A column far beyond its threshold would squeeze all others against zero; it is drawn at the edge with its number,
 # unless many are as far: then they are what must be seen.
 WIDEST: Final = 3.0
-# p-values of 1e-100 are common where months are large: the axis ends here whatever they are ...
+# p-values of 1e-100 are common where months are large: the axis ends here in any case ...
 END_OF_AXIS: Final = 10.0
 # ... and the table's distance here.
 FARTHEST: Final = 1000.0
@@ -61,10 +63,10 @@ LONGEST_VALUE: Final = 40
 # Nearer to the line than this, a number on the right of its dot would be on the line.
 JUST_BELOW: Final = 0.7
 # A word and a shape, those of the dot plot.
-WORDS_OF: Final[dict[bool | None, str]] = {True: "◆ drifted", False: "● no", None: "? not comparable"}
+WORDS_OF: Final[dict[bool | None, str]] = {True: t("◆ drifted"), False: t("● no"), None: t("? not comparable")}
 # A column of a run that ended before anything was scored.
-NOT_SCORED: Final = "○ not scored"
-WHY_NOT_SCORED: Final = "could be compared, but nothing was scored in this run"
+NOT_SCORED: Final = t("○ not scored")
+WHY_NOT_SCORED: Final = t("could be compared, but nothing was scored in this run")
 # What is shown where a column has neither mean nor shares: an identifier has no size.
 NO_SIZE: Final = "–"
 
@@ -106,25 +108,30 @@ def rows(result: Result) -> list[Row]:
 
 def _row(column: Column, policy: Policy) -> Row:
     near, scored = nearness(column), not column.comparable or column.drifted is not None
+    method = method_words(column.method or "")
     return Row(
         column=column.name,
         role=role(column, policy),
-        verdict=WORDS_OF[column.drifted if column.comparable else None] if scored else NOT_SCORED,
+        verdict=t(WORDS_OF[column.drifted if column.comparable else None] if scored else NOT_SCORED),
         score=column.score,
         threshold=column.threshold,
         distance=None if near is None else min(near, FARTHEST),
-        method=method_words(column.method or "") + (" (low is drift)" if low_is_drift(column.method or "") else ""),
+        method=t("{method} (low is drift)", method=method) if low_is_drift(column.method or "") else method,
         change=change(column),
         nulls=counts_moved(column.ref.nulls, column.cur.nulls),
         infinite=counts_moved(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,
-        reason=column.reason if scored else WHY_NOT_SCORED,
+        reason=t(column.reason if scored else WHY_NOT_SCORED),
     )
 
 
 def role(column: Column, policy: Policy) -> str:
     """What a column is to the model, and whether it counts: `feature`, `label`, `label, not counted`."""
-    name = {policy.label: "label", policy.identifier: "identifier"}.get(column.name, "feature")
-    return name if name == "feature" or policy.columns == "all" else f"{name}, not counted"
+    counted = policy.columns == "all"
+    if column.name == policy.identifier:
+        return t("identifier") if counted else t("identifier, not counted")
+    if column.name == policy.label:
+        return t("label") if counted else t("label, not counted")
+    return t("feature")
 
 
 def change(column: Column) -> str:
@@ -136,18 +143,26 @@ def change(column: Column) -> str:
     before, after = column.ref.mean, column.cur.mean
     if before is not None and after is not None:
         if before == after:
-            return f"= mean {number(before)}"
+            return t("= mean {mean:number}", mean=before)
         by = after - before
-        part = f", {_signed(by / abs(before) * 100)} %" if before and abs(by / before) < 10 else ""
-        return f"{_arrow(by)} mean {moved(before, after)} ({_signed(by)}{part})"
+        size = _signed(by)
+        if before and abs(by / before) < 10:
+            size = f"{size}, {_signed(by / abs(before) * 100)} %"
+        return t("{arrow} mean {means} ({size})", arrow=_arrow(by), means=moved(before, after), size=size)
     move = largest_move(column)
     if move is None:
         return NO_SIZE
     value, first, second = move
     shown = trimmed(value, LONGEST_VALUE)
     if first == second:
-        return f"= {shown} {first:.1%}"
-    return f"{_arrow(second - first)} {shown} {share_moved(first, second)} ({_signed((second - first) * 100)} points)"
+        return t("= {value} {share:.1%}", value=shown, share=first)
+    return t(
+        "{arrow} {value} {shares} ({points} points)",
+        arrow=_arrow(second - first),
+        value=shown,
+        shares=share_moved(first, second),
+        points=_signed((second - first) * 100),
+    )
 
 
 def _arrow(by: float) -> str:
@@ -160,7 +175,7 @@ def _signed(value: float) -> str:
 
 def trimmed(text: str, longest: int = LONGEST_NAME) -> str:
     """A name or value on one line, cut in the middle when it is long: both ends of long names tell them apart."""
-    line = one_line(text) or "(empty)"
+    line = one_line(text) or t("(empty)")
     if len(line) <= longest:
         return line
     head = (longest - 1) * 2 // 3
@@ -195,7 +210,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
             y=[at for at, _, _ in part],
             customdata=[column.name for _, column, _ in part],
             mode="markers+text",
-            name="drifted" if drifted else "not drifted",
+            name=t("drifted") if drifted else t("not drifted"),
             marker={
                 "size": 11,
                 "color": colours["bad"] if drifted else colours["cur"],
@@ -205,6 +220,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
             unselected={"marker": {"opacity": 1.0}},
             text=[number(column.score) + (" →" if near > widest else "") for _, column, near in part],
             # left of a dot just below the line, so that the number does not cover it
+            # no catalogue: places of Plotly
             textposition=["middle left" if JUST_BELOW < near < 1 else "middle right" for _, _, near in part],
             textfont={"color": colours["text"], "size": 12},
             hovertext=[_hover(column) for _, column, _ in part],
@@ -212,7 +228,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
         )
     edge = max([1.35, *(min(near, widest) * 1.15 for _, near in scored)])
     figure.add_vline(x=1, line={"color": colours["bad"], "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(range=[-0.06, edge], title="score ÷ threshold", gridcolor=colours["grid"], zeroline=False)
+    figure.update_xaxes(range=[-0.06, edge], title=t("score ÷ threshold"), gridcolor=colours["grid"], zeroline=False)
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(len(scored))),
@@ -233,10 +249,15 @@ def _widest(distances: Sequence[float]) -> float:
 
 def _hover(column: Column) -> str:
     """The words under the pointer, line by line."""
-    method = escaped(method_words(column.method or ""))
+    score = t(
+        "score {score}, threshold {threshold:number} ({method})",
+        score=number(column.score, 3),
+        threshold=column.threshold,
+        method=escaped(method_words(column.method or "")),
+    )
     lines = (
         escaped(column.name, 2 * LONGEST_NAME),
-        f"score {number(column.score, 3)}, threshold {number(column.threshold)} ({method})",
+        score,
         escaped(change(column), 100),
     )
     return "<br>".join(lines)
@@ -247,16 +268,16 @@ def two_histograms(column: Column, *, theme: Theme) -> go.Figure:
     figure = go.Figure()
     colours = COLOURS[theme]
     if column.ref.histogram and column.cur.histogram:
-        for name, side, key in (("reference", column.ref, "ref"), ("current", column.cur, "cur")):
-            figure.add_trace(_steps(name, side, colours[key]))
+        figure.add_trace(_steps(t("reference"), column.ref, colours["ref"], "dot"))
+        figure.add_trace(_steps(t("current"), column.cur, colours["cur"], "solid"))
         figure.update_xaxes(title=escaped(column.name))
     elif column.ref.shares is not None and column.cur.shares is not None:
         values = _values(column.ref, column.cur)
-        sides = (("reference", column.ref.shares, "ref"), ("current", column.cur.shares, "cur"))
+        sides = ((t("reference"), column.ref.shares, "ref"), (t("current"), column.cur.shares, "cur"))
         rests = [max(0.0, 1.0 - sum(shares.get(value, 0.0) for value in values)) for _, shares, _ in sides]
         names = [escaped(value) for value in values]
         if max(rests) > LEAST_REST:
-            names.append("(all others)")
+            names.append(t("(all others)"))
         for (name, shares, key), rest in zip(sides, rests, strict=True):
             # By place and not by name: two long values may be cut to the same label.
             heights = [*(shares.get(value, 0.0) for value in values), rest][: len(names)]
@@ -267,18 +288,16 @@ def two_histograms(column: Column, *, theme: Theme) -> go.Figure:
     else:
         for axis in (figure.update_xaxes, figure.update_yaxes):
             axis(visible=False)
-        of_names = column.kind == "text"
-        none = "no distribution is kept" + (
-            ": its values are names, each as good as the next" if of_names else " of it"
-        )
-        why = escaped(column.reason or none, 100)
+        names_alone = t("no distribution is kept: its values are names, each as good as the next")
+        none = names_alone if column.kind == "text" else t("no distribution is kept of it")
+        why = escaped(t(column.reason or none), 100)
         figure.add_annotation(text=why, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
         return framed(figure, theme, height=PAIR_HEIGHT)
-    figure.update_yaxes(title="share of rows", tickformat=".0%", gridcolor=colours["grid"], rangemode="tozero")
+    figure.update_yaxes(title=t("share of rows"), tickformat=".0%", gridcolor=colours["grid"], rangemode="tozero")
     return framed(figure, theme, height=PAIR_HEIGHT)
 
 
-def _steps(name: str, side: Side, colour: str) -> go.Scatter:
+def _steps(name: str, side: Side, colour: str, dash: str) -> go.Scatter:
     bins = side.histogram
     assert bins is not None
     total = sum(bins.counts) or 1
@@ -287,7 +306,7 @@ def _steps(name: str, side: Side, colour: str) -> go.Scatter:
         x=list(bins.edges),
         y=[*heights, heights[-1] if heights else 0],
         mode="lines",
-        line={"shape": "hv", "color": colour, "width": 2, "dash": "dot" if name == "reference" else "solid"},
+        line={"shape": "hv", "color": colour, "width": 2, "dash": dash},
         fill="tozeroy",
         fillcolor=f"rgba{(*_rgb(colour), 0.12)}",
         name=name,
@@ -317,6 +336,7 @@ def framed(figure: go.Figure, theme: Theme, *, height: int) -> go.Figure:
         font={"color": colours["text"], "size": 12},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         bargap=0.25,
+        separators=localised(".,"),
         hoverlabel={"namelength": -1},
     )
     return figure

@@ -40,10 +40,13 @@ def versus_csv(two: Versus) -> bytes:
     """One row per column of either run, numbers unrounded; what is not known is a word, never an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
+    # no catalogue: programs read these columns
     facts = ("score", "threshold", "method", "drifted", "reason", "reference mean", "current mean")
     sides = [f"{side} {fact}" for side in ("first", "second") for fact in facts]
+    # no catalogue: programs read these columns
     writer.writerow(["column", "change", *sides, "score second - first", "mean or share", "in words"])
     for row in two.rows:
+        # no catalogue: programs read it
         moved = "not comparable" if row.score_moved is None else repr(row.score_moved)
         cells = [*_column_cells(row.a), *_column_cells(row.b)]
         texts = (safe_cell(row.moves), safe_cell(row.words))
@@ -53,7 +56,8 @@ def versus_csv(two: Versus) -> bytes:
 
 def _column_cells(column: Column | None) -> list[str]:
     if column is None:
-        return ["no such column"] * 7
+        return ["no such column"] * 7  # no catalogue: programs read it
+    # no catalogue: programs read it
     drifted = {True: "yes", False: "no", None: "not comparable"}[column.drifted]
     method = safe_cell(method_words(column.method)) if column.method else "unknown"
     numbers = [column.score, column.threshold, column.ref.mean, column.cur.mean]

@@ -18,6 +18,8 @@ import plotly.graph_objects as go
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
 from app.prometheus.model import Column
+from app.words.language import localised
+from app.words.message import t
 from app.words.units import Clock, Scale, format_time, format_value, scale
 
 Theme = Literal["light", "dark"]
@@ -229,11 +231,12 @@ def _layout(span: TimeRange, clock: Clock, colours: Palette, height: int, *, leg
         "hoverlabel": {"bgcolor": colours.surface, "font": {"color": colours.text}},
         "dragmode": "zoom",
         "uirevision": "keep",
+        "separators": localised(".,"),
         "xaxis": axis
         | {
             "type": "date",
             "range": [_stamp(span.start, span, clock), _stamp(span.end, span, clock)],
-            "title": {"text": f"time, {escape(clock.zone(span.end))}", "font": small, "standoff": 4},
+            "title": {"text": t("time, {zone}", zone=escape(clock.zone(span.end))), "font": small, "standoff": 4},
             "tickfont": small,
             "hoverformat": "%Y-%m-%d %H:%M:%S",
             "nticks": 7,
@@ -274,16 +277,16 @@ def _thresholds(
     panel: Panel, top: float, shown: Scale, colours: Palette
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     lines, labels = [], []
-    for word, value, colour, dash in (
-        ("warning", panel.warn, colours.warn, "dash"),
-        ("bad", panel.bad, colours.bad, "dot"),
+    for level, value, colour, dash in (
+        (t("warning"), panel.warn, colours.warn, "dash"),
+        (t("bad"), panel.bad, colours.bad, "dot"),
     ):
         if value is None or value > top * HEADROOM or top <= 0:
             continue
         height = value * shown.factor
         line = {"color": colour, "width": 1, "dash": dash}
         lines.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line})
-        text = f"{word} {escape(format_value(value, panel.unit))}"
+        text = f"{level} {escape(format_value(value, panel.unit))}"
         labels.append(
             {"text": text, "xref": "paper", "x": 1, "y": height, "xanchor": "right", "yanchor": "bottom"}
             | {"showarrow": False, "font": {"size": 10, "color": colour}}
@@ -324,7 +327,7 @@ def _marks(
             {"x": place["x0"], "yref": "paper", "y": 1, "text": _label(mark, tint[mark.kind]), "showarrow": False}
             | {"xanchor": "right" if left else "left", "yanchor": "top", "xshift": -LABEL_GAP if left else LABEL_GAP}
             | {"font": {"size": 10, "color": tint[mark.kind]}}
-            | {"hovertext": f"{escape(mark.text)}, {format_time(mark.start, clock)}"}
+            | {"hovertext": f"{escape(t(mark.text))}, {format_time(mark.start, clock)}"}
         )
     return shapes[::-1], notes[::-1]
 
@@ -338,16 +341,16 @@ def _until(mark: Mark, span: TimeRange) -> float:
 
 def _label(mark: Mark, colour: str) -> str:
     """The mark's text, linked; only paths of the console and http(s) addresses become links."""
-    text = escape(mark.text)
+    text = escape(t(mark.text))
     if mark.link.startswith(("/", "?", "http://", "https://")) and not mark.link.startswith("//"):
         return f'<a href="{escape(mark.link, quote=True)}" target="_self" style="color:{colour}">{text}</a>'
     return text
 
 
 def _centre(answer: Answer, colours: Palette) -> dict[str, Any]:
-    word = "no data" if answer.state is State.EMPTY else "not drawn"
+    text = t("no data") if answer.state is State.EMPTY else t("not drawn")
     place = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
-    return place | {"text": word, "font": {"size": 13, "color": colours.muted}}
+    return place | {"text": text, "font": {"size": 13, "color": colours.muted}}
 
 
 def _see_through(colour: str, share: float) -> str:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from app.charts.columns import COLOURS, Theme, escaped, framed
 from app.drift.result import Verdict
-from app.words.numbers import limit, number
+from app.words.message import t
+from app.words.numbers import number
 from app.words.units import Clock, format_time
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def share_history(
         y=threshold,
         line={"color": colours["bad"], "width": 1.5, "dash": "dash"},
         annotation={
-            "text": f"threshold {limit(threshold)}",
+            "text": t("threshold {threshold:limit}", threshold=threshold),
             "font": {"color": colours["quiet"], "size": 11},
             "xanchor": "right",
             "yanchor": "bottom",
@@ -80,7 +81,7 @@ def share_history(
     )
     top = max([threshold, *(run.share for run in shown_runs if run.share is not None)], default=1.0)
     figure.update_yaxes(
-        title="share of drifted columns",
+        title=t("share of drifted columns"),
         range=[-0.03 * top, max(top * HEADROOM, 0.1)],
         gridcolor=colours["grid"],
         zeroline=False,
@@ -103,8 +104,8 @@ def _axis(runs: Sequence[Run], axis: Axis, clock: Clock) -> dict[str, object]:
         return {"type": "date", "range": [_local(first - room, clock), _local(last + room, clock)]}
     keys = sorted({escaped(run.cur, LONGEST_KEY) for run in runs})
     if keys and all(_is_date(key) for key in keys):
-        return {"type": "date", "title": "current month"}
-    return {"type": "category", "categoryorder": "array", "categoryarray": keys, "title": "current month"}
+        return {"type": "date", "title": t("current month")}
+    return {"type": "category", "categoryorder": "array", "categoryarray": keys, "title": t("current month")}
 
 
 def _local(moment: float, clock: Clock) -> str:
@@ -122,14 +123,18 @@ def _is_date(key: str) -> bool:
 
 def _hover(run: Run, clock: Clock) -> str:
     """Months, k of n, decision and moment, line by line."""
-    of = f"{run.drifted} of {run.counted} columns" if run.drifted is not None and run.counted is not None else "share"
-    threshold = "" if run.threshold is None else f", threshold {limit(run.threshold)}"
+    of = t("share")
+    if run.drifted is not None and run.counted is not None:
+        of = t("{drifted} of {columns} columns", drifted=run.drifted, columns=run.counted)
+    share = f"{of} = {number(run.share, 3)}"
+    if run.threshold is not None:
+        share = f"{share}, {t('threshold {threshold:limit}', threshold=run.threshold)}"
     lines = [
         f"{escaped(run.ref, LONGEST_KEY)} → {escaped(run.cur, LONGEST_KEY)}",
-        f"{of} = {number(run.share, 3)}{threshold}",
+        share,
         escaped(run.outcome, LONGEST_KEY),
-        f"compared {format_time(run.created, clock)}",
+        t("compared {when}", when=format_time(run.created, clock)),
     ]
     if run.own is False:
-        lines.append("not the system's own policy")
+        lines.append(t("not the system's own policy"))
     return "<br>".join(lines)

@@ -18,6 +18,7 @@ from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
 from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, adapted, outcome_labels
 from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
+from app.words.message import t
 from app.words.units import Clock, format_duration, format_time
 
 # How far back the last request is looked for when a chart is empty: half an hour finely, then a working day.
@@ -27,6 +28,8 @@ LEGEND_CHARS = 60
 # So often the values of a status label are looked up over a range; never further apart than Prometheus looks back.
 STATUS_LOOKS, LOOK_BACK_SECONDS = 60, 300.0
 
+# What tells one panel's title of the window it was asked with.
+_OF_WINDOW = re.compile(r"\$\{?(window|rate_interval)\}?")
 _TEMPLATE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
 
@@ -64,43 +67,53 @@ class Context:
         return fill(expr, selector=self.selector, window=self.window, rate_interval=interval, range_=self.span.seconds)
 
 
-def title(panel: Panel, context: Context) -> str:
-    """The panel's title with the window as text: `p95 latency, 1 min window`."""
-    words = {
+def title(panel: Panel, context: Context, *, asked: bool = True) -> str:
+    """The panel's title with its window: `p95 latency, 1 min window`; `p95 latency` where nothing could be asked."""
+    text = panel.title
+    if not asked:
+        text = ", ".join(part for part in text.split(", ") if not _OF_WINDOW.search(part))
+        text = text or _OF_WINDOW.sub(t("unknown"), panel.title)
+    values = {
         "window": format_duration(context.window),
         "rate_interval": format_duration(rate_interval(context.scrape, context.span.step)),
         "range": format_duration(context.span.seconds),
         "selector": context.selector,
     }
-    return re.sub(r"\$\{?(window|rate_interval|range|selector)\}?", lambda hit: words[hit[1]], panel.title)
+    return re.sub(r"\$\{?(window|rate_interval|range|selector)\}?", lambda hit: values[hit[1]], text)
 
 
 def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | None = None) -> Answer:
     """Ask every expression of a panel over the context's range. Never raises: what fails is in the answer."""
     expressions = panel.expr if isinstance(panel.expr, dict) else {"": panel.expr}
     answers: dict[str, Answer] = {}
-    untold: dict[str, Rule] = {}
+    unknown: dict[str, Rule] = {}
     for name, expr in expressions.items():
         try:
             values_of = _values_of(prometheus, context.span)
             text, cannot = adapted(context.fill(expr), values_of, context.outcomes)
             cannot = cannot or _unseen(prometheus, context, text, values_of)
             if cannot is not None:
-                untold[name] = cannot
+                unknown[name] = cannot
                 answers[name] = Answer(State.EMPTY, reason=cannot.reason, hint=cannot.hint)
                 continue
             answers[name] = prometheus.query_range(text, context.span)
         except VigieError as error:
             answers[name] = Answer.failed(error)
     answer = merge(answers, panel.legend)
-    if untold and answer.state is not State.ERROR:
-        name, cannot = next(iter(untold.items()))
+    if unknown and answer.state is not State.ERROR:
+        name, cannot = next(iter(unknown.items()))
         if answer.state is State.EMPTY:
             return replace(answer, reason=cannot.reason, hint=cannot.hint)
-        return replace(answer, state=State.PARTIAL, reason=f"{name} unknown: {cannot.reason}", hint=cannot.hint)
+        return replace(
+            answer,
+            state=State.PARTIAL,
+            reason=t("{series} unknown: {why}", series=name, why=cannot.reason),
+            hint=cannot.hint,
+        )
     if answer.state is State.EMPTY:
-        reason, hint = drift_panels.why_empty(panel) or why_empty(prometheus, context, answer, clock)
-        return replace(answer, reason=reason, hint=hint)
+        if not_compared := drift_panels.why_empty(panel):
+            return replace(answer, reason=not_compared[0], hint=not_compared[1])
+        return explained(prometheus, context, answer, clock)
     return answer
 
 
@@ -111,6 +124,7 @@ def _values_of(prometheus: Prometheus, span: TimeRange) -> ValuesOf:
 
     @functools.cache
     def values_of(selector: str, label: str) -> Mapping[str, int]:
+        # no catalogue: PromQL
         answer = prometheus.query_range(f"count by ({label}) ({selector})", looks, MAX_VALUES + 1).checked()
         return {one.labels.get(label, ""): int(one.last[1]) for one in answer.series if one.last}
 
@@ -118,7 +132,7 @@ def _values_of(prometheus: Prometheus, span: TimeRange) -> ValuesOf:
 
 
 def _unseen(prometheus: Prometheus, context: Context, expr: str, values_of: ValuesOf) -> Rule | None:
-    """Why a counter of failures tells none: no one knows it. One with labels appears with the first failure."""
+    """Why a counter shows no failure: nothing exports it. One with labels appears with the first failure."""
     name = context.failures
     if name is None or not re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:])", expr):
         return None
@@ -127,8 +141,8 @@ def _unseen(prometheus: Prometheus, context: Context, expr: str, values_of: Valu
     with contextlib.suppress(VigieError):
         if {name, name.removesuffix("_total")} & prometheus.metadata().keys():
             return None
-    hint = "Correct `errors` in the system file; a counter with labels appears with the first failure."
-    return Rule(None, reason=f"Prometheus knows no counter {name}", hint=hint)
+    hint = t("Correct `errors` in the system file; a counter with labels appears with the first failure.")
+    return Rule(None, reason=t("Prometheus knows no counter {counter}", counter=name), hint=hint)
 
 
 def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
@@ -144,15 +158,15 @@ def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
     infos = [note for answer in answers.values() for note in answer.infos]
     good = [answer for answer in answers.values() if answer.state is not State.ERROR]
     empty = all(answer.state is State.EMPTY for answer in good)
-    told = next((answer for answer in [*failed.values(), *good] if answer.reason), first)
+    explains = next((answer for answer in [*failed.values(), *good] if answer.reason), first)
     state = State.EMPTY if empty and not failed else State.PARTIAL if notes else State.OK
     return Answer(
         state=state,
         series=tuple(_distinct(series)),
         warnings=tuple(dict.fromkeys(notes)),
         infos=tuple(dict.fromkeys(infos)),
-        reason="; ".join(dict.fromkeys(notes)) if state is State.PARTIAL else told.reason if empty else "",
-        hint=told.hint if state is not State.OK else "",
+        reason="; ".join(dict.fromkeys(notes)) if state is State.PARTIAL else explains.reason if empty else "",
+        hint=explains.hint if state is not State.OK else "",
         seconds=seconds,
         total_series=sum(answer.total_series for answer in answers.values()),
         kind=first.kind,
@@ -160,13 +174,13 @@ def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
 
 
 def _named(key: str, series: Sequence[Series], legend: str) -> list[Series]:
-    found = []
+    named = []
     for one in series:
         own = legend_name(legend, one.labels) if legend or not key else ""
         if key and len(series) > 1 and not own:
             own = legend_name("", one.labels)
-        found.append(replace(one, name=" · ".join(part for part in (key, own) if part)))
-    return found
+        named.append(replace(one, name=" · ".join(part for part in (key, own) if part)))
+    return named
 
 
 def legend_name(legend: str, labels: Mapping[str, str]) -> str:
@@ -190,26 +204,26 @@ def _distinct(series: Sequence[Series]) -> list[Series]:
     by_name: dict[str, list[Series]] = {}
     for one in series:
         by_name.setdefault(one.name, []).append(one)
-    found = []
+    distinct = []
     for one in series:
         group = by_name[one.name]
         if len(group) > 1:
             names = {name for other in group for name in other.labels}
             differ = sorted(name for name in names if len({other.labels.get(name) for other in group}) > 1)
-            told = ", ".join(one.labels.get(name, "") or f"no {name}" for name in differ)
-            found.append(replace(one, name=f"{one.name} ({_short(told)})" if told else one.name))
+            labels = ", ".join(one.labels.get(name, "") or t("no {label}", label=name) for name in differ)
+            distinct.append(replace(one, name=f"{one.name} ({_short(labels)})" if labels else one.name))
         else:
-            found.append(one)
-    return found
+            distinct.append(one)
+    return distinct
 
 
-def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: Clock | None = None) -> tuple[str, str]:
-    """(reason, hint) of an empty chart: nothing scraped, no traffic in the window, or another name.
+def explained(prometheus: Prometheus, context: Context, answer: Answer, clock: Clock | None = None) -> Answer:
+    """An empty answer with its reason: nothing scraped, no traffic in the window, or another name.
 
     It claims nothing of a time that was not scraped.
     """
     if context.requests is None:
-        return answer.reason, answer.hint
+        return answer
     counter = f"{context.requests}{{{context.selector}}}"
     looked = Looked(counted=False, last=None, since=None)
     for back in LOOK_BACK:
@@ -218,25 +232,29 @@ def why_empty(prometheus: Prometheus, context: Context, answer: Answer, clock: C
         wide = TimeRange(max(0.0, end - back // step * step), end, step)
         traffic = prometheus.query_range(f"sum({counter})", wide)
         if traffic.state is State.ERROR:
-            return answer.reason, answer.hint
+            return answer
         looked = looked.wider(_look(prometheus, context.selector, traffic.series, wide))
         if looked.last is not None:
             break
     if not looked.counted:
-        reason = f"Prometheus has no series {counter}"
-        return reason, "Look at Targets: is the service scraped, and is `selector` in its system file right?"
+        reason = t("Prometheus has no series {series}", series=counter)
+        hint = t("Look at Targets: is the service scraped, and is `selector` in its system file right?")
+        return replace(answer, reason=reason, hint=hint)
     if looked.last is None:
         if looked.since is None:
-            reason = f"no request in the last {format_duration(LOOK_BACK[-1])}"
+            reason = t("no request in the last {length:duration}", length=LOOK_BACK[-1])
         else:
-            length = format_duration(max(1.0, context.span.end - looked.since))
-            reason = f"no request in the {length} since the first scrape"
-        return reason, "Generate traffic to see this chart move."
+            length = max(1.0, context.span.end - looked.since)
+            reason = t("no request in the {length:duration} since the first scrape", length=length)
+        return replace(answer, reason=reason, hint=t("Generate traffic to see this chart move."), idle=True)
     if looked.last < context.span.end - context.window:
-        window = format_duration(context.window)
-        reason = f"the last request, at {format_time(looked.last, clock)}, is older than the {window} window"
-        return reason, "Generate traffic, or take a range that holds it."
-    return answer.reason, answer.hint
+        reason = t(
+            "the last request, at {time}, is older than the {window:duration} window",
+            time=format_time(looked.last, clock),
+            window=context.window,
+        )
+        return replace(answer, reason=reason, hint=t("Generate traffic, or take a range that holds it."), idle=True)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)

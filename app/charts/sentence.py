@@ -8,8 +8,9 @@ import numpy as np
 
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
+from app.words.message import t
 from app.words.shared import text_value
-from app.words.units import Clock, format_duration, format_time, format_value
+from app.words.units import Clock, format_number, format_time, format_value
 
 # More numbers than these make no sentence.
 MOST_NAMED = 3
@@ -27,21 +28,21 @@ def sentence(panel: Panel, answer: Answer, span: TimeRange | None = None, clock:
     """One line: `12.4 requests a second now, peak 48 at 14:02:10.` `span` tells gaps at the end from now."""
     clock = clock or Clock()
     if answer.state is State.ERROR:
-        return _join("Not drawn:", answer.reason, answer.hint)
+        return _join(t("Not drawn: {why}", why=answer.reason), answer.hint)
     if answer.state is State.EMPTY:
-        return _join("Nothing to draw:", answer.reason, answer.hint)
+        return _join(t("Nothing to draw: {why}", why=answer.reason), answer.hint)
     if answer.text:
         return text_value(answer.text)
     numbers = _numbers(panel, answer, span, clock)
     if answer.state is State.PARTIAL:
-        return _join(numbers, f"Incomplete: {answer.reason}", answer.hint)
+        return _join(numbers, t("Incomplete: {why}", why=answer.reason), answer.hint)
     if answer.state is State.STALE:
-        return _join(numbers, f"Not fresh: {answer.reason}", answer.hint)
+        return _join(numbers, t("Not fresh: {why}", why=answer.reason), answer.hint)
     return numbers
 
 
 def _join(*parts: str) -> str:
-    """The parts as sentences, each with a full stop unless it introduces the next one."""
+    """The parts as sentences, each with a full stop."""
     kept = [part.strip() for part in parts if part.strip()]
     return " ".join(part if part[-1] in ".:!?…" else f"{part}." for part in kept)
 
@@ -49,20 +50,30 @@ def _join(*parts: str) -> str:
 def _numbers(panel: Panel, answer: Answer, span: TimeRange | None, clock: Clock) -> str:
     end, step = _end(answer.series, span)
     fresh = [one for one in answer.series if one.last and one.last[0] >= end - FRESH_STEPS * step]
-    when = "now" if clock.moment - end <= FRESH_SECONDS + FRESH_STEPS * step else f"at {format_time(end, clock)}"
+    is_now = clock.moment - end <= FRESH_SECONDS + FRESH_STEPS * step
+    when = t("now") if is_now else t("at {time}", time=format_time(end, clock))
     if not fresh:
         newest = max((one for one in answer.series if one.last), key=lambda one: one.last or (0, 0), default=None)
         if newest is None or newest.last is None:
-            return "No number in this range."
+            return t("No number in this range.")
         at, value = newest.last
-        return f"No value {when}; last {said(panel, newest, value)} at {format_time(at, clock)}.{_gap_reason(panel)}"
+        text = t(
+            "No value {when}; last {value} at {time}.",
+            when=when,
+            value=named_value(panel, newest, value),
+            time=format_time(at, clock),
+        )
+        of_traffic = panel.unit in ("s", "ratio")
+        return f"{text} {t('Without traffic there is nothing to measure.')}" if of_traffic else text
     peak = _peak(panel, answer.series, span, clock)
     if len(fresh) > MOST_NAMED or (len(fresh) > 1 and any(len(one.name) > LONG_NAME for one in fresh)):
         top = max(fresh, key=lambda one: one.last[1] if one.last else 0.0)
-        highest = said(panel, top, top.last[1] if top.last else None)
-        return f"{len(answer.series)} series; the highest {when} is {highest}{peak}."
-    texts = [said(panel, one, one.last[1] if one.last else None, alone=len(answer.series) == 1) for one in fresh]
-    return f"{', '.join(texts)} {when}{peak}."
+        highest = named_value(panel, top, top.last[1] if top.last else None)
+        text = t("{count} series; the highest {when} is {value}", count=len(answer.series), when=when, value=highest)
+        return f"{text}{peak}."
+    alone = len(answer.series) == 1
+    texts = [named_value(panel, one, one.last[1] if one.last else None, alone=alone) for one in fresh]
+    return f"{t('{values} {when}', values=', '.join(texts), when=when)}{peak}."
 
 
 def steady_from(series: Series, span: TimeRange) -> int:
@@ -75,45 +86,51 @@ def steady_from(series: Series, span: TimeRange) -> int:
 
 
 def idle(rate: Series, span: TimeRange) -> str:
-    """How long no one has asked, of a rate of requests that is 0 now; no claim beyond its samples.
+    """How long there was no request, of a rate that is 0 now; no claim beyond its samples.
 
-    `No request in the last 2 min`, `No request in the 4 min since the first scrape`.
+    `No request in the last 2 min.`, `No request in the 4 min since the first scrape.`
     """
     at = steady_from(rate, span)
     first = float(rate.times[at])
     if first <= span.start + LATE_STEPS * span.step:
-        return f"No request in the last {format_duration(span.seconds)}"
-    length = format_duration(max(span.end - first, span.step))
-    return f"No request in the {length} since the first scrape" if at == 0 else f"No request in the last {length}"
+        return t("No request in the last {length:duration}.", length=span.seconds)
+    length = max(span.end - first, span.step)
+    if at == 0:
+        return t("No request in the {length:duration} since the first scrape.", length=length)
+    return t("No request in the last {length:duration}.", length=length)
 
 
 def _late(series: Sequence[Series], span: TimeRange | None, clock: Clock) -> str:
-    """`the first value at 14:01:02` where the data begins later than the range; else empty."""
+    """When the first value is, where the data begins later than the range; else ""."""
     firsts = [float(one.times[good][0]) for one in series if (good := np.isfinite(one.values)).any()]
     if span is None or not firsts or min(firsts) <= span.start + LATE_STEPS * span.step:
         return ""
-    return f"the first value at {format_time(min(firsts), clock)}"
+    return format_time(min(firsts), clock)
 
 
 def _through(series: Sequence[Series], span: TimeRange | None, clock: Clock, *, zero: bool) -> str:
     """For how long a line has not moved: no claim beyond its samples."""
-    if late := _late(series, span, clock):
-        return f"ever since {late}" if zero else f"unchanged since {late}"
+    if first := _late(series, span, clock):
+        if zero:
+            return t("ever since the first value at {time}", time=first)
+        return t("unchanged since the first value at {time}", time=first)
     times = np.unique(np.concatenate([one.times[np.isfinite(one.values)] for one in series]))
     gaps = span is not None and bool((np.diff(times) > FRESH_STEPS * span.step).any())
-    return f"{'all' if zero else 'unchanged'} through {'what was measured of ' if gaps else ''}this range"
+    if gaps:
+        return (
+            t("all through what was measured of this range")
+            if zero
+            else t("unchanged through what was measured of this range")
+        )
+    return t("all through this range") if zero else t("unchanged through this range")
 
 
-def _gap_reason(panel: Panel) -> str:
-    return " Without traffic there is nothing to measure." if panel.unit in ("s", "ratio") else ""
-
-
-def said(panel: Panel, series: Series, value: float | None, *, alone: bool = False) -> str:
+def named_value(panel: Panel, series: Series, value: float | None, *, alone: bool = False) -> str:
     """A value with its name: `12.4 requests a second`, `p95 41 ms`."""
     name = series.name
     if panel.unit == "1/s" and alone and name.isalpha():
-        number = format_value(value, "1/s").removesuffix("/s")
-        return f"{number} {name.removesuffix('s') if number == '1' else name} a second"
+        things = name.removesuffix("s") if format_number(value) == "1" else name
+        return t("{rate:significant} {things} a second", rate=value, things=things)
     text = format_value(value, panel.unit, words=alone and not name)
     return f"{name} {text}" if name and name != "value" else text
 
@@ -136,9 +153,11 @@ def _peak(panel: Panel, series: Sequence[Series], span: TimeRange | None, clock:
     value, at, name = best
     if value == lowest:
         return f", {_through(series, span, clock, zero=value == 0)}"
-    late = _late(series, span, clock)
     whose = f" ({name})" if len(series) > 1 and name else ""
-    return f", peak {format_value(value, panel.unit)}{whose} at {format_time(at, clock)}{late and f' ({late})'}"
+    peak = {"peak": f"{format_value(value, panel.unit)}{whose}", "time": format_time(at, clock)}
+    if first := _late(series, span, clock):
+        return t(", peak {peak} at {time} (the first value at {first})", **peak, first=first)
+    return t(", peak {peak} at {time}", **peak)
 
 
 def _end(series: Sequence[Series], span: TimeRange | None) -> tuple[float, float]:

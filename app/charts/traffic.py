@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 
 from app.charts.columns import COLOURS, Theme
 from app.load.plan import Preview
+from app.words.language import localised
+from app.words.message import t
 
 PREVIEW_HEIGHT = 130
 TIMELINE_HEIGHT = 280
@@ -27,11 +29,11 @@ def arrivals_preview(preview: Preview, *, theme: Theme) -> go.Figure:
             marker_color=LINES[theme]["ok"],
             offset=0,
             width=preview.step,
-            hovertemplate="%{y:,.3~r}/s at %{x:.1f} s<extra></extra>",
+            hovertemplate=t("{rate}/s at {time} s", rate="%{y:,.3~r}", time="%{x:.1f}") + "<extra></extra>",
         )
     )
     _frame(figure, theme, PREVIEW_HEIGHT)
-    figure.update_xaxes(title="seconds after the start")
+    figure.update_xaxes(title=t("seconds after the start"))
     figure.update_yaxes(title="/s")
     return figure
 
@@ -41,7 +43,7 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
     colours = LINES[theme]
     seconds = [row.get("t", number) for number, row in enumerate(rows)]
     figure = go.Figure()
-    for name, key in (("as asked", "ok"), ("failed", "failed")):
+    for name, key in ((t("as asked"), "ok"), (t("failed"), "failed")):
         figure.add_bar(
             x=seconds,
             y=[row.get(key) or 0 for row in rows],
@@ -51,7 +53,12 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
         )
     p95 = [None if row.get("p95") is None else round(row["p95"] * 1000, 2) for row in rows]
     figure.add_scatter(
-        x=seconds, y=p95, name="p95, ms", yaxis="y2", mode="lines+markers", line={"color": colours["p95"], "width": 2}
+        x=seconds,
+        y=p95,
+        name=t("p95, ms"),
+        yaxis="y2",
+        mode="lines+markers",
+        line={"color": colours["p95"], "width": 2},
     )
     _frame(figure, theme, TIMELINE_HEIGHT)
     figure.update_layout(
@@ -61,14 +68,14 @@ def timeline(rows: Sequence[Mapping[str, Any]], *, theme: Theme) -> go.Figure:
             "side": "right",
             "rangemode": "tozero",
             "showgrid": False,
-            "title": "p95, ms",
+            "title": t("p95, ms"),
             "nticks": 5,
             "tickmode": "auto",
             "tickformat": ",.3~r",
         },
     )
-    figure.update_xaxes(title="seconds after the start")
-    figure.update_yaxes(title="requests", selector={"overlaying": None}, rangemode="tozero")
+    figure.update_xaxes(title=t("seconds after the start"))
+    figure.update_yaxes(title=t("requests"), selector={"overlaying": None}, rangemode="tozero")
     return figure
 
 
@@ -82,6 +89,7 @@ def _frame(figure: go.Figure, theme: Theme, height: int) -> None:
         font={"color": colours["text"], "size": 12},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         bargap=0.1,
+        separators=localised(".,"),
     )
     figure.update_xaxes(gridcolor=colours["grid"], zeroline=False)
     figure.update_yaxes(gridcolor=colours["grid"], zerolinecolor=colours["grid"])

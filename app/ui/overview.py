@@ -9,7 +9,7 @@ from app import verdict
 from app.charts import Context, kpis
 from app.config import System
 from app.errors import VigieError
-from app.prometheus import Answer, TimeRange
+from app.prometheus import Answer, State, TimeRange
 from app.runs.words import state_word
 from app.services import service_state, start_hint
 from app.ui import cache, traffic, widgets
@@ -96,7 +96,7 @@ def tiles(now: Now) -> None:
             )
             continue
         why = now.why_unknown(name)
-        if now.context.asked:
+        if name in now.answers and now.answers[name].state is not State.ERROR:
             title = t("{number}, {window:duration}", number=title, window=now.context.window)
         cell.metric(
             widgets.plain(title),
@@ -191,12 +191,13 @@ def services(now: Now) -> None:
     for label, service in (("API", "api"), ("Prometheus", "prometheus"), ("Grafana", "grafana")):
         where = cache.where(system, service)
         if service == "grafana" and where.url is None:
+            # no catalogue: a state
             rows.append((label, "not configured", "", t("runs in the full stack (docker compose)"), ""))
             continue
         state = where.state
         if service == "prometheus" and now.targets_error is not None and where.url:
             # Something may answer at this address: it is not the Prometheus that is needed.
-            state = "does not answer"
+            state = "does not answer"  # no catalogue: a state
         elif where.origin in ("environment", "system file") and where.url:
             healthy = {"api": system.api.health, "prometheus": "/-/healthy", "grafana": "/api/health"}[service]
             state = "up" if cache.probe(where.url + healthy) is None else "down"
