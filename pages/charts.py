@@ -6,14 +6,23 @@ import streamlit as st
 
 from app.ui import cache, charts, explorer, picked, widgets
 from app.words.explain import DETECTS, HISTOGRAM_AGAINST_MEAN, RATE_ZERO
+from app.words.message import t
 from app.words.shared import PROMETHEUS_SILENT
 
 system = picked.system()
 
-widgets.head("Charts")
+widgets.head(t("Charts"))
 view = charts.controls()
 names = charts.tabs(system)
-tab = st.segmented_control("Tab", names, key="tab", default=names[0], required=True, label_visibility="collapsed")
+tab = st.segmented_control(
+    t("Tab"),
+    names,
+    key="tab",
+    default=names[0],
+    required=True,
+    format_func=charts.tab_title,
+    label_visibility="collapsed",
+)
 
 
 @st.fragment(run_every=view.refresh)
@@ -29,8 +38,8 @@ if tab == charts.EXPLORER:
 else:
     problem = cache.connection(system.id).error
     if problem is not None:
-        widgets.problem(problem, title=f"{PROMETHEUS_SILENT}.")
+        widgets.problem(problem, title=f"{t(PROMETHEUS_SILENT)}.")
     draw()
-    with st.expander("How to read these charts"):
-        st.markdown(f"{RATE_ZERO}\n\n{HISTOGRAM_AGAINST_MEAN}\n\n{DETECTS}")
+    with st.expander(t("How to read these charts")):
+        st.markdown("\n\n".join(t(text) for text in (RATE_ZERO, HISTOGRAM_AGAINST_MEAN, DETECTS)))
 widgets.ready("charts")

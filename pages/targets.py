@@ -7,6 +7,7 @@ import streamlit as st
 from app.ui import cache, picked, targets, widgets
 from app.verdict import targets_badge
 from app.words.explain import WHY_SERVICE_NAME
+from app.words.message import t
 from app.words.shared import PROMETHEUS_SILENT
 
 # Prometheus scrapes every 2 s in the embedded stack; a state is never shown older than this.
@@ -23,12 +24,12 @@ def draw() -> None:
     """Cards, again every two seconds."""
     scraped, error = cache.targets(system.id)
     if error is not None:
-        widgets.head("Targets", [(PROMETHEUS_SILENT, "bad")])
+        widgets.head(t("Targets"), [(t(PROMETHEUS_SILENT), "bad")])
         targets.without_prometheus(system, error)
         return
-    widgets.head("Targets", [targets_badge(scraped)])
+    widgets.head(t("Targets"), [targets_badge(scraped)])
     if not scraped:
-        widgets.empty("Prometheus answers, but scrapes nothing.", "Add a job to its configuration and reload it.")
+        widgets.empty(t("Prometheus answers, but scrapes nothing."), t("Add a job to its configuration and reload it."))
     history = cache.up_history(system.id, HISTORY_SECONDS)
     for number, target in enumerate(targets.ordered(scraped)):
         targets.card(target, number, history)
@@ -36,6 +37,6 @@ def draw() -> None:
 
 
 draw()
-with st.expander("Why api:8000 and not localhost:8000"):
-    st.markdown(WHY_SERVICE_NAME)
+with st.expander(t("Why api:8000 and not localhost:8000")):
+    st.markdown(t(WHY_SERVICE_NAME))
 widgets.ready("targets")

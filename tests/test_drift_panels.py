@@ -32,8 +32,8 @@ def test_a_file_of_the_users_own_has_them_in_the_console_and_on_its_dashboard(tm
 
     (tmp_path / "mine.toml").write_text('title = "Mine"\n[drift]\nsource = "files"\npath = "{period}.csv"\n')
     one = load_systems(Settings.from_env({"HOME": str(tmp_path), "VIGIE_SYSTEMS": str(tmp_path)})).by_id["mine"]
-    assert "Drift" in tabs(one)
-    assert [panel.id for panel in of_tab(one, "Drift")] == ["drift_share", "drift_columns", "drift_scores"]
+    assert "drift" in tabs(one)
+    assert [panel.id for panel in of_tab(one, "drift")] == ["drift_share", "drift_columns", "drift_scores"]
     for metric in ("vigie_drift_share", "vigie_drift_columns", "vigie_decision", "vigie_drift_column_score"):
         assert f'{metric}{{system=\\"mine\\"' in dashboard_json(one)
 

@@ -58,7 +58,6 @@ EXCEPTIONS = {
     "app/ui/banner.py:frame: f'### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}'": (
         "the title of a banner is Markdown: every call of `frame` is read instead"
     ),
-    "app/ui/address.py:picked_one: label": "every call of `picked_one` is read instead",
     "app/ui/address.py:picked_some: label": "every call of `picked_some` is read instead",
     "pages/charts.py:: names": "the titles of TABS, words of ours",
 }

@@ -17,7 +17,7 @@ WORD: Final = re.compile(r"[A-Za-z]{2,}")
 # What is asked of other programs, or read by developers alone.
 NO_TEXT: Final = re.compile(
     r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
-    r"|^[\w.-]+(/[\w.+-]+)+$|^\w+://"
+    r"|^[\w.-]+(/[\w.+-]+)+$|^[\w-]+\.csv$|^\w+://"
 )
 CATALOGUE: Final = ("t", "tn", "word")
 UNREAD: Final = ("LOG", "log", "re", "sa", "logging", "warnings", "QUERIES")
@@ -35,7 +35,7 @@ NAMES: Final = frozenset(
     "on_click on_select position selection_mode type url_path vertical_alignment width".split()
 )
 # Icons, colours and shields of Streamlit's Markdown.
-MARKUP: Final = re.compile(r":material/\w+:|:\w+\[")
+MARKUP: Final = re.compile(r":material/\w+:|:\w+\[|&nbsp;")
 # A text that stays English in both languages, said at its line.
 STAYS: Final = "no catalogue:"
 
@@ -93,9 +93,10 @@ def _on_screen(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
         if parent.arg in NAMES:
             return False
         parent = parents.get(parent)
-    return (
-        isinstance(parent, ast.Call) and _called(parent.func)[0] in ("st", "column_config") and node is not parent.func
-    )
+    if not isinstance(parent, ast.Call) or node is parent.func:
+        return False
+    owner, name = _called(parent.func)
+    return owner in ("st", "column_config") and name not in ("get_all", "get_option")
 
 
 def _excused(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.errors import AccessRefused
 from app.ui import cache
+from app.words.message import t
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,9 +18,9 @@ T = TypeVar("T")
 def act(do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do what starts, ends, changes or removes something, for a reader who may; raises AccessRefused for another.
 
-    Anyone who is signed in may. A page outlives the session that opened it: it goes on showing, and no longer acts.
+    Every reader who is signed in may. A page outlives the session that opened it: it still shows, and no longer acts.
     """
     access = cache.access()
     if not access.open and not access.admits("; ".join(st.context.headers.get_all("cookie"))):
-        raise AccessRefused("Your session has ended.", hint="Reload the page and sign in again.")
+        raise AccessRefused(t("Your session has ended."), hint=t("Reload the page and sign in again."))
     return do(*args, **kwargs)

@@ -15,11 +15,21 @@ import streamlit as st
 _LAST: Final = "in_address_"
 
 
-def picked_one(label: str, options: Sequence[str], *, key: str, words: Callable[[str], str], **more: Any) -> str:
-    """A select box; the first option is what holds without an address."""
-    _take(key, options, options[0])
-    value: str = st.selectbox(label, options, key=key, format_func=words, **more)
-    _keep(key, [] if value == options[0] else [value])
+def picked_one(
+    label: str,
+    options: Sequence[str],
+    *,
+    key: str,
+    words: Callable[[str], str],
+    default: str = "",
+    draw: Callable[..., Any] = st.selectbox,
+    **more: Any,
+) -> str:
+    """A select box, or what `draw` draws; `default`, else the first option, is what holds without an address."""
+    default = default or options[0]
+    _take(key, options, default)
+    value: str = draw(label, options, key=key, format_func=words, **more)
+    _keep(key, [] if value == default else [value])
     return value
 
 

@@ -17,8 +17,9 @@ from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
 from app.ui.charts import PLOT, View
 from app.words.explain import FIRST_QUERIES
+from app.words.message import t
 from app.words.shared import text_value
-from app.words.units import Clock, format_time
+from app.words.units import Clock, format_time, format_value
 
 HISTORY_KEY = "explorer_history"
 # A person goes back a few steps, not hundreds.
@@ -32,19 +33,22 @@ def draw(system: System, view: View) -> None:
     examples = _examples(system)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         picked = st.selectbox(
-            "Begin with", list(examples), index=None, placeholder="An example, or type below", key="example"
+            t("Begin with"), list(examples), index=None, placeholder=t("An example, or type below"), key="example"
         )
         history = st.session_state.setdefault(HISTORY_KEY, [])
-        again = st.selectbox("Asked before", history, index=None, placeholder="Your last expressions", key="again")
+        again = st.selectbox(
+            t("Asked before"), history, index=None, placeholder=t("Your last expressions"), key="again"
+        )
     _take(picked, again)
+    # no catalogue: PromQL
     expr = st.text_area("PromQL", key="expr", bind="query-params", height=80, placeholder="rate(…[$window])")
-    st.button("Run", type="primary", icon=":material/play_arrow:")
+    st.button(t("Run"), type="primary", icon=":material/play_arrow:")
     if picked and examples.get(picked) and expr == picked:
         st.caption(widgets.plain(examples[picked]))
     if not expr.strip():
         widgets.empty(
-            "Type an expression, or begin with an example.",
-            "$selector, $window, $rate_interval and $range are filled in.",
+            t("Type an expression, or begin with an example."),
+            t("$selector, $window, $rate_interval and $range are filled in."),
         )
         return
     span = TimeRange.last(view.range, scrape=cache.scrape_interval(system))
@@ -75,12 +79,12 @@ def _examples(system: System) -> dict[str, str]:
         "latency": system.metrics.latency,
         "selector": system.prometheus.selector,
     }
-    found = {}
-    for expr, words in FIRST_QUERIES:
+    examples: dict[str, str] = {}
+    for expr, explained in FIRST_QUERIES:
         if ("{requests}" in expr and not names["requests"]) or ("{latency}" in expr and not names["latency"]):
             continue
-        found[expr.format(**names) if "{" in expr else expr] = words
-    return found
+        examples[expr.format(**names) if "{" in expr else expr] = t(explained)
+    return examples
 
 
 def _take(picked: str | None, again: str | None) -> None:
@@ -93,7 +97,7 @@ def _take(picked: str | None, again: str | None) -> None:
 
 def _refused(expr: str, error: QueryError) -> None:
     """The server's message, and a caret under the place it names."""
-    widgets.problem(error, title="Prometheus refuses this expression.")
+    widgets.problem(error, title=t("Prometheus refuses this expression."))
     if error.position:
         line, column = error.position
         lines = expr.splitlines() or [expr]
@@ -109,13 +113,15 @@ def _table(answer: Answer) -> None:
         st.markdown(widgets.plain(text_value(answer.text)))
         return
     if answer.state is State.EMPTY:
-        widgets.empty(f"Nothing now: {answer.reason}.", answer.hint)
+        widgets.empty(t("Nothing now: {why}.", why=answer.reason), answer.hint)
         return
     for warning in answer.warnings:
-        st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
+        st.caption(f":orange[:material/warning:] {widgets.plain(t(warning))}")
     frame, at = rows(answer, widgets.clock())
-    when = f" at {widgets.plain(at)}" if at else ""
-    st.caption(f"{len(answer.series)} of {answer.total_series} series{when} · {answer.seconds * 1000:.0f} ms")
+    series = t("{shown} of {all} series", shown=len(answer.series), all=answer.total_series)
+    if at:
+        series = t("{shown} of {all} series at {time}", shown=len(answer.series), all=answer.total_series, time=at)
+    st.caption(f"{widgets.plain(series)} · {format_value(answer.seconds, 's')}")
     # `%g` without a length is the whole number as JavaScript writes it; the column stays a number and sorts as one.
     config = {VALUE: st.column_config.NumberColumn(format="%g")}
     st.dataframe(frame, hide_index=True, key="explorer-table", column_config=config)
@@ -132,10 +138,10 @@ def rows(answer: Answer, clock: Clock) -> tuple[pd.DataFrame, str]:
     moments = [format_time(at, clock) for at, _ in newest]
     same = len({at for at, _ in newest}) == 1
     if not same:
-        frame[_free("time", frame)] = moments
+        frame[_free(t("time"), frame)] = moments
     frame[VALUE] = [value for _, value in newest]
     if not np.isfinite(frame[VALUE]).all():
-        frame[_free("not finite", frame)] = [
+        frame[_free(t("not finite"), frame)] = [
             "" if math.isfinite(value) else "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
             for _, value in newest
         ]
@@ -151,13 +157,13 @@ def _chart(answer: Answer, context: Context) -> None:
     if answer.state is State.ERROR:
         widgets.problem(VigieError(answer.reason, hint=answer.hint))
         return
-    panel = Panel(id="explorer", title="Explorer", expr="up", unit="1")
+    panel = Panel(id="explorer", title="explorer", expr="up", unit="1")
     drawn = figure(panel, answer, (), palette.theme(), context.span, clock=widgets.clock(), height=360)
     st.plotly_chart(drawn, key="plot-explorer", config=PLOT, theme=None)
     for warning in answer.warnings:
-        st.caption(f":orange[:material/warning:] {widgets.plain(warning)}")
+        st.caption(f":orange[:material/warning:] {widgets.plain(t(warning))}")
     st.download_button(
-        "Download CSV",
+        t("Download CSV"),
         lambda: answer_csv(answer),
         "explorer.csv",
         "text/csv",

@@ -17,8 +17,9 @@ from streamlit.web.server.starlette import starlette_websocket
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from app.errors import ConfigError
+from app.words.message import t
 
-# Streamlit signs its cookie with this secret: anyone who guesses it signs in as anyone.
+# Streamlit signs its cookie with this secret: who guesses it signs in as any person.
 MIN_COOKIE_SECRET = 16
 # The keys of a provider that [auth] must have, at its top or in its own table.
 PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
@@ -32,7 +33,7 @@ class StreamlitLogin:
         auth = get_secrets_auth_section()
         named = [(name, name.capitalize()) for name, value in auth.items() if isinstance(value, Mapping)]
         named = [row for row in named if "client_id" in auth[row[0]]]
-        return [("default", "your account"), *named] if "client_id" in auth else named
+        return [("default", t("your account")), *named] if "client_id" in auth else named
 
     def address(self, provider: str) -> str:
         """Streamlit's route, with the name signed for two minutes."""
@@ -53,26 +54,38 @@ def login() -> StreamlitLogin | None:
     for name in st.get_option("secrets.files"):
         _check_file(Path(name))
     auth = get_secrets_auth_section()
-    where = ".streamlit/secrets.toml: [auth]"
+    where = ".streamlit/secrets.toml: [auth]"  # no catalogue: a file and its table
     if not auth:
         return None
     if not isinstance(auth, Mapping):
-        raise ConfigError(f"{where} is no table.", hint="Write it as st.login describes, or remove it.")
+        raise ConfigError(
+            t("{where} is no table.", where=where), hint=t("Write it as st.login describes, or remove it.")
+        )
     missing = [key for key in ("redirect_uri", "cookie_secret") if not auth.get(key)]
     tables: dict[str, Mapping[str, object]] = {"auth": auth} if "client_id" in auth else {}
     tables |= {f"auth.{name}": value for name, value in auth.items() if isinstance(value, Mapping)}
     tables = {name: value for name, value in tables.items() if any(key in value for key in PROVIDER_KEYS)}
-    missing += [f"{key} in [{name}]" for name, value in tables.items() for key in PROVIDER_KEYS if not value.get(key)]
+    missing += [
+        t("{key} in [{table}]", key=key, table=name)
+        for name, value in tables.items()
+        for key in PROVIDER_KEYS
+        if not value.get(key)
+    ]
     if missing or not tables:
-        lacks = ", ".join(missing) or "a provider (client_id, client_secret, server_metadata_url)"
-        raise ConfigError(f"{where} lacks {lacks}.", hint="Complete it as st.login describes, or remove it.")
+        lacks = ", ".join(missing) or t("a provider (client_id, client_secret, server_metadata_url)")
+        hint = t("Complete it as st.login describes, or remove it.")
+        raise ConfigError(t("{where} lacks {missing}.", where=where, missing=lacks), hint=hint)
     if len(str(auth["cookie_secret"])) < MIN_COOKIE_SECRET:
-        message = f"{where} has a cookie_secret of fewer than {MIN_COOKIE_SECRET} characters."
-        raise ConfigError(message, hint="python3 -c 'import secrets; print(secrets.token_hex())' prints a good one.")
+        message = t(
+            "{where} has a cookie_secret of fewer than {least} characters.", where=where, least=MIN_COOKIE_SECRET
+        )
+        hint = t("python3 -c 'import secrets; print(secrets.token_hex())' prints a good one.")
+        raise ConfigError(message, hint=hint)
     if not str(auth["redirect_uri"]).endswith("/oauth2callback"):
-        raise ConfigError(f"{where} has a redirect_uri that does not end in /oauth2callback.", hint="Correct it.")
+        message = t("{where} has a redirect_uri that does not end in /oauth2callback.", where=where)
+        raise ConfigError(message, hint=t("Correct it."))
     if not is_authlib_installed():
-        raise ConfigError(f"{where} needs the package Authlib.", hint="make run installs it.")
+        raise ConfigError(t("{where} needs the package Authlib.", where=where), hint=t("make run installs it."))
     return StreamlitLogin()
 
 
@@ -85,5 +98,5 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        message = f"{path} cannot be read ({type(error).__name__})."
-        raise ConfigError(message, hint="Correct it or move it away: it may hold an [auth].") from error
+        message = t("{file} cannot be read ({error}).", file=path, error=type(error).__name__)
+        raise ConfigError(message, hint=t("Correct it or move it away: it may hold an [auth].")) from error

@@ -18,7 +18,6 @@ from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import link_params
 from app.verdict import Now, Tone
-from app.words.language import localised
 from app.words.message import t, tn
 
 # What the sparklines of all tiles show.
@@ -88,7 +87,7 @@ def tiles(now: Now) -> None:
         title = titles.get(name)
         if title is None:
             cell.metric(
-                kpis.title(name),
+                widgets.plain(kpis.title(name)),
                 t("not configured"),
                 border=True,
                 height=TILE_HEIGHT,
@@ -120,7 +119,7 @@ def _drift_tile(cell: st.delta_generator.DeltaGenerator, now: Now) -> None:
     threshold = t("Threshold {threshold:.2f}; the last comparison of this system.", threshold=result.policy.threshold)
     cell.metric(
         t("Drift share"),
-        localised(f"{result.share:.2f}"),
+        t("{share:.2f}", share=result.share),
         t("{drifted} of {columns} columns", drifted=result.k, columns=result.n),
         delta_color="off",
         delta_arrow="off",

@@ -15,13 +15,13 @@ from app.config import System
 from app.errors import VigieError
 from app.prometheus import Answer, State, Target
 from app.prometheus.targets import of_system
-from app.services import Service, start_hint
+from app.services import Service, service_state, start_hint
 from app.ui import cache, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
+from app.words.message import t
 from app.words.shared import PROMETHEUS_SILENT, capital
-from app.words.units import format_value
 
 # So many scrapes are drawn as strokes on a card.
 STROKES = 30
@@ -41,18 +41,18 @@ def card(target: Target, number: int, history: Answer | None) -> None:
     """One target: state, when, how long, what its error means and what to do."""
     tone = TONES.get(target.health, "unknown")
     with st.container(border=True, key=f"card-{target.health}-{number}"):
-        word = "WAITING" if target.waiting else target.health.upper()
+        state = t("WAITING") if target.waiting else service_state(target.health).upper()
         job, address = widgets.plain(target.job), widgets.plain(target.address)
-        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{widgets.plain(word)}**] &nbsp; **{job}** &nbsp; {address}")
+        st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{widgets.plain(state)}**] &nbsp; **{job}** &nbsp; {address}")
         strokes, since = _history(target, history)
         facts = [widgets.plain(part) for part in (_scraped(target), since, strokes) if part]
-        st.caption(" · ".join([*facts, link("raw metrics", target.url)]))
+        st.caption(" · ".join([*facts, link(t("raw metrics"), target.url)]))
         if target.health == "up":
             return
         meaning = target.meaning
         if target.last_error:
             st.markdown(f"“{widgets.plain(target.last_error)}”")
-        st.markdown(widgets.plain(f"{capital(meaning.text)}. {meaning.hint}"))
+        st.markdown(widgets.plain(f"{capital(t(meaning.text))}. {t(meaning.hint)}"))
         if target.health == "down":
             _own_look(target)
             _log(target)
@@ -60,12 +60,14 @@ def card(target: Target, number: int, history: Answer | None) -> None:
 
 def _scraped(target: Target) -> str:
     if target.last_scrape is None:
-        return "not scraped yet"
+        return t("not scraped yet")
     age = max(0.0, time.time() - target.last_scrape)
-    took = f" in {format_value(target.duration, 's')}" if target.duration is not None else ""
-    limit = f" (timeout {target.timeout:g} s)" if target.timeout else ""
-    every = f", every {target.interval:g} s" if target.interval else ""
-    return f"scraped {age:.0f} s ago{took}{limit}{every}"
+    scraped = t("scraped {age:.0f} s ago", age=age)
+    if target.duration is not None:
+        scraped = t("scraped {age:.0f} s ago in {took:seconds}", age=age, took=target.duration)
+    limit = f" ({t('timeout {timeout:g} s', timeout=target.timeout)})" if target.timeout else ""
+    every = f", {t('every {interval:g} s', interval=target.interval)}" if target.interval else ""
+    return f"{scraped}{limit}{every}"
 
 
 def _history(target: Target, answer: Answer | None) -> tuple[str, str]:
@@ -83,8 +85,9 @@ def _history(target: Target, answer: Answer | None) -> tuple[str, str]:
             at = float(series.times[changes[-1]])
             minutes = (time.time() - at) / 60
             ago = f"{minutes:.0f} min" if minutes >= 1 else f"{minutes * 60:.0f} s"
-            since = f"since {datetime.fromtimestamp(at, tz=widgets.zone()):%H:%M:%S} ({ago})"
-        return f"last {len(values)} scrapes {strokes}", since
+            moment = f"{datetime.fromtimestamp(at, tz=widgets.zone()):%H:%M:%S}"
+            since = t("since {moment} ({ago})", moment=moment, ago=ago)
+        return t("last {scrapes} scrapes {strokes}", scrapes=len(values), strokes=strokes), since
     return "", ""
 
 
@@ -92,10 +95,10 @@ def _own_look(target: Target) -> None:
     """Whether this machine can reach what Prometheus cannot: tells a dead service from a wrong network."""
     reached = cache.probe(target.url)
     if reached is None:
-        place = widgets.plain(target.url)
-        st.markdown(f"The console itself reaches {place}: look at the network between Prometheus and it.")
+        text = t("The console itself reaches {url}: look at the network between Prometheus and it.", url=target.url)
     else:
-        st.markdown(widgets.plain(f"The console cannot reach it either: {reached}"))
+        text = t("The console cannot reach it either: {why}", why=reached)
+    st.markdown(widgets.plain(text))
 
 
 def _service_of(target: Target) -> Service | None:
@@ -111,10 +114,10 @@ def _log(target: Target) -> None:
     if service is None or service.log is None:
         return
     if service.reason:
-        st.markdown(widgets.plain(f"The stack says: {service.reason}"))
+        st.markdown(widgets.plain(t("The stack says: {reason}", reason=service.reason)))
     tail = log_tail(service.log)
-    with st.expander(f"Last lines of {widgets.plain(service.log.name)}"):
-        st.code(tail or "The log is empty.", language=None)
+    with st.expander(widgets.plain(t("Last lines of {file}", file=service.log.name))):
+        st.code(tail or t("The log is empty."), language=None)
 
 
 def log_tail(path: Path, lines: int = LOG_LINES) -> str:
@@ -125,7 +128,7 @@ def log_tail(path: Path, lines: int = LOG_LINES) -> str:
             file.seek(max(0, file.tell() - LOG_BYTES))
             text = file.read().decode("utf-8", "replace")
     except OSError as error:
-        return f"{path.name} cannot be read: {error.strerror}"
+        return t("{file} cannot be read: {why}", file=path.name, why=error.strerror)
     return "\n".join(text.splitlines()[-lines:])
 
 
@@ -134,29 +137,33 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
     if of_system(targets, system.prometheus.selector):
         return
     with st.container(border=True, key="card-unknown-expected"):
-        selector = widgets.plain(system.prometheus.selector)
-        st.markdown(f":gray[{SHAPES['unknown']} **NOT SCRAPED**] &nbsp; {selector}")
-        name, hint = widgets.plain(system.title), widgets.plain(start_hint(cache.settings(), system))
-        st.markdown(f"The file of {name} expects targets with {selector}; this Prometheus knows none. {hint}")
+        selector = system.prometheus.selector
+        state = widgets.plain(t("NOT SCRAPED"))
+        st.markdown(f":gray[{SHAPES['unknown']} **{state}**] &nbsp; {widgets.plain(selector)}")
+        text = t(
+            "The file of {system} expects targets with {selector}; this Prometheus knows none.",
+            system=system.title,
+            selector=selector,
+        )
+        st.markdown(widgets.plain(f"{text} {start_hint(cache.settings(), system)}"))
 
 
 def without_prometheus(system: System, error: VigieError) -> None:
     """No Prometheus: report it, then probe the services from here, so that one still sees what answers."""
     row = cache.stack().services.get("prometheus")
-    widgets.problem(error, title=f"{PROMETHEUS_SILENT}.")
+    widgets.problem(error, title=f"{t(PROMETHEUS_SILENT)}.")
     if row is not None and row.reason:
-        st.markdown(widgets.plain(f"The stack says: {row.reason}"))
-    st.markdown("Until it does, the console looks for itself:")
+        st.markdown(widgets.plain(t("The stack says: {reason}", reason=row.reason)))
+    st.markdown(t("Until it does, the console looks for itself:"))
     for number, (name, url, path) in enumerate(_probes(system)):
-        reason = cache.probe(f"{url}{path}") if url else "its address is not known"
+        reason = cache.probe(f"{url}{path}") if url else t("its address is not known")
         health = "up" if reason is None else "down"
         tone = TONES[health]
         with st.container(border=True, key=f"card-{health}-probe-{number}"):
-            place = widgets.plain((url or "no address").partition("://")[2] or "no address")
-            service = widgets.plain(name)
-            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{health.upper()}**] &nbsp; **{service}** &nbsp; {place}")
-            words = reason or f"answers on {path} (probed by the console, not scraped)"
-            st.caption(widgets.plain(words))
+            place = widgets.plain((url or "").partition("://")[2] or t("no address"))
+            service, state = widgets.plain(name), widgets.plain(service_state(health).upper())
+            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]} **{state}**] &nbsp; **{service}** &nbsp; {place}")
+            st.caption(widgets.plain(reason or t("answers on {path} (probed by the console, not scraped)", path=path)))
 
 
 def _probes(system: System) -> list[tuple[str, str | None, str]]:
