@@ -18,13 +18,13 @@ from app import cli
 from app.base.processes import Owner, myself
 from app.config import Settings, load_systems
 from app.errors import LedgerError
+from app.runs import database, progress, reports, rescan, tables
 from app.runs import index as module
-from app.runs import progress, reports, rescan, tables
 from app.runs.index import Ledger
 from app.runs.kinds import DRIFT
 from app.runs.opening import ledger_of
 from app.runs.own_source import source_of
-from app.runs.run import GONE, Filter, Rescan, Run, State, new_run_id
+from app.runs.run import Filter, Rescan, Run, State, new_run_id
 from app.runs.source import Source
 from app.runs.tables import LATEST, SOURCE
 from app.runs.words import why
@@ -408,7 +408,7 @@ def test_an_index_of_the_first_version_is_brought_up_and_filled_from_the_directo
         assert after == replace(before, **summary, own=after.own)
         assert ledger.get(load).bytes == size(sent)
         assert ledger.get(lost).path == ""
-        assert why(ledger.get(lost)).startswith(GONE)
+        assert why(ledger.get(lost)).startswith("files deleted")
         assert ledger.acknowledged() == {drift}
         assert rescan.rescan(ledger, settings, systems) == Rescan((), (), (), ())
         told = ledger.hook(drift, "mail", "answered 200", 0.5)
@@ -727,9 +727,9 @@ def test_a_folder_in_the_place_of_the_index_is_said_with_the_next_step(settings,
 
 def test_an_index_that_cannot_be_written_says_so_with_the_next_step(settings, ledger, monkeypatch):
     ledger.add(a_run(1))
-    engine = module._engine(settings.ledger_url)
+    engine = database.engine_of(settings.ledger_url)
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=1"))
-    monkeypatch.setattr(module, "_engine", lambda _url: engine)
+    monkeypatch.setattr(module, "engine_of", lambda _url: engine)
     with Ledger(settings.ledger_url) as readonly:
         assert readonly.count() == 1
         with pytest.raises(LedgerError, match="readonly") as raised:
@@ -812,7 +812,7 @@ def test_threads_share_a_ledger(ledger):
 
 
 def test_a_locked_file_is_said_after_the_busy_time(settings, ledger, monkeypatch):
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     blocker = sqlite3.connect(file_of(settings), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with Ledger(settings.ledger_url) as other:
@@ -910,7 +910,7 @@ def test_a_row_whose_directory_has_vanished_says_so_and_keeps_its_notes(settings
     found = rescan.rescan(ledger, settings, load_systems(settings))
     assert found.gone == (run.id,)
     assert ledger.get(run.id) == replace(run, path="")
-    assert why(ledger.get(run.id)) == f"{GONE}; 1 of 16"
+    assert why(ledger.get(run.id)) == "files deleted, the decision is kept: 1 of 16"
     assert [note.text for note in ledger.notes(run.id)] == ["kept"]
     assert rescan.rescan(ledger, settings, load_systems(settings)).gone == ()
 

@@ -21,12 +21,12 @@ from app.drift.result import Policy, Result
 from app.errors import AlreadyImported, LedgerError, ReportError, ReportNotFound, StorageFull, VigieError
 from app.gauges import Gauges
 from app.routes import middleware, routes
-from app.runs import active, html, index, keep, progress, reports, rescan
+from app.runs import active, database, html, keep, progress, reports, rescan
 from app.runs.active import ActiveRun
 from app.runs.html import SANDBOX
 from app.runs.index import Ledger
 from app.runs.locks import Request
-from app.runs.run import GONE, Ending, Rescan, Run, State, new_run_id
+from app.runs.run import Ending, Rescan, Run, State, new_run_id
 from tests.test_drift_imported import HOSTILE, older, oldest, today
 from tests.test_ledger import result
 
@@ -251,7 +251,7 @@ def test_an_index_that_cannot_be_written_leaves_the_run_as_it_was(settings, syst
 
     run = run_once(settings, system)
     before = everything(settings, system)
-    monkeypatch.setattr(index, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     blocker = sqlite3.connect(settings.home / "ledger.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match="locked"):
@@ -380,7 +380,7 @@ def test_a_report_directory_that_is_moved_loses_no_reason(settings, system, syst
 
 def test_a_row_of_an_older_version_gets_its_reason_back(settings, system, systems, ledger):
     run = run_once(settings, system)
-    for lost in ("", GONE):
+    for lost in ("", "the directory of this run is gone"):
         ledger.update(run, reason=lost)
         rescan.rescan(ledger, settings, systems)
         assert ledger.get(run).reason == "1 of 16"

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from app.config import Settings, load_systems
 from app.errors import StorageFull
 from app.runs.index import Ledger
-from app.runs.run import GONE, Note, Run, State
+from app.runs.run import Note, Run, State
 from app.ui import reports as page
 from tests.conftest import ROOT
 from tests.kept_runs import keep, result
@@ -92,7 +92,7 @@ def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
     assert row["rows"] == "0 → unknown"
 
 
-@pytest.mark.parametrize("run", [replace(RUN, reason=GONE, path=""), replace(RUN, path="")])
+@pytest.mark.parametrize("run", [replace(RUN, path=""), replace(RUN, reason="", path="")])
 def test_a_run_whose_files_were_deleted_says_so_beside_its_decision(run):
     row = page.cells(run, (), ())
     assert row["decision"] == "● NO_ACTION (deleted)"

@@ -16,6 +16,7 @@ from app.base.child_process import REAP_SECONDS, signal_group
 from app.base.home import ROOT, Home
 from app.runs.kinds import Kind
 from app.runs.locks import Request
+from app.words.message import kept, t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -79,7 +80,7 @@ class Child:
         """Hand over a job and wait for its answer, without its own deadline."""
         line = {"run": run, "kind": request.kind, "system": request.system, "key": request.key, "args": request.args}
         assert self.process.stdin is not None
-        # A worker that has ended may have said why: its last words are read like any answer.
+        # A worker that has ended may have written why: that is read like any answer.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.process.stdin.write(json.dumps(line).encode() + b"\n")
             await self.process.stdin.drain()
@@ -89,7 +90,7 @@ class Child:
             if isinstance(answer, Died):
                 return answer
             if answer.get("event") == "broken":
-                self.broken = str(answer.get("reason"))
+                self.broken = kept(str(answer.get("reason")), answer.get("reason_code"))
                 return Died(self.broken)
             if answer.get("event") == "done":
                 return answer
@@ -99,24 +100,24 @@ class Child:
         try:
             line = await self.process.stdout.readline()
         except ValueError:
-            return Died("the worker answered with a line that is too long")
+            return Died(t("the worker answered with a line that is too long"))
         if not line:
             return await self._died()
         try:
             answer = json.loads(line)
         except ValueError:
-            return Died("the worker answered with something that is not JSON")
-        return answer if isinstance(answer, dict) else Died("the worker answered with something that is no object")
+            return Died(t("the worker answered with something that is not JSON"))
+        return answer if isinstance(answer, dict) else Died(t("the worker answered with something that is no object"))
 
     async def _died(self) -> Died:
         """Wait for the process whose pipe has closed and say how it ended."""
         try:
             status = await asyncio.wait_for(self.process.wait(), REAP_SECONDS)
         except TimeoutError:
-            return Died("the worker closed its pipe and did not end")
+            return Died(t("the worker closed its pipe and did not end"))
         if status < 0:
-            return Died(f"the worker was killed (signal {-status})")
-        return Died(f"the worker ended with exit status {status} and no answer")
+            return Died(t("the worker was killed (signal {signal})", signal=-status))
+        return Died(t("the worker ended with exit status {status} and no answer", status=status))
 
     def ask_to_stop(self) -> None:
         """SIGTERM: a graceful worker finishes what it had, any other ends."""

@@ -12,6 +12,7 @@ from app import errors
 from app.base.processes import Owner
 from app.errors import HostUnavailable, JobError
 from app.jobs import place
+from app.words.message import kept, t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 8.0
 # One request and one answer are a line each, and no line is longer than this.
 MAX_LINE = 65_536
-HINT = "It is started with the console: wait a few seconds and try again, or start it with `python -m app.jobs`."
+HINT = t("It is started with the console: wait a few seconds and try again, or start it with `python -m app.jobs`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,11 @@ def _ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         line = json.dumps(request, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
-        raise JobError(f"The job cannot be written as JSON: {error}.") from error
+        raise JobError(t("The job cannot be written as JSON: {error}.", error=error)) from error
     if len(line) > MAX_LINE:
-        raise JobError(f"The job is described in {len(line)} bytes; at most {MAX_LINE} are accepted.")
+        raise JobError(
+            t("The job is described in {size} bytes; at most {most} are accepted.", size=len(line), most=MAX_LINE)
+        )
     path = place.socket_path(settings)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -88,12 +91,14 @@ def _ask(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
             with connection.makefile("rb") as answers:
                 raw = answers.readline(MAX_LINE + 1)
     except TimeoutError as error:
-        message = f"The job host of {settings.home} does not answer within {ANSWER_SECONDS:g} s."
-        raise HostUnavailable(message, hint="Look at logs/jobs.log; end the host and it is started again.") from error
+        silent = t("The job host of {home} does not answer within {wait:g} s.", home=settings.home, wait=ANSWER_SECONDS)
+        hint = t("Look at logs/jobs.log; end the host and it is started again.")
+        raise HostUnavailable(silent, hint=hint) from error
     except OSError as error:
-        raise HostUnavailable(f"No job host answers for {settings.home}.", hint=HINT) from error
+        raise HostUnavailable(t("No job host answers for {home}.", home=settings.home), hint=t(HINT)) from error
     if not raw.endswith(b"\n"):
-        raise HostUnavailable(f"The job host of {settings.home} ended in the middle of an answer.", hint=HINT)
+        ended = t("The job host of {home} ended in the middle of an answer.", home=settings.home)
+        raise HostUnavailable(ended, hint=t(HINT))
     return _opened(raw)
 
 
@@ -101,11 +106,12 @@ def _opened(raw: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(raw)
     except ValueError as error:
-        raise JobError("The job host answered with something that is not JSON.") from error
+        raise JobError(t("The job host answered with something that is not JSON.")) from error
     if not isinstance(answer, dict):
-        raise JobError("The job host answered with something that is no object.")
+        raise JobError(t("The job host answered with something that is no object."))
     if "error" in answer:
         name = str(answer["error"])
-        found = getattr(errors, name) if name in errors.__all__ else JobError
-        raise found(str(answer.get("message")), hint=str(answer.get("hint") or ""))
+        refused = getattr(errors, name) if name in errors.__all__ else JobError
+        message, hint = (kept(str(answer.get(part) or ""), answer.get(f"{part}_code")) for part in ("message", "hint"))
+        raise refused(message, hint=hint)
     return answer

@@ -11,9 +11,10 @@ from app.jobs.child import Child, Died
 from app.runs.active import ActiveRun
 from app.runs.kinds import Kind
 from app.runs.run import Ending, State
+from app.words.message import kept, t
 
-CANCELLED = "cancelled by a person"
-HOST_STOPPED = "the process that ran it was stopped"
+CANCELLED = t("cancelled by a person")
+HOST_STOPPED = t("the process that ran it was stopped")
 # The states in which a worker may end a run.
 ANSWERED = (State.DONE, State.FAILED, State.CANCELLED)
 
@@ -67,13 +68,16 @@ def _left(active: ActiveRun, cause: str, stop: Stop) -> Ending | None:
 def _ending(answer: dict[str, Any] | Died, kind: Kind, stop: Stop, *, late: bool) -> Ending:
     path = None if isinstance(answer, Died) or not answer.get("path") else Path(answer["path"])
     if late:
-        return Ending(State.FAILED, reason=f"no result after {kind.deadline:g} s; the worker was ended", path=path)
+        overdue = t("no result after {deadline:g} s; the worker was ended", deadline=kind.deadline)
+        return Ending(State.FAILED, reason=overdue, path=path)
     if isinstance(answer, Died):
         asked = stop.asked.is_set()
         return Ending(stop.state, reason=stop.reason) if asked else Ending(State.FAILED, reason=answer.reason)
-    state, reason, outcome = answer.get("state"), str(answer.get("reason") or ""), str(answer.get("outcome") or "")
+    state, outcome = answer.get("state"), str(answer.get("outcome") or "")
+    reason = kept(str(answer.get("reason") or ""), answer.get("reason_code"))
     if state not in ANSWERED:
-        return Ending(State.FAILED, reason=f"the worker answered with the unknown state {str(state)!r}", path=path)
+        unknown = t("the worker answered with the unknown state {state!r}", state=str(state))
+        return Ending(State.FAILED, reason=unknown, path=path)
     if stop.asked.is_set() and state == State.CANCELLED:
         return Ending(stop.state, outcome, reason or stop.reason, path)
     return Ending(State(state), outcome, reason, path)

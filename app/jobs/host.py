@@ -35,6 +35,7 @@ from app.runs.kinds import KINDS, Kind
 from app.runs.locks import KeyHeld, Request
 from app.runs.progress import read_progress
 from app.runs.run import Ending, State
+from app.words.message import t
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -125,7 +126,8 @@ class Host:
                 try:
                     line = await asyncio.wait_for(reader.readline(), LINE_SECONDS)
                 except ValueError:
-                    writer.write(protocol.refusal(JobError(f"A line has at most {protocol.MAX_LINE} bytes.")))
+                    long = JobError(t("A line has at most {most} bytes.", most=protocol.MAX_LINE))
+                    writer.write(protocol.refusal(long))
                     await writer.drain()
                     return
                 if not line:
@@ -153,7 +155,7 @@ class Host:
             return protocol.refusal(error)
         except Exception:
             LOG.exception("a request failed")
-            return protocol.refusal(JobError("The job host failed on this request.", hint="See logs/jobs.log."))
+            return protocol.refusal(JobError(t("The job host failed on this request."), hint=t("See logs/jobs.log.")))
 
     # -- the four requests ----------------------------------------------------------------------------------------
 
@@ -161,14 +163,14 @@ class Host:
         kind = self.kinds[asked.kind]
         request = Request(asked.kind, asked.system, asked.key, asked.args)
         if self._ended.is_set():
-            raise JobError("The job host is ending.", hint="Try again in a few seconds.")
+            raise JobError(t("The job host is ending."), hint=t("Try again in a few seconds."))
         mine = [entry for entry in self._entries.values() if entry.kind is kind]
         for entry in mine:
             if entry.active.request.lock_name == request.lock_name and not entry.stop.asked.is_set():
                 return {"run": entry.active.id, "joined": True}
         if len(mine) >= kind.at_once + kind.waiting:
-            message = f"{len(mine)} runs of kind {kind.name} are going already; no more are taken."
-            raise JobError(message, hint="Wait for one to end, or stop one.")
+            message = t("{n} runs of kind {kind} are going already; no more are taken.", n=len(mine), kind=kind.name)
+            raise JobError(message, hint=t("Wait for one to end, or stop one."))
         try:
             active = await self._on_disk(lambda: ActiveRun(self.settings, request))
         except KeyHeld as held:
@@ -183,21 +185,21 @@ class Host:
         if entry is not None:
             entry.stop.ask()
             return {"state": "stopping"}
-        found = read_progress(self.settings, run)
-        if found is None:
-            raise JobError(f"There is no run {run}.", hint="Reload the list of runs.")
-        if not found.final and found.owner is not None:
-            message = f"Run {run} belongs to a command line (process {found.owner.pid})."
-            raise JobError(message, hint="End it there, with Ctrl-C.")
-        return {"state": found.state}
+        progress = read_progress(self.settings, run)
+        if progress is None:
+            raise JobError(t("There is no run {run}.", run=run), hint=t("Reload the list of runs."))
+        if not progress.final and progress.owner is not None:
+            message = t("Run {run} belongs to a command line (process {pid}).", run=run, pid=progress.owner.pid)
+            raise JobError(message, hint=t("End it there, with Ctrl-C."))
+        return {"state": progress.state}
 
     def _ping(self) -> dict[str, Any]:
         me = myself()
         running = [run for run, entry in self._entries.items() if entry.running]
         waiting = [run for run, entry in self._entries.items() if not entry.running]
         warm = [name for name, idle in self._idle.items() if idle.child.alive]
-        said = {"pid": me.pid, "started": me.started, "home": self.settings.home_id, "version": VERSION}
-        return {**said, "running": running, "waiting": waiting, "warm": warm}
+        about = {"pid": me.pid, "started": me.started, "home": self.settings.home_id, "version": VERSION}
+        return {**about, "running": running, "waiting": waiting, "warm": warm}
 
     def _keep_warm(self, kind: Kind) -> None:
         self._spawn_task(self._warm(kind), self._warming)
@@ -220,7 +222,7 @@ class Host:
 
     async def _carry(self, entry: _Entry) -> None:
         """Wait for a slot, run, write the final state. In any case, the run gets an end."""
-        ending = Ending(State.FAILED, reason="the job host failed; see logs/jobs.log")
+        ending = Ending(State.FAILED, reason=t("the job host failed; see logs/jobs.log"))
         held = False
         try:
             held = await self._slot(entry)
@@ -264,10 +266,10 @@ class Host:
                     await idle.child.end()
                 child = await Child.spawn(kind, self.settings)
         except OSError as error:
-            return Ending(State.FAILED, reason=f"no worker could be started ({error.strerror})")
+            return Ending(State.FAILED, reason=t("no worker could be started ({why})", why=error.strerror))
         keep = False
         try:
-            await self._on_disk(lambda: active.running("starting the worker" if child.jobs == 0 else "starting"))
+            await self._on_disk(lambda: active.running(t("starting the worker") if child.jobs == 0 else t("starting")))
             ending = await carry_out(active, kind, child, entry.stop)
             keep = kind.warm and child.alive and not entry.stop.asked.is_set() and child.jobs < JOBS_PER_WORKER
         finally:
@@ -363,8 +365,8 @@ class Host:
 
 def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -> int:
     """Serve this VIGIE_HOME until asked to stop; 0 also when another host already does."""
-    parser = argparse.ArgumentParser(prog="python -m app.jobs", description="The job host of one VIGIE_HOME.")
-    parser.add_argument("--parent-pipe", action="store_true", help="end when standard input ends")
+    parser = argparse.ArgumentParser(prog="python -m app.jobs", description=t("The job host of one VIGIE_HOME."))
+    parser.add_argument("--parent-pipe", action="store_true", help=t("end when standard input ends"))
     options = parser.parse_args(argv)
     # The parent process may die while we import and read: look at it first.
     parent = owner_of(os.getppid()) if options.parent_pipe else None
@@ -372,7 +374,7 @@ def main(argv: Sequence[str] | None = None, kinds: Mapping[str, Kind] = KINDS) -
         settings = Settings.from_env()
         lock = place.take_host_lock(settings)
         if lock is None:
-            print(f"joined: a job host already serves {settings.home}")
+            print(t("joined: a job host already serves {home}", home=settings.home))
             return 0
         log_jobs(settings.home)
         # What was running when the last host ended is interrupted before anyone asks; a sick ledger stops nothing.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from app.base.processes import heeded
 from app.errors import HostUnavailable, JobError, VigieError
 from app.jobs import client
-from app.runs.kinds import KINDS, Kind
+from app.runs.kinds import KINDS, Kind, unknown_kind
 from app.runs.progress import Progress, as_run, read_progress
 from app.runs.run import Ending, State
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -53,16 +54,16 @@ def run_here(  # noqa: PLR0917 - a run is kind, system, key and args, in this or
     from app.runs.locks import KeyHeld, Request
     from app.runs.tidy import tidy
 
-    found = kinds.get(kind)
-    if found is None:
-        raise JobError(f"There is no job of kind {kind!r}; known: {', '.join(sorted(kinds))}.")
+    job = kinds.get(kind)
+    if job is None:
+        raise JobError(unknown_kind(repr(kind), kinds))
     # No one else corrects what an earlier command line left when it was killed.
     tidy(settings)
     try:
         active = ActiveRun(settings, Request(kind, system, key, dict(args)))
     except KeyHeld as held:
         return _follow(settings, held.run, on_progress)
-    run = asyncio.run(_carry(active, found, on_progress))
+    run = asyncio.run(_carry(active, job, on_progress))
     if after is not None:
         after(run)
     else:
@@ -102,7 +103,8 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
         now = read_progress(settings, run)
         if now is None:
             raise JobError(
-                f"The run {run} has lost its directory under {settings.home / 'runs'}.", hint="Start it again."
+                t("The run {run} has lost its directory under {folder}.", run=run, folder=settings.home / "runs"),
+                hint=t("Start it again."),
             )
         if now != seen and on_progress is not None:
             on_progress(now)
@@ -122,13 +124,13 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
         for number in (signal.SIGTERM, *heeded(signal.SIGINT, signal.SIGHUP)):
             loop.add_signal_handler(number, stop.ask)
     watching = asyncio.create_task(_watch(active, on_progress)) if on_progress else None
-    ending = Ending(State.INTERRUPTED, reason="the command that ran it ended")
+    ending = Ending(State.INTERRUPTED, reason=t("the command that ran it ended"))
     try:
         active.running("starting")
         try:
             child = await Child.spawn(kind, active.settings)
         except OSError as error:
-            ending = Ending(State.FAILED, reason=f"no worker could be started ({error.strerror})")
+            ending = Ending(State.FAILED, reason=t("no worker could be started ({why})", why=error.strerror))
         else:
             try:
                 ending = await carry_out(active, kind, child, stop)

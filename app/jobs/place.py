@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from app.base.files import Lock, private_folder, read, replace
 from app.base.processes import Owner, myself
 from app.errors import JobError
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -66,8 +67,8 @@ def take_host_lock(settings: Settings) -> Lock | None:
         lock = Lock(path)
         return lock if lock.acquire() else None
     except OSError as error:
-        message = f"{path} cannot be opened ({error.strerror})."
-        raise JobError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
+        message = t("{path} cannot be opened ({why}).", path=path, why=error.strerror)
+        raise JobError(message, hint=t("Set VIGIE_HOME to a folder that can be written.")) from error
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -83,8 +84,8 @@ def listen(settings: Settings) -> socket.socket:
         server.listen(BACKLOG)
     except OSError as error:
         server.close()
-        message = f"The socket {path} cannot be made ({error.strerror})."
-        raise JobError(message, hint="Set VIGIE_HOME to a folder on a local disk.") from error
+        message = t("The socket {path} cannot be made ({why}).", path=path, why=error.strerror)
+        raise JobError(message, hint=t("Set VIGIE_HOME to a folder on a local disk.")) from error
     finally:
         os.umask(before)
     owner = myself()

@@ -1,8 +1,8 @@
 """The process one job runs in: `python -m app.jobs.worker KIND MODULE PARENT_PID [--graceful] [--grace SECONDS]`.
 
 Standard input brings JSON lines `{"run", "kind", "system", "key", "args"}`, standard output answers once with
-`{"event": "ready"}` and with `{"event": "done", "state", "outcome", "reason", "path"}` per job. The end of standard
-input, or of the parent, is the end of this process. Everything a library prints goes to standard error.
+`{"event": "ready"}` and per job with `{"event": "done", "state", "outcome", "reason", "reason_code", "path"}`. The end
+of standard input, or of the parent, is the end of this process. Everything a library prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import IO, Any
 from app.base import memory
 from app.base.processes import die_with_parent, watch_pipe
 from app.errors import VigieError
+from app.words.message import code_of, english, sentences, t
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
 MAX_REASON = 2000
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = _loaded(options.module)
     except Exception as error:  # noqa: BLE001  any heavy library raises on import, the host is informed
         traceback.print_exc()
-        _say(answers, {"event": "broken", "reason": f"{options.kind} worker: {_sentence(error)}"})
+        reason = t("{kind} worker: {why}", kind=options.kind, why=_sentence(error))
+        _say(answers, {"event": "broken", **_reason(reason)})
         return 1
     _say(answers, {"event": "ready"})
     while True:
@@ -83,21 +85,35 @@ def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> 
             job.close()
             stopping.busy = False
     except VigieError as error:
-        return _failed(error.text)
+        return _failed(sentences([error.message, error.hint]))
     except MemoryError as error:
         traceback.print_exc()
-        free = "is free" if bound is None else f"was free when it began ({memory.words(bound)})"
-        return _failed(f"the run needed more memory than {free}; take fewer rows. {_sentence(error)}")
+        return _failed(_too_large(bound, _sentence(error)))
     except Exception as error:  # noqa: BLE001  a job that fails in any way is a failed run with a reason
         traceback.print_exc()
         return _failed(_sentence(error))
     path = None if ending.path is None else str(ending.path.absolute())
-    said = {"state": ending.state, "outcome": ending.outcome, "reason": ending.reason[:MAX_REASON], "path": path}
-    return {"event": "done", **said}
+    return {"event": "done", "state": ending.state, "outcome": ending.outcome, "path": path, **_reason(ending.reason)}
 
 
 def _failed(reason: str) -> dict[str, Any]:
-    return {"event": "done", "state": "failed", "outcome": "", "reason": reason[:MAX_REASON], "path": None}
+    return {"event": "done", "state": "failed", "outcome": "", "path": None, **_reason(reason)}
+
+
+def _reason(reason: str) -> dict[str, Any]:
+    """The sentence, and its code where it is whole."""
+    text = english(reason)
+    return {"reason": text[:MAX_REASON], "reason_code": code_of(reason) if len(text) <= MAX_REASON else None}
+
+
+def _too_large(bound: int | None, error: str) -> str:
+    if bound is None:
+        return t("the run needed more memory than is free; take fewer rows. {error}", error=error)
+    return t(
+        "the run needed more memory than was free when it began ({free}); take fewer rows. {error}",
+        free=memory.words(bound),
+        error=error,
+    )
 
 
 class _Stopping:
@@ -119,7 +135,7 @@ class _Stopping:
         self._end_later()
 
     def _end_later(self) -> None:
-        """Whatever the job does, this process is gone after the grace: no one may be left to end it."""
+        """End the process after the grace, even if the job goes on: its host may be gone too."""
         timer = threading.Timer(self._grace, os._exit, args=(1,))
         timer.daemon = True
         timer.start()

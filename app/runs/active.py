@@ -26,6 +26,7 @@ from app.runs.own_source import source_of_job
 from app.runs.progress import Progress
 from app.runs.run import Ending, Run, State, new_run_id
 from app.runs.source import columns_of
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -75,8 +76,8 @@ class ActiveRun:
             )
             files.write(self.folder, first)
         except OSError as error:
-            message = f"The run cannot be written to {self.folder} ({error.strerror})."
-            raise JobError(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+            message = t("The run cannot be written to {folder} ({why}).", folder=self.folder, why=error.strerror)
+            raise JobError(message, hint=t("Make room on the disk, or set VIGIE_HOME elsewhere.")) from error
         row = Run(
             id=self.id,
             kind=self.request.kind,

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app.runs.tables import HOOKS, NOTES, RUNS, row_of, run_of, values_of
+from app.words.message import listed, t, tn
 
 LOG = logging.getLogger("vigie.jobs.ledger")
 # SQLite's own words for "this is no database" and "this database is damaged".
@@ -26,7 +27,6 @@ DAMAGED_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 LOOK_SECONDS: Final = 5.0
 # More rows than any index has; a damaged page can lead round in a circle.
 MAX_ROWS: Final = 1_000_000
-_WORDS: Final = {RUNS.name: "run", NOTES.name: "note", HOOKS.name: "hook outcome"}
 
 
 def sound(file: Path) -> bool:
@@ -75,12 +75,22 @@ def take_over(aside: Path, connection: Connection) -> str:
         rows = _rows(aside, table)
         whole = whole and rows.whole
         taken[table.name] = sum(_added(connection, table, row) for row in rows.rows)
-    parts = [f"{count:,} {_WORDS[name]}{'' if count == 1 else 's'}" for name, count in taken.items()]
-    words = f"{', '.join(parts[:-1])} and {parts[-1]}"
     if not any(taken.values()) and not whole:
-        return "Nothing in it could be read: notes and acknowledgements are lost, unless there is a copy of it."
-    rest = "" if whole else "; the rest of it cannot be read, and notes there are lost unless there is a copy of it"
-    return f"Taken over from it: {words}{rest}."
+        return t("Nothing in it could be read: notes and acknowledgements are lost, unless there is a copy of it.")
+    taken_over = listed(
+        [
+            tn("{n:count} run", "{n:count} runs", taken[RUNS.name]),
+            tn("{n:count} note", "{n:count} notes", taken[NOTES.name]),
+            tn("{n:count} hook outcome", "{n:count} hook outcomes", taken[HOOKS.name]),
+        ]
+    )
+    if whole:
+        return t("Taken over from it: {rows}.", rows=taken_over)
+    return t(
+        "Taken over from it: {rows}; "
+        "the rest of it cannot be read, and notes there are lost unless there is a copy of it.",
+        rows=taken_over,
+    )
 
 
 def _opened(file: Path) -> sqlite3.Connection:
@@ -98,10 +108,10 @@ def _rows(file: Path, table: sa.Table) -> _Rows:
             if not names:
                 return _Rows([], whole=False)
             for order in ("ASC", "DESC"):
-                # The names are those of our own tables.
+                # The names are those in `app.runs.tables`.
                 query = f"SELECT rowid, {', '.join(names)} FROM {table.name} NOT INDEXED ORDER BY rowid {order}"  # noqa: S608
                 try:
-                    for number, *values in connection.execute(f"{query} LIMIT {MAX_ROWS}"):
+                    for number, *values in connection.execute(f"{query} LIMIT {MAX_ROWS}"):  # no catalogue: SQL
                         kept.setdefault(number, dict(zip(names, values, strict=True)))
                     return _Rows([kept[number] for number in sorted(kept)], whole=True)
                 except sqlite3.DatabaseError as error:

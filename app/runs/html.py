@@ -14,7 +14,7 @@ from typing import Final
 __all__ = ["SANDBOX", "guarded", "safe_html"]
 
 # A separate origin, no request, no frame, no worker, no other policy for text than the one of report_guard.js.
-SANDBOX: Final = (
+SANDBOX: Final = (  # no catalogue: a header
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; frame-src 'none'; child-src 'none'; worker-src 'none'; connect-src 'none'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'self'; "
@@ -62,7 +62,7 @@ def safe_html(html: bytes) -> bytes:
 def guarded(html: bytes) -> bytes:
     """A stored report as it is shown: our script before everything else, and no frames in one saved long ago either.
 
-    What the report says of its doctype and its head is then said twice, which browsers pass over.
+    What the report says of its doctype and its head is then there twice, which browsers pass over.
     """
     return _HEAD + _without_frames(html)
 

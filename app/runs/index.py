@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from app import postgres
 from app.base.files import private
 from app.errors import LedgerError
 from app.runs.damage import DAMAGED_CODES, newest_aside, set_aside, sound, take_over
+from app.runs.database import engine_of, explained, inode
 from app.runs.kinds import DRIFT
-from app.runs.run import GONE, LIVE, Filter, HookOutcome, Note, Rescan, Run, State
+from app.runs.run import ENDED, LIVE, Filter, HookOutcome, Note, Rescan, Run, State
 from app.runs.tables import (
     HOOKS,
     LATEST,
@@ -50,15 +49,12 @@ from app.runs.tables import (
     storable,
     values_of,
 )
+from app.words.message import english, sentences, t
 
 if TYPE_CHECKING:
     from app.runs.source import Source
 
 
-# A writer holds the file for milliseconds; five seconds of waiting means that something is wrong, and saying so helps.
-BUSY_SECONDS = 5.0
-# Statements take milliseconds, after the wait for another writer; a page does not wait longer for a sick server.
-STATEMENT_MS = 2000
 # On PostgreSQL every writer takes this advisory lock first, so that two first starts, or two scans, queue as they do on
 # a SQLite file. Any number will do; it is the word "vigie" in ASCII.
 WRITER_LOCK = 0x7669676965
@@ -70,14 +66,6 @@ FINISHED_PAGE, MAX_FINISHED = 50, 500
 LOG = logging.getLogger("vigie.jobs.ledger")
 # A note is a remark, not a document.
 MAX_NOTE = 4000
-# What SQLite says (a part of it, in small letters) -> the next step.
-_NEXT_STEPS = {
-    "locked": "Wait a moment and try again: another process holds it.",
-    "readonly": "Give this user the right to write the file and its folder, or set VIGIE_HOME to a folder that has it.",
-    "full": "Free some room on that disk, then try again.",
-    "": "Check that the file can be written and that the disk is not full.",
-}
-_NEW = "A new index of runs was made from {} run directories; notes written into an earlier index are not in it."
 
 
 class Ledger:
@@ -89,7 +77,7 @@ class Ledger:
         self._fill = fill
         # Whether this object has just made the index, and what is known of that.
         self._new, self._words = False, ""
-        self._engine = _engine(url)
+        self._engine = engine_of(url)
         self._inode: tuple[int, int] | None = None
         # The same connections, opened with the write lock at once: two writers queue instead of failing half-way.
         self._writer = self._engine.execution_options(vigie_write=True)
@@ -101,7 +89,7 @@ class Ledger:
 
     def _follow_file(self) -> None:
         """A long-lived ledger moves on when its file was put aside or removed: the open one is no one's index now."""
-        if self._inode is not None and _inode(self._engine) != self._inode:
+        if self._inode is not None and inode(self._engine) != self._inode:
             self._engine.dispose()
             self._prepare()
 
@@ -126,10 +114,11 @@ class Ledger:
         """Change columns of one row; LedgerError when there is no such run."""
         unknown = values.keys() - {field.name for field in fields(Run)} | (values.keys() & {"id"})
         if unknown:
+            # no catalogue: for developers
             raise LedgerError(f"A run has no column {', '.join(sorted(unknown))} that can be changed.")
         with self._write() as connection:
             if connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(values_of(values))).rowcount == 0:
-                raise LedgerError(f"The index has no run {run_id}.", hint="It is remade when the job host starts.")
+                raise _absent(run_id, t("It is remade when the job host starts."))
 
     def get(self, run_id: str) -> Run | None:
         """The run of that id, or None."""
@@ -180,7 +169,7 @@ class Ledger:
         *,
         source: Source | None = None,
     ) -> Run | None:
-        """The newest run of a system in `state` (done unless told otherwise; None = any), or None."""
+        """The newest run of a system in `state` (None: in any), or None."""
         states = (state,) if state else ()
         runs = self.runs(kind=kind, system=system, key=key, states=states, source=source, limit=1)
         return runs[0] if runs else None
@@ -196,7 +185,7 @@ class Ledger:
 
     def library(
         self,
-        wanted: Filter,
+        which: Filter,
         *,
         sort: str = "created",
         descending: bool = True,
@@ -204,14 +193,14 @@ class Ledger:
         offset: int = 0,
     ) -> list[Run]:
         """One page of the runs that match, sorted by a key of `app.runs.tables.SORTS`; unknown values come last."""
-        query = ordered(filtered(RUNS.select(), wanted), sort, descending=descending)
+        query = ordered(filtered(RUNS.select(), which), sort, descending=descending)
         query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
         with self._read() as connection:
             return [run_of(row) for row in connection.execute(query).mappings()]
 
-    def library_count(self, wanted: Filter) -> int:
+    def library_count(self, which: Filter) -> int:
         """How many runs match."""
-        query = filtered(sa.select(sa.func.count()).select_from(RUNS), wanted)
+        query = filtered(sa.select(sa.func.count()).select_from(RUNS), which)
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -219,8 +208,8 @@ class Ledger:
         """The newest done comparisons whose share is known, oldest first; with `source` of that source alone."""
         sources = () if source is None else (source.fingerprint or "-",)
         elsewhere = None if source is None else False
-        wanted = Filter((system,), (DRIFT,), (State.DONE,), sources=sources, elsewhere=elsewhere)
-        query = filtered(RUNS.select(), wanted).where(RUNS.c.share.is_not(None))
+        which = Filter((system,), (DRIFT,), (State.DONE,), sources=sources, elsewhere=elsewhere)
+        query = filtered(RUNS.select(), which).where(RUNS.c.share.is_not(None))
         query = ordered(query, "created", descending=True).limit(max(0, min(limit, MAX_LIMIT)))
         with self._read() as connection:
             return [run_of(row) for row in connection.execute(query).mappings()][::-1]
@@ -236,11 +225,11 @@ class Ledger:
 
     def hook(self, run_id: str, name: str, outcome: str, seconds: float) -> HookOutcome:
         """Write down what came of telling a hook about a run; LedgerError when there is no such run."""
-        told = HookOutcome(run_id, time.time(), storable(name), storable(outcome)[:MAX_NOTE], seconds)
+        called = HookOutcome(run_id, time.time(), storable(name), storable(outcome)[:MAX_NOTE], seconds)
         with self._write() as connection:
             _must_be_there(connection, run_id)
-            connection.execute(HOOKS.insert().values(asdict(told)))
-        return told
+            connection.execute(HOOKS.insert().values(asdict(called)))
+        return called
 
     def hooks(self, run_id: str) -> list[HookOutcome]:
         """What came of the hooks of a run, oldest first."""
@@ -257,10 +246,11 @@ class Ledger:
         LedgerError when there is no such run or the text is too long.
         """
         if len(text) > MAX_NOTE:
-            raise LedgerError(f"A note has at most {MAX_NOTE} characters; this one has {len(text)}.")
+            long = t("A note has at most {most} characters; this one has {n}.", most=MAX_NOTE, n=len(text))
+            raise LedgerError(long)
         if storable(text) != text:
             # A note is kept as it was written or not at all.
-            raise LedgerError("The note has a character that no database keeps (NUL, or half of a surrogate pair).")
+            raise LedgerError(t("The note has a character that no database keeps (NUL, or half of a surrogate pair)."))
         with self._write() as connection:
             _must_be_there(connection, run_id)
             if acknowledged is None:
@@ -282,11 +272,11 @@ class Ledger:
         """Notes on each of these runs, oldest first: one question for a whole page of runs."""
         columns = (NOTES.c.run, NOTES.c.at, NOTES.c.text, NOTES.c.acknowledged)
         query = sa.select(*columns).where(NOTES.c.run.in_(list(run_ids))).order_by(NOTES.c.n)
-        found: dict[str, list[Note]] = {run_id: [] for run_id in run_ids}
+        notes: dict[str, list[Note]] = {run_id: [] for run_id in run_ids}
         with self._read() as connection:
             for row in connection.execute(query).mappings():
-                found[row["run"]].append(Note(**row))
-        return found
+                notes[row["run"]].append(Note(**row))
+        return notes
 
     def acknowledged(self) -> frozenset[str]:
         """Ids of the runs whose latest note acknowledges them: retention keeps these longest."""
@@ -302,28 +292,26 @@ class Ledger:
 
         `among` names those that were looked at: a run that began since then goes on.
         """
-        said = reason or "the process that ran it ended"
-        now = time.time()
+        values: dict[str, Any] = {"state": State.INTERRUPTED, "finished": time.time(), "reason": reason or t(ENDED)}
         with self._write() as connection:
             rows = connection.execute(RUNS.select().where(RUNS.c.state.in_(LIVE))).mappings().all()
             dead = (row for row in rows if row["id"] not in alive and (among is None or row["id"] in among))
             orphans = [run_of(row) for row in dead]
-            values = {"state": str(State.INTERRUPTED), "finished": now, "reason": said}
             for run in orphans:
-                connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
-        return [run_of({**asdict(run), **values}) for run in orphans]
+                connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values_of(values)))
+        return [replace(run, **values) for run in orphans]
 
     def everything(self) -> dict[str, Run]:
         """Every row by id."""
         with self._read() as connection:
             return {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
 
-    def correct(self, found: Mapping[str, Run], runs: Path) -> Rescan:
+    def correct(self, ended: Mapping[str, Run], runs: Path) -> Rescan:
         """Make the rows agree with the runs that the directories hold; `runs` is the folder of this home's own."""
         added, changed, gone = [], [], []
         with self._write() as connection:
             rows = {row["id"]: run_of(row) for row in connection.execute(RUNS.select()).mappings()}
-            for run in found.values():
+            for run in ended.values():
                 old = rows.get(run.id)
                 if old is None and _still_there(runs, run):
                     connection.execute(RUNS.insert().values(row_of(run)))
@@ -332,12 +320,12 @@ class Ledger:
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(row_of(new)))
                     changed.append(run.id)
             for run in rows.values():
-                if run.id not in found and run.state.final and run.path and not Path(run.path).is_dir():
+                if run.id not in ended and run.state.final and run.path and not Path(run.path).is_dir():
                     values = {"path": "", "bytes": None}
                     connection.execute(RUNS.update().where(RUNS.c.id == run.id).values(values))
                     gone.append(run.id)
             if connection.execute(sa.select(SCANS.c.n).limit(1)).first() is None:
-                words = self._words or (_NEW.format(len(added)) if self._new and added else "")
+                words = self._words or (_made_from(len(added)) if self._new and added else "")
                 connection.execute(SCANS.insert().values(at=time.time(), words=storable(words)))
                 if words:
                     LOG.warning("%s", words)
@@ -372,7 +360,7 @@ class Ledger:
         except (SQLAlchemyError, OSError) as error:
             if getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
                 raise self._replaced() from error
-            raise _explained(self._engine, error) from error
+            raise explained(self._engine, error) from error
 
     def _replaced(self) -> LedgerError:
         """Keep a damaged file next to a new one, filled from the directories and what can still be read of the old."""
@@ -382,14 +370,16 @@ class Ledger:
         if aside is None:
             if file is not None and sound(file):
                 return LedgerError(
-                    f"The index of runs {where} could not be read a moment ago and is whole now.", hint="Try again."
+                    t("The index of runs {where} could not be read a moment ago and is whole now.", where=where),
+                    hint=t("Try again."),
                 )
-            hint = "Move the file away by hand: a new index is made from the run directories."
-            return LedgerError(f"The index of runs {where} is damaged; it stays where it is.", hint=hint)
-        message = f"The index of runs {where} is damaged; it was kept as {aside}."
+            hint = t("Move the file away by hand: a new index is made from the run directories.")
+            return LedgerError(t("The index of runs {where} is damaged; it stays where it is.", where=where), hint=hint)
+        message = t("The index of runs {where} is damaged; it was kept as {aside}.", where=where, aside=aside)
         with contextlib.suppress(LedgerError), Ledger(self.url, self._fill) as new:
-            return LedgerError(f"{message} {new._words}".rstrip(), hint="Try again: a new index stands in its place.")
-        return LedgerError(message, hint="Try again: a new index is made from the run directories.")
+            hint = t("Try again: a new index stands in its place.")
+            return LedgerError(sentences([message, new._words]), hint=hint)
+        return LedgerError(message, hint=t("Try again: a new index is made from the run directories."))
 
     def _prepare(self) -> None:
         """Bring the tables to this version; refuse a newer one; set a damaged file aside."""
@@ -402,15 +392,24 @@ class Ledger:
                     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 private(file)
             except OSError as error:
-                message = f"The folder of the index of runs, {file.parent}, cannot be made ({error.strerror})."
-                raise LedgerError(message, hint="Set VIGIE_HOME to a folder that can be written.") from error
+                message = t(
+                    "The folder of the index of runs, {folder}, cannot be made ({why}).",
+                    folder=file.parent,
+                    why=error.strerror,
+                )
+                raise LedgerError(message, hint=t("Set VIGIE_HOME to a folder that can be written.")) from error
         self._inode = None
         with self._read() as connection:
             version = _version(connection)
-        self._inode = _inode(self._engine)
+        self._inode = inode(self._engine)
         if version > LATEST:
-            message = f"The index of runs {shown(self._engine)} has version {version}; this Vigie knows {LATEST}."
-            raise LedgerError(message, hint="Use the newer Vigie, or another VIGIE_HOME; nothing was changed.")
+            message = t(
+                "The index of runs {where} has version {version}; this Vigie knows {latest}.",
+                where=shown(self._engine),
+                version=version,
+                latest=LATEST,
+            )
+            raise LedgerError(message, hint=t("Use the newer Vigie, or another VIGIE_HOME; nothing was changed."))
         with self._read() as connection:
             missing = version == LATEST and METADATA.tables.keys() - set(sa.inspect(connection).get_table_names())
         if version < LATEST or missing:
@@ -435,7 +434,8 @@ class Ledger:
             aside = newest_aside(file) if before == 0 and file is not None else None
             if aside is not None:
                 taken = take_over(aside, connection)
-                self._words = f"A new index of runs was made from the run directories beside {aside.name}. {taken}"
+                made = t("A new index of runs was made from the run directories beside {file}.", file=aside.name)
+                self._words = english(sentences([made, taken]))
 
     def _fill_when_new(self) -> None:
         if self._fill is None:
@@ -444,40 +444,6 @@ class Ledger:
             scanned = connection.execute(sa.select(SCANS.c.n).limit(1)).first() is not None
         if not scanned:
             self._fill(self)
-
-
-def _engine(url: str) -> Engine:
-    try:
-        parsed = postgres.address(url)
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if parsed.get_backend_name() == "sqlite":
-            options = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
-        if parsed.get_backend_name() == "postgresql":
-            busy = int(BUSY_SECONDS * 1000)
-            return postgres.engine(parsed, statement_ms=busy + STATEMENT_MS, lock_ms=busy, **options)
-        engine = sa.create_engine(parsed, **options)
-    except ImportError as error:
-        message = f"VIGIE_LEDGER_URL names a database whose driver is not installed ({error.name})."
-        raise LedgerError(message, hint="Install the driver, for example psycopg, or unset the variable.") from error
-    except (SQLAlchemyError, TypeError, ValueError) as error:
-        message = f"VIGIE_LEDGER_URL is no database address known here: {postgres.unreadable(error)}."
-        raise LedgerError(message, hint="Accepted: sqlite:////path/ledger.db or postgresql+psycopg://…") from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "begin", _on_begin)
-    return engine
-
-
-def _on_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is ours, see _on_begin
-    # NORMAL is safe in WAL: a power cut may lose the last row, which the scan of directories brings back.
-    for pragma in (f"busy_timeout={int(BUSY_SECONDS * 1000)}", "journal_mode=WAL", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("vigie_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _version(connection: Connection) -> int:
@@ -491,51 +457,36 @@ def _still_there(runs: Path, run: Run) -> bool:
     return (runs / run.id).is_dir() or (run.path != "" and Path(run.path).is_dir())
 
 
-def _corrected(old: Run, found: Run) -> Run:
+def _corrected(old: Run, ended: Run) -> Run:
     """The row as its directory tells it.
 
     The directory is the truth; only the key and the time of a row written by the job itself say more than ours. A
     row that is right but lacks its summary gets that alone, and one whose directory is gone keeps what it knows.
     """
-    if old.reason in ("", GONE) and found.reason:
-        old = replace(old, reason=found.reason)
+    if not old.reason and ended.reason:
+        old = replace(old, reason=ended.reason)
     if not old.source_kind:
-        old = replace(old, **{name: getattr(found, name) for name in SOURCE})
-    if not found.path and old.state is found.state:
+        old = replace(old, **{name: getattr(ended, name) for name in SOURCE})
+    if not ended.path and old.state is ended.state:
         return replace(old, path="", bytes=None)
-    if old.path != found.path or (found.state is State.DONE and old.state is not State.DONE):
-        return replace(found, key=old.key, created=old.created)
-    return replace(old, **{name: getattr(found, name) for name in SUMMARY if getattr(found, name) not in (None, "")})
+    if old.path != ended.path or (ended.state is State.DONE and old.state is not State.DONE):
+        return replace(ended, key=old.key, created=old.created)
+    return replace(old, **{name: getattr(ended, name) for name in SUMMARY if getattr(ended, name) not in (None, "")})
 
 
 def _must_be_there(connection: Connection, run_id: str) -> None:
     if connection.execute(sa.select(RUNS.c.id).where(RUNS.c.id == run_id)).first() is None:
-        raise LedgerError(f"The index has no run {run_id}.", hint="Reload the list of runs.")
+        raise _absent(run_id, t("Reload the list of runs."))
 
 
-def _inode(engine: Engine) -> tuple[int, int] | None:
-    file = file_of(engine)
-    try:
-        found = file.stat() if file is not None else None
-    except OSError:
-        return None
-    return None if found is None else (found.st_dev, found.st_ino)
+def _absent(run_id: str, hint: str) -> LedgerError:
+    return LedgerError(t("The index has no run {run}.", run=run_id), hint=hint)
 
 
-def _explained(engine: Engine, error: SQLAlchemyError | OSError) -> LedgerError:
-    """The sentence and the next step for a failure of the database."""
-    original = getattr(error, "orig", None)
-    where = shown(engine)
-    if isinstance(error, IntegrityError):
-        return LedgerError(f"The index of runs {where} already has this run.", hint="Start the run again.")
-    file = file_of(engine)
-    if file is not None and file.is_dir():
-        hint = "Move that folder away: a new index is made from the run directories."
-        return LedgerError(f"The index of runs {where} is a folder; it has to be a file.", hint=hint)
-    if engine.dialect.name == "postgresql":
-        clause, hint = postgres.why(error)
-        return LedgerError(f"The index of runs, {postgres.place(engine.url)}, {clause}.", hint=hint)
-    cause = str(original or error).splitlines()[0]
-    message = f"The index of runs {where} cannot be used: {cause}."
-    hint = next((step for part, step in _NEXT_STEPS.items() if part in cause.lower()), _NEXT_STEPS[""])
-    return LedgerError(message, hint=hint)
+def _made_from(directories: int) -> str:
+    return english(
+        t(
+            "A new index of runs was made from {n} run directories; notes written into an earlier index are not in it.",
+            n=directories,
+        )
+    )

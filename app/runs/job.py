@@ -50,6 +50,6 @@ class Job:
             files.write(self.directory, new)
 
     def close(self) -> None:
-        """Write no more progress: the host writes the final state."""
+        """No progress is written after this: the host writes the final state."""
         with self._lock:
             self._closed = True

@@ -35,6 +35,7 @@ from app.runs.reports import (
 )
 from app.runs.result import RESULT
 from app.runs.run import RUN_ID, Run
+from app.words.message import t
 
 LOG = logging.getLogger("vigie.library")
 
@@ -46,7 +47,7 @@ PLAIN_RUNS: Final = 20
 def set_aside(folder: Path) -> Path | None:
     """Take a run's folder out of every list in one step; where it is now, None when it is not there.
 
-    Under its new name `save` sweeps it up later, whatever becomes of the process. Raises StorageFull or ReportError.
+    Under its new name `save` sweeps it up later, even if the process ends. Raises StorageFull or ReportError.
     """
     aside = folder.parent / f".tmp-gone-{folder.name}-{secrets.token_hex(4)}"
     try:
@@ -58,8 +59,13 @@ def set_aside(folder: Path) -> Path | None:
     except OSError as error:
         if error.errno in (*NO_ROOM, *NO_RIGHT):
             raise StorageFull(
-                f"Run {folder.name} cannot be deleted from {folder.parent}: {error.strerror}; nothing was changed.",
-                hint="Give write permission on that folder, then delete the run again.",
+                t(
+                    "Run {run} cannot be deleted from {folder}: {why}; nothing was changed.",
+                    run=folder.name,
+                    folder=folder.parent,
+                    why=error.strerror,
+                ),
+                hint=t("Give write permission on that folder, then delete the run again."),
             ) from error
         refuse(error, folder)
     return aside
@@ -70,8 +76,9 @@ def put_back(aside: Path, folder: Path) -> None:
     try:
         aside.rename(folder)
     except OSError as error:
-        message = f"The files of run {folder.name} are now in {aside} ({error.strerror})."
-        raise ReportError(message, hint="Rename that folder by hand.") from error
+        run, why = folder.name, error.strerror
+        message = t("The files of run {run} are now in {folder} ({why}).", run=run, folder=aside, why=why)
+        raise ReportError(message, hint=t("Rename that folder by hand.")) from error
 
 
 def republish(directory: Path, gone: Mapping[str, str]) -> None:
@@ -142,11 +149,11 @@ def prune(
     for directory in dict.fromkeys(directories):
         # After every run this goes through all there are: one look into each folder, and no file is opened.
         looks = {run: look for run in folders(directory) if (look := _look(run)) is not None}
-        found = list(looks)
-        newest.update(found[-1:])
+        runs = list(looks)
+        newest.update(runs[-1:])
         sizes |= {run: look.size for run, look in looks.items()}
         with mapped(directory):
-            for run in found[:-PLAIN_RUNS]:
+            for run in runs[:-PLAIN_RUNS]:
                 # A person may delete a run at this moment.
                 with suppress(FileNotFoundError):
                     if looks[run].html:
@@ -223,7 +230,7 @@ def delete(settings: Settings, systems: Systems, run_id: str) -> None:
     cannot be deleted: then everything is as it was, unless the message says otherwise.
     """
     if not RUN_ID.fullmatch(run_id):
-        raise ReportNotFound("That is no run id.", hint="Ids look like 20240229T140532Z-1a2b3c.")
+        raise ReportNotFound(t("That is no run id."), hint=t("Ids look like 20240229T140532Z-1a2b3c."))
     with opened(settings) as ledger:
         kept = _kept(settings, systems, run_id, ledger.get(run_id))
         names = _published(kept)
@@ -244,15 +251,19 @@ def delete(settings: Settings, systems: Systems, run_id: str) -> None:
         try:
             republish(directory, files)
         except ReportError as error:
-            message = f"Run {run_id} is deleted, but what it had published was not replaced: {error}"
+            message = t(
+                "Run {run} is deleted, but what it had published was not replaced: {why}", run=run_id, why=error.message
+            )
             raise type(error)(message, hint=error.hint) from error
 
 
 def _kept(settings: Settings, systems: Systems, run_id: str, row: Run | None) -> _Kept:
     """What there is of a run that may be deleted."""
-    told = read_progress(settings, run_id)
-    if (told is not None and not told.final) or (row is not None and not row.state.final and told is None):
-        raise ReportError(f"Run {run_id} is still going; it cannot be deleted.", hint="Stop it first, or wait.")
+    progress = read_progress(settings, run_id)
+    goes_on = not progress.final if progress is not None else row is not None and not row.state.final
+    if goes_on:
+        message = t("Run {run} is still going; it cannot be deleted.", run=run_id)
+        raise ReportError(message, hint=t("Stop it first, or wait."))
     folder = settings.home / "runs" / run_id
     directories = dict.fromkeys(reports.report_dir(settings, system) for system in systems.by_id.values())
     places = [directory / "runs" / run_id for directory in directories]
@@ -261,7 +272,8 @@ def _kept(settings: Settings, systems: Systems, run_id: str, row: Run | None) ->
         # The system file is gone, or its report directory is another one now.
         report = _valid(Path(row.path))
     if report is None and row is None and not folder.is_dir():
-        raise ReportNotFound(f"There is no run {run_id}.", hint="It may have been deleted already; reload the list.")
+        no_run = t("There is no run {run}.", run=run_id)
+        raise ReportNotFound(no_run, hint=t("It may have been deleted already; reload the list."))
     return _Kept(report, folder, row)
 
 

@@ -6,6 +6,7 @@ Names of modules never come over the socket: a request names a kind.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +100,11 @@ def kind_of(name: str) -> Kind:
 def title_of(name: str) -> str:
     """The kind of that name as lists show it."""
     return t(kind_of(name).title or name)
+
+
+def unknown_kind(kind: str, kinds: Iterable[str]) -> str:
+    """The sentence on a kind that has no job."""
+    return t("There is no job of kind {kind}; known: {kinds}.", kind=kind, kinds=", ".join(sorted(kinds)))
 
 
 def record_of(name: str) -> Record:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.base.files import Lock, private_folder, read
 from app.base.processes import Owner, myself
 from app.errors import JobError
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -28,7 +29,7 @@ MAX_LOCK_BYTES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be run. Two requests with equal kind, system and key are one run."""
+    """What a run does. Two requests with equal kind, system and key are one run."""
 
     kind: str
     system: str
@@ -46,13 +47,13 @@ class KeyHeld(JobError):
     """Another process runs this key: `run` is its run id."""
 
     def __init__(self, run: str) -> None:
-        super().__init__(f"The same job already runs as {run}.", hint="Follow that run.")
+        super().__init__(t("The same job already runs as {run}.", run=run), hint=t("Follow that run."))
         self.run = run
 
 
 @contextmanager
 def held(settings: Settings, request: Request, run: str) -> Iterator[None]:
-    """Hold the lock of a key for a short piece of work under the name `run`; KeyHeld when somebody else does."""
+    """Hold the lock of a key for a short piece of work under the name `run`; KeyHeld when another process does."""
     lock = take(settings.home / "jobs", request, run)
     try:
         yield
@@ -77,13 +78,13 @@ def take(folder: Path, request: Request, run: str) -> Lock:
                 raise KeyHeld(holder)
         _sign(lock, run)
     except OSError as error:
-        message = f"The lock {lock.path} cannot be taken ({error.strerror})."
-        raise JobError(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+        message = t("The lock {file} cannot be taken ({why}).", file=lock.path, why=error.strerror)
+        raise JobError(message, hint=t("Make room on the disk, or set VIGIE_HOME elsewhere.")) from error
     return lock
 
 
 def _sign(lock: Lock, run: str) -> None:
-    """Write whose lock it is. Where that cannot be, the lock is let go: everybody would wait for its name for ever."""
+    """Write whose lock it is. Where that fails the lock is released: others would wait forever for its name."""
     owner = myself()
     try:
         lock.note(json.dumps({"run": run, "pid": owner.pid, "started": owner.started}))

@@ -43,6 +43,7 @@ def _data(settings: Settings, system: System) -> Source:
 
     if isinstance(drift, Gauge):
         prometheus, identity = _address(settings, system, "prometheus")
+        # no catalogue: kept in the index, as every address is
         return Source.of("gauge", f"{drift.expr} at {prometheus or 'no known Prometheus'}", drift.expr, identity)
     origin = drift.origin(settings)
     return UNKNOWN if origin is None else Source.of(drift.source, *origin)
@@ -53,17 +54,17 @@ def _service(settings: Settings, system: System) -> Source:
     (api, first), (prometheus, second) = (_address(settings, system, name) for name in ("api", "prometheus"))
     if not first:
         return UNKNOWN
-    watched = f", Prometheus {prometheus}" if prometheus else ""
-    return Source.of("api", f"{api or 'the embedded stack'}{watched}", first, second)
+    watched = f", Prometheus {prometheus}" if prometheus else ""  # no catalogue: as above
+    return Source.of("api", f"{api or 'the embedded stack'}{watched}", first, second)  # no catalogue: as above
 
 
 def _address(settings: Settings, system: System, service: str) -> tuple[str, str]:
-    """(address for a person, identity) of a service; the embedded ones are this home's on whatever port they are."""
+    """(address for a person, identity) of a service; the embedded ones are this home's, on any port."""
     from app.services import address
 
     place = address(settings, system, service)
-    if place.origin in ("environment", "system file"):
+    if place.origin in ("environment", "system file"):  # no catalogue: keys
         return place.url or "", (place.url or "").lower()
     if settings.attached and not place.url:
         return "", ""
-    return place.url or "", f"the stack of home {settings.home_id}"
+    return place.url or "", f"the stack of home {settings.home_id}"  # no catalogue: an identity

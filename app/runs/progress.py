@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from app.base import files
 from app.base.processes import Owner
 from app.base.text import plain
 from app.runs.kinds import record_of
-from app.runs.run import RUN_ID, Ending, Run, State
+from app.runs.run import ENDED, RUN_ID, Ending, Run, State
 from app.runs.source import Source, columns_of
+from app.words.message import code_of, english, kept
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 NAME = "progress.json"
 # A progress file is one screen of numbers; more is not ours.
 MAX_BYTES = 1_000_000
-ENDED = "the process that ran it ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def directory(settings: Settings, run: str) -> Path:
 
 def write(folder: Path, progress: Progress) -> None:
     """Replace the progress file in one step; `updated` becomes now. No fsync: a power cut loses the run anyway."""
-    text = json.dumps(plain(replace(progress, updated=time.time())), allow_nan=False)
-    files.replace(folder / NAME, text)
+    values = asdict(replace(progress, updated=time.time(), reason=english(progress.reason)))
+    values["reason_code"] = code_of(progress.reason)
+    files.replace(folder / NAME, json.dumps(plain(values), allow_nan=False))
 
 
 def load(folder: Path) -> Progress | None:
@@ -85,9 +86,10 @@ def load(folder: Path) -> Progress | None:
     try:
         raw = json.loads(files.read(folder / NAME, MAX_BYTES))
         owner, source = raw.pop("owner", None), Source.from_dict(raw.pop("source", None))
-        known = {name: raw[name] for name in Progress.__slots__ if name in raw}
+        values = {name: raw[name] for name in Progress.__slots__ if name in raw}
         owned = Owner(int(owner["pid"]), str(owner["started"])) if owner else None
-        return Progress(**{**known, "state": State(raw["state"])}, owner=owned, source=source)
+        reason = kept(str(raw.get("reason", "")), raw.get("reason_code"))
+        return Progress(**{**values, "state": State(raw["state"]), "reason": reason}, owner=owned, source=source)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -101,14 +103,19 @@ def read_progress(settings: Settings, run: str) -> Progress | None:
         folder = directory(settings, run)
     except ValueError:
         return None
-    found = load(folder)
-    if found is None or found.final or found.owner is None or found.owner.alive:
-        return found
+    progress = load(folder)
+    if progress is None or progress.final or progress.owner is None or progress.owner.alive:
+        return progress
     # It may have ended properly between the two looks: look once more.
     again = load(folder)
     if again is None or again.final:
         return again
     return replace(again, state=State.INTERRUPTED, reason=ENDED)
+
+
+def ended_silently(progress: Progress) -> bool:
+    """Whether its process ended without an end for the run."""
+    return progress.state is State.INTERRUPTED and english(progress.reason) == english(ENDED)
 
 
 def as_run(progress: Progress) -> Run:

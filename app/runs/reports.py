@@ -1,7 +1,7 @@
 """The only writer of report directories: atomic, by id; keeps the disk bounded.
 
 A run is the folder `<report dir>/runs/<run id>/`; it exists from the moment it carries a valid `meta.json`, which is
-written last into a temporary folder beside it. Chosen files are also published flat in the report directory, each by
+written last into a temporary folder. Chosen files are also published flat in the report directory, each by
 one atomic replace: those are the paths a decision line prints.
 """
 
@@ -26,6 +26,7 @@ from app.config import Settings, System, Systems
 from app.errors import ReportError, ReportNotFound, StorageFull
 from app.runs.kinds import kind_of
 from app.runs.run import RUN_ID, Meta
+from app.words.message import t
 
 VERSION: Final = 1
 # Names of temporary files: of a run that is being saved, and of what a deletion has set aside.
@@ -36,20 +37,20 @@ FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 META: Final = "meta.json"
 # Evidently's report is 4.6 MB at any row count; ten times that is still a report, a gigabyte is an accident.
 MAX_FILE_BYTES: Final = 64_000_000
-# meta.json lists a handful of files; whatever is longer was not written here.
+# meta.json lists a handful of files; a longer one was not written here.
 MAX_META_BYTES: Final = 100_000
-# A file of this age that nobody holds belongs to a writer that was killed: what was set aside is put back, or deleted,
-# within the seconds that the index may wait for another writer.
+# A file of this age that no process holds belongs to a writer that was killed: what was set aside is put back, or
+# deleted, within the seconds that the index may wait for another writer.
 STALE_SECONDS: Final = 60.0
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _as_given(settings: Settings, system: System) -> str:
-    """The report directory in the words of whoever set it: relative stays relative (to the checkout).
+    """The report directory as it was set: relative stays relative (to the checkout).
 
     REPORT_DIR replaces the folder of a system that names one (`drift.reports`, as StreamFlow does); every other system
-    gets a folder of its own inside, so that equal month names of two systems never overwrite each other.
+    gets a separate folder inside, so that equal month names of two systems never overwrite each other.
     """
     folder = system.drift.reports if system.drift is not None else None
     if settings.report_dir is None:
@@ -91,7 +92,8 @@ def save(
     with mapped(directory):
         sweep(directory)
         if final.exists():
-            raise ReportError(f"Run {run_id} is already saved in {directory}.", hint="A run is written once.")
+            there = t("Run {run} is already saved in {folder}.", run=run_id, folder=directory)
+            raise ReportError(there, hint=t("A run is written once."))
         held: int | None = None
         try:
             held = _made_and_held(temporary)
@@ -119,21 +121,22 @@ def save(
 
 def _check_names(run_id: str, kind: str, files: Mapping[str, bytes | Path], publish: Sequence[str]) -> None:
     if not RUN_ID.fullmatch(run_id):
+        # no catalogue: for developers
         raise ReportError(f"{run_id!r} is no run id.", hint="Ids are made by app.runs.run.new_run_id.")
     if not kind_of(kind).report:
-        raise ReportError(f"A run of kind {kind!r} has no report directory.")
+        raise ReportError(t("A run of kind {kind!r} has no report directory.", kind=kind))
     for name, content in files.items():
         if not FILE_NAME.fullmatch(name) or name == META:
-            raise ReportError(f"{name!r} cannot be a file of a run.", hint="Letters, digits, dot, dash, underscore.")
+            no_name = t("{file!r} cannot be a file of a run.", file=name)
+            raise ReportError(no_name, hint=t("Letters, digits, dot, dash, underscore."))
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise ReportError(
-                f"{name} has {size:,} bytes; a report may have {MAX_FILE_BYTES:,}.",
-                hint="Leave out columns with very many values.",
-            )
+            most = MAX_FILE_BYTES
+            long = t("{file} has {size:,} bytes; a report may have {most:,}.", file=name, size=size, most=most)
+            raise ReportError(long, hint=t("Leave out columns with very many values."))
     missing = [name for name in publish if name not in files]
     if missing:
-        raise ReportError(f"{missing[0]} is to be published but not among the files of the run.")
+        raise ReportError(t("{file} is to be published but not among the files of the run.", file=missing[0]))
 
 
 def write_file(path: Path, content: bytes | Path) -> str:
@@ -171,7 +174,7 @@ def _made_and_held(folder: Path) -> int:
     folder.parent.mkdir(parents=True, exist_ok=True)
     parent = os.open(folder.parent, os.O_RDONLY)
     try:
-        # Nobody sweeps between the making and the locking.
+        # No process sweeps between the making and the locking.
         with suppress(OSError):  # a file system without locks: nothing is swept there
             flock(parent, shared=True, wait=True)
         folder.mkdir()
@@ -186,8 +189,8 @@ def _made_and_held(folder: Path) -> int:
 def sweep(directory: Path) -> list[Path]:
     """Remove the temporary files of writers that are gone from a report directory; what was removed.
 
-    A writer that goes on holds a lock on its folder; what was set aside by a deletion, or packed, is let lie for
-    STALE_SECONDS. Nothing but our own names is touched, and a folder that cannot be read or locked stays.
+    A writer that goes on holds a lock on its folder; what was set aside by a deletion, or packed, stays for
+    STALE_SECONDS. Only names that Vigie makes are touched, and a folder that cannot be read or locked stays.
     """
     gone: list[Path] = []
     try:
@@ -214,7 +217,7 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def _abandoned(directory: Path, left: Path) -> bool:
-    """Whether nobody will come back for a temporary file or folder of ours."""
+    """Whether the writer of a temporary file or folder is gone."""
     writing = _WRITING.fullmatch(left.name)
     if writing is None:
         aside = _ASIDE.fullmatch(left.name) is not None or left.parent.parent.name == "runs"
@@ -249,19 +252,18 @@ def mapped(place: Path) -> Iterator[None]:
 
 def refuse(error: OSError, place: Path) -> NoReturn:
     """Raise what an error of the file system in `place` means."""
+    why = error.strerror or type(error).__name__
     if error.errno in NO_ROOM:
         raise StorageFull(
-            f"No room left to save the report in {place} ({error.strerror}); nothing was kept of it.",
-            hint="Free some disk space or lower VIGIE_KEEP_BYTES, then try again.",
+            t("No room left to save the report in {folder} ({why}); nothing was kept of it.", folder=place, why=why),
+            hint=t("Free some disk space or lower VIGIE_KEEP_BYTES, then try again."),
         ) from error
     if error.errno in NO_RIGHT:
         raise StorageFull(
-            f"The report cannot be saved in {place}: {error.strerror}.",
-            hint="Give write permission on that folder, or set REPORT_DIR to another one.",
+            t("The report cannot be saved in {folder}: {why}.", folder=place, why=why),
+            hint=t("Give write permission on that folder, or set REPORT_DIR to another one."),
         ) from error
-    raise ReportError(
-        f"{place}: {error.strerror or type(error).__name__}.", hint="Check the report directory."
-    ) from error
+    raise ReportError(f"{place}: {why}.", hint=t("Check the report directory.")) from error
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -269,8 +271,8 @@ def refuse(error: OSError, place: Path) -> NoReturn:
 
 def read_meta(run_dir: Path) -> Meta:
     """The run's meta.json, validated. Raises ReportNotFound when the folder is not a finished run."""
-    gone = f"{run_dir.name} is not a finished run."
-    hint = "It was interrupted while it was saved, or deleted."
+    gone = t("{run} is not a finished run.", run=run_dir.name)
+    hint = t("It was interrupted while it was saved, or deleted.")
     try:
         raw = json.loads(read(run_dir / META, MAX_META_BYTES))
         files, about = (
@@ -292,13 +294,14 @@ def read_file(run_dir: Path, name: str) -> bytes:
         # Between the look and the reading it may be packed (then it is there under its other name), or deleted.
         with suppress(FileNotFoundError):
             return _read(run_dir, read_meta(run_dir), name)
-    raise ReportNotFound(f"Run {run_dir.name} was deleted a moment ago.", hint="Pick another run.")
+    raise ReportNotFound(t("Run {run} was deleted a moment ago.", run=run_dir.name), hint=t("Pick another run."))
 
 
 def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
     path = stored(run_dir, name) if name in meta.files else None
     if path is None:
-        raise ReportNotFound(f"Run {meta.run} has no file {name!r}.", hint=f"It has {', '.join(meta.files) or 'none'}.")
+        no_file = t("Run {run} has no file {file!r}.", run=meta.run, file=name)
+        raise ReportNotFound(no_file, hint=t("It has {files}.", files=", ".join(meta.files) or t("none")))
     try:
         if path.suffix == ".gz" and not name.endswith(".gz"):
             with gzip.open(BytesIO(read(path, MAX_FILE_BYTES))) as packed:
@@ -308,14 +311,16 @@ def _read(run_dir: Path, meta: Meta, name: str) -> bytes:
     except FileNotFoundError:
         raise
     except (OSError, EOFError) as error:
-        raise ReportError(f"{name} of run {meta.run} cannot be read: {error}.", hint="Run it again.") from error
+        unread = t("{file} of run {run} cannot be read: {why}.", file=name, run=meta.run, why=error)
+        raise ReportError(unread, hint=t("Run it again.")) from error
     if hashlib.sha256(data).hexdigest() != meta.files[name]:
-        raise ReportError(f"{name} of run {meta.run} was changed after it was saved.", hint="Run it again.")
+        changed = t("{file} of run {run} was changed after it was saved.", file=name, run=meta.run)
+        raise ReportError(changed, hint=t("Run it again."))
     return data
 
 
 def stored(run_dir: Path, name: str) -> Path | None:
-    """Where a file of a run lies, packed or not; None when it does not."""
+    """Where a file of a run is, packed or not; None when it is not there."""
     for path in (run_dir / name, run_dir / f"{name}.gz"):
         if path.is_file() and not path.is_symlink():
             return path
@@ -324,16 +329,16 @@ def stored(run_dir: Path, name: str) -> Path | None:
 
 def scan(directory: Path) -> list[Path]:
     """The folders of finished runs, oldest first; anything without a valid meta.json is passed over."""
-    found = []
+    finished = []
     for path in folders(directory):
         with suppress(ReportNotFound):
             read_meta(path)
-            found.append(path)
-    return found
+            finished.append(path)
+    return finished
 
 
 def folders(directory: Path) -> list[Path]:
-    """Every folder that bears a run id, oldest first; unlike `scan` it opens none of them."""
+    """Every folder that has a run id, oldest first; unlike `scan` it opens none of them."""
     try:
         names = sorted(name for name in os.listdir(directory / "runs") if RUN_ID.fullmatch(name))  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
@@ -346,13 +351,14 @@ def folders(directory: Path) -> list[Path]:
 def find(settings: Settings, systems: Systems, run_id: str) -> Path:
     """The folder of a finished run. Raises ReportNotFound, also for anything that is not a run id."""
     if not RUN_ID.fullmatch(run_id):
-        raise ReportNotFound("That is no run id.", hint="Ids look like 20240229T140532Z-1a2b3c.")
+        raise ReportNotFound(t("That is no run id."), hint=t("Ids look like 20240229T140532Z-1a2b3c."))
     for directory in dict.fromkeys(report_dir(settings, system) for system in systems.by_id.values()):
         path = directory / "runs" / run_id
         if (path / META).is_file():
             read_meta(path)
             return path
-    raise ReportNotFound(f"No report of run {run_id}.", hint="It may have been deleted to keep the disk bounded.")
+    no_report = t("No report of run {run}.", run=run_id)
+    raise ReportNotFound(no_report, hint=t("It may have been deleted to keep the disk bounded."))
 
 
 def size_of(folder: Path) -> int | None:

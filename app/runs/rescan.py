@@ -29,45 +29,43 @@ LOG = logging.getLogger("vigie.jobs")
 def rescan(ledger: Ledger, settings: Settings, systems: Systems) -> Rescan:
     """Make the index agree with the run directories: add missing rows, say which directories are gone."""
     # Reading directories takes a while: no one waits for the lock meanwhile.
-    found, unreadable = found_runs(settings, systems, ledger.everything())
-    return replace(ledger.correct(found, settings.home / "runs"), unreadable=unreadable)
+    ended_runs, unreadable = found_runs(settings, systems, ledger.everything())
+    return replace(ledger.correct(ended_runs, settings.home / "runs"), unreadable=unreadable)
 
 
-def found_runs(
-    settings: Settings, systems: Systems, known: Mapping[str, Run]
-) -> tuple[dict[str, Run], tuple[str, ...]]:
-    """Every ended run that directories tell of, by id, and the directories that could not be read.
+def found_runs(settings: Settings, systems: Systems, rows: Mapping[str, Run]) -> tuple[dict[str, Run], tuple[str, ...]]:
+    """Every ended run that has a directory, by id, and the directories that could not be read.
 
-    `known` are the rows there are: a result is read only for a run whose row is missing, wrong or without its summary.
+    `rows` are the rows there are: a result is read only for a run whose row is missing, wrong or without its summary.
     """
-    found: dict[str, Run] = {}
+    ended_runs: dict[str, Run] = {}
     unreadable: list[str] = []
     for folder in folders(settings.home / "runs"):
         try:
-            told = write_down(folder)
+            progress = write_down(folder)
         except OSError as error:
             LOG.warning("%s: %s", folder, error)
-            told = None
-        if told is None or told.run != folder.name:
+            progress = None
+        if progress is None or progress.run != folder.name:
             unreadable.append(str(folder))
-        elif told.final:
-            run = as_run(told)
+        elif progress.final:
+            run = as_run(progress)
             if not Path(run.path).is_dir():
                 run = replace(run, path="")
             elif Path(run.path) == folder:
-                run = replace(run, bytes=_size(folder, known.get(run.id)))
-            found[run.id] = run
-    for run in _reports(settings, systems, known):
-        ended = found.get(run.id)
+                run = replace(run, bytes=_size(folder, rows.get(run.id)))
+            ended_runs[run.id] = run
+    for run in _reports(settings, systems, rows):
+        ended = ended_runs.get(run.id)
         if ended is None:
-            found[run.id] = run
+            ended_runs[run.id] = run
         elif ended.state is State.INTERRUPTED:
-            found[run.id] = _finished_after_all(settings, ended, run)
+            ended_runs[run.id] = _finished_after_all(settings, ended, run)
         else:
             names = [name for name in ("path", *SUMMARY) if run.source_kind or name not in SOURCE]
             mine = {name: getattr(run, name) for name in names}
-            found[run.id] = replace(ended, reason=ended.reason or run.reason, **mine)
-    return {run.id: _with_source(settings, systems, run) for run in found.values()}, tuple(unreadable)
+            ended_runs[run.id] = replace(ended, reason=ended.reason or run.reason, **mine)
+    return {run.id: _with_source(settings, systems, run) for run in ended_runs.values()}, tuple(unreadable)
 
 
 def _with_source(settings: Settings, systems: Systems, run: Run) -> Run:
@@ -88,17 +86,17 @@ def _with_source(settings: Settings, systems: Systems, run: Run) -> Run:
         return run
     with contextlib.suppress(OSError):
         files.write(folder, replace(progress, source=source))
-    told = replace(run, **columns_of(source))
-    return replace(told, bytes=reports.size_of(folder)) if run.path == str(folder) else told
+    row = replace(run, **columns_of(source))
+    return replace(row, bytes=reports.size_of(folder)) if run.path == str(folder) else row
 
 
 def _finished_after_all(settings: Settings, ended: Run, report: Run) -> Run:
-    """A run whose process ended after its report was whole and before it could say so: it is done, here and there."""
+    """A run whose process ended after its report was whole and before its end was written: it is done."""
     run = replace(report, key=ended.key, created=ended.created, started=ended.started, finished=ended.finished)
     folder = files.directory(settings, run.id)
-    told = files.load(folder)
-    if told is not None:
-        done = replace(told, state=State.DONE, stage="", outcome=run.outcome, reason=run.reason, path=run.path)
+    progress = files.load(folder)
+    if progress is not None:
+        done = replace(progress, state=State.DONE, stage="", outcome=run.outcome, reason=run.reason, path=run.path)
         with contextlib.suppress(OSError):
             files.write(folder, done)
     return run
@@ -109,7 +107,7 @@ def _size(folder: Path, row: Run | None) -> int | None:
     return reports.size_of(folder) if row is None or row.bytes is None or row.path != str(folder) else row.bytes
 
 
-def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> list[Run]:
+def _reports(settings: Settings, systems: Systems, rows: Mapping[str, Run]) -> list[Run]:
     """The runs with a report directory, as their own files tell them."""
     runs: list[Run] = []
     for system in systems.by_id.values():
@@ -119,7 +117,7 @@ def _reports(settings: Settings, systems: Systems, known: Mapping[str, Run]) -> 
             LOG.warning("%s", error.text)
             continue
         for folder in runs_of_system:
-            row = known.get(folder.name)
+            row = rows.get(folder.name)
             right = (
                 row is not None
                 and row.path == str(folder)

@@ -1,4 +1,4 @@
-"""The one reader of `result.json`, whichever kind wrote it and wherever it is."""
+"""The one reader of `result.json`, of every kind and in every place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from app.base import files
 from app.errors import ReportError, ReportNotFound
 from app.runs import reports
 from app.runs.kinds import kind_of
-from app.runs.run import GONE, Run
+from app.runs.run import Run
+from app.words.message import t
 
 RESULT: Final = "result.json"
 # 1,100 rows of a timeline and two histograms are about 200 KB.
@@ -30,7 +31,7 @@ Result = TypeVar("Result", bound=Form)
 def read_result(run: Run, form: type[Result]) -> Result:
     """The result of a run. Raises ReportNotFound when it has none, ReportError when it cannot be read."""
     if not run.path:
-        raise ReportNotFound(f"{GONE[:1].upper()}{GONE[1:]}.", hint="Run it again.")
+        raise ReportNotFound(t("The directory of this run is gone."), hint=t("Run it again."))
     return read_result_in(Path(run.path), run.kind, form)
 
 
@@ -41,9 +42,9 @@ def read_result_in(folder: Path, kind: str, form: type[Result]) -> Result:
     try:
         data = files.read(folder / RESULT, MAX_BYTES)
     except FileNotFoundError as error:
-        message = f"the run {folder.name} has no result."
-        raise ReportNotFound(message, hint="It is still running, or ended before it sent anything.") from error
+        message = t("the run {run} has no result.", run=folder.name)
+        raise ReportNotFound(message, hint=t("It is still running, or ended before it sent anything.")) from error
     except (OSError, ValueError) as error:
-        message = f"the result of run {folder.name} cannot be read ({type(error).__name__})."
-        raise ReportError(message, hint="Run it again.") from error
+        message = t("the result of run {run} cannot be read ({why}).", run=folder.name, why=type(error).__name__)
+        raise ReportError(message, hint=t("Run it again.")) from error
     return form.from_json(data)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from app.runs.source import Source
+from app.words.message import t
 
 # Whole numbers up to here are exact in JSON and in a double, and fit every database's 64 bits.
 MAX_WHOLE: Final = 2**53
@@ -194,10 +195,8 @@ class Filter:
     elsewhere: bool | None = None
 
 
-# Said of a run without a path. Older versions wrote it in place of the reason.
-GONE = "the directory of this run is gone"
-
-
+# Of a run whose process ended silently.
+ENDED: Final = t("the process that ran it ended")
 RUN_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 
 

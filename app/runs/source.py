@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.words.message import sentences, t
+
 # 64 bits tell the sources of one index apart; shorter is easier to compare by eye.
 FINGERPRINT_CHARS: Final = 16
 # An address is a line in a table, not a document.
@@ -25,8 +27,8 @@ class Source:
 
     Kinds: `feast`, `sql`, `files` and `gauge` are the `[drift]` table of a system; `api` is the service that traffic
     went to; `upload` (files given in a page) and `frames` (tables given in Python) are their own sources; `imported`
-    is a report made elsewhere; `unknown` is a run of an older version that nothing tells more about; "" is a row that
-    no scan has looked at yet. Make one with `Source.of`, for example
+    is a report made elsewhere; `unknown` is a run of an older version, of which nothing more can be
+    read; "" is a row that no scan has looked at yet. Make one with `Source.of`, for example
     `Source.of("upload", "jan.csv, feb.csv", sha256_of_jan, sha256_of_feb)`.
 
     A worker with its own source puts it into its result (`Result.source`) and anyone who starts the job puts
@@ -69,14 +71,17 @@ class Source:
         if word == "own":
             return ""
         what = {
-            "upload": f"Compared from files that were given: {self.address}.",
-            "frames": f"Compared from tables in Python: {self.address}.",
-            "imported": "Imported: it was made elsewhere.",
-            "another": f"Its data came from another source than this system has now: {self.address}.",
-        }.get(word, "The version that made it did not write down where its data came from.")
+            "upload": t("Compared from files that were given: {files}.", files=self.address),
+            "frames": t("Compared from tables in Python: {tables}.", tables=self.address),
+            "imported": t("Imported: it was made elsewhere."),
+            "another": t("Its data came from another source than this system has now: {source}.", source=self.address),
+        }.get(word, t("The version that made it did not write down where its data came from."))
         if word == "another" and self.kind == "api":
-            what = f"Its requests went to another service, or under another Prometheus, than now: {self.address}."
-        return f"{what} It moves no gauge and is not the system's latest decision or traffic."
+            what = t(
+                "Its requests went to another service, or under another Prometheus, than now: {address}.",
+                address=self.address,
+            )
+        return sentences([what, t("It moves no gauge and is not the system's latest decision or traffic.")])
 
     def same(self, other: Source | None) -> bool:
         """Whether both are known to be the same source."""

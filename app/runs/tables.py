@@ -5,6 +5,7 @@ Only `app.runs.index` opens a database; this module says what is in it and how a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from app.errors import LedgerError
 from app.runs.run import Filter, Run, State
 from app.runs.source import Source
+from app.words.message import code_of, english, kept, t
 
 METADATA = sa.MetaData()
 RUNS = sa.Table(
@@ -46,11 +48,15 @@ RUNS = sa.Table(
     sa.Column("source_kind", sa.String(16)),
     sa.Column("source_address", sa.Text),
     sa.Column("source_id", sa.String(64)),
+    # The reason as JSON of its id and values, which says it in another language; null where it is a sentence alone.
+    sa.Column("reason_code", sa.Text),
 )
 # What a run's own files say of it: the columns of version 2 and those of version 3, in the order above.
 _SECOND: Final = tuple(column.name for column in RUNS.columns)[11:22]
-SOURCE: Final = tuple(column.name for column in RUNS.columns)[22:]
+SOURCE: Final = tuple(column.name for column in RUNS.columns)[22:25]
 SUMMARY: Final = (*_SECOND, *SOURCE)
+# Older versions wrote this in place of the reason of a run without a path.
+_GONE: Final = "the directory of this run is gone"  # no catalogue: as it was written
 NOTES = sa.Table(
     "notes",
     METADATA,
@@ -101,8 +107,9 @@ def shown(engine: Engine) -> str:
 def _first_tables(connection: Connection) -> None:
     if sa.inspect(connection).has_table(RUNS.name):
         # MLflow, for one, has a table of this name: writing into it would spoil both.
-        message = f"The database {shown(connection.engine)} has a table {RUNS.name} that is not the index of runs."
-        raise LedgerError(message, hint="Give Vigie a database of its own (VIGIE_LEDGER_URL).")
+        where, table = shown(connection.engine), RUNS.name
+        message = t("The database {where} has a table {table} that is not the index of runs.", where=where, table=table)
+        raise LedgerError(message, hint=t("Give Vigie a database of its own (VIGIE_LEDGER_URL)."))
     METADATA.create_all(connection)
 
 
@@ -118,6 +125,11 @@ def _sources(connection: Connection) -> None:
     SCANS.create(connection, checkfirst=True)
 
 
+def _reason_codes(connection: Connection) -> None:
+    """Reasons that can be written in another language; those that are there stay the sentence they are."""
+    _add_columns(connection, ("reason_code",))
+
+
 def _add_columns(connection: Connection, names: Sequence[str]) -> None:
     """Add those that are missing, empty."""
     there = {column["name"] for column in sa.inspect(connection).get_columns(RUNS.name)}
@@ -128,7 +140,7 @@ def _add_columns(connection: Connection, names: Sequence[str]) -> None:
 
 
 # Step n brings an index from version n to n + 1. A step, once released, is never edited: add the next one.
-MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables, _summaries_and_hooks, _sources)
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_first_tables, _summaries_and_hooks, _sources, _reason_codes)
 LATEST: Final = len(MIGRATIONS)
 
 
@@ -146,14 +158,23 @@ def row_of(run: Run) -> dict[str, Any]:
 
 
 def values_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of columns as the database takes them; errors and names of files may carry any character."""
-    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+    """Values of columns as the database takes them; errors and names of files may carry any character.
+
+    A reason is kept as its English sentence, with the code that says it in another language.
+    """
+    texts = {name: storable(english(value)) if isinstance(value, str) else value for name, value in values.items()}
+    if "reason" not in values or "reason_code" in values:
+        return texts
+    code = code_of(values["reason"])
+    return texts | {"reason_code": None if code is None else json.dumps(code)}
 
 
 def run_of(row: Mapping[Any, Any]) -> Run:
     """The run of a row; the text columns of an index brought up from an older version are empty, not null."""
     texts = {name: row[name] or "" for name in ("ref", "cur", *SOURCE)}
-    return Run(**{**row, "state": State(row["state"]), **texts})
+    rest = {name: value for name, value in row.items() if name != "reason_code"}
+    reason = "" if row["reason"] == _GONE else kept(row["reason"], row["reason_code"])
+    return Run(**{**rest, **texts, "state": State(row["state"]), "reason": reason})
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -176,7 +197,8 @@ SORTS: Mapping[str, sa.ColumnElement[Any]] = {
 def ordered(query: sa.Select[Any], sort: str, *, descending: bool) -> sa.Select[Any]:
     """Sorted by a key of SORTS (LedgerError for another), unknown values last either way, equal ones newest first."""
     if sort not in SORTS:
-        raise LedgerError(f"Runs cannot be sorted by {sort!r}.", hint=f"Accepted: {', '.join(SORTS)}.")
+        refusal = t("Runs cannot be sorted by {column!r}.", column=sort)
+        raise LedgerError(refusal, hint=t("Accepted: {names}.", names=", ".join(SORTS)))
     if sort == "created":
         # Never unknown, and without more terms an index has the order already.
         pair = (RUNS.c.created, RUNS.c.id)
@@ -186,38 +208,38 @@ def ordered(query: sa.Select[Any], sort: str, *, descending: bool) -> sa.Select[
     return query.order_by(value.is_(None), direction, RUNS.c.created.desc(), RUNS.c.id.desc())
 
 
-def filtered(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+def filtered(query: sa.Select[Any], which: Filter) -> sa.Select[Any]:
     """The query narrowed by every filter given."""
     one_of = (
-        (RUNS.c.system, wanted.systems),
-        (RUNS.c.kind, wanted.kinds),
-        (RUNS.c.state, wanted.states),
-        (RUNS.c.outcome, wanted.decisions),
+        (RUNS.c.system, which.systems),
+        (RUNS.c.kind, which.kinds),
+        (RUNS.c.state, which.states),
+        (RUNS.c.outcome, which.decisions),
     )
     for column, values in one_of:
         if values:
             query = query.where(column.in_([str(value) for value in values]))
-    if wanted.months:
-        query = query.where(sa.or_(_has(RUNS.c.ref, wanted.months), _has(RUNS.c.cur, wanted.months)))
-    if wanted.since is not None:
-        query = query.where(RUNS.c.created >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(RUNS.c.created < wanted.until)
-    if wanted.acknowledged is not None:
+    if which.months:
+        query = query.where(sa.or_(_has(RUNS.c.ref, which.months), _has(RUNS.c.cur, which.months)))
+    if which.since is not None:
+        query = query.where(RUNS.c.created >= which.since)
+    if which.until is not None:
+        query = query.where(RUNS.c.created < which.until)
+    if which.acknowledged is not None:
         inside = RUNS.c.id.in_(acknowledged_runs())
-        query = query.where(inside if wanted.acknowledged else ~inside)
-    if wanted.elsewhere is not None:
-        here = sa.func.coalesce(RUNS.c.source_id, "").in_(list(wanted.sources))
-        query = query.where(~here if wanted.elsewhere else here)
-    if wanted.text:
-        noted = sa.select(NOTES.c.run).where(_has(NOTES.c.text, wanted.text))
+        query = query.where(inside if which.acknowledged else ~inside)
+    if which.elsewhere is not None:
+        here = sa.func.coalesce(RUNS.c.source_id, "").in_(list(which.sources))
+        query = query.where(~here if which.elsewhere else here)
+    if which.text:
+        noted = sa.select(NOTES.c.run).where(_has(NOTES.c.text, which.text))
         columns = (RUNS.c.id, RUNS.c.ref, RUNS.c.cur, RUNS.c.outcome, RUNS.c.reason)
-        query = query.where(sa.or_(*(_has(column, wanted.text) for column in columns), RUNS.c.id.in_(noted)))
+        query = query.where(sa.or_(*(_has(column, which.text) for column in columns), RUNS.c.id.in_(noted)))
     return query
 
 
 def _has(column: sa.ColumnElement[str], part: str) -> sa.ColumnElement[bool]:
-    """Whether the text contains `part`; databases fold the capitals of their own alphabets, at least the ASCII ones."""
+    """Whether the text contains `part`; each database folds the capitals it knows, at least the ASCII ones."""
     return column.icontains(storable(part), autoescape=True)
 
 

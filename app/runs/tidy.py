@@ -17,8 +17,8 @@ from app.runs import reports, rescan
 from app.runs.index import MAX_LIMIT
 from app.runs.kinds import KINDS, record_of
 from app.runs.opening import opened
-from app.runs.progress import ENDED, Progress, folders, write_down
-from app.runs.run import LIVE, Run
+from app.runs.progress import Progress, ended_silently, folders, write_down
+from app.runs.run import ENDED, LIVE, Run
 
 if TYPE_CHECKING:
     from app.config import Settings, Systems
@@ -32,20 +32,20 @@ def interrupt(settings: Settings) -> list[Run]:
         alive: list[str] = []
         live = ledger.runs(states=LIVE, limit=MAX_LIMIT)
         for run in live:
-            told = files.read_progress(settings, run.id)
-            elsewhere = told is None and run.path != "" and Path(run.path).parent != settings.home / "runs"
-            if elsewhere or (told is not None and not told.final):
+            progress = files.read_progress(settings, run.id)
+            elsewhere = progress is None and run.path != "" and Path(run.path).parent != settings.home / "runs"
+            if elsewhere or (progress is not None and not progress.final):
                 # It goes on, or belongs to another home on the same index, which alone knows.
                 alive.append(run.id)
-            elif told is not None and told.reason != ENDED:
-                # It ended properly; only the last word in the index is missing.
-                ledger.update(run.id, **_last_word(told))
+            elif progress is not None and not ended_silently(progress):
+                # It ended properly; only its end is missing in the index.
+                ledger.update(run.id, **_last_word(progress))
         looked_at = [run.id for run in live]
         orphans = ledger.interrupt_orphans(alive, reason=ENDED, among=looked_at) if len(alive) < len(live) else []
         for run in orphans:
             with contextlib.suppress(OSError, ValueError):
                 ended = write_down(files.directory(settings, run.id))
-                if ended is not None and ended.reason != ENDED:
+                if ended is not None and not ended_silently(ended):
                     ledger.update(run.id, **_last_word(ended))
     for run in orphans:
         LOG.info("%s (%s) was going when its process ended: interrupted", run.id, run.key)
@@ -55,9 +55,9 @@ def interrupt(settings: Settings) -> list[Run]:
 def sweep(settings: Settings, systems: Systems) -> list[Path]:
     """Remove what processes that are gone left half-made in this home and its report directories; what was removed.
 
-    Only names of ours go, and only when their owner is gone: a lock that nobody holds, a part file beside the progress
-    of a run that has ended, a run's folder without progress, or what a deletion set aside, older than a minute; files
-    given for a comparison, older than any comparison may take.
+    Only names that Vigie makes go, and only when their owner is gone: a lock that no process holds, a part file of the
+    progress of a run that has ended, a run's folder without progress, or what a deletion set aside, older than a
+    minute; files given for a comparison, older than any comparison may take.
     """
     gone = [path for name in KINDS for path in record_of(name).sweep(settings)]
     for directory in dict.fromkeys(reports.report_dir(settings, system) for system in systems.by_id.values()):
@@ -81,7 +81,7 @@ def sweep(settings: Settings, systems: Systems) -> list[Path]:
 def _never_began(folder: Path) -> bool:
     """A run's folder in which there is nothing, or nothing but the first part of a progress file."""
     try:
-        return all(entry.name.startswith(".progress.json.") for entry in os.scandir(folder))
+        return all(entry.name.startswith(f".{files.NAME}.") for entry in os.scandir(folder))
     except OSError:
         return False
 
@@ -92,9 +92,9 @@ def _goes_on(folder: Path) -> bool:
 
 
 def tidy(settings: Settings, *, scan: bool = True) -> None:
-    """What whoever does the work itself does first: end what nobody runs any more, read the directories, sweep.
+    """What a process that does the work itself does first: end what no process runs, read the directories, sweep.
 
-    Job host and command line alike. A failure is a line in the log: the index has its own words for whoever asks it.
+    Job host and command line alike. A failure is a line in the log: the index itself says more when it is asked.
     """
     from app.config import load_systems
 
@@ -110,13 +110,13 @@ def tidy(settings: Settings, *, scan: bool = True) -> None:
         LOG.warning("%s", error)
 
 
-def _last_word(told: Progress) -> dict[str, Any]:
+def _last_word(progress: Progress) -> dict[str, Any]:
     names = ("state", "started", "finished", "outcome", "reason", "path")
-    return {name: getattr(told, name) for name in names}
+    return {name: getattr(progress, name) for name in names}
 
 
 def _sweep_locks(folder: Path) -> None:
-    """Remove lock files that nobody holds."""
+    """Remove lock files that no process holds."""
     for path in folder.glob("*.lock"):
         with contextlib.suppress(OSError):
             lock = Lock(path)

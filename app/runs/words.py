@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from app.runs.run import GONE, Note, Run, State
+from app.runs.run import Note, Run, State
 from app.runs.source import APART
-from app.words.message import t
-from app.words.numbers import counted
+from app.words.message import t, tn
 from app.words.shared import NO_REASON
 
 _STATES: Final = {
@@ -27,10 +26,12 @@ def state_word(state: str) -> str:
 
 
 def why(run: Run) -> str:
-    """The reason of a run for a list; of one whose directory is gone it says that first."""
+    """Why it ended so; of a run whose files are deleted, that first."""
+    reason = t(run.reason)
     if not run.gone:
-        return run.reason
-    return GONE if run.reason in ("", GONE) else f"{GONE}; {run.reason}"
+        return reason or ("" if run.live else t(NO_REASON))
+    deleted = t("files deleted, the decision is kept") if run.done else t("files deleted")
+    return t("{deleted}: {reason}", deleted=deleted, reason=reason) if reason else deleted
 
 
 def months_of(run: Run) -> str:
@@ -39,34 +40,27 @@ def months_of(run: Run) -> str:
     return f"{ref} → {cur}" if ref and cur else run.source_address if run.source_kind in APART else run.key
 
 
-def in_words(run: Run) -> str:
-    """Why it was decided so; of a run whose files are deleted, that first."""
-    if not run.gone:
-        return run.reason or NO_REASON
-    kept = "files deleted, the decision is kept" if run.done else "files deleted"
-    return kept if run.reason in ("", GONE) else f"{kept}: {run.reason}"
-
-
 def months(run: Run) -> str:
     """`2024-01-31 → 2024-02-29`; unknown is a word."""
     ref, cur = run.months
-    return f"{ref or 'unknown'} → {cur or 'unknown'}" if ref or cur else "unknown"
+    return f"{ref or t('unknown')} → {cur or t('unknown')}" if ref or cur else t("unknown")
 
 
 def share_words(run: Run) -> str:
     """`0.06 · 1 of 16`; unknown is a word."""
     if run.share is None:
-        return "unknown"
-    of = f" · {run.drifted} of {run.counted}" if run.drifted is not None and run.counted is not None else ""
-    return f"{run.share:.2f}{of}"
+        return t("unknown")
+    if run.drifted is None or run.counted is None:
+        return t("{share:.2f}", share=run.share)
+    return t("{share:.2f} · {drifted} of {columns}", share=run.share, drifted=run.drifted, columns=run.counted)
 
 
 def noted(notes: Sequence[Note]) -> str:
     """Whether someone has seen to the run, and how many notes there are."""
     written = sum(bool(note.text.strip()) for note in notes)
-    words = [] if not acknowledged(notes) else ["✓ acknowledged"]
-    words += [] if not written else [counted(written, "note")]
-    return " · ".join(words) or "none"
+    parts = [t("✓ acknowledged")] if acknowledged(notes) else []
+    parts += [tn("{n:count} note", "{n:count} notes", written)] if written else []
+    return " · ".join(parts) or t("none")
 
 
 def acknowledged(notes: Sequence[Note]) -> bool:

@@ -12,7 +12,7 @@ from app.errors import ReportError, ReportNotFound, VigieError
 from app.runs import keep, reports
 from app.runs.kinds import DRIFT, kind_of
 from app.runs.result import RESULT
-from app.runs.run import GONE, Note, Run, State
+from app.runs.run import Note, Run, State
 from app.runs.words import acknowledged, months, share_words
 from app.ui import cache, widgets
 from app.ui.access import act
@@ -101,7 +101,7 @@ def files_deleted(run: Run) -> None:
             "index kept: "
             + widgets.plain(f"{months(run)}, share {share_words(run)}, target drift {number(run.target_drift)}.")
         )
-        if run.reason and run.reason != GONE:
+        if run.reason:
             st.markdown(widgets.plain(capital(run.reason)))
         notes(run)
 

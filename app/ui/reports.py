@@ -25,7 +25,7 @@ from app.errors import LedgerError
 from app.runs.kinds import KINDS as ALL_KINDS
 from app.runs.kinds import title_of
 from app.runs.run import Filter, Note, Run, State
-from app.runs.words import in_words, months, noted, share_words, state_word
+from app.runs.words import months, noted, share_words, state_word, why
 from app.ui import cache, palette, widgets
 from app.ui.address import picked_one, picked_some
 from app.ui.palette import TONES
@@ -359,7 +359,7 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
         "took": format_duration(run.seconds),
         "size": format_value(run.bytes, "bytes"),
         "kind": title_of(run.kind),
-        "in words": in_words(run),
+        "in words": why(run),
     }
 
 

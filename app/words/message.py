@@ -11,14 +11,18 @@ The text of an id is a literal at the call: `make words` collects the ids from t
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+from app.base.text import one_line
 from app.words import numbers, units
-from app.words.language import ENGLISH, catalogue, language, localised
+from app.words.language import ENGLISH, catalogue, language, localised, speaking
 
 # What may stand behind the colon of a placeholder beside Python's own: `{rows:count}`.
 FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
@@ -40,6 +44,11 @@ FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
 )
 # A value of another kind is kept as the text it shows.
 _KEPT: Final = (str, int, float, bool, type(None))
+# A kept code is a few times as long as its sentence, which has at most 2,000 characters; each join of two is a level.
+MAX_CODE: Final = 12_000
+MAX_DEPTH: Final = 50
+# A width or a precision of three digits is in no text of ours, and could ask for gigabytes of spaces.
+_WIDE: Final = re.compile(r"[0-9]{3}")
 
 
 class _Formatter(string.Formatter):
@@ -53,6 +62,8 @@ class _Formatter(string.Formatter):
         """By one of FORMS, or as Python formats it with the signs of the language."""
         if format_spec in FORMS:
             return FORMS[format_spec](value)
+        if _WIDE.search(format_spec):
+            raise ValueError(f"{format_spec!r} is no form of a value")
         text = t(value) if isinstance(value, str) else value
         written: str = format(text, format_spec)
         return localised(written) if isinstance(value, (int, float)) else written
@@ -102,16 +113,73 @@ def tn(one: str, several: str, n: float, /, **values: Any) -> Message:
 
 def read(code: Any) -> Message | None:
     """The message of what `code()` gave, in the language of the present reader; None for anything else."""
+    return _read(code, MAX_DEPTH)
+
+
+def _read(code: Any, depth: int) -> Message | None:
     match code:
-        case {"id": str(text), "values": dict(values)}:
+        case {"id": str(text), "values": dict(values)} if depth:
             plural = code.get("plural", "")
-            values = {name: read(value) or value for name, value in values.items()}
+            plural = plural if isinstance(plural, str) else ""
+            values = {name: _read(value, depth - 1) or value for name, value in values.items()}
             try:
-                return Message(text, values, plural if isinstance(plural, str) else "")
-            except (KeyError, ValueError, TypeError, IndexError):
-                return None  # a newer version's form, or a file that was changed by hand
-        case _:
-            return None
+                if _written_once(text, values) and _written_once(plural, values):
+                    return Message(text, values, plural)
+            except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError):
+                pass  # a newer version's form, or a file that was changed by hand
+    return None
+
+
+def _written_once(text: str, values: Mapping[str, Any]) -> bool:
+    """Whether no message within it is written twice: nested in each other, such would grow without bound."""
+    fields = [(name, form or "") for _, name, form, _ in string.Formatter().parse(text) if name is not None]
+    nested = [name for name, _ in fields if isinstance(values.get(name), Message)]
+    return len(nested) == len(set(nested)) and not any("{" in form for _, form in fields)
+
+
+def english(text: str) -> str:
+    """The text as files and tables keep it, whoever reads now."""
+    with speaking(ENGLISH):
+        return str(text.anew()) if isinstance(text, Message) else text
+
+
+def code_of(text: str) -> dict[str, Any] | None:
+    """What to keep beside the English sentence of a message; None for a text that is none, or is too long."""
+    code = text.code() if isinstance(text, Message) else None
+    return code if code is None or len(json.dumps(code)) <= MAX_CODE else None
+
+
+def kept(sentence: str, code: Any) -> str:
+    """The message of a kept sentence and its code, an object or its JSON.
+
+    The sentence alone where the code is missing, cannot be read, or says something else: an older version that changes
+    a sentence leaves the code of the former one beside it.
+    """
+    try:
+        if not code or len(code if isinstance(code, str) else json.dumps(code)) > MAX_CODE:
+            return sentence
+        message = read(json.loads(code) if isinstance(code, str) else code)
+    except (ValueError, TypeError, RecursionError):
+        return sentence
+    return sentence if message is None or english(message) != sentence else message
+
+
+def sentences(texts: Iterable[str]) -> str:
+    """Whole sentences one after the other, those that are empty left out."""
+    return reduce(lambda one, next_: t("{one} {next}", one=one, next=next_), [text for text in texts if text] or [""])
+
+
+def clauses(texts: Iterable[str]) -> str:
+    """The same with a semicolon between them: `a; b; c`."""
+    return reduce(lambda one, next_: t("{one}; {next}", one=one, next=next_), [text for text in texts if text] or [""])
+
+
+def on_one_line(text: str) -> str:
+    """The text on one line and without control characters, which values from data may carry."""
+    if isinstance(text, Message):
+        values = {name: on_one_line(value) if isinstance(value, str) else value for name, value in text.values.items()}
+        return Message(text.id, values, text.plural)
+    return one_line(text)
 
 
 def listed(texts: Sequence[str]) -> str:
