@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import AnswerTooLarge, BadAnswer
+from app.words.message import t
 
 # A service with 200 labels' worth of histograms answers about 2 MB; ten times that is another page.
 MAX_BYTES = 20_000_000
@@ -76,8 +77,8 @@ class Bounds:
 def parse(text: str | bytes) -> list[Sample]:
     """The samples of an exposition, in its order. Raises BadAnswer (not such a text) or AnswerTooLarge."""
     if len(text) > MAX_BYTES:
-        message = f"the metrics text is larger than {MAX_BYTES:,} bytes."
-        raise AnswerTooLarge(message, hint="The service exposes too many series, or this is not its metrics page.")
+        message = t("the metrics text is larger than {most:count} bytes.", most=MAX_BYTES)
+        raise AnswerTooLarge(message, hint=t("The service exposes too many series, or this is not its metrics page."))
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     samples: list[Sample] = []
@@ -87,14 +88,19 @@ def parse(text: str | bytes) -> list[Sample]:
         if sample is None:
             wrong += 1
         elif len(samples) >= MAX_SAMPLES:
-            message = f"the metrics text holds more than {MAX_SAMPLES:,} samples."
-            raise AnswerTooLarge(message, hint="A label with unbounded values (a user, an address) is the usual cause.")
+            message = t("the metrics text holds more than {most:count} samples.", most=MAX_SAMPLES)
+            hint = t("A label with unbounded values (a user, an address) is the usual cause.")
+            raise AnswerTooLarge(message, hint=hint)
         else:
             samples.append(sample)
     if wrong and not samples:
-        what = "HTML" if text.lstrip()[:1] == "<" else "text that is not in the Prometheus format"
-        message = f"the metrics page is {what}."
-        raise BadAnswer(message, hint="Check that the service exposes /metrics at this address.")
+        html = text.lstrip()[:1] == "<"
+        message = (
+            t("the metrics page is HTML.")
+            if html
+            else t("the metrics page is text that is not in the Prometheus format.")
+        )
+        raise BadAnswer(message, hint=t("Check that the service exposes /metrics at this address."))
     return samples
 
 
@@ -199,16 +205,20 @@ def difference(
     was = counter_total(first, name)
     now = counter_total(second, name)
     if now is None:
-        gone = " any more" if was is not None else ""
-        return Difference(None, was, None, f"the service does not expose {name}{gone}")
+        if was is None:
+            return Difference(None, was, None, t("the service does not expose {name}", name=name))
+        return Difference(None, was, None, t("the service does not expose {name} any more", name=name))
     old, new = _by_series(first), _by_series(second)
     if restarted(before, after) or any(new.get(series, -1.0) < value for series, value in old.items()):
-        shown = "nothing" if was is None else f"{was:,.0f}"
-        reason = f"the counter was reset (from {shown} to {now:,.0f}): the service restarted in between"
+        reason = t(
+            "the counter was reset (from {before} to {now:count}): the service restarted in between",
+            before=t("nothing") if was is None else t("{n:count}", n=was),
+            now=now,
+        )
         return Difference(None, was, now, reason, reset=True)
     delta = math.fsum(value - old.get(series, 0.0) for series, value in new.items())
     if not math.isfinite(delta):
-        return Difference(None, was, now, f"{name} is not a finite number")
+        return Difference(None, was, now, t("{name} is not a finite number", name=name))
     return Difference(delta, was, now)
 
 
@@ -243,9 +253,9 @@ def quantile_bounds(buckets: Sequence[Bucket], quantile: float) -> Bounds:
     """The edges of the bucket that holds `quantile` (0 to 1): no interpolation, nothing pretended."""
     total = buckets[-1].total if buckets else 0.0
     if not buckets:
-        return Bounds(None, None, "the service exposes no histogram of that name")
+        return Bounds(None, None, t("the service exposes no histogram of that name"))
     if not (total > 0 and math.isfinite(total)):
-        return Bounds(None, None, "the histogram observed no request in between")
+        return Bounds(None, None, t("the histogram observed no request in between"))
     rank, low = quantile * total, 0.0
     for edge, seen in buckets:
         if seen >= rank:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.base.text import finite
+from app.words.message import either, t, tn
 
 # A reference to a reference to a reference: honest documents need two or three.
 MAX_REFERENCES = 20
@@ -99,20 +100,29 @@ class Schemas:
     def _check(self, schema: Any, value: Any, place: str, left: int, problems: list[str]) -> None:
         if left <= 0 or len(problems) >= MAX_PROBLEMS:
             return
-        rules = self.resolve(schema)
+        rules, shown = self.resolve(schema), _short(value)
         for word in ("anyOf", "oneOf"):
             options = sequence(rules.get(word))
             if options and not any(self._fits(option, value, left - 1) for option in options):
-                problems.append(f"{place} is {_short(value)}, which fits none of the {len(options)} forms accepted")
+                problems.append(
+                    t(
+                        "{place} is {value}, which fits none of the {forms} forms accepted",
+                        place=place,
+                        value=shown,
+                        forms=len(options),
+                    )
+                )
                 return
         types = type_names(rules)
         if types and not any(_is(value, name) for name in types):
-            problems.append(f"{place} is {_short(value)}, not {' or '.join(types)}")
+            problems.append(t("{place} is {value}, not {expected}", place=place, value=shown, expected=either(types)))
             return
         if isinstance(rules.get("enum"), list) and not any(_same(value, one) for one in rules["enum"]):
-            problems.append(f"{place} is {_short(value)}, not one of {_short(rules['enum'])}")
+            allowed = _short(rules["enum"])
+            problems.append(t("{place} is {value}, not one of {allowed}", place=place, value=shown, allowed=allowed))
         if "const" in rules and not _same(value, rules["const"]):
-            problems.append(f"{place} is {_short(value)}, not {_short(rules['const'])}")
+            expected = _short(rules["const"])
+            problems.append(t("{place} is {value}, not {expected}", place=place, value=shown, expected=expected))
         problems += _bounds(rules, value, place)
         if isinstance(value, Mapping):
             self._check_object(rules, value, place, left, problems)
@@ -125,12 +135,12 @@ class Schemas:
     ) -> None:
         properties = mapping(rules.get("properties"))
         missing = [name for name in sequence(rules.get("required")) if isinstance(name, str) and name not in value]
-        problems += [f"{place}.{name} is missing" for name in missing]
+        problems += [t("{place} is missing", place=f"{place}.{name}") for name in missing]
         for name, item in list(value.items())[:MAX_ITEMS]:
             if name in properties:
                 self._check(properties[name], item, f"{place}.{name}", left - 1, problems)
             elif rules.get("additionalProperties") is False:
-                problems.append(f"{place}.{name} is not accepted")
+                problems.append(t("{place} is not accepted", place=f"{place}.{name}"))
 
     def _fits(self, schema: Any, value: Any, left: int) -> bool:
         problems: list[str] = []
@@ -163,26 +173,28 @@ def _bounds(rules: Schema, value: Any, place: str) -> list[str]:
     if number is not None:
         low, low_out, high, high_out = limits(rules)
         if low is not None and (number < low or (low_out and number == low)):
-            return [f"{place} is {_short(value)}, below the minimum {low:g}"]
+            return [t("{place} is {value}, below the minimum {low:g}", place=place, value=_short(value), low=low)]
         if high is not None and (number > high or (high_out and number == high)):
-            return [f"{place} is {_short(value)}, above the maximum {high:g}"]
+            return [t("{place} is {value}, above the maximum {high:g}", place=place, value=_short(value), high=high)]
         step = finite(rules.get("multipleOf"))
         if step and abs(number / step - round(number / step)) > TOLERANCE:
-            return [f"{place} is {_short(value)}, not a multiple of {step:g}"]
+            return [t("{place} is {value}, not a multiple of {step:g}", place=place, value=_short(value), step=step)]
         return []
     if isinstance(value, str):
-        return _length(rules, len(value), ("minLength", "maxLength"), f"{place} has {len(value)} characters")
+        size = tn("{place} has {n} character", "{place} has {n} characters", len(value), place=place)
+        return _length(rules, len(value), ("minLength", "maxLength"), size)
     if isinstance(value, list | tuple):
-        return _length(rules, len(value), ("minItems", "maxItems"), f"{place} has {len(value)} elements")
+        size = tn("{place} has {n} element", "{place} has {n} elements", len(value), place=place)
+        return _length(rules, len(value), ("minItems", "maxItems"), size)
     return []
 
 
 def _length(rules: Schema, size: int, words: tuple[str, str], what: str) -> list[str]:
     least, most = finite(rules.get(words[0])), finite(rules.get(words[1]))
     if least is not None and size < least:
-        return [f"{what}, fewer than {least:g}"]
+        return [t("{size}, fewer than {least:g}", size=what, least=least)]
     if most is not None and size > most:
-        return [f"{what}, more than {most:g}"]
+        return [t("{size}, more than {most:g}", size=what, most=most)]
     return []
 
 

@@ -17,66 +17,76 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from app.words.message import t
+
 # A database on the same machine answers in milliseconds, one across a network within a second.
 CONNECT_SECONDS: Final = 3
 # The server ends a statement at its own deadline; silence for so much longer (seconds) means that it is not there.
 SILENCE_SECONDS: Final = 3.0
 UTF8: Final = "UTF8"
 MAX_PORT: Final = 65536
-_ESCAPED: Final = " (in user and password, write @ : / ? # and % as %40 %3A %2F %3F %23 %25)"
+_ESCAPED: Final = t("in user and password, write @ : / ? # and % as %40 %3A %2F %3F %23 %25")
 _LOST: Final = (
-    "terminating connection|closed the connection|connection (is |was |has been )?(closed|lost|reset)"
-    "|consuming input|broken pipe|could not receive data"
+    r"terminating connection|closed the connection|connection (is |was |has been )?(closed|lost|reset)"
+    r"|consuming input|broken pipe|could not receive data"
 )
-# What the server, libpq and psycopg say, and what it means: pattern, clause after the database's name, next step.
+# What the server, libpq and psycopg say, and what it means: pattern, sentence, next step.
 _CAUSES: Final = (
     (
         r"password authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist",
-        "refuses this user or password",
-        "Check user and password (POSTGRES_USER, POSTGRES_PASSWORD).",
+        t("{database} refuses this user or password."),
+        t("Check user and password (POSTGRES_USER, POSTGRES_PASSWORD)."),
     ),
     (
         r"connection refused",
-        "cannot be reached: nothing listens there",
-        "Start it, or correct host and port (POSTGRES_HOST, POSTGRES_PORT).",
+        t("{database} cannot be reached: nothing listens there."),
+        t("Start it, or correct host and port (POSTGRES_HOST, POSTGRES_PORT)."),
     ),
     (
         r"resolve host|translate host name|name or service not known|no route to host|network is unreachable",
-        "cannot be reached: there is no way to that host",
-        "Correct the host (POSTGRES_HOST); `postgres` is a name inside Docker Compose only.",
+        t("{database} cannot be reached: there is no way to that host."),
+        t("Correct the host (POSTGRES_HOST); `postgres` is a name inside Docker Compose only."),
     ),
-    (r'database "[^"]*" does not exist', "does not exist", "Create it, or correct its name (POSTGRES_DB)."),
+    (
+        r'database "[^"]*" does not exist',
+        t("{database} does not exist."),
+        t("Create it, or correct its name (POSTGRES_DB)."),
+    ),
     (
         r"starting up|shutting down|too many clients|remaining connection slots|in recovery mode",
-        "takes no connection at the moment",
-        "Try again in a few seconds.",
+        t("{database} takes no connection at the moment."),
+        t("Try again in a few seconds."),
     ),
     (
         r"lock timeout|deadlock detected",
-        "is held by another process (lock timeout)",
-        "Wait a moment and try again: another process holds it.",
+        t("{database} is held by another process (lock timeout)."),
+        t("Wait a moment and try again: another process holds it."),
     ),
     (
         r"statement timeout|timeout expired|timed out|no answer within",
-        "did not answer in time",
-        "Is the server up and not overloaded?",
+        t("{database} did not answer in time."),
+        t("Is the server up and not overloaded?"),
     ),
     (
         _LOST,
-        "was lost in the middle (the server was stopped or restarted)",
-        "Try again when it is up.",
+        t("{database} was lost in the middle (the server was stopped or restarted)."),
+        t("Try again when it is up."),
     ),
     (
         r"permission denied|must be owner|read-only transaction",
-        "does not allow this user to do that",
-        "Give the user the right to it, or use another user (POSTGRES_USER).",
+        t("{database} does not allow this user to do that."),
+        t("Give the user the right to it, or use another user (POSTGRES_USER)."),
     ),
-    (r"no space left|disk full|could not extend file", "has no room left on its disk", "Free some room there."),
+    (
+        r"no space left|disk full|could not extend file",
+        t("{database} has no room left on its disk."),
+        t("Free some room there."),
+    ),
 )
 
 
 class NotUtf8(exc.SQLAlchemyError):
-    """The database stores bytes of no known or no sufficient encoding; the message names it."""
+    """The database stores bytes of no known or no sufficient encoding; its text is the name of that, or empty."""
 
 
 def engine(
@@ -109,10 +119,10 @@ def engine(
 
     def creator() -> Any:
         connection = connection_class.connect(**arguments)
-        encoding = connection.info.parameter_status("server_encoding") or "an unknown encoding"
+        encoding = connection.info.parameter_status("server_encoding") or ""
         if encoding == "SQL_ASCII" or (encoding != UTF8 and not any_encoding):
             connection.close()
-            raise NotUtf8(f"has the encoding {encoding}, not UTF8")
+            raise NotUtf8(encoding)
         return connection
 
     return sa.create_engine(url, creator=creator, **options)
@@ -135,7 +145,7 @@ def _bounded(seconds: float) -> Any:
                 return super().wait(gen, *arguments, **named)
             except OperationalError as error:
                 if given_up.is_set():
-                    raise OperationalError(f"no answer within {seconds:g} s") from error
+                    raise OperationalError(f"no answer within {seconds:g} s") from error  # no catalogue: one of _CAUSES
                 raise
             finally:
                 timer.cancel()
@@ -161,37 +171,41 @@ def address(text: str) -> sa.URL:
         sqlite = url.get_backend_name() == "sqlite"
         port = 1 if url.port is None else url.port
     except ValueError as error:  # SQLAlchemy reads the port with int()
-        raise UnfitAddress(f"its port is no number{_ESCAPED}") from error
+        raise UnfitAddress(t("its port is no number ({escapes})", escapes=_ESCAPED)) from error
     # The first @ would end the password, and the rest of it be shown as a host.
     if not sqlite and text.count("@") > 1:
-        raise UnfitAddress(f"its user or password holds an @{_ESCAPED}")
+        raise UnfitAddress(t("its user or password holds an @ ({escapes})", escapes=_ESCAPED))
     if not 0 < port < MAX_PORT:
-        raise UnfitAddress(f"its port is not from 1 to {MAX_PORT - 1}")
+        raise UnfitAddress(t("its port is not from 1 to {most}", most=MAX_PORT - 1))
     if "\0" in text:
-        raise UnfitAddress("it holds a character that no database knows (NUL)")
+        raise UnfitAddress(t("it holds a character that no database knows (NUL)"))
     return url
 
 
 def unreadable(error: Exception) -> str:
     """Why a URL makes no engine, in our own words: those of the libraries may repeat what they could not read."""
     if isinstance(error, exc.NoSuchModuleError):
-        return "no such kind of database"
-    return str(error) if isinstance(error, UnfitAddress) else "it cannot be taken apart"
+        return t("no such kind of database")
+    return error.args[0] if isinstance(error, UnfitAddress) else t("it cannot be taken apart")
 
 
 def place(url: sa.URL) -> str:
     """The database as a message names it, without user and password."""
     port = f":{url.port}" if url.port else ""
-    return f"database {url.database} at {url.host}{port}"
+    return t("database {name} at {address}", name=url.database, address=f"{url.host}{port}")
 
 
-def why(error: BaseException) -> tuple[str, str]:
-    """(clause that goes after the database's name, next step) for what a connection or statement raised."""
+def why(error: BaseException, database: str) -> tuple[str, str]:
+    """(sentence, next step) for what a connection or statement raised; `database` is the subject of the sentence."""
     cause = getattr(error, "orig", None) or error
     if isinstance(error, NotUtf8) or isinstance(cause, NotUtf8):
-        return str(cause), "Make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+        hint = t("Make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.")
+        if not str(cause):
+            return t("{database} has an unknown encoding, not UTF8.", database=database), hint
+        return t("{database} has the encoding {encoding}, not UTF8.", database=database, encoding=str(cause)), hint
     message = " ".join(str(cause).split())
-    for pattern, clause, hint in _CAUSES:
+    for pattern, sentence, hint in _CAUSES:
         if re.search(pattern, message, re.IGNORECASE):
-            return clause, hint
-    return f"cannot be used: {message[:300] or type(cause).__name__}", "Check address, user and password."
+            return t(sentence.id, database=database), t(hint)
+    sentence = t("{database} cannot be used: {why}.", database=database, why=message[:300] or type(cause).__name__)
+    return sentence, t("Check address, user and password.")

@@ -13,7 +13,7 @@ import pytest
 from app.errors import DataError
 from app.words import language
 from app.words.language import ask, speaking, word
-from app.words.message import Message, clause, listed, read, t, tn
+from app.words.message import Message, clause, joined, listed, read, t, tn
 from app.words.numbers import apart, count, limit, number, share_moved
 from app.words.shared import capital
 from app.words.units import format_duration, format_value
@@ -90,6 +90,18 @@ def test_a_sentence_within_another_loses_its_full_stop_and_nothing_else():
     assert (message, part) == ("It failed: no value in x.", "No value in x")
     with speaking("fr"):
         assert (t(message), t(part), read(part.code())) == ("It failed: rien dans x.", "Rien dans x", "Rien dans x")
+
+
+@pytest.mark.usefixtures("french")
+def test_joined_sentences_are_each_said_again():
+    rows = tn("{n:count} row", "{n:count} rows", 2)
+    both = joined([rows, "up", t("no value in {side}", side="a")], "; ")
+    assert both == "2 rows; up; no value in a"
+    assert (joined([], "; "), joined([rows, ""], "; ")) == ("", rows)
+    with speaking("fr"):
+        assert t(both) == read(json.loads(json.dumps(both.code()))) == "2 lignes; up; rien dans a"
+        assert t(listed([rows, both])) == "2 lignes and 2 lignes; up; rien dans a"
+        assert t(joined([rows], "; ")) == "2 lignes"
 
 
 def test_an_error_keeps_its_message_and_hides_a_password_all_the_same():

@@ -91,7 +91,7 @@ def test_a_scrape_error_is_explained_with_a_next_step(last_error, words):
 
 
 def test_an_unknown_error_stays_in_its_own_words():
-    assert explain("quux {port} %s").text == "quux {port} %s"
+    assert explain("quux {port} %s", target()).text == "quux {port} %s"
 
 
 def test_a_hostile_error_or_address_does_not_break_the_words():

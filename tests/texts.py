@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
-PLACES: Final = ("app", "pages", "streamlit_app.py")
+# Without app/base: it may not import the catalogue, and its few texts reach readers as values of others.
+PLACES: Final = (
+    *(
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "app").iterdir())
+        if path.name not in ("base", "__pycache__")
+    ),
+    "pages",
+    "streamlit_app.py",
+)
 # Two words side by side read as a text; so does any word that a widget is given.
 SENTENCE: Final = re.compile(r"[A-Za-z]{2,}[,:;.…]? (?:[a-z]{2,}|[A-Z][a-z]|\{|I\b|a\b)|[a-z]{2,}\.$")
 WORD: Final = re.compile(r"[A-Za-z]{2,}")
+# A raw string is a pattern.
+RAW: Final = re.compile(r"f?r[\"']|rf[\"']")
 # What is asked of other programs, or read by developers alone.
 NO_TEXT: Final = re.compile(
     r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
@@ -67,6 +78,8 @@ def outside(path: Path) -> Iterator[Text]:
             continue
         text = MARKUP.sub("", text)
         if isinstance(parents.get(node), (ast.JoinedStr, ast.FormattedValue, ast.Expr)) or NO_TEXT.search(text):
+            continue
+        if RAW.match(lines[node.lineno - 1].encode()[node.col_offset :].decode()):
             continue
         if any(
             STAYS in lines[line - 1] for line in range(max(1, node.lineno - 1), (node.end_lineno or node.lineno) + 1)

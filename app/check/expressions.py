@@ -13,6 +13,7 @@ from app.errors import VigieError
 from app.exposition import Described, Sample
 from app.prometheus.names import metric_names, texts_of
 from app.prometheus.promql import TimeRange
+from app.words.message import t, tn
 
 if TYPE_CHECKING:
     from app.charts.panel import Context
@@ -54,11 +55,11 @@ def watch(
         mine = of_system(targets, system.prometheus.selector)
         context = Context.of(system, None, TimeRange.last(RANGE_SECONDS, scrape=scrape_interval(mine, "")), targets)
     except VigieError as error:
-        return Watched(None, str(error), None, False, frozenset(), raw), [failed("targets", "Prometheus", error)]
+        return Watched(None, error.message, None, False, frozenset(), raw), [failed("targets", "Prometheus", error)]
     rows = [_target(one) for one in mine]
     if not mine:
-        text = f"{prometheus.shown} has no target with {system.prometheus.selector}"
-        hint = "Give Prometheus the job. Until then charts are empty; traffic is still counted from raw /metrics."
+        text = t("{server} has no target with {selector}", server=prometheus.shown, selector=system.prometheus.selector)
+        hint = t("Give Prometheus the job. Until then charts are empty; traffic is still counted from raw /metrics.")
         rows = [Row("targets", system.prometheus.selector, Outcome.EMPTY, text, hint)]
     return Watched(prometheus, "", context, bool(mine), names, raw), rows
 
@@ -84,7 +85,7 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
     """One panel over the last minutes, or one expression as it is now."""
     prometheus, context = watched.prometheus, watched.context
     if prometheus is None or context is None:
-        return Row(part, name, Outcome.SKIPPED, f"not asked: {watched.reason.rstrip('.')}")
+        return Row(part, name, Outcome.SKIPPED, t("not asked: {why:clause}", why=watched.reason))
     if isinstance(asked, Panel):
         from app.charts.panel import ask
 
@@ -100,8 +101,9 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
     except VigieError as error:
         return failed(part, name, error)
     if part == "alert" and answer.state in ("OK", "EMPTY") and not _unknown([asked], watched):
-        holds = "its condition holds now" if answer.state == "OK" else "it does not fire now"
-        return Row(part, name, Outcome.OK, f"answers; {holds}")
+        holds = answer.state == "OK"
+        text = t("answers; its condition holds now") if holds else t("answers; it does not fire now")
+        return Row(part, name, Outcome.OK, text)
     return _judged(watched, part, name, [asked], answer)
 
 
@@ -112,15 +114,15 @@ def _judged(watched: Watched, part: str, name: str, texts: Sequence[str], answer
         unknown = _unknown(texts, watched)
         here = watched.raw.issuperset(unknown)
         if here and not watched.scraped:
-            return Row(part, name, Outcome.EMPTY, "Prometheus does not scrape the service yet")
+            return Row(part, name, Outcome.EMPTY, t("Prometheus does not scrape the service yet"))
         if unknown and here:
-            reason = f"Prometheus has not scraped {', '.join(unknown)} yet"
-            return Row(part, name, Outcome.EMPTY, reason, "A labelled metric appears with its first request.")
+            reason = t("Prometheus has not scraped {metrics} yet", metrics=", ".join(unknown))
+            return Row(part, name, Outcome.EMPTY, reason, t("A labelled metric appears with its first request."))
         if unknown:
-            reason = f"there is no metric called {', '.join(unknown)}"
-            return Row(part, name, Outcome.ERROR, reason, "Correct the name in the expression.")
+            reason = t("there is no metric called {metrics}", metrics=", ".join(unknown))
+            return Row(part, name, Outcome.ERROR, reason, t("Correct the name in the expression."))
         return Row(part, name, Outcome.EMPTY, answer.reason, answer.hint)
-    count = f"{answer.total_series} series" if answer.total_series != 1 else "1 series"
+    count = tn("{n:count} series", "{n:count} series", answer.total_series)
     return Row(part, name, Outcome.OK, count)
 
 

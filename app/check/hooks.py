@@ -11,6 +11,7 @@ from app.config.drift import Hook
 from app.egress.addresses import check_parts, is_loopback_name, origin
 from app.errors import VigieError
 from app.notify import command, webhook
+from app.words.message import t
 
 
 def rows(settings: Settings, system: System) -> Iterator[Row]:
@@ -19,8 +20,8 @@ def rows(settings: Settings, system: System) -> Iterator[Row]:
         return
     for hook in system.drift.hooks:
         if system.drift.source == "gauge":
-            text = "never called: a gauge decides without runs"
-            hint = "Prometheus tells of its decision: python -m app export rules."
+            text = t("never called: a gauge decides without runs")
+            hint = t("Prometheus tells of its decision: python -m app export rules.")
             yield Row("hook", hook.name, Outcome.EMPTY, text, hint)
         else:
             yield _url(settings, system, hook) if hook.url else _command(settings, hook)
@@ -29,9 +30,9 @@ def rows(settings: Settings, system: System) -> Iterator[Row]:
 def _command(settings: Settings, hook: Hook) -> Row:
     program = command.program(settings, hook)
     if program is None:
-        text = f"there is no program {hook.command[0]!r} that can be run"
-        return Row("hook", hook.name, Outcome.ERROR, text, "Give its path, or put it on PATH.")
-    return Row("hook", hook.name, Outcome.OK, f"{program} is there; {_called(hook)}")
+        text = t("there is no program {program!r} that can be run", program=hook.command[0])
+        return Row("hook", hook.name, Outcome.ERROR, text, t("Give its path, or put it on PATH."))
+    return Row("hook", hook.name, Outcome.OK, t("{program} is there; {called}", program=program, called=_called(hook)))
 
 
 def _url(settings: Settings, system: System, hook: Hook) -> Row:
@@ -44,10 +45,11 @@ def _url(settings: Settings, system: System, hook: Hook) -> Row:
         return failed("hook", hook.name, error)
     parts = urlsplit(url)
     open_way = parts.scheme == "http" and not is_loopback_name(parts.hostname or "")
-    hint = "The token travels in the clear: use https." if token and open_way else ""
-    with_token = ", with its token" if token else ""
-    return Row("hook", hook.name, Outcome.OK, f"{parts.scheme}://{parts.hostname}{with_token}; {_called(hook)}", hint)
+    hint = t("The token travels in the clear: use https.") if token and open_way else ""
+    facts = {"address": f"{parts.scheme}://{parts.hostname}", "called": _called(hook)}
+    text = t("{address}, with its token; {called}", **facts) if token else t("{address}; {called}", **facts)
+    return Row("hook", hook.name, Outcome.OK, text, hint)
 
 
 def _called(hook: Hook) -> str:
-    return f"called for {', '.join(hook.on)} (not now)"
+    return t("called for {events} (not now)", events=", ".join(hook.on))

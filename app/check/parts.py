@@ -13,7 +13,7 @@ from app.check.service import MAX_DOCUMENT_BYTES, fetch
 from app.config import Gauge, Settings, System
 from app.errors import AddressRefused, VigieError
 from app.services import Address
-from app.words.numbers import count
+from app.words.message import clauses, t
 
 # Bodies that are drawn and compared with the service's own schema: enough to meet each value of a short list.
 BODIES = 20
@@ -23,7 +23,7 @@ def request_row(settings: Settings, system: System, where: Address | VigieError,
     """Whether the bodies of a load run can be made and are accepted: by the schema, or by sending one."""
     request = system.request
     if request is None:
-        yield Row("request", "[request]", Outcome.SKIPPED, "none is given: no traffic can be generated")
+        yield Row("request", "[request]", Outcome.SKIPPED, t("none is given: no traffic can be generated"))
         return
     name = f"{request.method} {request.path}"
     try:
@@ -32,7 +32,7 @@ def request_row(settings: Settings, system: System, where: Address | VigieError,
         yield failed("request", name, error)
         return
     if isinstance(where, VigieError) or where.url is None:
-        yield Row("request", name, Outcome.SKIPPED, "the body can be made; the service's address is not known")
+        yield Row("request", name, Outcome.SKIPPED, t("the body can be made; the service's address is not known"))
         return
     url = where.url.rstrip("/")
     if send:
@@ -44,8 +44,8 @@ def request_row(settings: Settings, system: System, where: Address | VigieError,
         yield failed("request", name, error)
         return
     except VigieError as error:
-        hint = "Send one real prediction to know: --send."
-        yield Row("request", name, Outcome.SKIPPED, f"no schema to compare the body with: {error}", hint)
+        reason = t("no schema to compare the body with: {why}", why=error.message)
+        yield Row("request", name, Outcome.SKIPPED, reason, t("Send one real prediction to know: --send."))
         return
     yield _compared(document, system, name, bodies)
 
@@ -69,11 +69,12 @@ def _sent(settings: Settings, system: System, url: str, name: str, body: bytes) 
         answer = fetch(settings, system, url + request.path, **options)
     except VigieError as error:
         return failed("request", name, error)
-    took = f"{(time.monotonic() - started) * 1000:.0f} ms"
     if answer.ok:
-        return Row("request", name, Outcome.OK, f"sent one real prediction: HTTP {answer.status} in {took}")
-    text = f"sent one real prediction: HTTP {answer.status} “{answer.excerpt}”"
-    return Row("request", name, Outcome.ERROR, text, "Correct path, body or fields under [request].")
+        took = (time.monotonic() - started) * 1000
+        text = t("sent one real prediction: HTTP {status} in {took:.0f} ms", status=answer.status, took=took)
+        return Row("request", name, Outcome.OK, text)
+    text = t("sent one real prediction: HTTP {status} “{excerpt}”", status=answer.status, excerpt=answer.excerpt)
+    return Row("request", name, Outcome.ERROR, text, t("Correct path, body or fields under [request]."))
 
 
 def _compared(document: Any, system: System, name: str, bodies: Sequence[bytes]) -> Row:
@@ -87,23 +88,25 @@ def _compared(document: Any, system: System, name: str, bodies: Sequence[bytes])
     operation = mapping(item.get(request.method.lower()))
     if not operation:
         paths = [path for path in mapping(schemas.document.get("paths")) if isinstance(path, str)][:5]
-        hint = f"Its routes: {', '.join(paths)} …" if paths else "Correct path and method under [request]."
-        return Row("request", name, Outcome.ERROR, "the service's OpenAPI document has no such route", hint)
+        hint = t("Its routes: {paths} …", paths=", ".join(paths))
+        if not paths:
+            hint = t("Correct path and method under [request].")
+        return Row("request", name, Outcome.ERROR, t("the service's OpenAPI document has no such route"), hint)
     content = mapping(schemas.resolve(operation.get("requestBody")).get("content"))
     media = next((mapping(content[kind]) for kind in content if str(kind).partition(";")[0] == "application/json"), {})
     for body in bodies:
         problems = schemas.problems(media.get("schema"), json.loads(body) if body else None) if media else []
         if problems:
-            hint = "Correct the body or its fields under [request]."
-            return Row("request", name, Outcome.ERROR, "; ".join(problems), hint)
-    return Row("request", name, Outcome.OK, "body fits the service's /openapi.json (nothing was sent)")
+            hint = t("Correct the body or its fields under [request].")
+            return Row("request", name, Outcome.ERROR, clauses(problems), hint)
+    return Row("request", name, Outcome.OK, t("body fits the service's /openapi.json (nothing was sent)"))
 
 
 def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
     """The periods that can be compared, with their rows; of a gauge what it says now."""
     drift = system.drift
     if drift is None:
-        yield Row("drift", "[drift]", Outcome.SKIPPED, "none is given: no months are compared")
+        yield Row("drift", "[drift]", Outcome.SKIPPED, t("none is given: no months are compared"))
         return
     if isinstance(drift, Gauge):
         yield expression(watched, "drift", "gauge", drift.expr)
@@ -117,10 +120,9 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
     except VigieError as error:
         yield failed("drift", drift.source, error)
         return
-    yield from (
-        Row("month", one.name, Outcome.OK, f"{count(one.rows)} rows, {count(one.labelled)} with a label", one.note)
-        for one in periods
-    )
+    for one in periods:
+        counts = t("{rows:count} rows, {labels:count} with a label", rows=one.rows, labels=one.labelled)
+        yield Row("month", one.name, Outcome.OK, counts, one.note)
     if len(periods) < 2:
-        text = f"{len(periods)} found; a comparison needs two"
-        yield Row("drift", drift.source, Outcome.EMPTY, text, "Check path or query, and that the data is there.")
+        text = t("{count} found; a comparison needs two", count=len(periods))
+        yield Row("drift", drift.source, Outcome.EMPTY, text, t("Check path or query, and that the data is there."))

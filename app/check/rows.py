@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.errors import VigieError
+from app.words.message import joined, t, tn
 
 
 class Outcome(StrEnum):
@@ -30,7 +31,9 @@ class Row:
     @property
     def words(self) -> str:
         """What was seen and the next step, as sentences."""
-        return f"{self.text.rstrip('.')}. {self.hint}" if self.hint else self.text.rstrip(".")
+        if self.hint:
+            return t("{text:clause}. {hint}", text=self.text, hint=self.hint)
+        return t("{text:clause}", text=self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,16 @@ class Report:
     def sentence(self) -> str:
         """All in one line: `9 of 14 parts answer, 4 have nothing yet, 1 fails.`, for example."""
         counts = self.counts()
-        parts = [f"{counts[Outcome.OK]} of {len(self.rows)} parts answer"]
-        parts += [f"{counts[Outcome.EMPTY]} have nothing yet"] if counts[Outcome.EMPTY] else []
-        parts += [f"{counts[Outcome.SKIPPED]} not tried"] if counts[Outcome.SKIPPED] else []
+        parts: list[str] = [t("{answering} of {all} parts answer", answering=counts[Outcome.OK], all=len(self.rows))]
+        if empty := counts[Outcome.EMPTY]:
+            parts.append(tn("{n} has nothing yet", "{n} have nothing yet", empty))
+        if skipped := counts[Outcome.SKIPPED]:
+            parts.append(t("{count} not tried", count=skipped))
         failing = counts[Outcome.ERROR]
-        parts += [f"{failing} {'fails' if failing == 1 else 'fail'}"] if failing else ["nothing fails"]
-        return ", ".join(parts) + "."
+        parts.append(tn("{n} fails", "{n} fail", failing) if failing else t("nothing fails"))
+        return t("{parts}.", parts=joined(parts, ", "))
 
 
 def failed(part: str, name: str, error: VigieError) -> Row:
     """The row of a part that raised."""
-    return Row(part, name, Outcome.ERROR, str(error), error.hint)
+    return Row(part, name, Outcome.ERROR, error.message, error.hint)

@@ -12,6 +12,7 @@ from app.config import Settings, System
 from app.errors import AddressRefused, ConfigError, VigieError
 from app.exposition import Described, Sample, described, parse
 from app.services import Address, address
+from app.words.message import clauses, joined, t, tn
 
 # A service that needs longer for a health check or one prediction is one that people wait for.
 DEADLINE = 5.0
@@ -41,8 +42,8 @@ def service(settings: Settings, system: System, where: Address | VigieError) -> 
         yield failed("service", "address", where)
         return
     if where.url is None:
-        hint = "Give [api] url; without it there is no traffic and no raw count."
-        yield Row("service", "address", Outcome.EMPTY, where.reason or "no address is configured", hint)
+        hint = t("Give [api] url; without it there is no traffic and no raw count.")
+        yield Row("service", "address", Outcome.EMPTY, where.reason or t("no address is configured"), hint)
         return
     try:
         answer = fetch(settings, system, where.url.rstrip("/") + system.api.health, max_bytes=MAX_DOCUMENT_BYTES)
@@ -52,7 +53,13 @@ def service(settings: Settings, system: System, where: Address | VigieError) -> 
     except VigieError as error:
         yield failed("service", system.api.health, error)
         return
-    answered = f"HTTP {answer.status} in {answer.seconds * 1000:.0f} ms from {egress.shown(where.url)} ({where.origin})"
+    answered = t(
+        "HTTP {status} in {took:.0f} ms from {address} ({origin})",
+        status=answer.status,
+        took=answer.seconds * 1000,
+        address=egress.shown(where.url),
+        origin=where.origin,
+    )
     good = Outcome.OK if answer.ok else Outcome.ERROR
     yield Row("service", system.api.health, good, answered, "" if answer.ok else egress.status_hint(answer.status))
 
@@ -63,7 +70,7 @@ def raw(
     """The service's own metrics, and whether they hold what `[metrics]` names."""
     names = {name: getattr(system.metrics, name) for name in ("requests", "latency", "errors")}
     if isinstance(where, VigieError) or where.url is None:
-        return (), {}, [Row("metrics", "/metrics", Outcome.SKIPPED, "the service's address is not known")]
+        return (), {}, [Row("metrics", "/metrics", Outcome.SKIPPED, t("the service's address is not known"))]
     try:
         answer = fetch(settings, system, where.url.rstrip("/") + "/metrics").check()
         samples, descriptions = parse(answer.body), described(answer.body)
@@ -74,8 +81,9 @@ def raw(
     rows = [_metric(system, name, str(text), samples, descriptions) for name, text in names.items() if text]
     missing = [name for name, text in names.items() if not text]
     if missing:
-        text = "not named: " + ", ".join(missing)
-        rows.append(Row("metrics", "[metrics]", Outcome.EMPTY, text, "What is not named is not drawn and not counted."))
+        text = t("not named: {names}", names=", ".join(missing))
+        hint = t("What is not named is not drawn and not counted.")
+        rows.append(Row("metrics", "[metrics]", Outcome.EMPTY, text, hint))
     return samples, descriptions, rows
 
 
@@ -88,16 +96,18 @@ def _metric(
         except ConfigError as error:
             return failed("metrics", "errors", error)
     names = {text, f"{text}_total"} if name != "latency" else {f"{text}_bucket"}
-    series = [sample for sample in samples if sample.name in names]
-    if series:
-        count = f"{len(series)} series" if name != "latency" else f"{len(series)} buckets"
-        return Row("metrics", name, Outcome.OK, f"{text}: {count} in raw /metrics")
+    exposed = [sample for sample in samples if sample.name in names]
+    if exposed:
+        size = tn("{n:count} series", "{n:count} series", len(exposed))
+        if name == "latency":
+            size = tn("{n:count} bucket", "{n:count} buckets", len(exposed))
+        return Row("metrics", name, Outcome.OK, t("{metric}: {size} in raw /metrics", metric=text, size=size))
     if text in descriptions or text.removesuffix("_total") in descriptions:
-        hint = "A labelled metric appears with its first request."
-        return Row("metrics", name, Outcome.EMPTY, f"{text} is declared and has no series yet", hint)
+        hint = t("A labelled metric appears with its first request.")
+        return Row("metrics", name, Outcome.EMPTY, t("{metric} is declared and has no series yet", metric=text), hint)
     near = sorted({sample.name for sample in samples if text.partition("_")[0] in sample.name})[:5]
-    hint = f"The service has: {', '.join(near)}." if near else "Correct the name under [metrics]."
-    return Row("metrics", name, Outcome.ERROR, f"the service does not expose {text}", hint)
+    hint = t("The service has: {metrics}.", metrics=", ".join(near)) if near else t("Correct the name under [metrics].")
+    return Row("metrics", name, Outcome.ERROR, t("the service does not expose {name}", name=text), hint)
 
 
 def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
@@ -109,19 +119,22 @@ def _rule(system: System, text: str, samples: Sequence[Sample]) -> Row:
     matchers, outcomes = parse_selector(text), outcome_labels(text)
     counter, own = system.metrics.requests, excluded(system)
     if counter is None:
-        hint = "Name the counter of requests: `requests`."
-        return Row("metrics", "errors", Outcome.EMPTY, f"{text} is a matcher on a counter that is not named", hint)
+        hint = t("Name the counter of requests: `requests`.")
+        reason = t("{matcher} is a matcher on a counter that is not named", matcher=text)
+        return Row("metrics", "errors", Outcome.EMPTY, reason, hint)
     labels = [dict(one.labels) for one in samples if one.name in (counter, f"{counter}_total")]
     traffic = [one for one in labels if not any(one.get(name) in values for name, values in own.items())]
     if not traffic:
-        hint = "Right after its start a service has no series yet: send a request and check again."
-        return Row("metrics", "errors", Outcome.EMPTY, f"{text}: {counter} has no series of requests yet", hint)
+        hint = t("Right after its start a service has no series yet: send a request and check again.")
+        reason = t("{matcher}: {counter} has no series of requests yet", matcher=text, counter=counter)
+        return Row("metrics", "errors", Outcome.EMPTY, reason, hint)
     words = []
     for one in matchers:
         if one.name not in outcomes:
             continue
         status = rule(one, Counter(one_series.get(one.name, "") for one_series in traffic), counter)
         if status.matcher is None:
-            return Row("metrics", "errors", Outcome.EMPTY, f"the error rate is unknown: {status.reason}", status.hint)
+            reason = t("the error rate is unknown: {why}", why=status.reason)
+            return Row("metrics", "errors", Outcome.EMPTY, reason, status.hint)
         words.append(status.words)
-    return Row("metrics", "errors", Outcome.OK, f"{text}: {'; '.join(words)}")
+    return Row("metrics", "errors", Outcome.OK, joined([text, clauses(words)], ": "))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import AddressRefused, DeadlineExceeded, Unreachable
+from app.words.message import t
 
 # A name server that takes longer than a person waits for a panel counts as one that does not answer.
 LOOKUP_SECONDS = 5.0
@@ -31,7 +32,7 @@ def shown(url: str) -> str:
         host = parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return "an address that is not a URL"
+        return t("an address that is not a URL")
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{parts.path}" if host else f"{parts.scheme}:{parts.path}"[:SHOWN_CHARS]
 
@@ -70,8 +71,12 @@ def check_address(url: str, hosts: Sequence[str] = (), *, deadline: float = LOOK
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     if not named(host, port, hosts):
         accepted = ", ".join(["127.0.0.1", "localhost", *hosts])
-        message = f"{shown(url)} is not an address that configuration allows; accepted hosts: {accepted}."
-        raise AddressRefused(message, hint="Name the host in `[load] hosts` of the system file.")
+        message = t(
+            "{address} is not an address that configuration allows; accepted hosts: {hosts}.",
+            address=shown(url),
+            hosts=accepted,
+        )
+        raise AddressRefused(message, hint=t("Name the host in `[load] hosts` of the system file."))
     addresses = resolve(host, port, time.monotonic() + deadline)
     for address in addresses:
         judge(host, address)
@@ -107,26 +112,29 @@ def check_parts(url: str) -> None:
     except ValueError:
         good = False
     if not good:
-        message = f"{shown(url)!r} is not an address; accepted: http://HOST:PORT or https://HOST[:PORT][/PATH]."
-        raise AddressRefused(message, hint="Correct the address.")
+        message = t(
+            "{text!r} is not an address; accepted: http://HOST:PORT or https://HOST[:PORT][/PATH].", text=shown(url)
+        )
+        raise AddressRefused(message, hint=t("Correct the address."))
     if "@" in parts.netloc:
-        message = f"{shown(url)} carries a user or password in the address."
-        raise AddressRefused(message, hint="Give credentials through `auth`, `user` and `secret` in the system file.")
+        message = t("{address} carries a user or password in the address.", address=shown(url))
+        hint = t("Give credentials through `auth`, `user` and `secret` in the system file.")
+        raise AddressRefused(message, hint=hint)
 
 
 def judge(host: str, address: str) -> None:
     """AddressRefused for what no watched service has: metadata, multicast, 0.0.0.0, a `localhost` elsewhere."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    why = ""
+    place, message = {"host": host, "address": address}, ""
     if ip.is_link_local or str(ip) in METADATA_ADDRESSES:
-        why = "a link-local or cloud metadata address"
+        message = t("{host} ({address}) is a link-local or cloud metadata address: refused.", **place)
     elif ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255":
-        why = "not the address of one machine"
+        message = t("{host} ({address}) is not the address of one machine: refused.", **place)
     elif is_loopback_name(host) and not ip.is_loopback:
-        why = "not this machine, although its name says that"
-    if why:
-        raise AddressRefused(f"{host} ({address}) is {why}: refused.", hint="Configure the service's own address.")
+        message = t("{host} ({address}) is not this machine, although its name says that: refused.", **place)
+    if message:
+        raise AddressRefused(message, hint=t("Configure the service's own address."))
 
 
 def resolve(host: str, port: int, until: float) -> tuple[str, ...]:
@@ -147,10 +155,10 @@ def resolve(host: str, port: int, until: float) -> tuple[str, ...]:
     thread.start()
     thread.join(max(0.0, until - time.monotonic()))
     if thread.is_alive():
-        message = f"looking up the name {host} took too long."
-        raise DeadlineExceeded(message, hint="Check the name server of this machine, or use an IP address.")
+        message = t("looking up the name {host} took too long.", host=host)
+        raise DeadlineExceeded(message, hint=t("Check the name server of this machine, or use an IP address."))
     if failed or not answers:
-        message = f"no such host: the name {host} has no address."
-        hint = "Check the spelling; inside containers a service's name is known, on the host it is localhost."
+        message = t("no such host: the name {host} has no address.", host=host)
+        hint = t("Check the spelling; inside containers a service's name is known, on the host it is localhost.")
         raise Unreachable(message, hint=hint) from (failed[0] if failed else None)
     return tuple(answers)

@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from app.egress.addresses import judge, named, resolve
 from app.egress.faults import too_late
 from app.errors import AddressRefused
+from app.words.message import t
 
 # uvicorn closes an idle connection after 5 s: one idle for less than this is not being closed while we write to it.
 REUSE_SECONDS = 2.0
@@ -100,7 +101,8 @@ class _Watched(HTTPConnection):
     def getresponse(self) -> Any:
         """As in urllib3, which goes on without a socket when the server resets while the request is being sent."""
         if self.sock is None:
-            raise ConnectionResetError(errno.ECONNRESET, "connection reset while the request was sent")
+            why = "connection reset while the request was sent"  # no catalogue: in the place of the system's words
+            raise ConnectionResetError(errno.ECONNRESET, why)
         return super().getresponse()
 
     def _new_conn(self) -> socket.socket:
@@ -135,8 +137,8 @@ def _connect(host: str, port: int, watch: Watch) -> socket.socket:
     """A socket to one of the host's addresses, each judged, all within the deadline."""
     bare = host.strip("[]")
     if watch.hosts is not None and not named(bare, port, watch.hosts):
-        message = f"{bare}:{port} is not an address that configuration allows."
-        raise AddressRefused(message, hint="Allow the host by name, or use a loopback address.")
+        message = t("{address} is not an address that configuration allows.", address=f"{bare}:{port}")
+        raise AddressRefused(message, hint=t("Allow the host by name, or use a loopback address."))
     failed: OSError | None = None
     for address in resolve(bare, port, watch.until):
         judge(bare, address)
@@ -151,4 +153,4 @@ def _connect(host: str, port: int, watch: Watch) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         watch.hold(sock)
         return sock
-    raise failed or OSError("no address")
+    raise failed or OSError("no address")  # no catalogue: as above

@@ -14,6 +14,7 @@ from urllib3 import exceptions as u3
 
 from app.egress.addresses import DEFAULT_PORTS, SHOWN_CHARS, shown
 from app.errors import AddressRefused, BadAnswer, DeadlineExceeded, EgressError, Unreachable
+from app.words.message import t
 
 # Everything these libraries raise; ValueError and TypeError come from headers and bodies that cannot be encoded.
 LIBRARY_ERRORS = (requests.RequestException, u3.HTTPError, HTTPException, OSError, ValueError, TypeError, Warning)
@@ -21,8 +22,8 @@ LIBRARY_ERRORS = (requests.RequestException, u3.HTTPError, HTTPException, OSErro
 
 def too_late(url: str, seconds: float) -> DeadlineExceeded:
     """The error of a request that was cut after `seconds`."""
-    message = f"{shown(url)} gave no complete answer within {seconds:.3g} s."
-    return DeadlineExceeded(message, hint="The server is overloaded, hangs, or answers very slowly.")
+    message = t("{address} gave no complete answer within {seconds:.3g} s.", address=shown(url), seconds=seconds)
+    return DeadlineExceeded(message, hint=t("The server is overloaded, hangs, or answers very slowly."))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -54,18 +55,18 @@ def map_error(error: BaseException, url: str, seconds: float) -> EgressError:
     if first(TimeoutError, requests.Timeout, u3.TimeoutError):
         return too_late(url, seconds)
     if first(ConnectionRefusedError):
-        message = f"{where}: connection refused: nothing listens on port {port}."
-        return Unreachable(message, hint="Start the service, or correct the address.")
+        message = t("{address}: connection refused: nothing listens on port {port}.", address=where, port=port)
+        return Unreachable(message, hint=t("Start the service, or correct the address."))
     if first(RemoteDisconnected):
-        message = f"{where}: the server closed the connection without an answer."
-        return Unreachable(message, hint="It may be stopping, or speak https where http was sent.")
+        message = t("{address}: the server closed the connection without an answer.", address=where)
+        return Unreachable(message, hint=t("It may be stopping, or speak https where http was sent."))
     if first(
         IncompleteRead, u3.IncompleteRead, u3.ProtocolError, HTTPException, requests.exceptions.ChunkedEncodingError
     ):
-        reset = first(ConnectionError)
-        what = "the connection was reset" if reset else "the answer is truncated or not HTTP"
-        kind: type[EgressError] = Unreachable if reset else BadAnswer
-        return kind(f"{where}: {what}.", hint="Try again; if it stays, read the server's log.")
+        hint = t("Try again; if it stays, read the server's log.")
+        if first(ConnectionError):
+            return Unreachable(t("{address}: the connection was reset.", address=where), hint=hint)
+        return BadAnswer(t("{address}: the answer is truncated or not HTTP.", address=where), hint=hint)
     if first(
         u3.DecodeError,
         requests.exceptions.ContentDecodingError,
@@ -73,10 +74,11 @@ def map_error(error: BaseException, url: str, seconds: float) -> EgressError:
         u3.HeaderParsingError,
     ):
         return BadAnswer(
-            f"{where} answered with a body or headers that cannot be decoded.", hint="Is it the right server?"
+            t("{address} answered with a body or headers that cannot be decoded.", address=where),
+            hint=t("Is it the right server?"),
         )
     if first(socket.gaierror, u3.NameResolutionError):
-        return Unreachable(f"{where}: no such host.", hint="Check the spelling of the name.")
+        return Unreachable(t("{address}: no such host.", address=where), hint=t("Check the spelling of the name."))
     if first(
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
@@ -84,14 +86,17 @@ def map_error(error: BaseException, url: str, seconds: float) -> EgressError:
         u3.LocationValueError,
         requests.exceptions.URLRequired,
     ):
-        return AddressRefused(f"{where} is not an address that can be asked.", hint="Correct the address.")
+        message = t("{address} is not an address that can be asked.", address=where)
+        return AddressRefused(message, hint=t("Correct the address."))
     system = next((one for one in causes if isinstance(one, OSError) and one.strerror), None)
     if isinstance(system, OSError):
-        message = f"{where}: {str(system.strerror).lower()}."
-        return Unreachable(message, hint="Check address, network and firewall.")
+        message = t("{address}: {why}.", address=where, why=str(system.strerror).lower())
+        return Unreachable(message, hint=t("Check address, network and firewall."))
     if first(requests.ConnectionError, u3.PoolError, OSError):
-        return Unreachable(f"{where}: no connection ({type(error).__name__}).", hint="Check the address.")
-    return BadAnswer(f"{where}: the request failed ({type(error).__name__}).", hint="Check address and headers.")
+        message = t("{address}: no connection ({error}).", address=where, error=type(error).__name__)
+        return Unreachable(message, hint=t("Check the address."))
+    message = t("{address}: the request failed ({error}).", address=where, error=type(error).__name__)
+    return BadAnswer(message, hint=t("Check address and headers."))
 
 
 def _port(url: str) -> int | None:
@@ -104,8 +109,9 @@ def _port(url: str) -> int | None:
 
 def _tls(where: str, text: str) -> Unreachable:
     if "WRONG_VERSION_NUMBER" in text or "record layer" in text.lower():
-        return Unreachable(f"{where}: TLS failed: the server speaks plain http.", hint="Write http:// in the address.")
+        message = t("{address}: TLS failed: the server speaks plain http.", address=where)
+        return Unreachable(message, hint=t("Write http:// in the address."))
     reason = re.search(r"certificate verify failed: ([^(]+)", text)
     why = reason[1].strip() if reason else " ".join(text.split())[:SHOWN_CHARS]
-    hint = "Name the certificate authority's file as `ca` under `[prometheus]`, or correct the host name."
-    return Unreachable(f"{where}: TLS failed: {why}.", hint=hint)
+    hint = t("Name the certificate authority's file as `ca` under `[prometheus]`, or correct the host name.")
+    return Unreachable(t("{address}: TLS failed: {why}.", address=where, why=why), hint=hint)

@@ -22,6 +22,7 @@ from app.egress.connection import MAX_BYTES, WATCH, Adapter, Watch
 from app.egress.faults import LIBRARY_ERRORS, map_error, too_late
 from app.egress.signin import Authorization, Credentials
 from app.errors import AnswerTooLarge, BadAnswer, ConfigError, EgressError
+from app.words.message import t
 
 # A person waits about five seconds for a panel before believing that the page is broken.
 DEFAULT_DEADLINE = 5.0
@@ -29,7 +30,7 @@ DEFAULT_DEADLINE = 5.0
 DEFAULT_MAX_BYTES = 32_000_000
 # Large enough that 2 MB are a few reads, small enough that the byte cap holds closely.
 CHUNK_BYTES = 65_536
-USER_AGENT = f"vigie/{VERSION} (+observability console)"
+USER_AGENT = f"vigie/{VERSION} (+observability console)"  # no catalogue: a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +64,45 @@ class Answer:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
             html = "html" in self.headers.get("content-type", "") or self.body.lstrip()[:1] == b"<"
-            what = "HTML" if html else "an empty body" if not self.body.strip() else "broken JSON"
-            quoted = f" (“{self.excerpt}”)" if self.body.strip() else ""
-            message = f"{self.url} answered {what} where JSON was expected{quoted}."
-            hint = "Another program, a login page or a proxy may answer at this address."
+            facts = {"address": self.url, "excerpt": self.excerpt}
+            if not self.body.strip() and not html:
+                message = t("{address} answered an empty body where JSON was expected.", **facts)
+            elif not self.body.strip():
+                message = t("{address} answered HTML where JSON was expected.", **facts)
+            elif html:
+                message = t("{address} answered HTML where JSON was expected (“{excerpt}”).", **facts)
+            else:
+                message = t("{address} answered broken JSON where JSON was expected (“{excerpt}”).", **facts)
+            hint = t("Another program, a login page or a proxy may answer at this address.")
             raise BadAnswer(message, hint=hint, status=self.status) from error
 
     def check(self) -> Answer:
         """Itself for a 2xx status; BadAnswer with the meaning of the status otherwise."""
         if self.ok:
             return self
-        quoted = f": “{self.excerpt}”" if self.body.strip() else ""
-        message = f"{self.url} answered HTTP {self.status}{quoted}."
+        facts = {"server": self.url, "status": self.status, "excerpt": self.excerpt}
+        message = t("{server} answered HTTP {status}.", **facts)
+        if self.body.strip():
+            message = t("{server} answered HTTP {status}: “{excerpt}”.", **facts)
         raise BadAnswer(message, hint=status_hint(self.status), status=self.status)
 
 
 STATUS_HINTS = {
-    400: "The request was not understood; plain http may have been sent to an https port.",
-    401: "Give `auth`, `user` and `secret` in the system file.",
-    403: "The credentials are known but have no right to this address.",
-    404: "The server answers, but has nothing under this path: check the path in the address.",
-    429: "The server asks for fewer requests: wait, or refresh less often.",
-    500: "The server failed: its own log says why.",
-    502: "A proxy answers, the server behind it does not.",
-    503: "The server is starting or overloaded: try again in a moment.",
+    400: t("The request was not understood; plain http may have been sent to an https port."),
+    401: t("Give `auth`, `user` and `secret` in the system file."),
+    403: t("The credentials are known but have no right to this address."),
+    404: t("The server answers, but has nothing under this path: check the path in the address."),
+    429: t("The server asks for fewer requests: wait, or refresh less often."),
+    500: t("The server failed: its own log says why."),
+    502: t("A proxy answers, the server behind it does not."),
+    503: t("The server is starting or overloaded: try again in a moment."),
 }
 
 
 def status_hint(status: int) -> str:
     """What to do about an HTTP status."""
-    return STATUS_HINTS.get(status) or STATUS_HINTS.get(status // 100 * 100, "Open the address and look at what comes.")
+    hint = STATUS_HINTS.get(status) or STATUS_HINTS.get(status // 100 * 100)
+    return t(hint or t("Open the address and look at what comes."))
 
 
 class Session(requests.Session):
@@ -116,7 +126,9 @@ class Session(requests.Session):
         self.auth = Authorization(auth) if auth else None
         self.headers.update({"User-Agent": USER_AGENT, **(headers or {})})
         if ca is not None and not Path(ca).is_file():
-            raise ConfigError(f"the CA file {ca} does not exist.", hint="Correct `ca` in the system file.")
+            raise ConfigError(
+                t("the CA file {file} does not exist.", file=ca), hint=t("Correct `ca` in the system file.")
+            )
         self.verify = str(ca) if ca is not None else True
         self._adapter = Adapter()
 
@@ -166,8 +178,8 @@ class Session(requests.Session):
             watch.end()
         if response.is_redirect:
             target = shown(urljoin(url, response.headers["location"]))
-            message = f"{shown(url)} redirects to {target}, which is not followed."
-            raise BadAnswer(message, hint="Configure the final address.", status=response.status_code)
+            message = t("{address} redirects to {target}, which is not followed.", address=shown(url), target=target)
+            raise BadAnswer(message, hint=t("Configure the final address."), status=response.status_code)
         return response
 
     def fetch(
@@ -229,8 +241,12 @@ def _read(response: requests.Response, max_bytes: int, url: str) -> None:
     while chunk := response.raw.read(CHUNK_BYTES, decode_content=True):
         size += len(chunk)
         if size > max_bytes:
-            message = f"{shown(url)} answered more than {max_bytes:,} bytes; the rest was not read."
-            raise AnswerTooLarge(message, hint="Ask for less: a shorter range, fewer series.")
+            message = t(
+                "{address} answered more than {most:count} bytes; the rest was not read.",
+                address=shown(url),
+                most=max_bytes,
+            )
+            raise AnswerTooLarge(message, hint=t("Ask for less: a shorter range, fewer series."))
         parts.append(chunk)
     response._content = b"".join(parts)  # noqa: SLF001 - the place `.content` and `.json()` read from
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001

@@ -14,13 +14,14 @@ from requests.auth import AuthBase
 
 from app.base import files
 from app.errors import ConfigError
+from app.words.message import t
 
 # Begins the place of a file in `secret`, as in "F1PA_PASSWORD, file:/run/secrets/f1pa".
 FILE = "file:"
 # Longest secret file read; a token of a few kilobytes is long, a larger file was named by mistake.
 MAX_SECRET_BYTES = 16_384
 # RFC 7617: the first colon of `user:password` ends the user.
-COLON = "Basic authentication knows no user name with a colon: correct `user`."
+COLON = t("Basic authentication knows no user name with a colon: correct `user`.")
 # secrets.toml holds a few dozen lines.
 MAX_STORED_BYTES = 1_000_000
 
@@ -38,7 +39,7 @@ class Credentials:
     def header(self) -> str:
         """The value of the `Authorization` header."""
         if self.kind == "bearer":
-            return f"Bearer {self.secret}"
+            return f"Bearer {self.secret}"  # no catalogue: a header
         return "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
 
     def redact(self, text: str) -> str:
@@ -75,10 +76,13 @@ def credentials(source: SignIn, environ: Mapping[str, str], root: Path, *, where
     if source.auth == "none":
         return None
     if not source.secret or (source.auth == "basic" and not source.user):
-        message = f'{where}: auth = "{source.auth}" needs `secret`' + (" and `user`" if source.auth == "basic" else "")
-        raise ConfigError(message + ".", hint="`secret` is the name of an environment variable, never the value.")
+        message = t('{place}: auth = "{kind}" needs `secret`.', place=where, kind=source.auth)
+        if source.auth == "basic":
+            message = t('{place}: auth = "{kind}" needs `secret` and `user`.', place=where, kind=source.auth)
+        raise ConfigError(message, hint=t("`secret` is the name of an environment variable, never the value."))
     if source.auth == "basic" and ":" in (source.user or ""):
-        raise ConfigError(f"{where}: the user holds a colon, which ends it for the server.", hint=COLON)
+        message = t("{place}: the user holds a colon, which ends it for the server.", place=where)
+        raise ConfigError(message, hint=t(COLON))
     named, mark, path = source.secret.partition(FILE)
     name = named.strip().removesuffix(",").strip()
     value = (environ.get(name) or _stored_secret(root / ".streamlit" / "secrets.toml", name)) if name else None
@@ -87,19 +91,32 @@ def credentials(source: SignIn, environ: Mapping[str, str], root: Path, *, where
     if not value:
         raise _not_set(where, name, path.strip())
     if not value.isprintable():
-        message = f"{where}: the secret {name or path.strip()} holds a line break or another control character."
-        raise ConfigError(message, hint="Store it without the line break at its end.")
+        message = t(
+            "{place}: the secret {name} holds a line break or another control character.",
+            place=where,
+            name=name or path.strip(),
+        )
+        raise ConfigError(message, hint=t("Store it without the line break at its end."))
     return Credentials(source.auth, name or path.strip(), value, source.user or "")
 
 
 def _not_set(where: str, name: str, path: str) -> ConfigError:
     """What was looked for, and what to do."""
-    places = [f"the secret {name} is not set"] if name else []
-    places += [f"there is no password in {path}"] if path else []
-    ways = [f"set the environment variable {name}, or that key in .streamlit/secrets.toml"] if name else []
-    ways += [f"start the service that writes {path}"] if path else []
-    hint = "; or ".join(ways) + "."
-    return ConfigError(f"{where}: {' and '.join(places)}.", hint=hint[0].upper() + hint[1:])
+    facts = {"place": where, "name": name, "file": path}
+    if name and path:
+        message = t("{place}: the secret {name} is not set and there is no password in {file}.", **facts)
+        hint = t(
+            "Set the environment variable {name}, or that key in .streamlit/secrets.toml; or start the service that "
+            "writes {file}.",
+            **facts,
+        )
+    elif name:
+        message = t("{place}: the secret {name} is not set.", **facts)
+        hint = t("Set the environment variable {name}, or that key in .streamlit/secrets.toml.", **facts)
+    else:
+        message = t("{place}: there is no password in {file}.", **facts)
+        hint = t("Start the service that writes {file}.", **facts)
+    return ConfigError(message, hint=hint)
 
 
 def secret_in(path: Path, where: str) -> str | None:
@@ -110,8 +127,8 @@ def secret_in(path: Path, where: str) -> str | None:
         return None
     except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else type(error).__name__
-        message = f"{where}: the secret in {path} cannot be read ({cause})."
-        hint = "It must be a text file that this user may read, with the secret and nothing else."
+        message = t("{place}: the secret in {file} cannot be read ({why}).", place=where, file=path, why=cause)
+        hint = t("It must be a text file that this user may read, with the secret and nothing else.")
         raise ConfigError(message, hint=hint) from error
     return text.removesuffix("\n").removesuffix("\r")
 
@@ -135,8 +152,8 @@ def _stored(path: Path) -> Any:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        message = f"{path.name} cannot be read ({type(error).__name__})."
-        raise ConfigError(message, hint="Correct .streamlit/secrets.toml or set the variable.") from error
+        message = t("{file} cannot be read ({error}).", file=path.name, error=type(error).__name__)
+        raise ConfigError(message, hint=t("Correct .streamlit/secrets.toml or set the variable.")) from error
 
 
 def _stored_secret(path: Path, key: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Final
 from app.config import Settings, System
 from app.errors import DataError, UnknownPeriod
 from app.periods.model import Frame, Period, PeriodSource, pick
+from app.words.message import t
 
 # Bound on the identifiers handed to the load generator.
 MAX_IDS: Final = 100_000
@@ -24,10 +25,12 @@ def entity_ids(settings: Settings, system: System, period_key: str | None, limit
     """Identifiers of one period (of the newest without a key), at most `limit`, in stable order."""
     drift = system.drift
     if drift is None or not drift.identifier:
-        raise DataError(f"{system.title} names no identifier.", hint="Set drift.identifier in its system file.")
+        hint = t("Set drift.identifier in its system file.")
+        raise DataError(t("{system} names no identifier.", system=system.title), hint=hint)
     if not isinstance(drift, PeriodSource):
         raise DataError(
-            f"{system.title} measures drift as a gauge: it has no rows.", hint="Use from = 'list' or 'range'."
+            t("{system} measures drift as a gauge: it has no rows.", system=system.title),
+            hint=t("Use from = 'list' or 'range'."),
         )
     periods = drift.list_periods(settings, labels=False)
     period = periods[-1] if period_key is None and periods else pick(periods, period_key or "")
@@ -41,10 +44,11 @@ def load(settings: Settings, system: System, period: Period) -> Frame:
     """
     if not isinstance(system.drift, PeriodSource):
         raise DataError(
-            f"{system.title} measures its drift itself, as a gauge: there are no months to compare.",
-            hint="Look at the gauge on the Charts page.",
+            t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.title),
+            hint=t("Look at the gauge on the Charts page."),
         )
     frame = system.drift.load(settings, period)
     if not frame.rows:
-        raise UnknownPeriod(f"{period.called} has no rows.", hint="Choose another month, or load its data.")
+        hint = t("Choose another month, or load its data.")
+        raise UnknownPeriod(t("{month} has no rows.", month=period.called), hint=hint)
     return frame

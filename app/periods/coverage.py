@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from app.periods.model import LABELS_LATER, LATER, NO_LABEL
+from app.periods.model import LABELS_LATER, LATER, NO_LABEL, no_column
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def count(path: Path, label: str | None, budget: Budget) -> Counts:
     """Rows and labels of one file, as the loader would find them. Never raises: what fails is a note."""
     try:
         if not path.is_file():
-            return Counts(None, None, f"{path.name} is no regular file")
+            return Counts(None, None, t("{file} is no regular file", file=path.name))
         size = path.stat().st_size
         if path.suffix == ".parquet":
             return _parquet(path, label, budget)
@@ -62,7 +63,7 @@ def count(path: Path, label: str | None, budget: Budget) -> Counts:
         note = LATER if rows is None else LABELS_LATER if label else NO_LABEL
         return Counts(rows, None, note)
     except unreadable() as error:
-        return Counts(None, None, f"{path.name} cannot be read ({type(error).__name__})")
+        return Counts(None, None, t("{file} cannot be read ({error})", file=path.name, error=type(error).__name__))
 
 
 def unreadable() -> tuple[type[Exception], ...]:
@@ -103,7 +104,7 @@ def _parquet(path: Path, label: str | None, budget: Budget) -> Counts:
     leaves = [index for index in range(meta.num_columns) if meta.schema.column(index).path == label]
     if not leaves:
         nested = label in file.schema_arrow.names
-        return Counts(rows, None, LABELS_LATER if nested else f"{path.name} has no column {label}")
+        return Counts(rows, None, LABELS_LATER if nested else no_column(path.name, label))
     # The file's statistics count nulls; a NaN, which is no label either, is a number to them.
     fractional = meta.schema.column(leaves[0]).physical_type in {"FLOAT", "DOUBLE"}
     nulls = [_nulls(meta.row_group(group).column(leaves[0])) for group in range(meta.num_row_groups)]
@@ -127,14 +128,14 @@ def _csv(path: str, label: str | None, _changed: int, _size: int) -> Counts:
     try:
         header = list(pd.read_csv(path, nrows=0, index_col=False).columns)
     except pd.errors.EmptyDataError:
-        return Counts(0, None, "the file is empty")
+        return Counts(0, None, t("the file is empty"))
     named = label is not None and label in header
     column: Any = [label] if named else [0]
     # Without index_col=False a comma at the end of each row would make the first column row names.
     data: pd.DataFrame = pd.read_csv(path, usecols=column, index_col=False)
     if named:
         return Counts(len(data), int(data[label].notna().sum()))
-    return Counts(len(data), None, f"{Path(path).name} has no column {label}" if label else NO_LABEL)
+    return Counts(len(data), None, no_column(Path(path).name, label) if label else NO_LABEL)
 
 
 def _lines(path: Path, size: int) -> int | None:

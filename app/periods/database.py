@@ -17,6 +17,7 @@ from sqlalchemy import exc
 from app import postgres
 from app.config import Settings, System
 from app.errors import DataError, SourceUnavailable
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,28 +38,33 @@ def url_of(settings: Settings, system: System) -> str:
     """The SQLAlchemy URL: POSTGRES_* variables beat the system file. DataError when there is none."""
     url = settings.postgres_url or (system.drift.database if system.drift is not None else None)
     if not url:
-        raise DataError(f"{system.title} names no database.", hint="Set drift.database in its system file.")
+        hint = t("Set drift.database in its system file.")
+        raise DataError(t("{system} names no database.", system=system.title), hint=hint)
     return url
 
 
 @contextmanager
 def connected(url: str) -> Iterator[sa.Connection]:
     """One read-only connection, closed afterwards. SourceUnavailable when it, or a statement, fails."""
-    place, backend = "the database", ""
+    place, backend = "", ""
     try:
         parsed = postgres.address(url)
         place, backend = _place(parsed), parsed.get_backend_name()
         engine = _engine(parsed)
     except exc.ArgumentError as error:
         raise SourceUnavailable(
-            f"drift.database is no SQLAlchemy URL: {postgres.unreadable(error)}.",
-            hint="Accepted: sqlite:///PATH or postgresql+psycopg://USER@HOST:PORT/NAME.",
+            t("drift.database is no SQLAlchemy URL: {why}.", why=postgres.unreadable(error)),
+            hint=t("Accepted: sqlite:///PATH or postgresql+psycopg://USER@HOST:PORT/NAME."),
         ) from error
     except (exc.NoSuchModuleError, ImportError) as error:
-        driver = getattr(error, "name", None) or "the driver its URL names"
+        driver = getattr(error, "name", None) or t("the driver its URL names")
         raise SourceUnavailable(
-            f"Reading {place} needs the package {driver}, which is not installed.",
-            hint=f"Install it in this environment: pip install {driver}",
+            t(
+                "Reading {database} needs the package {driver}, which is not installed.",
+                database=place or t("the database"),
+                driver=driver,
+            ),
+            hint=t("Install it in this environment: pip install {driver}", driver=driver),
         ) from error
     try:
         with engine.connect() as connection:
@@ -75,7 +81,8 @@ def frame_of(result: sa.CursorResult[Any], what: str) -> pd.DataFrame:
 
     rows = result.fetchmany(MAX_ROWS + 1)
     if len(rows) > MAX_ROWS:
-        raise DataError(f"{what} gives more than {MAX_ROWS:,} rows.", hint="Compare a sample of them.")
+        message = t("{what} gives more than {most:count} rows.", what=what, most=MAX_ROWS)
+        raise DataError(message, hint=t("Compare a sample of them."))
     return pd.DataFrame([tuple(row) for row in rows], columns=list(result.keys()))
 
 
@@ -88,7 +95,7 @@ def identity(url: str) -> tuple[str, str] | None:
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         path = os.path.realpath(Path(parsed.database or "").expanduser())
-        return path, f"sqlite {path}"
+        return path, f"sqlite {path}"  # no catalogue: an identity
     host = (parsed.host or "").lower()
     host = "127.0.0.1" if host in ("localhost", "::1") else host
     options = sorted((name, str(value)) for name, value in parsed.query.items() if not _who_or_how(name))
@@ -102,7 +109,7 @@ def _who_or_how(option: str) -> bool:
 
 def _place(url: sa.URL) -> str:
     """The database as a message names it, without its password."""
-    return str(url.database or "the database") if url.get_backend_name() == "sqlite" else postgres.place(url)
+    return url.database or t("the database") if url.get_backend_name() == "sqlite" else postgres.place(url)
 
 
 def _engine(url: sa.URL) -> sa.Engine:
@@ -111,7 +118,8 @@ def _engine(url: sa.URL) -> sa.Engine:
         path = Path(url.database or "")
         if path.exists() and not path.is_file():
             # SQLite would wait for a pipe without end.
-            raise SourceUnavailable(f"{path} is no regular file.", hint="Correct drift.database: it names a file.")
+            hint = t("Correct drift.database: it names a file.")
+            raise SourceUnavailable(t("{file} is no regular file.", file=path), hint=hint)
         # By default SQLite makes a missing file: a wrong path would read as a database without months.
         source = f"file:{quote(str(path.absolute()))}?mode=ro"
         return sa.create_engine(
@@ -131,20 +139,25 @@ def _unavailable(place: str, backend: str, error: Exception) -> SourceUnavailabl
     message = " ".join(str(cause).split())[:300] or type(cause).__name__
     lower = message.lower()
     if "no such table" in lower or re.search(r"(relation|column|table) .* does not exist", lower):
-        return SourceUnavailable(f"{place}: {message}.", hint="Compare the names in [drift] with the database.")
-    if backend != "sqlite":
-        clause, hint = postgres.why(error)
-        return SourceUnavailable(f"{place[:1].upper()}{place[1:]} {clause}.", hint=hint)
-    if "unable to open database file" in lower:
         return SourceUnavailable(
-            f"There is no database file {place}, or it may not be read.",
-            hint="Start the embedded stack once (it makes the sample world), or correct drift.database.",
+            t("{database}: {why}.", database=place, why=message),
+            hint=t("Compare the names in [drift] with the database."),
         )
-    if "locked" in lower:
-        return SourceUnavailable(f"{place} is locked by another program.", hint="Try again when its writer is done.")
-    if "not a database" in lower or "malformed" in lower:
-        return SourceUnavailable(f"{place} is not a SQLite database, or damaged.", hint="Restore it, or make it again.")
-    return SourceUnavailable(f"{place} cannot be read: {message}.", hint="Check the file and its rights.")
+    sentence: str
+    if backend != "sqlite":
+        sentence, hint = postgres.why(error, t("{text:capital}", text=place))
+    elif "unable to open database file" in lower:
+        sentence = t("There is no database file {file}, or it may not be read.", file=place)
+        hint = t("Start the embedded stack once (it makes the sample world), or correct drift.database.")
+    elif "locked" in lower:
+        sentence, hint = t("{file} is locked by another program.", file=place), t("Try again when its writer is done.")
+    elif "not a database" in lower or "malformed" in lower:
+        sentence = t("{file} is not a SQLite database, or damaged.", file=place)
+        hint = t("Restore it, or make it again.")
+    else:
+        sentence = t("{file} cannot be read: {why}.", file=place, why=message)
+        hint = t("Check the file and its rights.")
+    return SourceUnavailable(sentence, hint=hint)
 
 
 def table(name: str, *columns: str) -> sa.TableClause:

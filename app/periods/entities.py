@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from app.errors import UnknownPeriod
 from app.periods import database
-from app.periods.model import MAX_PERIODS, Period, check_number, date_of, key_of, numbered, pick
+from app.periods.model import MAX_PERIODS, Period, check_number, date_of, key_of, no_column, numbered, pick
+from app.words.message import t, tn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ AS_OF: Final = "as_of"
 PERIOD_START: Final = "period_start"
 # Feast's name for the moment at which features are looked up.
 EVENT_TIMESTAMP: Final = "event_timestamp"
-_PERIODLESS: Final = "{table} has no {column}; the course script prints 0.0 here: both months get the same labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,9 @@ class Entities:
         if reason:
             return None, reason
         if PERIOD_START not in self._columns():
-            return None, f"{self.labels} has no {PERIOD_START}: every month would get the same labels"
+            return None, t(
+                "{table} has no {column}: every month would get the same labels", table=self.labels, column=PERIOD_START
+            )
         table = database.table(str(self.labels), PERIOD_START, str(self.label))
         period = table.c[PERIOD_START]
         query = sa.select(period, sa.func.count(table.c[str(self.label)])).group_by(period)
@@ -75,13 +77,31 @@ class Entities:
 
         table = database.table(self.entities, self.identifier, AS_OF)
         query = sa.select(table.c[self.identifier], table.c[AS_OF]).where(table.c[AS_OF].in_(self._moments(period)))
-        rows = database.frame_of(self.connection.execute(query), f"{self.entities} at {period.key}")
+        rows = database.frame_of(self.connection.execute(query), _at(self.entities, period))
         if rows.empty:
-            raise UnknownPeriod(f"{self.entities} has no rows for {period.called}.", hint="Choose another month.")
+            message = t("{table} has no rows for {month}.", table=self.entities, month=period.called)
+            raise UnknownPeriod(message, hint=t("Choose another month."))
         named = rows.dropna(subset=[self.identifier])
         single = named.drop_duplicates(subset=[self.identifier])
-        left_out = ((len(rows) - len(named), f"without {self.identifier}"), (len(named) - len(single), "given twice"))
-        notes += [f"{period.called}: {count:,} rows {what} are left out." for count, what in left_out if count]
+        if nameless := len(rows) - len(named):
+            notes.append(
+                tn(
+                    "{month}: {n:count} row without {column} is left out.",
+                    "{month}: {n:count} rows without {column} are left out.",
+                    nameless,
+                    month=period.called,
+                    column=self.identifier,
+                )
+            )
+        if twice := len(named) - len(single):
+            notes.append(
+                tn(
+                    "{month}: {n:count} row given twice is left out.",
+                    "{month}: {n:count} rows given twice are left out.",
+                    twice,
+                    month=period.called,
+                )
+            )
         moments = pd.to_datetime(single[AS_OF], utc=True, format="mixed")
         return pd.DataFrame({self.identifier: single[self.identifier].to_numpy(), EVENT_TIMESTAMP: moments.to_numpy()})
 
@@ -101,25 +121,35 @@ class Entities:
             return NoLabels(reason)
         columns = self._columns()
         if self.identifier not in columns:
-            return NoLabels(f"{self.labels} has no column {self.identifier}")
+            return NoLabels(no_column(str(self.labels), self.identifier))
         if PERIOD_START not in columns:
-            return NoLabels(_PERIODLESS.format(table=self.labels, column=PERIOD_START), None)
+            periodless = t(
+                "{table} has no {column}; the course script prints 0.0 here: both months get the same labels",
+                table=self.labels,
+                column=PERIOD_START,
+            )
+            return NoLabels(periodless, None)
         label = str(self.label)
         table = database.table(str(self.labels), self.identifier, PERIOD_START, label)
         starts = self.connection.execute(sa.select(table.c[PERIOD_START]).distinct()).scalars()
         stored = [value for value in starts if value is not None and str(value)[:10] == period.key]
         query = sa.select(table.c[self.identifier], table.c[label]).where(table.c[PERIOD_START].in_(stored))
-        rows = database.frame_of(self.connection.execute(query), f"{self.labels} at {period.key}")
+        rows = database.frame_of(self.connection.execute(query), _at(str(self.labels), period))
         labels = rows.dropna(subset=[label])
         if labels.empty:
-            return NoLabels(f"{period.called} has no labels yet")
+            return NoLabels(t("{month} has no labels yet", month=period.called))
         if labels[label].dtype == bool:
             # PostgreSQL has booleans, SQLite has 0 and 1: one label is the same in both.
             labels[label] = labels[label].astype("int64")
         single = labels.drop_duplicates(subset=[self.identifier])
         if len(single) < len(labels):
             notes.append(
-                f"{period.called}: {len(labels) - len(single):,} labels are given twice; the first one counts."
+                tn(
+                    "{month}: {n:count} label is given twice; the first one counts.",
+                    "{month}: {n:count} labels are given twice; the first one counts.",
+                    len(labels) - len(single),
+                    month=period.called,
+                )
             )
         return single
 
@@ -137,11 +167,11 @@ class Entities:
     def _without_labels(self) -> str:
         """Why there are no labels at all; empty when there are."""
         if not self.labels or not self.label:
-            return "the system file names no labels"
+            return t("the system file names no labels")
         schema, _, short = self.labels.rpartition(".")
         if not sa.inspect(self.connection).has_table(short, schema=schema or None):
-            return f"there is no table {self.labels}"
-        return "" if self.label in self._columns() else f"{self.labels} has no column {self.label}"
+            return t("there is no table {table}", table=self.labels)
+        return "" if self.label in self._columns() else no_column(self.labels, self.label)
 
     def _columns(self) -> set[str]:
         schema, _, short = str(self.labels).rpartition(".")
@@ -155,3 +185,7 @@ def _by_key(rows: Iterable[Any]) -> dict[str, int]:
         if value is not None:
             counts[key_of(value)] = counts.get(key_of(value), 0) + int(count)
     return counts
+
+
+def _at(table: str, period: Period) -> str:
+    return t("{table} at {month}", table=table, month=period.key)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.config import Settings
 from app.periods.model import DatabaseSource, Frame, Period, date_of, numbered
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,14 +36,20 @@ class Feast(DatabaseSource):
         """The different values of `as_of`, by day."""
         with self._tables(settings) as tables:
             rows = tables.rows_by_period()
-            coverage, note = tables.labels_by_period() if labels else (None, "labels were not counted")
+            coverage, note = tables.labels_by_period() if labels else (None, t("labels were not counted"))
         periods = []
         for key, count in rows.items():
             labelled = None if coverage is None else coverage.get(key, 0)
-            over = labelled is not None and labelled > count
             # The table of labels knows rows that the month does not have: their number is no coverage.
-            why = f"{labelled:,} labels for {count:,} rows: some belong to none of them" if over else note
-            periods.append(Period(key, key, date_of(key), count, None if over else labelled, why))
+            if labelled is not None and labelled > count:
+                why = t(
+                    "{labels:count} labels for {rows:count} rows: some belong to none of them",
+                    labels=labelled,
+                    rows=count,
+                )
+                periods.append(Period(key, key, date_of(key), count, None, why))
+            else:
+                periods.append(Period(key, key, date_of(key), count, labelled, note))
         return numbered(periods)
 
     def list_ids(self, settings: Settings, period: Period, limit: int) -> list[str]:
@@ -70,7 +77,12 @@ class Feast(DatabaseSource):
         data = store.features_of(feature_store, repo, entities, self.features, notes)
         if settings.postgres_url and str(getattr(feature_store.config.offline_store, "type", "")) != "postgres":
             # Not an error (features may live in files on purpose), but two sources that drift apart would be one.
-            notes.append(f"Entities and labels are read from PostgreSQL, features from {repo}, which is not over it.")
+            notes.append(
+                t(
+                    "Entities and labels are read from PostgreSQL, features from {repo}, which is not over it.",
+                    repo=repo,
+                )
+            )
         # Feast gives rows in no fixed order, and comparing identifiers depends on it.
         data = data.drop(columns=[EVENT_TIMESTAMP]).sort_values(self.identifier, kind="stable", ignore_index=True)
         if isinstance(labels, NoLabels):
@@ -85,18 +97,33 @@ class Feast(DatabaseSource):
         lost = len(data) - len(joined)
         if lost:
             notes.append(
-                f"{period.called}: {lost:,} of {len(data):,} rows have no label and are left out, as all columns count."
+                t(
+                    "{month}: {missing:count} of {rows:count} rows have no label and are left out, as all columns "
+                    "count.",
+                    month=period.called,
+                    missing=lost,
+                    rows=len(data),
+                )
             )
         elif labelled < len(joined):
-            notes.append(f"{period.called}: {len(joined) - labelled:,} of {len(joined):,} rows have no label.")
-        reason = "" if labelled else f"no label of {period.called} belongs to one of its rows"
+            notes.append(
+                t(
+                    "{month}: {missing:count} of {rows:count} rows have no label.",
+                    month=period.called,
+                    missing=len(joined) - labelled,
+                    rows=len(joined),
+                )
+            )
+        reason = "" if labelled else t("no label of {month} belongs to one of its rows", month=period.called)
         return Frame(joined, period.key, len(joined), labelled, reason, tuple(notes))
 
     def origin(self, settings: Settings) -> tuple[str, ...] | None:
         """The database and the repository."""
         place = super().origin(settings)
         repo = os.path.realpath(self._repo(settings).expanduser())
-        return None if place is None else (f"{place[0]}, feature repository {repo}", *place[1:], repo)
+        if place is None:
+            return None
+        return t("{database}, feature repository {repo}", database=place[0], repo=repo), *place[1:], repo
 
     def _repo(self, settings: Settings) -> Path:
         return settings.feast_repo or Path(self.repo)

@@ -16,7 +16,18 @@ from app.config.drift import PERIOD_KEY
 from app.errors import DataError, SourceUnavailable, UnknownPeriod, VigieError
 from app.periods import coverage, tables, windows
 from app.periods.coverage import Budget, Counts, unreadable
-from app.periods.model import LABELS_LATER, NO_LABEL, Frame, Period, PeriodSource, date_of, labelled, numbered
+from app.periods.model import (
+    LABELS_LATER,
+    NO_LABEL,
+    Frame,
+    Period,
+    PeriodSource,
+    date_of,
+    labelled,
+    no_column,
+    numbered,
+)
+from app.words.message import listed, t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +76,7 @@ class Files(PeriodSource):
                 Period(key, name, None, side.rows, side.labelled, side.note)
                 for key, name, side in zip(split_keys(self), TWO_SIDES, counts, strict=True)
             ]
-        missing = f"{path.name} has no column {self.label}" if self.label else NO_LABEL
+        missing = no_column(path.name, self.label) if self.label else NO_LABEL
         return [
             Period(one.key, one.name, one.start.date(), one.rows, one.labelled, missing if one.labelled is None else "")
             for one in windows.windows(path, str(self.time), self.window, self.label)
@@ -79,7 +90,8 @@ class Files(PeriodSource):
         else:
             frame = self.rows_of(period.key).head(limit)
         if self.identifier not in frame.columns:
-            raise DataError(f"{self.path} has no column {self.identifier!r}.", hint="Correct `identifier` in [drift].")
+            message = t("{table} has no column {column!r}.", table=self.path, column=self.identifier)
+            raise DataError(message, hint=t("Correct `identifier` in [drift]."))
         tables.once(frame, str(self.identifier), self.path)
         return [str(value) for value in frame[self.identifier].dropna()]
 
@@ -98,13 +110,16 @@ class Files(PeriodSource):
         if PLACEHOLDER in self.path:
             files = paths(self.path)
             if key not in files:
-                raise UnknownPeriod(f"There is no file for {key!r}.", hint=f"There are {', '.join(list(files)[:6])}.")
+                hint = t("There are {names}.", names=", ".join(list(files)[:6]))
+                raise UnknownPeriod(t("There is no file for {key!r}.", key=key), hint=hint)
             return tables.read(files[key])
         if self.window is not None:
             return windows.rows_of(self._table(), str(self.time), self.window, key)
         keys = split_keys(self)
         if key not in keys:
-            raise UnknownPeriod(f"There is no period {key!r}.", hint=f"There are {' and '.join(keys)}.")
+            raise UnknownPeriod(
+                t("There is no period {key!r}.", key=key), hint=t("There are {names}.", names=listed(keys))
+            )
         return self._sides(tables.read(self._table()))[keys.index(key)]
 
     def _one_each(self, budget: Budget) -> list[Period]:
@@ -134,14 +149,14 @@ class Files(PeriodSource):
         if not self.label:
             return Counts(len(part), None, NO_LABEL)
         if self.label not in part.columns:
-            return Counts(len(part), None, f"{path.name} has no column {self.label}")
+            return Counts(len(part), None, no_column(path.name, self.label))
         return Counts(len(part), int(part[self.label].notna().sum()))
 
     def _cut(self, path: Path) -> tuple[Counts, Counts]:
         """What is known of both sides without reading more than the number of rows."""
         if self.split is None:
-            unknown = Counts(None, None, f"rows are counted when the table is split at {self.split_at}")
-            return unknown, unknown
+            note = t("rows are counted when the table is split at {moment}", moment=self.split_at)
+            return Counts(None, None, note), Counts(None, None, note)
         whole = coverage.count(path, None, Budget(0))
         if whole.rows is None:
             return whole, whole
@@ -162,19 +177,20 @@ class Files(PeriodSource):
         import pandas as pd
 
         if self.time is None:
-            raise DataError("split_at needs `time`, the column to split by.", hint='Add time = "…" to [drift].')
+            raise DataError(t("split_at needs `time`, the column to split by."), hint=t('Add time = "…" to [drift].'))
         timed = tables.by_time(frame, self.time, self.path)
         try:
             moment = pd.Timestamp(str(self.split_at))
             moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
         except ValueError as error:
-            raise DataError(f"split_at = {self.split_at!r} is no date.", hint="Write it as 2024-01-31.") from error
+            message = t("split_at = {moment!r} is no date.", moment=self.split_at)
+            raise DataError(message, hint=t("Write it as 2024-01-31.")) from error
         return timed[timed[self.time] < moment], timed[timed[self.time] >= moment]
 
     def _table(self) -> Path:
         path = Path(self.path)
         if not path.is_file():
-            raise SourceUnavailable(f"There is no file {path}.", hint="Correct drift.path in the system file.")
+            raise tables.no_file(path)
         return path
 
 
@@ -190,10 +206,12 @@ def paths(pattern: str) -> dict[str, Path]:
             files[match["period"]] = Path(name)
     if not files:
         raise SourceUnavailable(
-            f"No file matches {pattern}.", hint="One file per month, with the month's name or date for {period}."
+            t("No file matches {pattern}.", pattern=pattern),
+            hint=t("One file per month, with the month's name or date for {period}."),
         )
     if len(files) > MAX_FILES:
-        raise DataError(f"More than {MAX_FILES:,} files match {pattern}.", hint="Narrow the pattern.")
+        message = t("More than {most:count} files match {pattern}.", most=MAX_FILES, pattern=pattern)
+        raise DataError(message, hint=t("Narrow the pattern."))
     return files
 
 

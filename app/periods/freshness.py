@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from app.words.message import t
+
 # The longest month. An older value does not belong to the month, even when the month before it is further back.
 MONTH: Final = pd.Timedelta(days=31)
 DAY: Final = pd.Timedelta(days=1)
@@ -51,7 +53,12 @@ def notes(store: Any, features: Sequence[str], month: Month) -> list[str]:
         try:
             sentence = _sentence(_ViewRows(store, view, source), name, month)
         except Exception as error:  # noqa: BLE001 - any store may be below; a note that cannot be made is no failure
-            sentence = f"Whether {name} has rows of {month.name} could not be checked ({type(error).__name__})."
+            sentence = t(
+                "Whether {view} has rows of {month} could not be checked ({error}).",
+                view=name,
+                month=month.name,
+                error=type(error).__name__,
+            )
         if sentence:
             sentences.append(sentence)
     return sentences
@@ -68,18 +75,25 @@ def _sentence(look: _ViewRows, name: str, month: Month) -> str:
             missing = int((~month.identifiers.isin(own[look.keys[0]])).sum())
         if not missing:
             return ""
-        return (
-            f"{name} has no row of {month.name} for {missing:,} of {len(month.identifiers):,}"
-            f" {month.identifiers.name}s: their newest older values were joined, where there are any."
+        return t(
+            "{view} has no row of {month} for {missing:count} of {all:count} {identifier}s: their newest older values "
+            "were joined, where there are any.",
+            view=name,
+            month=month.name,
+            missing=missing,
+            all=len(month.identifiers),
+            identifier=month.identifiers.name,
         )
     newest = look.newest(month.begin)
     if newest is None:
-        return f"{name} has no rows up to {month.name}: its features are empty."
-    day = f"{newest:%Y-%m-%d}"
+        return t("{view} has no rows up to {month}: its features are empty.", view=name, month=month.name)
+    facts = {"view": name, "month": month.name, "day": f"{newest:%Y-%m-%d}"}
     live = getattr(look.view, "ttl", None)
     if live and month.first - newest > pd.Timedelta(live):
-        return f"{name} has no rows for {month.name}; its newest, of {day}, have outlived their time: they are empty."
-    return f"{name} has no rows for {month.name}; the newest older values, {day}, were joined."
+        return t(
+            "{view} has no rows for {month}; its newest, of {day}, have outlived their time: they are empty.", **facts
+        )
+    return t("{view} has no rows for {month}; the newest older values, {day}, were joined.", **facts)
 
 
 def _later(look: _ViewRows, name: str, month: Month, own: pd.DataFrame) -> str:
@@ -91,9 +105,14 @@ def _later(look: _ViewRows, name: str, month: Month, own: pd.DataFrame) -> str:
     if after.empty:
         return ""
     first = look.utc(after[look.time].min())
-    return (
-        f"{name} has rows of {first:%Y-%m-%d %H:%M}, later than {month.last:%H:%M} UTC, the moment of {month.name}:"
-        f" they were not joined, those of {newest:%Y-%m-%d} were."
+    return t(
+        "{view} has rows of {later}, later than {moment} UTC, the moment of {month}: they were not joined, those of "
+        "{newest} were.",
+        view=name,
+        later=f"{first:%Y-%m-%d %H:%M}",
+        moment=f"{month.last:%H:%M}",
+        month=month.name,
+        newest=f"{newest:%Y-%m-%d}",
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from app.config import Drift, Settings
 from app.config.drift import PERIOD_KEY
 from app.errors import DataError, UnknownPeriod
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +24,9 @@ MAX_PERIODS: Final = 2000
 # So many periods are named when one does not exist.
 NAMED: Final = 6
 
-NO_LABEL: Final = "the system file names no label"
-LATER: Final = "rows are counted when the file is loaded"
-LABELS_LATER: Final = "labels are counted when the file is loaded"
+NO_LABEL: Final = t("the system file names no label")
+LATER: Final = t("rows are counted when the file is loaded")
+LABELS_LATER: Final = t("labels are counted when the file is loaded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,16 @@ def labelled(data: pd.DataFrame, label: str | None, period: Period) -> Frame:
     if not label:
         return Frame(data, period.key, len(data), None, NO_LABEL)
     if label not in data.columns:
-        return Frame(data, period.key, len(data), None, f"{period.called} has no column {label}")
+        return Frame(data, period.key, len(data), None, no_column(period.called, label))
     column = data[label]
     # With two columns of the label's name the count is unknown; the gate reports them.
     count = int(column.notna().sum()) if column.ndim == 1 else None
-    return Frame(data, period.key, len(data), count, "" if count else f"{period.called} has no labels")
+    return Frame(data, period.key, len(data), count, "" if count else t("{month} has no labels", month=period.called))
+
+
+def no_column(table: str, column: str) -> str:
+    """That a table, file or month lacks a column."""
+    return t("{table} has no column {column}", table=table, column=column)
 
 
 def key_of(value: object) -> str:
@@ -120,8 +126,8 @@ def key_of(value: object) -> str:
         return text[:10]
     if not PERIOD_KEY.fullmatch(text):
         raise DataError(
-            f"{text[:80]!r} cannot be the key of a period.",
-            hint="Keys are dates, or letters, digits, dot, dash and underscore (64 at most).",
+            t("{key!r} cannot be the key of a period.", key=text[:80]),
+            hint=t("Keys are dates, or letters, digits, dot, dash and underscore (64 at most)."),
         )
     return text
 
@@ -145,10 +151,8 @@ def numbered(periods: Sequence[Period]) -> list[Period]:
 def check_number(periods: int) -> None:
     """DataError for more periods than any system has months."""
     if periods > MAX_PERIODS:
-        raise DataError(
-            f"More than {MAX_PERIODS:,} different periods: that column is a time, not a month.",
-            hint="Name a column that holds one date per month.",
-        )
+        message = t("More than {most:count} different periods: that column is a time, not a month.", most=MAX_PERIODS)
+        raise DataError(message, hint=t("Name a column that holds one date per month."))
 
 
 def pick(periods: Sequence[Period], text: str) -> Period:
@@ -161,13 +165,13 @@ def pick(periods: Sequence[Period], text: str) -> Period:
         inside = [period for period in periods if period.date is not None and period.key.startswith(text)]
         if len(inside) == 1:
             return inside[0]
-    raise UnknownPeriod(f"There is no period {text[:80]!r}.", hint=_existing(periods))
+    raise UnknownPeriod(t("There is no period {key!r}.", key=text[:80]), hint=_existing(periods))
 
 
 def _existing(periods: Sequence[Period]) -> str:
     if not periods:
-        return "This system has no periods."
+        return t("This system has no periods.")
     names = [period.key if period.name == period.key else f"{period.name} = {period.key}" for period in periods]
     if len(names) > NAMED:
         names = [*names[: NAMED - 1], "…", names[-1]]
-    return f"There are {len(periods)}: {', '.join(names)}."
+    return t("There are {count}: {names}.", count=len(periods), names=", ".join(names))

@@ -20,8 +20,9 @@ from app.periods.model import (
     labelled,
     numbered,
 )
+from app.words.message import t
 
-NO_QUERY = "Write it as SELECT …"
+NO_QUERY = t("Write it as SELECT …")
 
 
 class Sql(DatabaseSource):
@@ -39,14 +40,15 @@ class Sql(DatabaseSource):
         with self.connected(settings) as connection:
             result = connection.execute(sa.text(self.periods))
             if not result.returns_rows:
-                raise DataError("`periods` in [drift] gives no rows: it is no query.", hint=NO_QUERY)
+                raise DataError(t("`periods` in [drift] gives no rows: it is no query."), hint=NO_QUERY)
             rows = result.fetchmany(MAX_PERIODS + 1)
         check_number(len(rows))
         periods = [_period(row, self.label) for row in rows if row[0] is not None]
         keys = Counter(period.key for period in periods)
         twice = next((key for key, times in keys.items() if times > 1), None)
         if twice:
-            raise DataError(f"`periods` in [drift] gives {twice} more than once.", hint="Group by the month.")
+            message = t("`periods` in [drift] gives {month} more than once.", month=twice)
+            raise DataError(message, hint=t("Group by the month."))
         return numbered(periods)
 
     def list_ids(self, settings: Settings, period: Period, limit: int) -> list[str]:
@@ -67,27 +69,26 @@ class Sql(DatabaseSource):
         statement = sa.text(self.query)
         others = [f":{name}" for name in sorted(set(statement.compile().params) - {"period"})]
         if others or "period" not in statement.compile().params:
-            wrong = "has no :period: each month would be the same rows"
+            message = t("`query` in [drift] has no :period: each month would be the same rows.")
             if others:
-                wrong = f"names {', '.join(others)}, but only :period has a value"
-            raise DataError(
-                f"`query` in [drift] {wrong}.", hint="Write … WHERE month = :period (a colon of its own as \\:)."
-            )
+                names = ", ".join(others)
+                message = t("`query` in [drift] names {names}, but only :period has a value.", names=names)
+            raise DataError(message, hint=t("Write … WHERE month = :period (a colon of its own as \\:)."))
         with self.connected(settings) as connection:
             result = connection.execute(statement, {"period": period.key})
             if not result.returns_rows:
-                raise DataError("`query` in [drift] gives no rows: it is no query.", hint=NO_QUERY)
-            return labelled(database.frame_of(result, f"the query for {period.key}"), self.label, period)
+                raise DataError(t("`query` in [drift] gives no rows: it is no query."), hint=NO_QUERY)
+            return labelled(database.frame_of(result, t("the query for {month}", month=period.key)), self.label, period)
 
 
 def _period(row: Sequence[Any], label: str | None) -> Period:
     key = key_of(row[0])
-    rows, labels = _whole(row, 1, "rows"), _whole(row, 2, "rows with a label")
+    rows, labels = _whole(row, 1, t("rows")), _whole(row, 2, t("rows with a label"))
     note = ""
     if rows is None:
-        note = "rows are counted when the period is loaded"
+        note = t("rows are counted when the period is loaded")
     elif labels is None:
-        note = "labels are counted when the period is loaded" if label else NO_LABEL
+        note = t("labels are counted when the period is loaded") if label else NO_LABEL
     return Period(key, key, date_of(key), rows, labels, note)
 
 
@@ -97,7 +98,11 @@ def _whole(row: Sequence[Any], place: int, what: str) -> int | None:
     try:
         return int(row[place])
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"`periods` in [drift] gives {str(row[place])[:40]!r} as the number of {what} of {row[0]}.",
-            hint="Its columns are the key, the rows, and the rows with a label.",
-        ) from error
+        message = t(
+            "`periods` in [drift] gives {value!r} as the number of {what} of {month}.",
+            value=str(row[place])[:40],
+            what=what,
+            month=row[0],
+        )
+        hint = t("Its columns are the key, the rows, and the rows with a label.")
+        raise DataError(message, hint=hint) from error

@@ -15,8 +15,9 @@ import pandas as pd
 from app import postgres
 from app.base.variables import POSTGRES_PASSWORD
 from app.errors import DataError, SourceUnavailable, VigieError
+from app.words.message import sentences, t, tn
 
-APPLY_HINT: Final = "Run `feast apply` in that repository (the embedded stack does it: python -m stack up)."
+APPLY_HINT: Final = t("Run `feast apply` in that repository (the embedded stack does it: python -m stack up).")
 # What the first retrieval from a store imports: 300 modules, a second on a machine that has not compiled them yet.
 LATE: Final = (
     "feast.infra.offline_stores.duckdb",
@@ -54,19 +55,27 @@ def features_of(
     except Exception as error:
         # Feast raises its own errors and those of dask, pyarrow, duckdb, SQLAlchemy, depending on the store below it.
         raise SourceUnavailable(
-            f"Feast could not read the features from {repo}: {_in_words(error)}.",
-            hint="Check that the files or tables behind its feature views are there.",
+            t("Feast could not read the features from {repo}: {why}", repo=repo, why=_in_words(error)),
+            hint=t("Check that the files or tables behind its feature views are there."),
         ) from error
     if len(rows) < len(entities):
         # Its engine for plain files does so, with the values of every other view in those rows.
         raise DataError(
-            f"Feast leaves out {len(entities) - len(rows):,} of {len(entities):,} rows of this month.",
-            hint=" ".join(notes[:3]) or "Look for entities without any row in a feature view; duckdb keeps them.",
+            t(
+                "Feast leaves out {missing:count} of {rows:count} rows of this month.",
+                missing=len(entities) - len(rows),
+                rows=len(entities),
+            ),
+            hint=sentences(notes[:3]) or t("Look for entities without any row in a feature view; duckdb keeps them."),
         )
     if len(rows) > len(entities):
         raise DataError(
-            f"Feast gives {len(rows):,} rows for {len(entities):,} entities of this month.",
-            hint="Look for duplicate rows in the feature views' sources.",
+            t(
+                "Feast gives {rows:count} rows for {entities:count} entities of this month.",
+                rows=len(rows),
+                entities=len(entities),
+            ),
+            hint=t("Look for duplicate rows in the feature views' sources."),
         )
     return rows
 
@@ -79,7 +88,8 @@ def opened(repo: Path, features: Sequence[str]) -> Any:
     from feast import FeatureStore
 
     if not (repo / "feature_store.yaml").is_file():
-        raise SourceUnavailable(f"There is no feature repository in {repo} (no feature_store.yaml).", hint=APPLY_HINT)
+        message = t("There is no feature repository in {repo} (no feature_store.yaml).", repo=repo)
+        raise SourceUnavailable(message, hint=APPLY_HINT)
     try:
         store = FeatureStore(repo_path=str(repo))
         _check_registry(repo, store.config.registry)
@@ -89,17 +99,24 @@ def opened(repo: Path, features: Sequence[str]) -> Any:
     except Exception as error:
         # A damaged registry shows as a protobuf error, a wrong feature_store.yaml as Feast's or pydantic's.
         raise SourceUnavailable(
-            f"The feature repository {repo} cannot be opened: {_in_words(error)}.", hint=APPLY_HINT
+            t("The feature repository {repo} cannot be opened: {why}", repo=repo, why=_in_words(error)),
+            hint=APPLY_HINT,
         ) from error
     if not views:
-        raise SourceUnavailable(f"The registry of {repo} has no feature views.", hint=APPLY_HINT)
+        raise SourceUnavailable(t("The registry of {repo} has no feature views.", repo=repo), hint=APPLY_HINT)
     missing = [name for name in features if name.rpartition(":")[2] not in views.get(name.rpartition(":")[0], set())]
     if missing:
-        raise SourceUnavailable(
-            f"The registry of {repo} does not know {', '.join(missing[:3])}"
-            f"{f' and {len(missing) - 3} more features' if len(missing) > 3 else ''}.",
-            hint=f"It has the feature views {', '.join(sorted(views)[:6])}.",
-        )
+        message = t("The registry of {repo} does not know {features}.", repo=repo, features=", ".join(missing[:3]))
+        if len(missing) > 3:
+            message = tn(
+                "The registry of {repo} does not know {features} and {n} more feature.",
+                "The registry of {repo} does not know {features} and {n} more features.",
+                len(missing) - 3,
+                repo=repo,
+                features=", ".join(missing[:3]),
+            )
+        hint = t("It has the feature views {views}.", views=", ".join(sorted(views)[:6]))
+        raise SourceUnavailable(message, hint=hint)
     return store
 
 
@@ -110,9 +127,9 @@ def _check_registry(repo: Path, registry: Any) -> None:
         return
     place = repo / path
     if not place.is_file():
-        raise SourceUnavailable(f"The registry {place} is missing.", hint=APPLY_HINT)
+        raise SourceUnavailable(t("The registry {file} is missing.", file=place), hint=APPLY_HINT)
     if not place.stat().st_size:
-        raise SourceUnavailable(f"The registry {place} is empty.", hint=APPLY_HINT)
+        raise SourceUnavailable(t("The registry {file} is empty.", file=place), hint=APPLY_HINT)
 
 
 # Their messages quote the configuration, in which Feast has put the password by then.
@@ -122,7 +139,7 @@ _QUOTING: Final = ("yaml", "pydantic", "pydantic_core", "feast")
 def _in_words(error: Exception) -> str:
     library = type(error).__module__.partition(".")[0]
     if library == "psycopg":
-        return f"its database {postgres.why(error)[0]}"
+        return postgres.why(error, t("its database"))[0]
     if library in _QUOTING and POSTGRES_PASSWORD.of(os.environ):
-        return f"{type(error).__name__} (details are left out: they may hold the password)"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return t("{error} (details are left out: they may hold the password).", error=type(error).__name__)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}."

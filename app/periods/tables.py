@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from app.errors import DataError, SourceUnavailable
 from app.periods.coverage import unreadable
+from app.words.message import t, tn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,9 +18,9 @@ MAX_BYTES: Final = 2_000_000_000
 
 # A CSV is looked through in pieces of so many bytes; no row is longer.
 BLOCK_BYTES: Final = 16_000_000
-ROWS_HINT: Final = "Every row needs a value or an empty one for each column; a half-written file, wait for its end."
-OTHER_MARKS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
-FORMATS: Final = "CSV (UTF-8) and Parquet are read."
+ROWS_HINT: Final = t("Every row needs a value or an empty one for each column; a half-written file, wait for its end.")
+OTHER_MARKS: Final = {";": t("semicolons"), "\t": t("tabs"), "|": t("bars")}
+FORMATS: Final = t("CSV (UTF-8) and Parquet are read.")
 
 
 def columns_of(path: Path) -> list[str]:
@@ -30,9 +31,8 @@ def columns_of(path: Path) -> list[str]:
         try:
             return [str(name) for name in pq.ParquetFile(path).schema_arrow.names]
         except unreadable() as error:
-            raise SourceUnavailable(
-                f"{path} cannot be read ({type(error).__name__}).", hint="Make it again."
-            ) from error
+            message = t("{file} cannot be read ({error}).", file=path, error=type(error).__name__)
+            raise SourceUnavailable(message, hint=t("Make it again.")) from error
     return [str(name) for name in read(path, rows=0).columns]
 
 
@@ -42,9 +42,10 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
 
     if path.exists() and not path.is_file():
         # A pipe would block, a device has no end, and a folder would be read as one table of all its files.
-        raise SourceUnavailable(f"{path} is no regular file.", hint=FORMATS)
+        raise SourceUnavailable(t("{file} is no regular file.", file=path), hint=FORMATS)
     if path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} has more than {MAX_BYTES:,} bytes.", hint="Use a database source for such tables.")
+        message = t("{file} has more than {most:count} bytes.", file=path, most=MAX_BYTES)
+        raise DataError(message, hint=t("Use a database source for such tables."))
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path, columns=columns)
@@ -54,16 +55,21 @@ def read(path: Path, *, rows: int | None = None, columns: list[str] | None = Non
         frame = csv(path, nrows=rows, usecols=columns)
         return frame if columns is not None else _under_its_header(frame, path)
     except pd.errors.EmptyDataError as error:
-        raise SourceUnavailable(f"{path} is empty.", hint="A file needs a line of column names at least.") from error
+        hint = t("A file needs a line of column names at least.")
+        raise SourceUnavailable(t("{file} is empty.", file=path), hint=hint) from error
     except FileNotFoundError as error:
-        raise SourceUnavailable(f"There is no file {path}.", hint="Correct drift.path in the system file.") from error
+        raise no_file(path) from error
     except MemoryError as error:
-        raise SourceUnavailable(
-            f"{path} does not fit into the memory that is free.", hint="Take fewer rows."
-        ) from error
+        message = t("{file} does not fit into the memory that is free.", file=path)
+        raise SourceUnavailable(message, hint=t("Take fewer rows.")) from error
     except unreadable() as error:
         cause = " ".join(str(error).split())[:200]
-        raise SourceUnavailable(f"{path} cannot be read: {cause}.", hint=FORMATS) from error
+        raise SourceUnavailable(t("{file} cannot be read: {why}.", file=path, why=cause), hint=FORMATS) from error
+
+
+def no_file(path: Path) -> SourceUnavailable:
+    """What a wrong `path` of a system file gives."""
+    return SourceUnavailable(t("There is no file {file}.", file=path), hint=t("Correct drift.path in the system file."))
 
 
 def csv(path: Path | IO[bytes], *, label: str = "", **options: Any) -> pd.DataFrame:
@@ -81,9 +87,8 @@ def csv(path: Path | IO[bytes], *, label: str = "", **options: Any) -> pd.DataFr
         try:
             frame: pd.DataFrame = pd.read_csv(path, index_col=False, **options)
         except pd.errors.ParserWarning as error:
-            raise SourceUnavailable(
-                f"{label or path}: its rows have more values than columns.", hint=ROWS_HINT
-            ) from error
+            message = t("{file}: its rows have more values than columns.", file=label or path)
+            raise SourceUnavailable(message, hint=ROWS_HINT) from error
     return frame
 
 
@@ -97,7 +102,8 @@ def _every_row_under_its_header(path: Path) -> None:
 
     header = _header(path)
     if len(header) == 1 and (mark := next((words for mark, words in OTHER_MARKS.items() if mark in header[0]), "")):
-        raise SourceUnavailable(f"{path}: its columns are separated by {mark}.", hint="Save it with commas.")
+        message = t("{file}: its columns are separated by {marks}.", file=path, marks=mark)
+        raise SourceUnavailable(message, hint=t("Save it with commas."))
     rows: list[arrow.InvalidRow] = []
 
     def handler(row: arrow.InvalidRow) -> str:
@@ -115,10 +121,11 @@ def _every_row_under_its_header(path: Path) -> None:
         for _ in arrow.open_csv(path, reading, parsing, converting):
             pass
     if rows:
-        have, columns = rows[0].actual_columns, rows[0].expected_columns
-        message = f"{path}: row {rows[0].number - 1} has {have} of {columns} values."
-        if have > columns:
-            message = f"{path}: row {rows[0].number - 1} has {have} values, for {columns} columns."
+        values, columns = rows[0].actual_columns, rows[0].expected_columns
+        facts = {"file": path, "row": rows[0].number - 1, "values": values, "columns": columns}
+        message = t("{file}: row {row} has {values} of {columns} values.", **facts)
+        if values > columns:
+            message = t("{file}: row {row} has {values} values, for {columns} columns.", **facts)
         raise SourceUnavailable(message, hint=ROWS_HINT)
 
 
@@ -150,18 +157,29 @@ def by_time(frame: pd.DataFrame, time: str, path: str) -> pd.DataFrame:
     import pandas as pd
 
     if time not in frame.columns:
-        raise DataError(f"{path} has no column {time!r}.", hint="Correct `time` in [drift].")
+        message = t("{table} has no column {column!r}.", table=path, column=time)
+        raise DataError(message, hint=t("Correct `time` in [drift]."))
     once(frame, time, path)
     try:
         times = pd.to_datetime(frame[time], utc=True)
     except (ValueError, TypeError) as error:
-        raise DataError(f"Column {time!r} does not hold dates only.", hint="Write them as 2024-01-31.") from error
-    if times.isna().any():
-        raise DataError(f"{int(times.isna().sum()):,} rows of {path} have no {time}.", hint="Which side are they on?")
+        message = t("Column {column!r} does not hold dates only.", column=time)
+        raise DataError(message, hint=t("Write them as 2024-01-31.")) from error
+    if timeless := int(times.isna().sum()):
+        message = tn(
+            "{n:count} row of {table} has no {column}.",
+            "{n:count} rows of {table} have no {column}.",
+            timeless,
+            table=path,
+            column=time,
+        )
+        raise DataError(message, hint=t("Which side are they on?"))
     return frame.assign(**{time: times})
 
 
 def once(frame: pd.DataFrame, name: str, path: str) -> None:
     """DataError for a table that has a column twice."""
     if list(frame.columns).count(name) > 1:
-        raise DataError(f"{path} has two columns {name!r}.", hint="Rename one of them.")
+        raise DataError(
+            t("{table} has two columns {column!r}.", table=path, column=name), hint=t("Rename one of them.")
+        )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.errors import DataError, UnknownPeriod
 from app.periods import tables
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,9 @@ class Window:
     def name(self) -> str:
         """`2026-11-14 to 2026-11-20` in whole days, else with hours."""
         if self.days:
+            # no catalogue: a window is also picked by its name
             return f"{self.start:%Y-%m-%d} to {self.end - dt.timedelta(days=1):%Y-%m-%d}"
-        return f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"
+        return f"{self.start:%Y-%m-%d %H:00} to {self.end:%Y-%m-%d %H:00} UTC"  # no catalogue: likewise
 
 
 def length(window: str) -> dt.timedelta:
@@ -58,7 +60,7 @@ def length(window: str) -> dt.timedelta:
     match = re.fullmatch(r"(\d+)([dh])", window)
     count = int(match[1]) if match else 0
     if match is None or not count:
-        raise DataError(f"window = {window!r} is no length.", hint="Write it as 7d or 12h.")
+        raise DataError(t("window = {window!r} is no length.", window=window), hint=t("Write it as 7d or 12h."))
     return dt.timedelta(days=count) if match[2] == "d" else dt.timedelta(hours=count)
 
 
@@ -88,8 +90,14 @@ def windows(path: Path, time: str, window: str, label: str | None) -> list[Windo
         newest.append(Window(_utc(start), _utc(end), int(last - first), labelled))
         end = start
     if not newest:
-        message = f"The rows of {path.name} go from {begin:%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M}"
-        raise DataError(f"{message}: that does not fill one window of {window}.", hint="Take a shorter window.")
+        message = t(
+            "The rows of {file} go from {first} to {last}: that does not fill one window of {window}.",
+            file=path.name,
+            first=f"{begin:%Y-%m-%d %H:%M}",
+            last=f"{times.max():%Y-%m-%d %H:%M}",
+            window=window,
+        )
+        raise DataError(message, hint=t("Take a shorter window."))
     return newest[::-1]
 
 
@@ -97,7 +105,8 @@ def rows_of(path: Path, time: str, window: str, key: str) -> pd.DataFrame:
     """The rows of one window."""
     by_key = {one.key: one for one in windows(path, time, window, None)}
     if key not in by_key:
-        raise UnknownPeriod(f"There is no window {key!r}.", hint=f"There are {', '.join(list(by_key)[-6:]) or 'none'}.")
+        hint = t("There are {names}.", names=", ".join(list(by_key)[-6:])) if by_key else t("There are none.")
+        raise UnknownPeriod(t("There is no window {key!r}.", key=key), hint=hint)
     timed = tables.by_time(tables.read(path), time, str(path))
     return timed[(timed[time] >= by_key[key].start) & (timed[time] < by_key[key].end)]
 

@@ -26,6 +26,7 @@ from app.prometheus.parse import UNFIT, Parsed, envelope, number, parse
 from app.prometheus.promql import MAX_SERIES, TimeRange
 from app.prometheus.targets import Target, moment, read_targets
 from app.services import address
+from app.words.message import clauses, t
 
 # The server should give up a little before we do, so that its own words arrive.
 SERVER_MARGIN = 0.5
@@ -72,46 +73,46 @@ class Prometheus:
 
     def targets(self) -> list[Target]:
         """Every active target, down first."""
-        return self._ask(lambda: read_targets(self._library.get_targets(state="active")), "targets")
+        return self._ask(lambda: read_targets(self._library.get_targets(state="active")), t("targets"))
 
     def metadata(self) -> dict[str, Metadata]:
         """Type, help and unit by metric name; the first entry where targets disagree."""
         metrics: dict[str, Metadata] = {}
-        for row in self._ask(lambda: list(self._library.get_metric_metadata(metric="")), "metadata"):
+        for row in self._ask(lambda: list(self._library.get_metric_metadata(metric="")), t("metadata")):
             entry = Metadata(str(row["type"]), str(row["help"]), str(row["unit"]))
             metrics.setdefault(str(row["metric_name"]), entry)
         return metrics
 
     def labels(self) -> list[str]:
         """The names of all labels."""
-        return self._ask(lambda: _texts(self._library.get_label_names()), "labels")
+        return self._ask(lambda: _texts(self._library.get_label_names()), t("labels"))
 
     def label_values(self, name: str, match: str | None = None) -> list[str]:
         """The values of one label, of the series that `match` (a selector with braces) selects."""
         promql.matcher(name, "")
         params = {"match[]": match} if match else None
-        return self._ask(lambda: _texts(self._library.get_label_values(name, params)), "label values")
+        return self._ask(lambda: _texts(self._library.get_label_values(name, params)), t("label values"))
 
     def build(self) -> str:
         """The version, for example `2.42.0`. Raises BadAnswer where it is missing, as in VictoriaMetrics."""
         data = self._api("/api/v1/status/buildinfo")
-        version = self._shape(lambda: str(data.get("version") or "").partition("+")[0], "build facts")
+        version = self._shape(lambda: str(data.get("version") or "").partition("+")[0], t("build facts"))
         if not version:
-            hint = "It answers as Prometheus does, and is perhaps another engine."
-            raise BadAnswer(f"{self.shown} does not tell its version.", hint=hint)
+            hint = t("It answers as Prometheus does, and is perhaps another engine.")
+            raise BadAnswer(t("{server} does not tell its version.", server=self.shown), hint=hint)
         return version
 
     def rules(self) -> list[Rule]:
         """Every rule the server evaluates, with its alerts; none where it evaluates none."""
-        data = self._api("/api/v1/rules", "rules")
+        data = self._api("/api/v1/rules", t("rules"))
         return self._shape(
-            lambda: [_rule(group["name"], rule) for group in data["groups"] for rule in group["rules"]], "rules"
+            lambda: [_rule(group["name"], rule) for group in data["groups"] for rule in group["rules"]], t("rules")
         )
 
     def alerts(self) -> list[AlertNow]:
         """Every pending or firing alert, firing first; none where the server evaluates no rules."""
-        data = self._api("/api/v1/alerts", "alerts")
-        rows = self._shape(lambda: [_alert(row) for row in data["alerts"]], "alerts")
+        data = self._api("/api/v1/alerts", t("alerts"))
+        rows = self._shape(lambda: [_alert(row) for row in data["alerts"]], t("alerts"))
         return sorted(rows, key=lambda one: (one.state != "firing", one.name, sorted(one.labels.items())))
 
     # --- queries
@@ -147,9 +148,12 @@ class Prometheus:
         started = time.monotonic()
         try:
             if not params["query"].strip():
-                raise QueryError("the expression is empty.", hint="Type one, for example up.")
+                raise QueryError(t("the expression is empty."), hint=t("Type one, for example up."))
             if len(params["query"]) > MAX_EXPRESSION:
-                raise QueryError(f"the expression is longer than {MAX_EXPRESSION:,} characters.", hint="Shorten it.")
+                raise QueryError(
+                    t("the expression is longer than {most:count} characters.", most=MAX_EXPRESSION),
+                    hint=t("Shorten it."),
+                )
             http = self._send(path, {**params, "timeout": f"{self._server_timeout():.1f}"})
             parsed = parse(http.body, where=self.shown, status=http.status)
         except VigieError as error:
@@ -171,7 +175,7 @@ class Prometheus:
             else:
                 answer = self._session.fetch(url, params=params, deadline=self.deadline)
         except UnicodeError as error:
-            raise QueryError("the expression holds characters that cannot be sent.", hint="Retype it.") from error
+            raise QueryError(t("the expression holds characters that cannot be sent."), hint=t("Retype it.")) from error
         if not answer.body.lstrip().startswith(b"{"):
             answer.check().json()  # raises with the words that fit: HTML, empty, HTTP status
         return answer
@@ -183,8 +187,13 @@ class Prometheus:
         except BadAnswer as error:
             if not evaluated or error.status not in NO_SUCH_PATH:
                 raise
-            message = f"{self.shown} has no {evaluated} (HTTP {error.status}): it does not evaluate rules."
-            hint = "Prometheus evaluates them, or a ruler such as vmalert. If queries fail too, check the address."
+            message = t(
+                "{server} has no {evaluated} (HTTP {status}): it does not evaluate rules.",
+                server=self.shown,
+                evaluated=evaluated,
+                status=error.status,
+            )
+            hint = t("Prometheus evaluates them, or a ruler such as vmalert. If queries fail too, check the address.")
             raise BadAnswer(message, hint=hint, status=error.status) from error
         return envelope(answer.body, where=self.shown, status=answer.status)[0]
 
@@ -195,24 +204,29 @@ class Prometheus:
         except PrometheusApiClientException as error:
             status = re.search(r"HTTP Status Code (\d{3})", str(error))
             code = int(status[1]) if status else None
-            message = f"{self.shown} answered HTTP {code or 'an error'} when asked for {what}."
-            hint = egress.status_hint(code) if code else "Is this address a Prometheus server?"
+            values = {"server": self.shown, "what": what}
+            if code:
+                message = t("{server} answered HTTP {status} when asked for {what}.", status=code, **values)
+            else:
+                message = t("{server} answered an error when asked for {what}.", **values)
+            hint = egress.status_hint(code) if code else t("Is this address a Prometheus server?")
             raise BadAnswer(message, hint=hint, status=code) from error
 
     def _shape(self, call: Callable[[], T], what: str) -> T:
         try:
             return call()
         except (*UNFIT, OSError) as error:
-            message = f"{self.shown} answered something that is not a list of {what}."
-            raise BadAnswer(message, hint="Is this address a Prometheus server, or a login page?") from error
+            message = t("{server} answered something that is not a list of {what}.", server=self.shown, what=what)
+            raise BadAnswer(message, hint=t("Is this address a Prometheus server, or a login page?")) from error
 
 
 def connect(settings: Settings, system: System | None, *, deadline: float = egress.DEFAULT_DEADLINE) -> Prometheus:
     """The Prometheus that watches `system`. Raises Unreachable (no address: says why) and ConfigError (secret)."""
     place = address(settings, system, "prometheus")
     if place.url is None:
-        hint = "Start the embedded stack (python -m stack up), or set VIGIE_PROMETHEUS_URL."
-        raise Unreachable(f"there is no Prometheus to ask: {place.reason or 'no address is configured'}.", hint=hint)
+        hint = t("Start the embedded stack (python -m stack up), or set VIGIE_PROMETHEUS_URL.")
+        why = place.reason or t("no address is configured")
+        raise Unreachable(t("there is no Prometheus to ask: {why}.", why=why), hint=hint)
     if system is None:
         return Prometheus(place.url, deadline=deadline)
     source = system.prometheus
@@ -226,23 +240,25 @@ def judge(parsed: Parsed, limit: int, total: int, seconds: float) -> Answer:
     shown = _largest(parsed.series, limit)
     notes = list(parsed.warnings)
     if parsed.skipped:
-        notes.append(f"{parsed.skipped} series hold native histograms, which are not drawn")
+        notes.append(t("{hidden} series hold native histograms, which are not drawn", hidden=parsed.skipped))
     if len(shown) + parsed.skipped < total:
-        notes.append(f"{len(shown)} of {total} series are shown, those with the highest mean")
+        notes.append(
+            t("{shown} of {total} series are shown, those with the highest mean", shown=len(shown), total=total)
+        )
     state, reason, hint = State.OK, "", ""
     if parsed.kind == "string":
         return Answer(state, (), parsed.warnings, parsed.infos, "", "", seconds, 0, parsed.kind, parsed.text)
     if not shown and parsed.skipped:
-        state, reason, hint = State.EMPTY, notes[-1], "Ask for a number: histogram_quantile(0.95, rate(…[5m]))."
+        state, reason, hint = State.EMPTY, notes[-1], t("Ask for a number: histogram_quantile(0.95, rate(…[5m])).")
     elif not shown:
-        state, reason = State.EMPTY, "no series matches"
-        hint = "Check metric name and labels; a new service appears after its first scrape."
+        state, reason = State.EMPTY, t("no series matches")
+        hint = t("Check metric name and labels; a new service appears after its first scrape.")
     elif not any(np.isfinite(one.values).any() for one in shown):
-        state, reason = State.EMPTY, "the series hold no number"
-        hint = "0 divided by 0 is not a number: without traffic there is no mean and no share."
+        state, reason = State.EMPTY, t("the series hold no number")
+        hint = t("0 divided by 0 is not a number: without traffic there is no mean and no share.")
     elif notes:
-        state, reason = State.PARTIAL, "; ".join(notes)
-        hint = "Aggregate with sum by (…) or select fewer series." if len(shown) < total else ""
+        state, reason = State.PARTIAL, clauses(notes)
+        hint = t("Aggregate with sum by (…) or select fewer series.") if len(shown) < total else ""
     return Answer(state, shown, tuple(notes), parsed.infos, reason, hint, seconds, total, parsed.kind)
 
 

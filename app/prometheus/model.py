@@ -70,7 +70,7 @@ class Answer:
     @classmethod
     def failed(cls, error: VigieError, seconds: float = 0.0) -> Answer:
         """The ERROR state of `error`."""
-        return cls(State.ERROR, reason=str(error), hint=error.hint, seconds=seconds, error=error)
+        return cls(State.ERROR, reason=error.message, hint=error.hint, seconds=seconds, error=error)
 
     def checked(self) -> Answer:
         """Itself; raises the error of an ERROR answer."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from app.config import Gauge, System
 from app.errors import ConfigError, QueryError, VigieError
 from app.prometheus.promql import STRING, fill
+from app.words.message import t
 
 # Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
 TRIED = {"window": 60.0, "rate_interval": 8.0, "range_": 300.0}
@@ -23,10 +24,16 @@ def expression_problems(system: System) -> list[VigieError]:
         try:
             fill(expr, selector=system.prometheus.selector, **TRIED)
         except QueryError as error:
-            problems.append(ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint))
+            problems.append(_wrong(system, f"{place}.expr", error))
         except ConfigError as error:
-            return [ConfigError(f"{system.id}.toml: key prometheus.selector: {error}", hint=error.hint)]
+            return [_wrong(system, "prometheus.selector", error)]
     return problems
+
+
+def _wrong(system: System, key: str, error: VigieError) -> ConfigError:
+    return ConfigError(
+        t("{file}: key {key}: {why}", file=f"{system.id}.toml", key=key, why=error.message), hint=error.hint
+    )
 
 
 def _all_expressions(system: System) -> Iterator[tuple[str, str]]:

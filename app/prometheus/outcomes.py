@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from app.errors import ConfigError
 from app.prometheus.promql import STRING, Matcher, parse_selector, quote
+from app.words.message import listed, t, tn
 
 # Labels that tell whether a request failed, the usual ones first.
 STATUS_LABELS = (
@@ -35,7 +36,7 @@ BAD_WORDS = (
     *("client_error", "server_error", "aborted", "crashed", "invalid", "refused"),
 )
 # A value that no label has: a matcher that selects nothing.
-NO_VALUE = "no such value"
+NO_VALUE = "no such value"  # no catalogue: PromQL
 # A label with more values than this tells something other than a status.
 MAX_VALUES = 200
 # So many values are named in a sentence.
@@ -77,23 +78,41 @@ def rule(matcher: Matcher, values: Mapping[str, int], counter: str) -> Rule:
     label, total = matcher.name, sum(values.values())
     present = sorted(value for value in values if value)
     if not total:
-        return Rule(_text(matcher), f"{counter} has no series yet")
+        return Rule(_text(matcher), t("{counter} has no series yet", counter=counter))
     if not present:
-        reason = f"{counter} has no label {label}, so it cannot tell failed requests from answered ones"
-        hint = "Give the counter that label, or count failures in a counter of their own."
+        reason = t(
+            "{counter} has no label {label}, so it cannot tell failed requests from answered ones",
+            counter=counter,
+            label=label,
+        )
+        hint = t("Give the counter that label, or count failures in a counter of their own.")
         return Rule(None, reason=reason, hint=hint)
     if "" in values:
-        reason = f"{values['']} of {total} series of {counter} have no label {label}"
-        return Rule(None, reason=reason, hint=f"Set {label} on every series of the counter.")
+        reason = t(
+            "{missing} of {total} series of {counter} have no label {label}",
+            missing=values[""],
+            total=total,
+            counter=counter,
+            label=label,
+        )
+        return Rule(None, reason=reason, hint=t("Set {label} on every series of the counter.", label=label))
     if len(present) > MAX_VALUES:
-        return Rule(None, reason=f"{label} of {counter} has more than {MAX_VALUES} values", hint="Is it a status?")
+        reason = t("{label} of {counter} has more than {most} values", label=label, counter=counter, most=MAX_VALUES)
+        return Rule(None, reason=reason, hint=t("Is it a status?"))
     chosen = {value: _selects(matcher, value) for value in present}
     unclear = [value for value, picked in chosen.items() if picked is None]
     if not unclear and _misses_all(matcher, chosen):
         unclear = [value for value in present if failed(value)]
     if unclear:
-        reason = f"{label} of {counter} says {_names(unclear)}, of which {_text(matcher)} tells nothing"
-        return Rule(None, reason=reason, hint=f'Name the values that fail: {label}=~"{"|".join(unclear[:2])}".')
+        reason = t(
+            "{label} of {counter} says {values}, of which {matcher} tells nothing",
+            label=label,
+            counter=counter,
+            values=_names(unclear),
+            matcher=_text(matcher),
+        )
+        hint = t("Name the values that fail: {matcher}.", matcher=f'{label}=~"{"|".join(unclear[:2])}"')
+        return Rule(None, reason=reason, hint=hint)
     picked = [value for value in present if chosen[value]]
     text = _text(matcher)
     if any(matcher.matches({label: value}) != chosen[value] for value in present):
@@ -158,32 +177,37 @@ def _text(matcher: Matcher) -> str:
 
 def _sentence(label: str, answered: list[str], picked: list[str]) -> str:
     """`status has words: success counts as answered, error as failed`."""
-    values = [*answered, *picked]
-    kind = (
-        "codes"
-        if all(_CODE.fullmatch(value) for value in values)
-        else "classes"
-        if all(_CLASS.fullmatch(value) for value in values)
-        else "words"
-        if not any(_CODE.fullmatch(value) or _CLASS.fullmatch(value) for value in values)
-        else "values"
-    )
-    parts = []
-    if answered:
-        parts.append(f"{_names(answered)} {'counts' if len(answered) == 1 else 'count'} as answered")
-    if picked:
-        verb = "" if answered else "counts " if len(picked) == 1 else "count "
-        parts.append(f"{_names(picked)} {verb}as failed")
+    values, names = [*answered, *picked], {"answered": _names(answered), "failed": _names(picked)}
+    if not answered:
+        counted = tn("{failed} counts as failed", "{failed} count as failed", len(picked), **names)
+    elif picked:
+        counted = tn(
+            "{answered} counts as answered, {failed} as failed",
+            "{answered} count as answered, {failed} as failed",
+            len(answered),
+            **names,
+        )
     else:
-        parts.append("no failed one seen yet")
-    return f"{label} has {kind}: {', '.join(parts)}"
+        counted = tn(
+            "{answered} counts as answered, no failed one seen yet",
+            "{answered} count as answered, no failed one seen yet",
+            len(answered),
+            **names,
+        )
+    if all(_CODE.fullmatch(value) for value in values):
+        return t("{label} has codes: {counted}", label=label, counted=counted)
+    if all(_CLASS.fullmatch(value) for value in values):
+        return t("{label} has classes: {counted}", label=label, counted=counted)
+    if any(_CODE.fullmatch(value) or _CLASS.fullmatch(value) for value in values):
+        return t("{label} has values: {counted}", label=label, counted=counted)
+    return t("{label} has words: {counted}", label=label, counted=counted)
 
 
 def _names(values: list[str]) -> str:
     """`404, 422 and 500`; of many the first few."""
     if len(values) > MOST_NAMED:
-        return f"{', '.join(values[:MOST_NAMED])} and {len(values) - MOST_NAMED} more"
-    return " and ".join(part for part in (", ".join(values[:-1]), values[-1]) if part)
+        return t("{names} and {others} more", names=", ".join(values[:MOST_NAMED]), others=len(values) - MOST_NAMED)
+    return listed(values)
 
 
 # --- whole expressions ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import numpy as np
 from app.egress import status_hint
 from app.errors import BadAnswer, DeadlineExceeded, QueryError, VigieError
 from app.prometheus.model import Column, Series
+from app.words.message import t
 
 _HEAD = b'{"status":"success","data":{"resultType":"matrix","result":['
 _METRIC = b'{"metric":'
@@ -99,15 +100,17 @@ def _slow(body: bytes, where: str, status: int) -> Parsed:
     try:
         return _read(data, rest)
     except UNFIT as error:
-        message = f"{where} answered JSON that is not a query result ({type(error).__name__})."
-        raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status) from error
+        message = t(
+            "{server} answered JSON that is not a query result ({error}).", server=where, error=type(error).__name__
+        )
+        raise BadAnswer(message, hint=t("Is this address a Prometheus server?"), status=status) from error
 
 
 def _read(data: Mapping[str, Any], rest: Mapping[str, Any]) -> Parsed:
     kind, result = data["resultType"], data["result"]
     notes = _texts(rest, "warnings"), _texts(rest, "infos")
     if rest.get("isPartial") is True:
-        notes = (*notes[0], "a part of the cluster did not answer"), notes[1]
+        notes = (*notes[0], t("a part of the cluster did not answer")), notes[1]
     if kind == "string":
         return Parsed(kind, (), *notes, text=str(result[1]))
     if kind == "scalar":
@@ -140,13 +143,16 @@ def envelope(body: bytes, *, where: str, status: int) -> tuple[Any, Mapping[str,
     try:
         whole = json.loads(body)
     except (ValueError, RecursionError) as error:
-        message = f"{where} answered something that is not JSON (HTTP {status})."
-        raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status) from error
+        message = t("{server} answered something that is not JSON (HTTP {status}).", server=where, status=status)
+        raise BadAnswer(message, hint=t("Is this address a Prometheus server?"), status=status) from error
     if not isinstance(whole, dict) or whole.get("status") not in ("success", "error"):
         if status >= 400:  # a gateway's refusal: its status says more than its JSON
-            raise BadAnswer(f"{where} answered HTTP {status}.", hint=status_hint(status), status=status)
-        message = f"{where} answered JSON without a Prometheus envelope (HTTP {status})."
-        raise BadAnswer(message, hint="Is this address a Prometheus server?", status=status)
+            message = t("{server} answered HTTP {status}.", server=where, status=status)
+            raise BadAnswer(message, hint=status_hint(status), status=status)
+        message = t(
+            "{server} answered JSON without a Prometheus envelope (HTTP {status}).", server=where, status=status
+        )
+        raise BadAnswer(message, hint=t("Is this address a Prometheus server?"), status=status)
     if whole["status"] == "error":
         raise api_error(str(whole.get("errorType", "")), str(whole.get("error", "")), where=where, status=status)
     return whole.get("data"), whole
@@ -158,50 +164,59 @@ def api_error(kind: str, text: str, *, where: str, status: int) -> VigieError:
     VictoriaMetrics gives the HTTP status as kind.
     """
     if kind == "timeout" or "timeout exceeded" in text:
-        hint = "Ask for a shorter range or fewer series."
-        return DeadlineExceeded(f"{where} gave up on the expression: {text}.", hint=hint)
+        hint = t("Ask for a shorter range or fewer series.")
+        return DeadlineExceeded(t("{server} gave up on the expression: {why}.", server=where, why=text), hint=hint)
     if kind in ("bad_data", "execution", "400", "422"):
         return query_error(text)
-    hint = "The server is starting, stopping or overloaded: try again."
-    return BadAnswer(f"{where} answered {kind or 'an error'}: {text}.", hint=hint, status=status)
+    hint = t("The server is starting, stopping or overloaded: try again.")
+    message = t("{server} answered {kind}: {why}.", server=where, kind=kind or t("an error"), why=text)
+    return BadAnswer(message, hint=hint, status=status)
 
 
 def query_error(text: str) -> QueryError:
     """`1:3: parse error: unexpected end of input` as sentence, hint and position."""
     metrics_ql = _METRICS_QL.search(text)
     if metrics_ql:
-        position, sentence = _unparsed(metrics_ql["expr"], metrics_ql["said"])
+        position, sentence = _unparsed(metrics_ql["expr"], metrics_ql["why"])
     else:
-        position, sentence = _position(text.removeprefix('invalid parameter "query": '))
-    hint = "Correct the expression at the place named." if position else ""
-    for mark, advice in ADVICE:
-        if mark in text:
-            hint = advice
+        position, sentence = _position(re.sub(r'^invalid parameter "query": ', "", text))
+    hint = t("Correct the expression at the place named.") if position else ""
+    for pattern, advice in ADVICE:
+        if re.search(pattern, text):
+            hint = t(advice)
             break
-    return QueryError(sentence if sentence.endswith((".", "?", ")")) else f"{sentence}.", hint=hint, position=position)
+    message = sentence if sentence.endswith((".", "?", ")")) else f"{sentence}."
+    if position:
+        message = t("line {line}, column {column}: {why}", line=position[0], column=position[1], why=message)
+    return QueryError(message, hint=hint, position=position)
 
 
 # What Prometheus says when it refuses an expression that parses, and what to do then.
 ADVICE = (
-    ("too many samples", "Shorten the range, or select fewer series."),
-    ("maximum resolution", "Ask for a larger step."),
-    ("many-to-many", "Aggregate one side, for example sum by (…), or match with on (…)."),
-    ("multiple matches for labels", "Aggregate one side, for example sum by (…), or use group_left / group_right."),
-    ("duplicate time", "The expression gives two series with equal labels: aggregate with sum by (…)."),
-    ("same labelset", "The expression gives two series with equal labels: aggregate with sum by (…)."),
+    (r"too many samples", t("Shorten the range, or select fewer series.")),
+    (r"maximum resolution", t("Ask for a larger step.")),
+    (r"many-to-many", t("Aggregate one side, for example sum by (…), or match with on (…).")),
     (
-        "invalid expression type",
-        "A graph needs numbers over time: wrap a range like x[5m] in rate(…) or a similar function.",
+        r"multiple matches for labels",
+        t("Aggregate one side, for example sum by (…), or use group_left / group_right."),
     ),
-    ("unknown func", "The function is misspelt, or newer than this Prometheus."),
-    ("too many points", "Shorten the range, or take a larger step."),
-    ("exceed", "Shorten the range, or select fewer series."),
+    (
+        r"duplicate time|same labelset",
+        t("The expression gives two series with equal labels: aggregate with sum by (…)."),
+    ),
+    (
+        r"invalid expression type",
+        t("A graph needs numbers over time: wrap a range like x[5m] in rate(…) or a similar function."),
+    ),
+    (r"unknown func", t("The function is misspelt, or newer than this Prometheus.")),
+    (r"too many points", t("Shorten the range, or take a larger step.")),
+    (r"exceed", t("Shorten the range, or select fewer series.")),
 )
 # VictoriaMetrics: error when executing query="1 +" for (time=…, step=…): …; unparsed data: ""
 _GO_STRING = r'"(?P<{}>(?:\\.|[^"\\])*)"'
 _METRICS_QL = re.compile(
     rf"error when executing query={_GO_STRING.format('expr')} (?:for|on the time range) \([^)]*\): "
-    r"(?:cannot execute query: )?(?P<said>.*)",
+    r"(?:cannot execute query: )?(?P<why>.*)",
     re.DOTALL,
 )
 _UNPARSED = re.compile(rf"(?:cannot recognize|; unparsed data:) {_GO_STRING.format('rest')}")
@@ -211,7 +226,7 @@ def _position(text: str) -> tuple[tuple[int, int] | None, str]:
     line, _, rest = text.partition(":")
     column, _, sentence = rest.partition(":")
     if line.strip().isascii() and line.strip().isdigit() and column.isascii() and column.isdigit():
-        return (int(line), int(column)), f"line {int(line)}, column {int(column)}: {sentence.strip()}"
+        return (int(line), int(column)), sentence.strip()
     return None, text
 
 
@@ -220,7 +235,7 @@ def _unparsed(expr: str, sentence: str) -> tuple[tuple[int, int] | None, str]:
     unread = _UNPARSED.search(sentence)
     if unread is None:
         return None, sentence
-    sentence = sentence.partition("; unparsed data: ")[0]
+    sentence = re.split("; unparsed data: ", sentence)[0]
     try:
         # Go and Python write these strings alike.
         whole, rest = (str(ast.literal_eval(f'"{text}"')) for text in (expr, unread["rest"]))
@@ -230,7 +245,7 @@ def _unparsed(expr: str, sentence: str) -> tuple[tuple[int, int] | None, str]:
         return None, sentence
     read = whole[: len(whole) - len(rest)]
     position = read.count("\n") + 1, len(read) - read.rfind("\n")
-    return position, f"line {position[0]}, column {position[1]}: {sentence}"
+    return position, sentence
 
 
 def number(text: Any) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from app.errors import ConfigError, QueryError
 from app.prometheus.model import Column
+from app.words.message import t
 
 # More points than pixels cost time and payload and show nothing.
 MAX_POINTS = 1500
@@ -65,14 +66,19 @@ class TimeRange:
     def between(cls, start: float, end: float, *, step: float | None = None, scrape: float | None = None) -> TimeRange:
         """`start` to `end` aligned to the step. Raises QueryError for an empty range or more than MAX_POINTS points."""
         if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
-            raise QueryError("the range is empty: its start is not before its end.", hint="Exchange start and end.")
+            raise QueryError(
+                t("the range is empty: its start is not before its end."), hint=t("Exchange start and end.")
+            )
         if step is not None and not (math.isfinite(step) and step > 0):
-            raise QueryError(f"the step is {step:g} s; accepted: more than 0 s.", hint="Give a step such as 15 s.")
+            raise QueryError(
+                t("the step is {step:g} s; accepted: more than 0 s.", step=step), hint=t("Give a step such as 15 s.")
+            )
         width = step_for(end - start, scrape) if step is None else step
         aligned = cls(_down(start, width), _down(end, width), width)
         if aligned.points > MAX_POINTS:
-            message = f"{aligned.points} points per series; accepted: at most {MAX_POINTS}."
-            raise QueryError(message, hint=f"Take a step of {duration(step_for(end - start))} or more.")
+            message = t("{points} points per series; accepted: at most {most}.", points=aligned.points, most=MAX_POINTS)
+            shortest = duration(step_for(end - start))
+            raise QueryError(message, hint=t("Take a step of {shortest} or more.", shortest=shortest))
         return aligned
 
     @property
@@ -129,7 +135,10 @@ def duration(seconds: float) -> str:
     """Seconds as a PromQL duration: 90 is `1m30s`, 0.5 is `500ms`. Raises QueryError for nothing or less."""
     left = round(seconds * 1000) if math.isfinite(seconds) else 0
     if left <= 0:
-        raise QueryError(f"{seconds:g} s is not a duration; accepted: more than 0 s.", hint="Take 30 s, for example.")
+        raise QueryError(
+            t("{seconds:g} s is not a duration; accepted: more than 0 s.", seconds=seconds),
+            hint=t("Take 30 s, for example."),
+        )
     parts = []
     for name, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, left = divmod(left, size)
@@ -141,7 +150,9 @@ def duration(seconds: float) -> str:
 def seconds_of(text: str) -> float:
     """`1m30s` in seconds. Raises QueryError for anything but a PromQL duration."""
     if not _DURATION.fullmatch(text):
-        raise QueryError(f"{text!r} is not a duration; accepted: 30s, 5m, 1h30m …", hint="Give number and unit.")
+        raise QueryError(
+            t("{text!r} is not a duration; accepted: 30s, 5m, 1h30m …", text=text), hint=t("Give number and unit.")
+        )
     return sum(int(count) * UNITS[unit] for count, unit in _DURATION_PART.findall(text))
 
 
@@ -153,7 +164,7 @@ def quote(value: str) -> str:
 def matcher(name: str, value: str) -> str:
     """`name="value"`, escaped. Raises QueryError for a name that is no label name."""
     if not _LABEL.fullmatch(name):
-        raise QueryError(f"{name!r} is not a label name.", hint="Accepted: letters, digits and _.")
+        raise QueryError(t("{name!r} is not a label name.", name=name), hint=t("Accepted: letters, digits and _."))
     return f"{name}={quote(value)}"
 
 
@@ -199,8 +210,10 @@ def parse_selector(text: str) -> tuple[Matcher, ...]:
         hit = _MATCHER.match(text, at)
         after = text[hit.end() : hit.end() + 1] if hit else ""
         if hit is None or after not in ("", ","):
-            message = f'selector {text!r} is not a list of matchers; accepted: job="api", instance=~"10\\\\..*" …'
-            raise ConfigError(message, hint="Correct `selector` under [prometheus] in the system file.")
+            message = t(
+                'selector {text!r} is not a list of matchers; accepted: job="api", instance=~"10\\\\..*" …', text=text
+            )
+            raise ConfigError(message, hint=t("Correct `selector` under [prometheus] in the system file."))
         matchers.append(Matcher(hit["name"], hit["op"], _unquote(hit["value"])))
         at = hit.end() + 1
     return tuple(matchers)
@@ -246,10 +259,14 @@ def fill(
         name = hit["braced"] or hit["bare"]
         value = values.get(name)
         if value is None:
-            what = "has no value here" if name in values else "is unknown"
+            message = (
+                t("{name} has no value here.", name=f"${name}")
+                if name in values
+                else t("{name} is unknown.", name=f"${name}")
+            )
             position = expr.count("\n", 0, hit.start()) + 1, hit.start() - expr.rfind("\n", 0, hit.start())
-            known_names = ", ".join(f"${one}" for one in PLACEHOLDERS)
-            raise QueryError(f"${name} {what}.", hint=f"Placeholders are {known_names}.", position=position)
+            hint = t("Placeholders are {names}.", names=", ".join(f"${one}" for one in PLACEHOLDERS))
+            raise QueryError(message, hint=hint, position=position)
         # `{, status="200"}` would be a syntax error: an empty selector takes its comma with it.
         return value + (hit["comma"] or "") if value else ""
 
@@ -280,4 +297,4 @@ def largest(expr: str, span: TimeRange, limit: int = MAX_SERIES) -> str:
     """The `limit` series of `expr` with the highest mean over the range: the same ones at each step."""
     # topk() over a range chooses anew at each step and can return every series; @ end() chooses once.
     window = f"[{duration(span.seconds)}:{duration(max(span.step, span.seconds / 100))}] @ end()"
-    return f"(\n{expr}\n) and topk({limit}, avg_over_time((\n{expr}\n){window}))"
+    return f"(\n{expr}\n) and topk({limit}, avg_over_time((\n{expr}\n){window}))"  # no catalogue: PromQL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from app.errors import QueryError
 from app.prometheus.promql import seconds_of, selects
+from app.words.message import Message, t
 from app.words.shared import FIRST_SCRAPE
 
 
@@ -66,14 +68,16 @@ class Target:
     def meaning(self) -> Meaning:
         """What the state means in plain words."""
         if self.waiting:
-            return Meaning(FIRST_SCRAPE, "Prometheus scrapes a new target within about 10 seconds.")
+            return Meaning(t(FIRST_SCRAPE), t("Prometheus scrapes a new target within about 10 seconds."))
         if self.health is Health.UP and self.samples == 0:
-            hint = "Open the scrape address: perhaps an HTML or JSON page answers, or the service counts nothing yet."
-            return Meaning("answers, but its page holds no sample", hint)
+            hint = t(
+                "Open the scrape address: perhaps an HTML or JSON page answers, or the service counts nothing yet."
+            )
+            return Meaning(t("answers, but its page holds no sample"), hint)
         if self.health is Health.UP:
-            return Meaning("answers", "")
+            return Meaning(t("answers"), "")
         if not self.last_error:
-            return Meaning("Prometheus does not know whether it answers", "Wait for the next scrape.")
+            return Meaning(t("Prometheus does not know whether it answers"), t("Wait for the next scrape."))
         return explain(self.last_error, self)
 
 
@@ -149,130 +153,133 @@ _NOT_METRICS = (
 # How VictoriaMetrics reports a status; the body it quotes after it may hold the words of any other error.
 _STATUS = re.compile(r'unexpected status code returned when scraping "[^"]*": (\d{3}).*', re.DOTALL)
 # Tried in order, the first pattern found decides; {port}, {host} and {timeout} are the target's, others are groups.
-_CAUSES: tuple[tuple[str, str, str], ...] = (
+_CAUSES: tuple[tuple[str, Message, Message], ...] = (
     (
         r"connection refused",
-        "connection refused: nothing listens on port {port} of {host}",
-        "Start the service, or correct its port. In a container, 127.0.0.1 is the container: use the service's name.",
+        t("connection refused: nothing listens on port {port} of {host}"),
+        t(
+            "Start the service, or correct its port. In a container, 127.0.0.1 is the container: "
+            "use the service's name."
+        ),
     ),
     (
         r"no such host|server misbehaving|Temporary failure in name resolution",
-        "no such host: the name {host} is unknown where Prometheus runs",
-        "Check the spelling. Names like api:8000 exist only inside the compose network; on the host it is 127.0.0.1.",
+        t("no such host: the name {host} is unknown where Prometheus runs"),
+        t(
+            "Check the spelling. Names like api:8000 exist only inside the compose network; "
+            "on the host it is 127.0.0.1."
+        ),
     ),
     (
         r"context deadline exceeded|Client\.Timeout|i/o timeout|with timeout \S+: timeout",
-        "no complete answer within the scrape timeout of {timeout}",
-        "The service hangs, is overloaded, or a firewall drops the packets: open its /metrics yourself and time it.",
+        t("no complete answer within the scrape timeout of {timeout}"),
+        t("The service hangs, is overloaded, or a firewall drops the packets: open its /metrics yourself and time it."),
     ),
     (
         r"HTTP status (?:401)",
-        "401: the service wants a user and password, or a token",
-        "Give basic_auth or authorization under this job in the Prometheus configuration.",
+        t("401: the service wants a user and password, or a token"),
+        t("Give basic_auth or authorization under this job in the Prometheus configuration."),
     ),
     (
         r"HTTP status (?:403)",
-        "403: the service knows who asks and refuses",
-        "Give this job credentials that may read /metrics, or allow the address of Prometheus.",
+        t("403: the service knows who asks and refuses"),
+        t("Give this job credentials that may read /metrics, or allow the address of Prometheus."),
     ),
     (
         r"HTTP status (?:404)",
-        "404: the service answers, but has no metrics under this path",
-        "Correct metrics_path; in FastAPI, check that the metrics route is registered.",
+        t("404: the service answers, but has no metrics under this path"),
+        t("Correct metrics_path; in FastAPI, check that the metrics route is registered."),
     ),
     (
         r"HTTP status (?P<status>5\d\d)",
-        "{status}: the service fails while it writes its metrics",
-        "Read the service's log: the traceback is there.",
+        t("{status}: the service fails while it writes its metrics"),
+        t("Read the service's log: the traceback is there."),
     ),
     (
         r"HTTP status (?P<status>\d{3})",
-        "HTTP {status}: the service answers something other than its metrics",
-        "Open the scrape address yourself and look at what comes.",
+        t("HTTP {status}: the service answers something other than its metrics"),
+        t("Open the scrape address yourself and look at what comes."),
     ),
     (
         r"stopped after \d+ redirects|too many redirects",
-        "the address redirects in a circle",
-        "Scrape the final address; look at the trailing slash of metrics_path.",
+        t("the address redirects in a circle"),
+        t("Scrape the final address; look at the trailing slash of metrics_path."),
     ),
     (
         r"server gave HTTP response to HTTPS client",
-        "Prometheus speaks https, the service plain http",
-        "Set scheme: http under this job.",
+        t("Prometheus speaks https, the service plain http"),
+        t("Set scheme: http under this job."),
     ),
     (
         r"malformed HTTP (?:response|status)|\\x15\\x03|cannot find whitespace in the first line of response",
-        "the service does not speak plain http; probably it expects https",
-        "Set scheme: https under this job, or correct the port.",
+        t("the service does not speak plain http; probably it expects https"),
+        t("Set scheme: https under this job, or correct the port."),
     ),
     (
         r"x509: certificate has expired",
-        "the service's certificate has expired or is not valid yet",
-        "Renew the certificate; check the clock of both machines.",
+        t("the service's certificate has expired or is not valid yet"),
+        t("Renew the certificate; check the clock of both machines."),
     ),
     (
         r"x509: certificate signed by unknown authority",
-        "the service's certificate is signed by an authority that Prometheus does not know",
-        "Give tls_config.ca_file under this job.",
+        t("the service's certificate is signed by an authority that Prometheus does not know"),
+        t("Give tls_config.ca_file under this job."),
     ),
     (
         r"x509: (?:certificate is (?:valid for|not valid)|cannot validate certificate)",
-        "the service's certificate is made out to another name",
-        "Scrape the name in the certificate, or set tls_config.server_name.",
+        t("the service's certificate is made out to another name"),
+        t("Scrape the name in the certificate, or set tls_config.server_name."),
     ),
     (
         r"x509:|tls:",
-        "the encrypted connection failed",
-        "Check tls_config under this job; the exact words are above.",
+        t("the encrypted connection failed"),
+        t("Check tls_config under this job; the exact words are above."),
     ),
     (
         r"unsupported Content-Type \"?(?P<type>[^\";]+)|invalid content type",
-        "the page is not in the metrics format: the service answers another content type",
-        "Correct metrics_path: an HTML or JSON page answers under this address.",
+        t("the page is not in the metrics format: the service answers another content type"),
+        t("Correct metrics_path: an HTML or JSON page answers under this address."),
     ),
     (
         "|".join(_NOT_METRICS),
-        "the page is not in the metrics format (HTML, JSON or a broken line)",
-        "Open the scrape address: correct metrics_path, or the line that the error quotes.",
+        t("the page is not in the metrics format (HTML, JSON or a broken line)"),
+        t("Open the scrape address: correct metrics_path, or the line that the error quotes."),
     ),
     (
         r"sample limit|body size limit|label.*limit|label name limit|exceeds (?:sample_limit|-promscrape)",
-        "the page holds more than Prometheus is allowed to take from one target",
-        "Raise the limit of this job, or remove a label with many values (an identifier is no label).",
+        t("the page holds more than Prometheus is allowed to take from one target"),
+        t("Raise the limit of this job, or remove a label with many values (an identifier is no label)."),
     ),
     (
         r"ungzip|gzip: invalid",
-        "the service calls its answer gzip, and it is something else",
-        "Correct the service, or the proxy in front of it, that sets Content-Encoding.",
+        t("the service calls its answer gzip, and it is something else"),
+        t("Correct the service, or the proxy in front of it, that sets Content-Encoding."),
     ),
     (
         r"connection reset|broken pipe|unexpected EOF|: EOF|server closed",
-        "the service closed the connection in the middle of its answer",
-        "It may be restarting or crashing: read its log.",
+        t("the service closed the connection in the middle of its answer"),
+        t("It may be restarting or crashing: read its log."),
     ),
     (
         r"no route to host|network is unreachable|host is down",
-        "there is no way to {host} from where Prometheus runs",
-        "Check network, firewall and VPN.",
+        t("there is no way to {host} from where Prometheus runs"),
+        t("Check network, firewall and VPN."),
     ),
 )
 
 
-def explain(last_error: str, target: Target | None = None) -> Meaning:
+def explain(last_error: str, target: Target) -> Meaning:
     """A scrape error in plain words. What is not known stays in Prometheus' own words."""
-    facts = {"port": "its port", "host": "the host", "timeout": "the job"}
-    if target is not None:
-        try:
-            parts = urlsplit(target.url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            facts |= {"port": str(port), "host": parts.hostname or "the host"}
-        except ValueError:
-            pass  # an address that is no URL: the general words stay
-        facts["timeout"] = f"{target.timeout:g} s" if target.timeout else "the job"
+    facts: dict[str, Any] = {"port": t("unknown"), "host": t("the host"), "timeout": t("the job")}
+    with suppress(ValueError):  # an address that is no URL: the general words stay
+        parts = urlsplit(target.url)
+        facts["port"] = parts.port or (443 if parts.scheme == "https" else 80)
+        facts["host"] = parts.hostname or facts["host"]
+    if target.timeout:
+        facts["timeout"] = t("{length:g} s", length=target.timeout)
     message = _STATUS.sub(r"HTTP status \1", last_error)
     for pattern, text, hint in _CAUSES:
         match = re.search(pattern, message, re.IGNORECASE)
         if match:
-            values = facts | {name: value for name, value in match.groupdict().items() if value}
-            return Meaning(text.format_map(values), hint)
-    return Meaning(last_error, "These are Prometheus' own words; open the scrape address and look at what answers.")
+            return Meaning(t(text.id, **facts, **match.groupdict()), t(hint))
+    return Meaning(last_error, t("These are Prometheus' own words; open the scrape address and look at what answers."))

@@ -86,9 +86,9 @@ def explained(engine: Engine, error: SQLAlchemyError | OSError) -> LedgerError:
         hint = t("Move that folder away: a new index is made from the run directories.")
         return LedgerError(t("The index of runs {where} is a folder; it has to be a file.", where=where), hint=hint)
     if engine.dialect.name == "postgresql":
-        clause, hint = postgres.why(error)
-        where = postgres.place(engine.url)
-        return LedgerError(t("The index of runs, {where}, {clause}.", where=where, clause=clause), hint=hint)
+        place = t("The index of runs, {where},", where=postgres.place(engine.url))
+        sentence, hint = postgres.why(error, place)
+        return LedgerError(sentence, hint=hint)
     cause = str(original or error).splitlines()[0]
     message = t("The index of runs {where} cannot be used: {cause}.", where=where, cause=cause)
     hint = next((step for part, step in _NEXT_STEPS.items() if part in cause.lower()), _NEXT_STEPS[""])

@@ -16,7 +16,6 @@ import math
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -164,14 +163,23 @@ def kept(sentence: str, code: Any) -> str:
     return sentence if message is None or english(message) != sentence else message
 
 
+def joined(texts: Iterable[str], by: str) -> str:
+    """The texts that are not empty as one, each of which is said anew for its reader."""
+    parts = [text for text in texts if text]
+    if len(parts) < 2:
+        return parts[0] if parts else ""
+    places = [f"{{{place}}}" for place in range(len(parts))]
+    return Message(by.join(places), {str(place): text for place, text in enumerate(parts)})
+
+
 def sentences(texts: Iterable[str]) -> str:
     """Whole sentences one after the other, those that are empty left out."""
-    return reduce(lambda one, next_: t("{one} {next}", one=one, next=next_), [text for text in texts if text] or [""])
+    return joined(texts, " ")
 
 
 def clauses(texts: Iterable[str]) -> str:
     """The same with a semicolon between them: `a; b; c`."""
-    return reduce(lambda one, next_: t("{one}; {next}", one=one, next=next_), [text for text in texts if text] or [""])
+    return joined(texts, "; ")
 
 
 def on_one_line(text: str) -> str:
@@ -185,8 +193,15 @@ def on_one_line(text: str) -> str:
 def listed(texts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     if len(texts) < 2:
-        return "".join(texts)
-    return t("{first} and {last}", first=", ".join(texts[:-1]), last=texts[-1])
+        return joined(texts, "")
+    return t("{first} and {last}", first=joined(texts[:-1], ", "), last=texts[-1])
+
+
+def either(texts: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    if len(texts) < 2:
+        return joined(texts, "")
+    return t("{first} or {last}", first=joined(texts[:-1], ", "), last=texts[-1])
 
 
 def clause(text: str) -> Message:
