@@ -13,4 +13,4 @@ def __getattr__(name: str) -> Any:
         from app.drift.frames import compare
 
         return compare
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")  # no catalogue: Python's own words

@@ -23,6 +23,7 @@ from app.config import Settings
 from app.doors.access import VARIABLE
 from app.errors import JobError
 from app.services import read_state
+from app.words.message import t
 
 LOG = logging.getLogger("vigie.children")
 # The companions know where the console answers, as they know any service's address: VIGIE_<SERVICE>_URL.
@@ -41,7 +42,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 # How long the first lines on the terminal wait for the services to come up.
 ANNOUNCE_SECONDS = 120.0
 # Tasks of the stack in these states have work to do, on a core each. A small machine has two cores, so the drift worker
-# loads beside the last of them.
+# loads while the last of them works.
 UNDER_WAY = ("waiting", "running")
 LAST_TASKS = 1
 
@@ -70,7 +71,7 @@ class Children:
     def start(self) -> None:
         """Spawn both and return at once; call inside a running event loop."""
         jobs = ["-m", "app.jobs", "--parent-pipe"]
-        self._rows = [_Child("job host", jobs)]
+        self._rows = [_Child("job host", jobs)]  # no catalogue: a name in log lines
         if not self.settings.attached:
             console = f"{self.host}:{self.port}"
             stack = ["-m", "stack", "up", "--parent-pipe", "--console", console]
@@ -152,12 +153,12 @@ class Children:
 
     async def _announce(self) -> None:
         """Print where the console answers, and each service once its state is final."""
-        print(f"\nVigie  {self.link}\n  logs  {self.settings.home / 'logs'}", flush=True)
+        print(f"\nVigie  {self.link}\n  {t('logs  {folder}', folder=self.settings.home / 'logs')}", flush=True)
         if self.settings.attached:
             watched = redacted(str(self.settings.prometheus_url))
-            print(f"  watching  {watched} (nothing is started here)", flush=True)
+            print(f"  {t('watching  {address} (nothing is started here)', address=watched)}", flush=True)
             return
-        said: set[str] = set()
+        announced: set[str] = set()
         warmed = False
         deadline = time.monotonic() + ANNOUNCE_SECONDS
         while time.monotonic() < deadline:
@@ -166,14 +167,14 @@ class Children:
                 await asyncio.sleep(POLL_SECONDS)  # what a supervisor that has ended left behind is no news
                 continue
             for name, row in state.services.items():
-                if name not in said and row.state in ("up", "down", "absent"):
-                    said.add(name)
+                if name not in announced and row.state in ("up", "down", "absent"):
+                    announced.add(name)
                     why = f" ({row.reason})" if row.reason else ""
                     print(f"  {name:<14} {row.state:<7} {row.url or '-'}{why}", flush=True)
             under_way = sum(task.state in UNDER_WAY for task in state.tasks)
             if not warmed and state.services and under_way <= LAST_TASKS:
                 warmed = await self._warm()
-            if warmed and len(said) == len(state.services):
+            if warmed and len(announced) == len(state.services):
                 return
             await asyncio.sleep(POLL_SECONDS)
 

@@ -9,7 +9,7 @@
     │   ├── DeadlineExceeded      no complete answer within the time allowed
     │   ├── AnswerTooLarge        more bytes than the cap
     │   └── BadAnswer             an answer, but not the one asked for: HTML, truncated, redirect, HTTP status
-    ├── QueryError                Prometheus refused an expression; `position` is (line, column) when it said so
+    ├── QueryError                Prometheus refused an expression; `position` is (line, column) where it named one
     ├── DataError                 the data source of a system cannot give what was asked
     │   ├── UnknownPeriod         no such month; names the ones that exist
     │   └── SourceUnavailable     database, feature store or file cannot be read
@@ -72,7 +72,7 @@ class VigieError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened: a message of `app.words` where it was given as one, which can be said in another language."""
+        """What happened: a message of `app.words` where it was given as one, to read in any language."""
         text: str = self.args[0]
         return text
 

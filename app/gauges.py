@@ -5,6 +5,7 @@ move nothing, and traffic counts that went to the service and Prometheus of toda
 An unknown value is absent, never 0. A scrape never fails: with a sick ledger `vigie_ledger_up` is 0 and the rest is
 there.
 """
+# no catalogue in this file: HELP lines are read by other programs
 
 from __future__ import annotations
 
@@ -90,7 +91,7 @@ class Gauges(Collector):
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of ours; prometheus_client writes and escapes them."""
+        """Every family; prometheus_client writes and escapes them."""
         up = GaugeMetricFamily("vigie_ledger_up", "1 when the index of runs can be read, 0 when it cannot.")
         families: list[Metric] = []
         try:
@@ -98,7 +99,7 @@ class Gauges(Collector):
             with ledger_of(self._settings) as ledger:
                 current = {system.id: self._current(ledger, system) for system in systems.by_id.values()}
                 self._count_loads(ledger)
-            families += _drift_families({name: found for name, found in current.items() if found is not None})
+            families += _drift_families({name: pair for name, pair in current.items() if pair is not None})
             sources = {system.id: source_of(self._settings, system, LOAD) for system in systems.by_id.values()}
             self._targets = {name: source.fingerprint for name, source in sources.items()}
             up.add_metric([], 1)
@@ -129,9 +130,9 @@ class Gauges(Collector):
         own = Policy.of(system.drift)
         # Of a run whose directory is gone the index knows too little for the gauges of columns.
         for run in ledger.finished(DRIFT, system.id, source_of(self._settings, system)):
-            found = self._drift(run)
-            if found is not None and found.policy == own and not found.capture:
-                return run, found
+            drift = self._drift(run)
+            if drift is not None and drift.policy == own and not drift.capture:
+                return run, drift
         return None
 
     def _drift(self, run: Run) -> Drifted | None:
@@ -158,7 +159,7 @@ class Gauges(Collector):
             if run.id in self._counted:
                 continue
             if not run.state.final or not run.source_kind:
-                # It still goes, or no scan has told its source yet.
+                # It still goes, or no scan has noted its source yet.
                 self._pending[run.id] = run
                 continue
             self._pending.pop(run.id, None)
@@ -167,8 +168,8 @@ class Gauges(Collector):
 
     def _count(self, run: Run) -> None:
         try:
-            found = read_result(run, Traffic)
-            latency = {kind: Histogram.from_dict(raw) for kind, raw in found.histograms.items()}
+            traffic = read_result(run, Traffic)
+            latency = {kind: Histogram.from_dict(raw) for kind, raw in traffic.histograms.items()}
         except ReportNotFound:
             return  # it ended before it could write anything, or was deleted
         except (VigieError, ValueError) as error:
@@ -176,7 +177,7 @@ class Gauges(Collector):
             self._unreadable.add(run.id)
             return
         sums = self._loads.setdefault((run.system, run.source_id), Loads())
-        sums.requests.update(ok=found.ok, failed=found.failed, not_sent=found.not_sent)
+        sums.requests.update(ok=traffic.ok, failed=traffic.failed, not_sent=traffic.not_sent)
         for kind, histogram in latency.items():
             sums.latency.setdefault(kind, Histogram()).merge(histogram)
 
@@ -219,10 +220,10 @@ def _gauge(name: str, text: str, labels: Iterable[str], rows: Iterable[tuple[lis
 
 
 def _drift_families(current: Mapping[str, tuple[Run, Drifted]]) -> list[Metric]:
-    found = [(system, run, drift) for system, (run, drift) in current.items()]
+    runs = [(system, run, drift) for system, (run, drift) in current.items()]
     states = [
         ([system, state], count)
-        for system, _, drift in found
+        for system, _, drift in runs
         for state, count in (
             ("drifted", drift.drifted),
             ("compared", drift.compared),
@@ -231,25 +232,25 @@ def _drift_families(current: Mapping[str, tuple[Run, Drifted]]) -> list[Metric]:
     ]
     scores = [
         ([system, name, method], score)
-        for system, _, drift in found
+        for system, _, drift in runs
         for name, method, score, _ in drift.columns
         if method is not None
     ]
     flags = [
         ([system, name], None if flag is None else float(flag))
-        for system, _, drift in found
+        for system, _, drift in runs
         for name, _, _, flag in drift.columns
     ]
     decisions = [
-        ([system, str(verdict)], float(verdict is drift.decision)) for system, _, drift in found for verdict in Verdict
+        ([system, str(verdict)], float(verdict is drift.decision)) for system, _, drift in runs for verdict in Verdict
     ]
     return [
-        _gauge("vigie_drift_share", "Drifted columns over counted columns.", (), [([s], d.share) for s, _, d in found]),
+        _gauge("vigie_drift_share", "Drifted columns over counted columns.", (), [([s], d.share) for s, _, d in runs]),
         _gauge(
             "vigie_drift_threshold",
             "Share from which retraining is due.",
             (),
-            [([s], d.policy.threshold) for s, _, d in found],
+            [([s], d.policy.threshold) for s, _, d in runs],
         ),
         _gauge("vigie_drift_columns", "Counted columns by how the comparison went.", ("state",), states),
         _gauge("vigie_drift_column_score", "Drift score of a column by its method.", ("column", "method"), scores),
@@ -258,14 +259,14 @@ def _drift_families(current: Mapping[str, tuple[Run, Drifted]]) -> list[Metric]:
             "vigie_target_drift",
             "Absolute difference of the label rates.",
             (),
-            [([s], d.target) for s, _, d in found],
+            [([s], d.target) for s, _, d in runs],
         ),
         _gauge("vigie_decision", "1 for the current decision, 0 for the others.", ("decision",), decisions),
         _gauge(
             "vigie_drift_last_run_timestamp_seconds",
             "When the current drift run ended.",
             (),
-            [([s], run.finished) for s, run, _ in found],
+            [([s], run.finished) for s, run, _ in runs],
         ),
     ]
 
@@ -280,7 +281,7 @@ def _load_families(loads: Mapping[str, Loads]) -> list[Metric]:
     for system, sums in loads.items():
         for outcome in OUTCOMES:
             requests.add_metric([system, outcome], sums.requests[outcome])
-        for kind, found in sums.latency.items():
-            buckets = [("+Inf" if math.isinf(le) else repr(le), count) for le, count in found.cumulative(LES)]
-            latency.add_metric([system, kind], buckets=buckets, sum_value=found.total / 1e6)
+        for kind, times in sums.latency.items():
+            buckets = [("+Inf" if math.isinf(le) else repr(le), count) for le, count in times.cumulative(LES)]
+            latency.add_metric([system, kind], buckets=buckets, sum_value=times.total / 1e6)
     return [requests, latency]

@@ -23,6 +23,8 @@ from app.runs import reports
 from app.runs.html import SANDBOX, guarded
 from app.runs.index import Ledger
 from app.runs.run import RUN_ID, Meta, Run
+from app.words.language import language, word
+from app.words.message import t
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,7 +41,7 @@ ROUND: Final = (
 # refuses. Browsers that do not know it pass it over: the guard of report_html holds without it.
 NO_CONNECTION: Final = {"Connection-Allowlist": "()"}
 # A report never changes once it is saved; it may be deleted to keep the disk bounded.
-CACHE = "private, max-age=300"
+CACHE = "private, max-age=300"  # no catalogue: a header
 # A piece of this size is written to the socket in well under a millisecond.
 PIECE = 262_144
 # Smaller bodies gain nothing.
@@ -48,13 +50,15 @@ WORTH_PACKING = 10_000
 PACK_LEVEL = 1
 MEDIA = {"html": "text/html; charset=utf-8", "json": "application/json"}
 # The answer differs for a top page and a frame, and by the encoding; a stored one must not replace another.
-VARY = "Accept-Encoding, Sec-Fetch-Dest"
+VARY = "Accept-Encoding, Sec-Fetch-Dest"  # no catalogue: a header
 # The parameter under which the page Reports keeps the run it shows.
 RUN_KEY: Final = "run"
 # Shape and colour of a decision, as on the pages; the word is next to it.
 MARKS: Final = {"NO_ACTION": ("●", "good"), "RETRAINING_TRIGGERED": ("▲", "bad"), "UNDECIDED": ("○", "unknown")}
+UNMARKED: Final = ("○", "unknown")
 # Addresses are relative, so that they hold behind a path prefix too.
-PAGE: Final = Template("""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>$title · Vigie</title>
+PAGE: Final = Template("""<!doctype html><html lang="$language"><head>
+<meta charset="utf-8"><title>$title · Vigie</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark; --good: #2E7D4F; --bad: #B3261E; --unknown: #5B6674; --link: #0B6E99;
@@ -72,7 +76,7 @@ iframe { flex: 1; min-height: 300px; border: 0; background: #fff; color-scheme: 
 </style></head><body>
 <header><h1>$title</h1><span class="$tone"><b>$mark $word</b></span>
 <nav>$links</nav>$reason</header>
-<iframe src="../frame/$run" sandbox="allow-scripts" title="The report of $title"></iframe>
+<iframe src="../frame/$run" sandbox="allow-scripts" title="$frame"></iframe>
 </body></html>""")
 
 
@@ -102,9 +106,8 @@ class OddReportPaths:
         """Pass everything else on."""
         path = scope.get("path", "")
         if scope["type"] == "http" and path.startswith((VIEW, FRAME, FILE)) and re.search(r"\.\.|[\\\x00]", path):
-            await _not_found(ReportNotFound("That is no run id.", hint="Open a run from the list of reports."))(
-                scope, receive, send
-            )
+            error = ReportNotFound(t("That is no run id."), hint=t("Open a run from the list of reports."))
+            await _not_found(error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -126,30 +129,37 @@ def _page(settings: Settings, run: str) -> Response:
     # The report is there, even if the index denies it.
     with suppress(LedgerError), Ledger(settings.ledger_url) as ledger:
         row = ledger.get(run)
-    links = [f'<a href="../../reports?{RUN_KEY}={run}">Open in Reports</a>']
+    links = [f'<a href="../../reports?{RUN_KEY}={run}">{html.escape(t("Open in Reports"))}</a>']
     for kind in MEDIA:
         with suppress(ReportNotFound):
             _name(meta, kind)
-            links.append(f'<a href="../file/{run}/{kind}">Download {kind.upper()}</a>')
-    body = PAGE.substitute(_words(systems, row, run), links=" ".join(links), run=run)
+            download = html.escape(t("Download {kind}", kind=kind.upper()))
+            links.append(f'<a href="../file/{run}/{kind}">{download}</a>')
+    body = PAGE.substitute(_words(systems, row, run), links=" ".join(links), run=run, language=language())
     return Response(body, headers=_headers(ROUND), media_type=MEDIA["html"])
 
 
 def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
     """What the head of the page says, escaped: which system and months, what was decided, and why."""
     if row is None:
-        return {"title": f"Run {run}", "mark": "○", "tone": "unknown", "word": "not in the index", "reason": ""}
+        return _head(t("Run {run}", run=run), UNMARKED, t("not in the index"))
     system = systems.by_id.get(row.system)
-    months = f" · {row.ref or 'unknown'} → {row.cur or 'unknown'}" if row.ref or row.cur else ""
-    mark, tone = MARKS.get(row.outcome, ("○", "unknown"))
+    months = f" · {row.ref or word('unknown')} → {row.cur or word('unknown')}" if row.ref or row.cur else ""
     # Nothing is trained: the reference systems report it next to the word.
     simulated = " (SIMULÉ)" if row.outcome == "RETRAINING_TRIGGERED" else ""
+    title = f"{system.title if system else row.system}{months}"
+    decision = f"{row.outcome}{simulated}" if row.outcome else t("no decision, {kind} report", kind=row.kind)
+    return _head(title, MARKS.get(row.outcome, UNMARKED), decision, t(row.reason))
+
+
+def _head(title: str, mark: tuple[str, str], decision: str, reason: str = "") -> dict[str, str]:
     return {
-        "title": html.escape(f"{system.title if system else row.system}{months}"),
-        "mark": mark,
-        "tone": tone,
-        "word": html.escape(f"{row.outcome}{simulated}" if row.outcome else f"no decision, {row.kind} report"),
-        "reason": f"<p>{html.escape(row.reason)}</p>" if row.reason else "",
+        "title": html.escape(title),
+        "frame": html.escape(t("The report of {title}", title=title)),
+        "mark": mark[0],
+        "tone": mark[1],
+        "word": html.escape(decision),
+        "reason": f"<p>{html.escape(reason)}</p>" if reason else "",
     }
 
 
@@ -166,13 +176,13 @@ def _framed(settings: Settings, request: Request, run: str) -> Response:
 def _report(settings: Settings, request: Request, run: str, kind: str, *, download: bool) -> Response:
     """The report of a run as one kind of file. Raises ReportNotFound or ReportError."""
     if kind not in MEDIA:
-        raise ReportNotFound("A report can be had as html or as json.", hint="Use the buttons of the page.")
+        raise ReportNotFound(t("A report can be had as html or as json."), hint=t("Use the buttons of the page."))
     folder = reports.find(settings, load_systems(settings), run)
     name = _name(reports.read_meta(folder), kind)
     data = reports.read_file(folder, name)
     headers = _headers(SANDBOX) | NO_CONNECTION
     if download:
-        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'  # no catalogue: a header
     else:
         data = guarded(data)
     if len(data) > WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
@@ -203,8 +213,8 @@ def _name(meta: Meta, kind: str) -> str:
     # Names were checked when they were saved (letters, digits, dot, dash, underscore): safe in a header as they are.
     named = [name for name in names if name.startswith("drift_")]
     if not names:
-        hint = "A run without a decision embeds no report; its page says why."
-        raise ReportNotFound(f"Run {meta.run} has no {kind} report.", hint=hint)
+        hint = t("A run without a decision embeds no report; its page says why.")
+        raise ReportNotFound(t("Run {run} has no {kind} report.", run=meta.run, kind=kind), hint=hint)
     return (named or names)[0]
 
 
@@ -216,12 +226,13 @@ async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
 
 def _not_found(error: VigieError) -> Response:
     """A small page as text; also good inside the frame of a report."""
-    text = html.escape(str(error)) + " " + html.escape(error.hint)
+    title, head = html.escape(t("Vigie: no such report")), html.escape(t("There is no such report"))
+    text = html.escape(t(error.message)) + " " + html.escape(t(error.hint))
     body = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Vigie: no such report</title>'
+        f'<!doctype html><html lang="{language()}"><meta charset="utf-8"><title>{title}</title>'
         '<body style="font: 16px/1.5 sans-serif; margin: 3rem; max-width: 40rem">'
-        f'<h1 style="font-size: 1.2rem">There is no such report</h1><p>{text}</p></body></html>'
+        f'<h1 style="font-size: 1.2rem">{head}</h1><p>{text}</p></body></html>'
     )
     status = 404 if isinstance(error, ReportNotFound) else 500
     headers = {"Content-Security-Policy": SANDBOX, "Cache-Control": "no-store"}
-    return Response(body, status, headers, "text/html; charset=utf-8")
+    return Response(body, status, headers, MEDIA["html"])

@@ -36,7 +36,7 @@ PAGES = (
 
 
 def routes(settings: Settings, *, prefix: str = "") -> list[Route]:
-    """Every route of ours; Starlette answers HEAD wherever GET is answered.
+    """Every route that is no page; Starlette answers HEAD wherever GET is answered.
 
     `prefix` is the path a proxy serves the console under (`server.baseUrlPath`): each route then answers there too.
     """

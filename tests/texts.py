@@ -28,7 +28,7 @@ RAW: Final = re.compile(r"f?r[\"']|rf[\"']")
 # What is asked of other programs, or read by developers alone.
 NO_TEXT: Final = re.compile(
     r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
-    r"|^[\w.-]+(/[\w.+-]+)+$|^[\w-]+\.csv$|^\w+://"
+    r"|^default-src |^[\w.-]+(/[\w.+-]+)+(; charset=utf-8)?$|^[\w-]+\.csv$|^\w+://"
 )
 CATALOGUE: Final = ("t", "tn", "word")
 UNREAD: Final = ("LOG", "log", "re", "sa", "logging", "warnings", "QUERIES")
@@ -49,6 +49,8 @@ NAMES: Final = frozenset(
 MARKUP: Final = re.compile(r":material/\w+:|:\w+\[|&nbsp;")
 # A text that stays English in both languages, said at its line.
 STAYS: Final = "no catalogue:"
+# The same of a whole file, said at its top.
+ALL_STAY: Final = "# no catalogue in this file:"
 
 
 class Text(NamedTuple):
@@ -65,6 +67,8 @@ class Text(NamedTuple):
 def outside(path: Path) -> Iterator[Text]:
     """The texts of one file that no catalogue holds."""
     source = path.read_text()
+    if ALL_STAY in source:
+        return
     lines = source.splitlines()
     tree = ast.parse(source)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, create_model, model_validator
 from pydantic import Field as Key
 
 from app.config.table import Table
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
@@ -79,9 +80,9 @@ class Hook(Table):
     @model_validator(mode="after")
     def _complete(self) -> Hook:
         if bool(self.command) == bool(self.url):
-            raise ValueError("a hook has either `command` or `url`")
+            raise ValueError(t("a hook has either `command` or `url`"))
         if self.secret and not self.url:
-            raise ValueError("`secret` goes with `url`")
+            raise ValueError(t("`secret` goes with `url`"))
         return self
 
 
@@ -118,13 +119,14 @@ class Drift(Table):
         missing = [name for name in needed if isinstance(raw, Mapping) and not raw.get(name)]
         if missing:
             source = cls.model_fields["source"].default
-            raise ValueError(f"source = '{source}' needs " + ", ".join(f"`{name}`" for name in missing))
+            names = ", ".join(f"`{name}`" for name in missing)
+            raise ValueError(t("source = '{source}' needs {names}", source=source, names=names))
         return raw
 
     @model_validator(mode="after")
     def _share(self) -> Drift:
         if self.source != "gauge" and self.threshold > 1:
-            raise ValueError("`threshold` is a share of columns: 0 to 1")
+            raise ValueError(t("`threshold` is a share of columns: 0 to 1"))
         return self
 
     @property
@@ -157,7 +159,7 @@ class Gauge(Drift):
     @model_validator(mode="after")
     def _together(self) -> Gauge:
         if (self.needs is None) != (self.has is None):
-            raise ValueError("`needs` and `has` belong together")
+            raise ValueError(t("`needs` and `has` belong together"))
         return self
 
 

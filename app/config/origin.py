@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 from app.base import variables
 from app.base.variables import Variable
 from app.errors import ConfigError
+from app.words.message import t
 
 PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65_535
@@ -59,8 +60,12 @@ def allowed_origins(env: Mapping[str, str]) -> tuple[Origin, ...]:
     for text in entries(env, variables.ALLOWED_ORIGINS):
         origin = Origin.parse(text.removesuffix("/"))
         if origin is None:
-            message = f"VIGIE_ALLOWED_ORIGINS has {text!r}; accepted: http://HOST[:PORT] or https://HOST[:PORT]."
-            hint = "Write what the browser shows before the first single slash, for example https://vigie.example:8443."
+            message = t(
+                "VIGIE_ALLOWED_ORIGINS has {text!r}; accepted: http://HOST[:PORT] or https://HOST[:PORT].", text=text
+            )
+            hint = t(
+                "Write what the browser shows before the first single slash, for example https://vigie.example:8443."
+            )
             raise ConfigError(message, hint=hint)
         origins.append(origin)
     return tuple(origins)
@@ -72,8 +77,8 @@ def allowed_hosts(env: Mapping[str, str]) -> tuple[str, ...]:
     for host in hosts:
         if not _HOST.fullmatch(host):
             # `*` is refused too: then any web page can point its own name at the console and read it.
-            message = f"VIGIE_ALLOWED_HOSTS has {host!r}; accepted: host names without port, or *.DOMAIN."
-            raise ConfigError(message, hint="Name the hosts under which browsers reach the console.")
+            message = t("VIGIE_ALLOWED_HOSTS has {host!r}; accepted: host names without port, or *.DOMAIN.", host=host)
+            raise ConfigError(message, hint=t("Name the hosts under which browsers reach the console."))
     return tuple(host.lower() for host in hosts)
 
 

@@ -14,6 +14,7 @@ from app.base.variables import Variable
 from app.config import origin as origins
 from app.config.origin import Origin
 from app.errors import ConfigError
+from app.words.message import t
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,8 +82,13 @@ def _user_systems(env: Mapping[str, str]) -> Path:
 def _whole(env: Mapping[str, str], variable: Variable) -> int:
     text = variable.of(env).strip().replace("_", "")
     if not (text.isascii() and text.isdigit()):
-        message = f"{variable.name} is {text!r}; accepted: a whole number of bytes, for example {variable.fallback}."
-        raise ConfigError(message, hint=f"Correct {variable.name} or unset it.")
+        message = t(
+            "{variable} is {text!r}; accepted: a whole number of bytes, for example {example}.",
+            variable=variable.name,
+            text=text,
+            example=variable.fallback,
+        )
+        raise ConfigError(message, hint=t("Correct {variable} or unset it.", variable=variable.name))
     return int(text)
 
 
@@ -94,12 +100,14 @@ def check_url(name: str, text: str) -> str:
     except ValueError:
         good = False
     if not good:
-        message = f"{name} is {text!r}; accepted: http://HOST:PORT or https://HOST[:PORT][/PATH]."
-        raise ConfigError(message, hint=f"Correct {name}.")
+        message = t(
+            "{name} is {text!r}; accepted: http://HOST:PORT or https://HOST[:PORT][/PATH].", name=name, text=text
+        )
+        raise ConfigError(message, hint=t("Correct {name}.", name=name))
     if parts.username or parts.password:
         # A password in a URL ends up in logs and links.
-        message = f"{name} carries a user or password in the address."
-        raise ConfigError(message, hint="Give credentials through `auth`, `user` and `secret` in the system file.")
+        message = t("{name} carries a user or password in the address.", name=name)
+        raise ConfigError(message, hint=t("Give credentials through `auth`, `user` and `secret` in the system file."))
     return text.rstrip("/")
 
 

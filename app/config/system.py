@@ -20,8 +20,9 @@ from pydantic import Field as Key
 from app.base.files import read
 from app.config.drift import Drift, DriftTable, table_of
 from app.config.settings import Settings, check_url
-from app.config.table import Table, Text
+from app.config.table import Table, Text, reason
 from app.errors import ConfigError
+from app.words.message import t
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # A system file is read at every rerun of a page; no one writes a megabyte of TOML by hand.
@@ -46,7 +47,7 @@ MetricName = Annotated[str, Key(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 def _user(name: str) -> str:
     """RFC 7617: the first colon of `user:password` ends the user."""
     if ":" in name or not name.isprintable():
-        raise ValueError("a user name of basic authentication has no colon and no control character")
+        raise ValueError(t("a user name of basic authentication has no colon and no control character"))
     return name
 
 
@@ -137,13 +138,13 @@ class Field(Table):
     @model_validator(mode="after")
     def _complete(self) -> Field:
         if self.from_ == "list" and not self.values:
-            raise ValueError("from = 'list' needs a non-empty `values`")
+            raise ValueError(t("from = 'list' needs a non-empty `values`"))
         if self.from_ == "range" and (self.min is None or self.max is None or self.min > self.max):
-            raise ValueError("from = 'range' needs `min` and `max` with min <= max")
+            raise ValueError(t("from = 'range' needs `min` and `max` with min <= max"))
         if self.from_ == "sql" and not self.query:
-            raise ValueError("from = 'sql' needs a `query`")
+            raise ValueError(t("from = 'sql' needs a `query`"))
         if self.from_ == "period" and not self.column:
-            raise ValueError("from = 'period' needs a `column`")
+            raise ValueError(t("from = 'period' needs a `column`"))
         return self
 
 
@@ -228,10 +229,13 @@ class System(Table):
         ids = [panel.id for panel in self.panels]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
-            raise ValueError(f"two panels share the id {twice[0]!r}")
+            raise ValueError(t("two panels share the id {panel!r}", panel=twice[0]))
         unknown = [name for row in self.dashboard.rows for name in row.panels if name not in ids]
         if unknown:
-            raise ValueError(f"[dashboard] names the panel {unknown[0]!r}; there are: {', '.join(ids)}")
+            names = ", ".join(ids)
+            raise ValueError(
+                t("[dashboard] names the panel {panel!r}; there are: {names}", panel=unknown[0], names=names)
+            )
         return self
 
 
@@ -256,8 +260,13 @@ def load_systems(settings: Settings) -> Systems:
                 continue
             if system.id in by_id:
                 first = by_id[system.id][1]
-                message = f"{path}: a system called {system.id!r} is already defined by {first}; this file is not used."
-                broken.append(ConfigError(message, hint="Rename one of the two files."))
+                message = t(
+                    "{file}: a system called {system!r} is already defined by {other}; this file is not used.",
+                    file=path,
+                    system=system.id,
+                    other=first,
+                )
+                broken.append(ConfigError(message, hint=t("Rename one of the two files.")))
                 continue
             by_id[system.id] = (system, path)
     # StreamFlow, the first reference system, leads; the rest by title.
@@ -272,8 +281,8 @@ def load_system(path: Path, settings: Settings) -> System:
         text = read(path, MAX_FILE_BYTES).decode()
     except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else error
-        message = f"{path}: cannot be read ({cause})."
-        raise ConfigError(message, hint="Save the file as UTF-8 text and check its rights.") from error
+        message = t("{file}: cannot be read ({why}).", file=path, why=cause)
+        raise ConfigError(message, hint=t("Save the file as UTF-8 text and check its rights.")) from error
     return parse_system(text, path, settings)
 
 
@@ -285,34 +294,36 @@ def parse_system(text: str, path: Path, settings: Settings) -> System:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message = f"{path}: not valid TOML: {error}."
-        raise ConfigError(message, hint="Correct the line named above.") from error
+        message = t("{file}: not valid TOML: {why}.", file=path, why=error)
+        raise ConfigError(message, hint=t("Correct the line named above.")) from error
     except RecursionError as error:
         raise _too_deep(path) from error
     try:
         _check_urls(path, raw)
         return System.model_validate({**expanded(raw, settings), "id": path.stem})
     except ValidationError as error:
-        raise ConfigError(
-            _sentence(path, raw, error), hint="Correct the file; the console reads it again by itself."
-        ) from error
+        hint = t("Correct the file; the console reads it again by itself.")
+        raise ConfigError(_sentence(path, raw, error), hint=hint) from error
     except RecursionError as error:
         raise _too_deep(path) from error
 
 
 def _check_name(path: Path) -> None:
     if not SYSTEM_ID.fullmatch(path.stem):
-        message = f"{path}: the file's name is the system's id; accepted: {SYSTEM_ID.pattern}.toml"
-        raise ConfigError(message, hint="Rename the file.")
+        message = t(
+            "{file}: the file's name is the system's id; accepted: {pattern}.toml", file=path, pattern=SYSTEM_ID.pattern
+        )
+        raise ConfigError(message, hint=t("Rename the file."))
 
 
 def _too_large(path: Path) -> ConfigError:
-    message = f"{path}: larger than {MAX_FILE_BYTES} bytes."
-    return ConfigError(message, hint="A system file holds a few hundred lines at most.")
+    message = t("{file}: larger than {most} bytes.", file=path, most=MAX_FILE_BYTES)
+    return ConfigError(message, hint=t("A system file holds a few hundred lines at most."))
 
 
 def _too_deep(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: nested too deeply.", hint="A body of a request has a handful of levels.")
+    hint = t("A body of a request has a handful of levels.")
+    return ConfigError(t("{file}: nested too deeply.", file=path), hint=hint)
 
 
 def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
@@ -321,7 +332,7 @@ def _check_urls(path: Path, raw: Mapping[str, Any]) -> None:
         section = raw.get(table)
         url = section.get("url") if isinstance(section, dict) else None
         if isinstance(url, str):
-            check_url(f"{path}: key {table}.url", url)
+            check_url(t("{file}: key {key}", file=path, key=f"{table}.url"), url)
 
 
 def expanded(value: Any, settings: Settings) -> Any:
@@ -340,14 +351,25 @@ def expanded(value: Any, settings: Settings) -> Any:
 def _sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) -> str:
     """The first problem of a file in one sentence: key, value, what is accepted."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" ({error.error_count() - 1} more after this one)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        here = f"with source = '{raw['drift']['source']}'" if first["loc"][0] == "drift" else "here"
-        return f"{path}: unknown key {place}; accepted {here}: {', '.join(_accepted(raw, first['loc']))}.{more}"
     value = repr(first["input"])
-    shown = value if len(value) <= 120 else value[:117] + "…"  # a whole table as a value would bury the sentence
-    return f"{path}: key {place} is {shown}: {first['msg'].removeprefix('Value error, ')}.{more}"
+    facts = {
+        "file": path,
+        "key": ".".join(str(part) for part in first["loc"]) or t("the file"),
+        # A whole table as a value would bury the sentence.
+        "value": value if len(value) <= 120 else value[:117] + "…",
+    }
+    if first["type"] != "extra_forbidden":
+        sentence = t("{file}: key {key} is {value}: {why}.", **facts, why=reason(first))
+    else:
+        facts["names"] = ", ".join(_accepted(raw, first["loc"]))
+        sentence = t("{file}: unknown key {key}; accepted here: {names}.", **facts)
+        if first["loc"][0] == "drift":
+            source = raw["drift"]["source"]
+            sentence = t(
+                "{file}: unknown key {key}; accepted with source = '{source}': {names}.", **facts, source=source
+            )
+    more = error.error_count() - 1
+    return t("{sentence} ({count} more after this one)", sentence=sentence, count=more) if more else sentence
 
 
 def _accepted(raw: Mapping[str, Any], place: tuple[int | str, ...]) -> list[str]:

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Key
 
+from app.words.message import Message, t
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 Text = Annotated[str, Key(min_length=1, max_length=4000)]
+# What pydantic reports of most faults, by its own name of them; its other texts stay as they are.
+_REASONS: Final = {
+    "missing": t("Field required"),
+    "string_type": t("Input should be a valid string"),
+    "int_type": t("Input should be a valid integer"),
+    "int_from_float": t("Input should be a valid integer, got a number with a fractional part"),
+    "float_type": t("Input should be a valid number"),
+    "finite_number": t("Input should be a finite number"),
+    "bool_type": t("Input should be a valid boolean"),
+    "dict_type": t("Input should be a valid dictionary"),
+    "tuple_type": t("Input should be a valid tuple"),
+    "literal_error": t("Input should be {expected}"),
+    "greater_than": t("Input should be greater than {gt}"),
+    "greater_than_equal": t("Input should be greater than or equal to {ge}"),
+    "less_than": t("Input should be less than {lt}"),
+    "less_than_equal": t("Input should be less than or equal to {le}"),
+    "string_pattern_mismatch": t("String should match pattern '{pattern}'"),
+}
 
 
 class Table(BaseModel):
     """A TOML table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def reason(fault: ErrorDetails) -> str:
+    """Why pydantic refused a value."""
+    facts = fault.get("ctx", {})
+    if fault["type"] == "value_error":
+        text: str = facts["error"].args[0]
+        return text
+    ours: Message | None = _REASONS.get(fault["type"])
+    return t(ours.id, **facts) if ours else fault["msg"]

@@ -24,6 +24,7 @@ from app.base.files import private_folder, replace
 from app.config import Settings
 from app.egress.signin import FILE, secret_in
 from app.errors import ConfigError
+from app.words.message import t
 
 VARIABLE = variables.TOKEN.name
 # 16 characters of `secrets.token_urlsafe` are 96 bits: no one guesses them, even without a limit on tries.
@@ -36,10 +37,10 @@ MIN_DIFFERENT = 6
 SESSION_SECONDS = 7 * 86_400
 # Wrong tokens from one address within a minute, and from all of them together.
 TRIES, ALL_TRIES, TRIES_SECONDS = 10, 300, 60.0
-# Addresses remembered at a time: the table stays under 1 MB whatever is tried.
+# Addresses remembered at a time: the table stays under 1 MB in any case.
 MAX_ADDRESSES = 1000
 _SESSION = re.compile(r"(\d{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
-_MADE = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))' prints a good one."
+_MADE = t("{command} prints a good one.", command="python3 -c 'import secrets; print(secrets.token_urlsafe(24))'")
 
 
 class Login(Protocol):
@@ -111,6 +112,7 @@ class Access:
         return int(match[1]) > (time.time() if now is None else now)
 
     def _signature(self, text: str) -> str:
+        # no catalogue: what is signed
         key = hmac.digest((self.token or "").encode(), f"vigie session {self.home}".encode(), "sha256")
         return hmac.digest(key, text.encode(), "sha256").hex()
 
@@ -149,11 +151,13 @@ class Tries:
 def refuse_open(address: str | None, access: Access) -> None:
     """Raise ConfigError when the console would listen beyond this machine and let everyone in."""
     if access.open and not _is_loopback(address):
-        where = address or "every address of this machine"
-        raise ConfigError(
-            f"The console would listen on {where} and let everybody in.",
-            hint=f"Set {VARIABLE} ({_MADE[:-1]}), configure [auth] in .streamlit/secrets.toml, or listen on 127.0.0.1.",
+        where = address or t("every address of this machine")
+        hint = t(
+            "Set {variable} ({made:clause}), configure [auth] in .streamlit/secrets.toml, or listen on 127.0.0.1.",
+            variable=VARIABLE,
+            made=_MADE,
         )
+        raise ConfigError(t("The console would listen on {address} and let everybody in.", address=where), hint=hint)
 
 
 def hand_over(settings: Settings, access: Access) -> None:
@@ -169,8 +173,8 @@ def hand_over(settings: Settings, access: Access) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         replace(path, access.token, private=True)
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror})."
-        raise ConfigError(message, hint="Look at the rights of that folder, or set VIGIE_HOME.") from error
+        message = t("{file} cannot be written ({why}).", file=path, why=error.strerror)
+        raise ConfigError(message, hint=t("Look at the rights of that folder, or set VIGIE_HOME.")) from error
 
 
 def _token(env: Mapping[str, str]) -> str | None:
@@ -183,16 +187,24 @@ def _token(env: Mapping[str, str]) -> str | None:
         where = token.removeprefix(FILE)
         stored = secret_in(Path(where).expanduser(), VARIABLE)
         if stored is None:
-            raise ConfigError(f"{VARIABLE}: there is no file {where}.", hint="Make the file, or name another.")
+            message = t("{variable}: there is no file {file}.", variable=VARIABLE, file=where)
+            raise ConfigError(message, hint=t("Make the file, or name another."))
         token = stored.strip()
     if not token:
         # Anyone who sets the variable wants a closed door: an empty one must not be an open one.
-        raise ConfigError(f"{where} is empty; a token is expected there.", hint=f"Unset {VARIABLE}, or set it: {_MADE}")
+        hint = t("Unset {variable}, or set it: {made}", variable=VARIABLE, made=_MADE)
+        raise ConfigError(t("{place} is empty; a token is expected there.", place=where), hint=hint)
     if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and re.fullmatch(r"[\x21-\x7e]+", token)):
-        message = f"{where} has {len(token)} characters; accepted: {MIN_TOKEN} to {MAX_TOKEN}, no spaces or accents."
+        message = t(
+            "{place} has {count} characters; accepted: {least} to {most}, no spaces or accents.",
+            place=where,
+            count=len(token),
+            least=MIN_TOKEN,
+            most=MAX_TOKEN,
+        )
         raise ConfigError(message, hint=_MADE)
     if len(set(token)) < MIN_DIFFERENT:
-        raise ConfigError(f"{where} repeats the same few characters: it can be guessed.", hint=_MADE)
+        raise ConfigError(t("{place} repeats the same few characters: it can be guessed.", place=where), hint=_MADE)
     return token
 
 

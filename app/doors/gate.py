@@ -23,6 +23,8 @@ from starlette.routing import Route
 
 from app.config.origin import Origin
 from app.doors.access import SESSION_SECONDS, Access, Tries, cookies
+from app.words.language import language
+from app.words.message import t, tn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,7 +35,7 @@ SIGN_IN, SIGN_OUT = "/signin", "/signout"
 STRANGER = "vigie.stranger"
 # Streamlit's own steps of a sign-in with an identity provider.
 LOGIN_PATHS = ("/auth/login", "/oauth2callback")
-# How long a person may take at an identity provider and still be led on.
+# How long a person may take at an identity provider and still reach the page they asked for.
 LOGIN_SECONDS = 600
 # A token and an address: a longer body is not our form.
 MAX_FORM = 8192
@@ -42,14 +44,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fra
 # `same-origin`: under `no-referrer` a browser would send the form with `Origin: null`.
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
 LEAVING = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-WRONG = "That is not the token of this console."
+WRONG = t("That is not the token of this console.")
 # The form and one step below it, nothing deeper: no way leads from there to another route.
 _FORM = re.compile(rf"{SIGN_IN}(/[^/]+)?")
 _PAGE = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
 
 class Gate:
-    """Lets through whom `access` admits; shows everyone else the sign-in form, or answers 401 with a line of text."""
+    """Passes on what `access` admits; answers all else with the sign-in form, or 401 with a line of text."""
 
     def __init__(self, app: ASGIApp, access: Access, secure: Callable[[Headers, str], bool], tries: Tries) -> None:
         self.app = app
@@ -87,7 +89,7 @@ class Gate:
             return self._bearer(scope, headers["authorization"])
         if plain and scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", ""):
             return form(self._access, _address(scope, query), status=401)
-        return _line("Sign in first: open the console in a browser.", 401)
+        return _line(t("Sign in first: open the console in a browser."), 401)
 
     def _sign_in(self, scope: Scope, headers: Headers, token: str, query: str, *, inside: bool) -> Response:
         """To the same address without the token: with a session when it is right, to the form when it is not."""
@@ -112,11 +114,11 @@ class Gate:
     def _bearer(self, scope: Scope, authorization: str) -> Response | None:
         kind, _, given = authorization.partition(" ")
         if kind.lower() != "bearer":
-            return _line("Send the token as `Authorization: Bearer`.", 401)
+            return _line(t("Send the token as `Authorization: Bearer`."), 401)
         seconds = attempt(self._access, self._tries, scope, "bearer", given.strip())
         if seconds is None:
             return None
-        return _line(WRONG, 401) if seconds == 0 else _line("Too many wrong tokens.", 429, seconds)
+        return _line(t(WRONG), 401) if seconds == 0 else _line(t("Too many wrong tokens."), 429, seconds)
 
 
 def routes(access: Access, secure: Callable[[Headers, str], bool], tries: Tries) -> list[Route]:
@@ -128,19 +130,23 @@ def routes(access: Access, secure: Callable[[Headers, str], bool], tries: Tries)
         if access.open or access.admits(request.headers.get("cookie", "")):
             return RedirectResponse(there, 303, LEAVING)
         if request.method != "POST" or access.token is None:
-            return form(access, there, WRONG if "wrong" in fields else "")
+            return form(access, there, t(WRONG) if "wrong" in fields else "")
         seconds = attempt(access, tries, request.scope, "form", fields.get("token", "").strip())
         if seconds is None:
             return welcome(access, there, secure=secure(request.headers, request.url.scheme))
         if seconds:
-            wait = f"Too many wrong tokens came from your address. Try again in {seconds:.0f} seconds."
+            wait = tn(
+                "Too many wrong tokens came from your address. Try again in {n:.0f} second.",
+                "Too many wrong tokens came from your address. Try again in {n:.0f} seconds.",
+                round(seconds),
+            )
             return form(access, there, wait, status=429, seconds=seconds)
-        return form(access, there, WRONG, status=401)
+        return form(access, there, t(WRONG), status=401)
 
     async def provider(request: Request) -> Response:
         name = request.path_params["provider"]
         if access.login is None or name not in dict(access.login.providers()):
-            return _line("No such way to sign in.", 404)
+            return _line(t("No such way to sign in."), 404)
         answer = RedirectResponse(access.base + access.login.address(name), 303, LEAVING)
         there = access.local(request.query_params.get("next", ""))
         answer.set_cookie(
@@ -150,7 +156,7 @@ def routes(access: Access, secure: Callable[[Headers, str], bool], tries: Tries)
 
     async def sign_out(request: Request) -> Response:
         if request.method != "POST":
-            return _page("Sign out?", _way_out(access))
+            return _page(t("Sign out?"), _way_out(access))
         by_login = access.login is not None and access.login.admits(dict(request.cookies))
         to = f"{access.base}/auth/logout" if by_login else f"{access.base}{SIGN_IN}"
         answer = RedirectResponse(to, 303, LEAVING)
@@ -196,31 +202,38 @@ def form(access: Access, there: str, problem: str = "", *, status: int = 200, se
     parts = [f'<p class="wrong" role="alert">{html.escape(problem)}</p>'] if problem else []
     there = access.local(there)
     if access.token is not None:
-        parts.insert(0, "<p>This console asks for the token that it was started with (VIGIE_TOKEN).</p>")
+        parts.insert(0, f"<p>{_safe(t('This console asks for the token that it was started with (VIGIE_TOKEN).'))}</p>")
         parts.append(
             f'<form method="post" action="{html.escape(access.base + SIGN_IN)}">'
             f'<input type="hidden" name="next" value="{html.escape(there)}">'
-            '<label for="token">Token</label>'
+            f'<label for="token">{_safe(t("Token"))}</label>'
             '<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>'
-            '<button type="submit">Sign in</button></form>'
+            f'<button type="submit">{_safe(t("Sign in"))}</button></form>'
         )
     for name, title in access.login.providers() if access.login else ():
         href = html.escape(f"{access.base}{SIGN_IN}/{quote(name, safe='')}?{urlencode({'next': there})}")
-        parts.append(f'<a class="button" href="{href}">Sign in with {html.escape(title)}</a>')
-    return _page("Sign in", "\n".join(parts), status, seconds)
+        parts.append(f'<a class="button" href="{href}">{_safe(t("Sign in with {provider}", provider=title))}</a>')
+    return _page(t("Sign in"), "\n".join(parts), status, seconds)
 
 
 def _way_out(access: Access) -> str:
     action = html.escape(access.base + SIGN_OUT)
+    what = t("Runs in progress continue. Other browsers stay signed in; a new VIGIE_TOKEN ends every session.")
     return (
-        "<p>Runs in progress continue. Other browsers stay signed in; a new VIGIE_TOKEN ends every session.</p>"
-        f'<form method="post" action="{action}"><button type="submit">Sign out</button></form>'
-        f'<a class="button" href="{html.escape(access.base)}/">Stay</a>'
+        f'<p>{_safe(what)}</p><form method="post" action="{action}">'
+        f'<button type="submit">{_safe(t("Sign out"))}</button></form>'
+        f'<a class="button" href="{html.escape(access.base)}/">{_safe(t("Stay"))}</a>'
     )
 
 
+def _safe(text: str) -> str:
+    """A text between tags: an apostrophe stays what it is."""
+    return html.escape(text, quote=False)
+
+
 def _page(title: str, body: str, status: int = 200, seconds: float = 0) -> Response:
-    return HTMLResponse(_PAGE.substitute(title=title, body=body), status, HEADERS | _refusal(status, seconds))
+    page = _PAGE.substitute(title=title, body=body, language=language())
+    return HTMLResponse(page, status, HEADERS | _refusal(status, seconds))
 
 
 def _line(text: str, status: int, seconds: float = 0) -> Response:
@@ -228,7 +241,7 @@ def _line(text: str, status: int, seconds: float = 0) -> Response:
 
 
 def _refusal(status: int, seconds: float) -> dict[str, str]:
-    headers = {"WWW-Authenticate": 'Bearer realm="vigie"'} if status == 401 else {}
+    headers = {"WWW-Authenticate": 'Bearer realm="vigie"'} if status == 401 else {}  # no catalogue: a header
     return headers | ({"Retry-After": f"{seconds:.0f}"} if seconds else {})
 
 
@@ -271,7 +284,7 @@ def _below(base: str, path: str) -> str:
 
 
 def by_https(allowed: tuple[Origin, ...]) -> Callable[[Headers, str], bool]:
-    """Tells whether the browser came by https: directly, or through a proxy at one of the allowed origins."""
+    """Answers whether the browser uses https: directly, or through a proxy at one of the allowed origins."""
     https = [origin for origin in allowed if origin.scheme == "https"]
 
     def secure(headers: Headers, scheme: str) -> bool:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from app.config.origin import Origin
+from app.words.message import t
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,7 +36,7 @@ class OriginCheck:
     """Answers 403 unless a WebSocket or an acting request comes from the console's own pages or an allowed origin.
 
     Own is what equals scheme and `Host` of the request, for the hosts of this machine and of `VIGIE_ALLOWED_HOSTS`;
-    the host check is before it. `allowed` are compared as they are, whatever `Host` a proxy passes on.
+    the host check is before it. `allowed` are compared as they are; which `Host` a proxy passes on does not matter.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str], allowed: Sequence[Origin]) -> None:
@@ -74,15 +75,18 @@ class OriginCheck:
     def _refuse(self, values: Sequence[str]) -> PlainTextResponse:
         # Anything that was sent: printable, on one line.
         shown = ", ".join(ascii(value[:SHOWN]) for value in values[:3])
-        text = f"from {shown}" if values else "without an Origin"
+        text = f"from {shown}" if values else "without an Origin"  # no catalogue: for the log
         if text not in self._logged and len(self._logged) < MAX_LOGGED:
             self._logged.add(text)
             LOG.warning("A request %s was refused; VIGIE_ALLOWED_ORIGINS names what is allowed.", text)
-        body = (
-            f"A request {text} may not act here.\nThe console takes orders from its own pages. Behind a proxy, set "
-            "VIGIE_ALLOWED_ORIGINS to what the browser shows before the path, for example https://vigie.example.\n"
+        refused = t("A request without an Origin may not act here.")
+        if values:
+            refused = t("A request from {origins} may not act here.", origins=shown)
+        way_out = t(
+            "The console takes orders from its own pages. Behind a proxy, set VIGIE_ALLOWED_ORIGINS to what the "
+            "browser shows before the path, for example https://vigie.example."
         )
-        return PlainTextResponse(body, 403, {"Cache-Control": "no-store"})
+        return PlainTextResponse(f"{refused}\n{way_out}\n", 403, {"Cache-Control": "no-store"})
 
 
 def acts(scope: Scope) -> bool:

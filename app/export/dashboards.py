@@ -1,4 +1,5 @@
 """A Grafana dashboard per system: its panels in titled rows, its status gauges, its drift."""
+# no catalogue in this file: a dashboard is made once, for all its readers
 
 from __future__ import annotations
 
@@ -129,15 +130,15 @@ def _drift(system: System) -> list[dict[str, Any]]:
     if system.drift is None or system.drift.source == "gauge":
         return []
     own = matcher("system", system.id)
-    found = []
+    drawn = []
     for panel in drift_panels.panels(system):
         if panel.id == "drift_scores":
             bars = f"vigie_drift_column_score{{{own}}}"
-            found.append(grafana.bars(system, "Drift score by column", bars, "{{column}}"))
+            drawn.append(grafana.bars(system, "Drift score by column", bars, "{{column}}"))
         else:
-            found.append(grafana.draw(system, panel))
-    found.insert(1, grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
-    return found
+            drawn.append(grafana.draw(system, panel))
+    drawn.insert(1, grafana.decision(system, f"vigie_decision{{{own}}} == 1"))
+    return drawn
 
 
 def _lines(panels: Sequence[dict[str, Any]], beside: int = BESIDE) -> list[list[dict[str, Any]]]:

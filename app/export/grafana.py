@@ -1,4 +1,5 @@
-"""One panel of ours as one panel of Grafana (11.2): expressions, units, thresholds, legends."""
+"""A panel of a system file as a panel of Grafana (11.2): expressions, units, thresholds, legends."""
+# no catalogue in this file: a dashboard is made once, for all its readers
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ import re
 from typing import Any
 
 from app.config import Gauge, Panel, System
-from app.errors import ConfigError, QueryError
-from app.prometheus.promql import GRAFANA_LENGTHS, fill
+from app.prometheus import names
+from app.prometheus.promql import GRAFANA_LENGTHS
 
 RATE_INTERVAL, RANGE = GRAFANA_LENGTHS
-# Anyone who imports a dashboard chooses the data source by this variable; no address and no uid of ours is inside.
+# A dashboard's data source is chosen by this variable when it is imported; it holds no address and no uid.
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {
     "1/s": "reqps",
@@ -175,16 +176,7 @@ def bars(system: System, name: str, expr: str, legend_text: str) -> dict[str, An
 
 def filled(system: System, place: str, expr: str) -> str:
     """`expr` with the system's selector and Grafana's own lengths. Raises ConfigError naming the key."""
-    try:
-        return fill(
-            expr,
-            selector=system.prometheus.selector,
-            window=RATE_INTERVAL,
-            rate_interval=RATE_INTERVAL,
-            range_=RANGE,
-        )
-    except QueryError as error:
-        raise ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint) from error
+    return names.filled(system, place, expr, window=RATE_INTERVAL, rate_interval=RATE_INTERVAL, range_=RANGE)
 
 
 def title(text: str, system: System) -> str:
@@ -196,10 +188,8 @@ def title(text: str, system: System) -> str:
 
 def description(system: System, panel: Panel, expressions: list[str]) -> str:
     """The panel's help, how it is averaged, and without help what is asked."""
-    told = [title(panel.help, system)] if panel.help else ["; ".join(expressions)]
-    if any(RATE_INTERVAL in expr for expr in expressions):
-        told.append(AVERAGED)
-    return "\n\n".join(told)
+    text = title(panel.help, system) if panel.help else "; ".join(expressions)
+    return f"{text}\n\n{AVERAGED}" if any(RATE_INTERVAL in expr for expr in expressions) else text
 
 
 def legend(panel: Panel, name: str) -> str:

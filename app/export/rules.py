@@ -1,4 +1,5 @@
 """Alerting rules for Prometheus: those of the system files, and those on each system's drift."""
+# no catalogue in this file: rules and their annotations are made once, for all their readers
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.config import Gauge, System
-from app.errors import ConfigError, QueryError
-from app.prometheus.promql import fill, matcher
+from app.prometheus.names import filled
+from app.prometheus.promql import matcher
+from app.words.numbers import entire
 
 # A rule has no chart to take its window from: the length at which a short burst no longer wakes anyone.
 WINDOW = "5m"
@@ -39,7 +41,7 @@ class Rule:
 
 def rules_of(system: System) -> list[Rule]:
     """The rules of a system, in the order of its file; those on drift last. Raises ConfigError."""
-    found = [
+    own = [
         Rule(
             alert=alert.name,
             expr=_filled(system, f"alerts.{alert.name}", alert.expr),
@@ -49,9 +51,9 @@ def rules_of(system: System) -> list[Rule]:
         )
         for alert in system.alerts
     ]
-    asked = [rule.expr for rule in found]
+    asked = [rule.expr for rule in own]
     # A rule of the file that asks for the same already is the better one: someone thought about it.
-    return found + [rule for subject, rule in _drift_rules(system) if not any(subject in expr for expr in asked)]
+    return own + [rule for subject, rule in _drift_rules(system) if not any(subject in expr for expr in asked)]
 
 
 def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
@@ -66,7 +68,7 @@ def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
         texts = {"condition": condition, "impact": STALE_MODEL, "action": action}
         yield (
             subject,
-            _rule(system, "DataDrift", f"{bracketed(subject)} >= {exactly(drift.threshold)}", texts, for_=GAUGE_FOR),
+            _rule(system, "DataDrift", f"{bracketed(subject)} >= {entire(drift.threshold)}", texts, for_=GAUGE_FOR),
         )
         return
     own = matcher("system", system.id)
@@ -96,7 +98,7 @@ def _target_rule(system: System, own: str, threshold: float) -> Rule:
         "action": "Open the comparison in the console, look at the rates of both months, then decide on retraining.",
     }
     decided = f'vigie_decision{{{own}, decision="RETRAINING_TRIGGERED"}} == 1'
-    expr = f"vigie_target_drift{{{own}}} >= {exactly(threshold)} and on (system) {decided}"
+    expr = f"vigie_target_drift{{{own}}} >= {entire(threshold)} and on (system) {decided}"
     return _rule(system, "TargetDrift", expr, texts)
 
 
@@ -106,22 +108,13 @@ def _rule(
     return Rule(alert, expr, for_, {"severity": severity, "system": system.id}, _annotations(**texts))
 
 
-def exactly(value: float) -> str:
-    """A threshold as PromQL, to the last digit: what is equal to it here is equal to it there."""
-    return repr(float(value)).removesuffix(".0")
-
-
 def bracketed(expr: str) -> str:
     """`expr` as an operand; on its own lines when a comment at its end would swallow the bracket."""
     return f"(\n{expr}\n)" if "#" in expr or "\n" in expr else f"({expr})"
 
 
 def _filled(system: System, place: str, expr: str) -> str:
-    try:
-        selector = system.prometheus.selector
-        return fill(expr, selector=selector, window=WINDOW, rate_interval=RATE_INTERVAL, range_=RANGE)
-    except QueryError as error:
-        raise ConfigError(f"{system.id}.toml: key {place}.expr: {error}", hint=error.hint) from error
+    return filled(system, place, expr, window=WINDOW, rate_interval=RATE_INTERVAL, range_=RANGE)
 
 
 def _annotations(**texts: str) -> dict[str, str]:

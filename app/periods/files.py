@@ -53,9 +53,9 @@ class Files(PeriodSource):
     @model_validator(mode="after")
     def _complete(self) -> Files:
         if PLACEHOLDER not in self.path and not (self.split or self.split_at or self.window):
-            raise ValueError("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`")
+            raise ValueError(t("source = 'files' needs `{period}` in `path`, or one of `split`, `split_at`, `window`"))
         if self.window and not self.time:
-            raise ValueError("`window` needs `time`, the column that says when a row happened")
+            raise ValueError(t("`window` needs `time`, the column that says when a row happened"))
         return self
 
     @property

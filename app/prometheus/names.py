@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from app.config import Gauge, System
 from app.errors import ConfigError, QueryError, VigieError
-from app.prometheus.promql import STRING, fill
+from app.prometheus.promql import STRING, fill, parse_selector
 from app.words.message import t
 
 # Placeholder values with which a system file's expressions are tried without a Prometheus; any will do.
@@ -19,15 +19,25 @@ _NAMES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{")
 
 def expression_problems(system: System) -> list[VigieError]:
     """What is wrong with the placeholders of a system's expressions and with its selector; nothing is asked."""
+    try:
+        parse_selector(system.prometheus.selector)
+    except ConfigError as error:
+        return [_wrong(system, "prometheus.selector", error)]
     problems: list[VigieError] = []
     for place, expr in _all_expressions(system):
         try:
-            fill(expr, selector=system.prometheus.selector, **TRIED)
-        except QueryError as error:
-            problems.append(_wrong(system, f"{place}.expr", error))
+            filled(system, place, expr, **TRIED)
         except ConfigError as error:
-            return [_wrong(system, "prometheus.selector", error)]
+            problems.append(error)
     return problems
+
+
+def filled(system: System, place: str, expr: str, **lengths: str | float) -> str:
+    """`expr` of a system file with the selector and these lengths put in. Raises ConfigError that names the key."""
+    try:
+        return fill(expr, selector=system.prometheus.selector, **lengths)
+    except QueryError as error:
+        raise _wrong(system, f"{place}.expr", error) from error
 
 
 def _wrong(system: System, key: str, error: VigieError) -> ConfigError:
