@@ -1,15 +1,21 @@
 """Settings and system files: what is accepted, and the sentence for what is not."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field as Key
+from pydantic import ValidationError
 
 from app.config import Settings, load_system, load_systems
+from app.config.table import REASONS, Table, reason
 from app.errors import ConfigError
 from app.services import address, public_url, read_state
+from app.words.message import Message
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,6 +95,40 @@ def test_a_wrong_system_file_is_refused_with_file_key_value_and_what_is_accepted
     assert "pydantic" not in message
     assert "Value error" not in message
     assert caught.value.hint
+
+
+class Everything(Table):
+    """A value of each kind that a system file has."""
+
+    text: Annotated[str, Key(pattern="^a$")]
+    whole: Annotated[int, Key(gt=1, le=4)]
+    share: Annotated[float, Key(ge=0.5, lt=1, allow_inf_nan=False)]
+    flag: bool
+    choice: Literal["a", "b"]
+    table: dict[str, int]
+    rows: tuple[int, ...]
+
+
+WRONG = (
+    {},
+    {"text": 1, "whole": "x", "share": "x", "flag": [], "choice": "c", "table": 1, "rows": 1},
+    {"text": "b", "whole": 1, "share": 0.25},
+    {"whole": 5, "share": 1.5},
+    {"whole": 1.5, "share": math.inf},
+    {"whole": [], "share": []},
+)
+
+
+def test_most_of_what_pydantic_reports_is_a_message_with_pydantics_own_english():
+    faults = {}
+    for values in WRONG:
+        with pytest.raises(ValidationError) as failed:
+            Everything.model_validate(values)
+        faults |= {fault["type"]: fault for fault in failed.value.errors()}
+    assert set(faults) >= set(REASONS)
+    for fault in faults.values():
+        assert reason(fault) == fault["msg"]
+        assert isinstance(reason(fault), Message) == (fault["type"] in REASONS)
 
 
 def test_a_url_in_an_error_never_shows_its_password(tmp_path):

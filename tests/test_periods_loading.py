@@ -141,9 +141,9 @@ def test_rows_and_labels_given_twice_are_counted_and_said(tmp_path, copy):
     frame = load(tmp_path, feast(copy), "month_000")
     assert frame.rows == USERS
     assert [note.partition(": ")[2] for note in frame.notes[:3]] == [
-        "1 rows without user_id are left out.",
-        "1 rows given twice are left out.",
-        "1 labels are given twice; the first one counts.",
+        "1 row without user_id is left out.",
+        "1 row given twice is left out.",
+        "1 label is given twice; the first one counts.",
     ]
 
 

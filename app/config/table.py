@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Key
 
 from app.words.message import Message, t
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 Text = Annotated[str, Key(min_length=1, max_length=4000)]
 # What pydantic reports of most faults, by its own name of them; its other texts stay as they are.
-_REASONS: Final = {
+REASONS: Final = {
     "missing": t("Field required"),
     "string_type": t("Input should be a valid string"),
     "int_type": t("Input should be a valid integer"),
@@ -25,10 +23,10 @@ _REASONS: Final = {
     "dict_type": t("Input should be a valid dictionary"),
     "tuple_type": t("Input should be a valid tuple"),
     "literal_error": t("Input should be {expected}"),
-    "greater_than": t("Input should be greater than {gt}"),
-    "greater_than_equal": t("Input should be greater than or equal to {ge}"),
-    "less_than": t("Input should be less than {lt}"),
-    "less_than_equal": t("Input should be less than or equal to {le}"),
+    "greater_than": t("Input should be greater than {gt:.12g}"),
+    "greater_than_equal": t("Input should be greater than or equal to {ge:.12g}"),
+    "less_than": t("Input should be less than {lt:.12g}"),
+    "less_than_equal": t("Input should be less than or equal to {le:.12g}"),
     "string_pattern_mismatch": t("String should match pattern '{pattern}'"),
 }
 
@@ -39,11 +37,13 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def reason(fault: ErrorDetails) -> str:
+def reason(fault: Mapping[str, Any]) -> str:
     """Why pydantic refused a value."""
     facts = fault.get("ctx", {})
-    if fault["type"] == "value_error":
-        text: str = facts["error"].args[0]
-        return text
-    ours: Message | None = _REASONS.get(fault["type"])
-    return t(ours.id, **facts) if ours else fault["msg"]
+    ours: Message | None = REASONS.get(fault["type"])
+    text: str = fault["msg"]
+    if ours is not None:
+        text = t(ours.id, **facts)
+    elif fault["type"] == "value_error":
+        text = facts["error"].args[0]
+    return text
