@@ -34,10 +34,11 @@ DRAWS = {
     "frame": (1,),
     # Our own controls; how they name their options is drawn as text.
     **dict.fromkeys(("picked_one", "picked_some"), (0,)),
+    "live": (),
     # The first argument of the one is a page, of the others a name that is drawn on a canvas: their helps are Markdown.
     **dict.fromkeys(("page_link", "TextColumn", "NumberColumn", "LinkColumn"), ()),
 }
-KEYWORDS = {"label", "body", "help", "text", "delta", "placeholder", "captions"}
+KEYWORDS = {"label", "body", "help", "text", "delta", "placeholder", "captions", "end"}
 # Functions whose answer is a number, a time, or a word of ours, whatever they are given.
 OURS = {
     *("len", "count", "counted", "counts_moved", "format_duration", "format_time", "format_value", "format_number"),
@@ -54,7 +55,7 @@ MADE = {
 }
 # `file:function: argument` -> why what is drawn there is no text from outside.
 EXCEPTIONS = {
-    "app/ui/comparison.py:_done: views": "some of VIEWS, words of ours",
+    "app/ui/live.py:look: end": "every call of `live` is read instead",
     "app/ui/banner.py:frame: f'### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(name)}]{title}'": (
         "the title of a banner is Markdown: every call of `frame` is read instead"
     ),
@@ -87,8 +88,10 @@ class Reader:
             if isinstance(node, ast.FunctionDef):
                 yield from self._of(node.name, node)
             elif isinstance(node, ast.Call) and (places := self._drawn(node.func)) is not None:
-                drawn = [node.args[place] for place in places if place < len(node.args)]
+                options = next((one.value for one in node.keywords if one.arg == "format_func"), None)
+                drawn = [node.args[place] for place in (places[:1] if options else places) if place < len(node.args)]
                 drawn += [keyword.value for keyword in node.keywords if keyword.arg in KEYWORDS]
+                drawn += [options] if options and len(places) > 1 else []
                 yield from ((name, ast.unparse(one)) for one in drawn if not self.safe(one, scope))
 
     def _drawn(self, function: ast.AST) -> tuple[int, ...] | None:
@@ -96,7 +99,7 @@ class Reader:
         if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") not in self._rooms - {"banner"}:
             return DRAWS.get(function.attr)
         name = getattr(function, "id", "")
-        return DRAWS[name] if name in ("frame", "picked_one", "picked_some") else None
+        return DRAWS[name] if name in ("frame", "picked_one", "picked_some", "live") else None
 
     def made_by(self, name: str) -> bool:
         """Whether all that this function answers is safe to draw."""
@@ -114,6 +117,8 @@ class Reader:
         match node:
             case ast.Constant():
                 return True
+            case ast.Lambda(body=body):
+                return self.safe(body, scope)
             case ast.JoinedStr(values=parts):
                 return all(self.safe(part, scope) for part in parts)
             case ast.FormattedValue(value=value, format_spec=spec):
@@ -262,6 +267,7 @@ RAW = [
     "st.markdown(t('of {name}', name=name))",
     "words = t(name)\nst.toast(words)",
     "picked_one(name, ['a'], key='k', words=str)",
+    "st.segmented_control('x', ids, format_func=lambda one: names[one])",
 ]
 SAFE = [
     "st.markdown('**x**')",
@@ -275,6 +281,7 @@ SAFE = [
     "st.markdown(t('{rows:count} of {name}', rows=rows, name=plain(name)))",
     "st.markdown(tn('{n:count} row, {share:.2f}', '{n:count} rows, {share:.2f}', n, share=share))",
     "st.caption(t(WORDS))",
+    "st.segmented_control('x', ids, format_func=lambda one: t(NAMES[one]))",
 ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
 
 import streamlit as st
 
@@ -25,44 +26,43 @@ from app.ui.access import act
 from app.ui.banner import FRAME_OF, TONE_OF, decision_line, frame, read, report, report_of, verdict
 from app.ui.history import history
 from app.ui.kept_run import elsewhere, files_deleted
+from app.ui.live import live
 from app.ui.notes import notes
-from app.ui.picked import link_params, until_listed
+from app.ui.picked import link_params
 from app.ui.what_if import what_if
 from app.ui.why import why
 from app.verdict import Tone
-from app.words.numbers import limit
+from app.words.message import t, tn
 from app.words.shared import NO_REASON, RUN_UNKNOWN, TWO_MONTHS, capital
 from app.words.units import format_time
 
-# How often a running comparison is looked at, in seconds: a stage lasts about a second.
-LOOK_EVERY = 0.5
 # A month with its rows and label coverage on one line, in pixels.
 PICKER_WIDTH = 390
 # Runs of a pair that are looked through for its last decision; the library has them all.
 EARLIER = 50
 # The gauge of a system that measures its own drift: the last half hour, as the charts show it.
 GAUGE_RANGE = 1800.0
-REPORT = "Evidently report"
-VIEWS = ("Why", REPORT, "What if", "History")
+VIEWS: Final = {"why": t("Why"), "report": t("Evidently report"), "if": t("What if"), "history": t("History")}
+WAITING: Final = t("waiting for the worker")
 # The end of a run without a verdict: name, tone, why when no one wrote it down, what to do next.
-ENDS: dict[str, tuple[str, Tone, str, str]] = {
+ENDS: Final[dict[str, tuple[str, Tone, str, str]]] = {
     "failed": (
-        "The comparison failed.",
+        t("The comparison failed."),
         "bad",
         NO_REASON,
-        "Nothing was decided and no gauge moved. Mend what it names and compare again, or pick other months above.",
+        t("Nothing was decided and no gauge moved. Mend what it names and compare again, or pick other months above."),
     ),
     "cancelled": (
-        "The comparison was cancelled.",
+        t("The comparison was cancelled."),
         "unknown",
-        "It was stopped from this page or the command line.",
-        "Nothing was decided and nothing was kept of it.",
+        t("It was stopped from this page or the command line."),
+        t("Nothing was decided and nothing was kept of it."),
     ),
     "interrupted": (
-        "The comparison was interrupted.",
+        t("The comparison was interrupted."),
         "unknown",
-        "The process that ran it ended.",
-        "Nothing was decided and nothing was kept of it.",
+        t("The process that ran it ended."),
+        t("Nothing was decided and nothing was kept of it."),
     ),
 }
 # The pair that this page wrote into the address last: tells a new address from a new pick.
@@ -79,15 +79,15 @@ def period_label(period: Period, *, labels: bool = True) -> str:
 
     Without `labels` the system names no label, and there is nothing to say of its coverage.
     """
-    rows = f"{period.rows:,} rows" if period.rows is not None else "rows not counted"
+    rows = t("rows not counted") if period.rows is None else tn("{n:count} row", "{n:count} rows", period.rows)
     parts = [period.name, *([str(period.date)] if period.date and str(period.date) != period.name else []), rows]
     return " · ".join([*parts, *([_coverage(period)] if labels else [])])
 
 
 def _coverage(period: Period) -> str:
     if period.labelled is None:
-        return "labels not counted"
-    return f"{period.labelled:,} labelled" if period.labelled else "no labels"
+        return t("labels not counted")
+    return tn("{n:count} labelled", "{n:count} labelled", period.labelled) if period.labelled else t("no labels")
 
 
 def defaults(keys: Sequence[str], *, newest: bool = False) -> None:
@@ -159,11 +159,11 @@ def start(system: System, ref: str, cur: str, policy: Policy) -> bool:
         started = act(jobs.start, cache.settings(), "drift", system.id, key, args)
     except VigieError as error:
         # What was compared earlier is still worth reading.
-        widgets.problem(error, title="Nothing was started.")
+        widgets.problem(error, title=t("Nothing was started."))
         return False
     _open(started.run)
     if started.joined:
-        st.toast("The same comparison is already running: this page follows it.")
+        st.toast(t("The same comparison is already running: this page follows it."))
     return True
 
 
@@ -172,7 +172,7 @@ def warm() -> None:
     try:
         jobs.warm(cache.settings(), "drift")
     except JobError as error:
-        widgets.problem(error, title="Months cannot be compared now.")
+        widgets.problem(error, title=t("Months cannot be compared now."))
 
 
 def _open(run_id: str) -> None:
@@ -189,10 +189,10 @@ def follow(system: System, run_id: str | None, names: Mapping[str, str], thresho
     if run_id is None and run is None:
         _never_compared(system, names, threshold)
     elif run is None or run.system != system.id:
-        widgets.empty(*RUN_UNKNOWN)
+        widgets.empty(*map(t, RUN_UNKNOWN))
         history(system, pair())
     elif not run.state.final:
-        _progress(run)
+        live(run, partial(_progress, run), key="running", end=t("Cancel"))
     elif run.state is State.DONE:
         _done(system, run, threshold)
     else:
@@ -225,51 +225,48 @@ def _never_compared(system: System, names: Mapping[str, str], threshold: float) 
     """No run of the picked pair: that, the button, and where the last decision of other months is."""
     ref, cur = pair()
     if ref == cur:
-        widgets.empty("A month is not compared with itself.", TWO_MONTHS)
+        widgets.empty(t("A month is not compared with itself."), t(TWO_MONTHS))
         return
     decided = [run for run in cache.runs(system.id, "drift", EARLIER) if run.state is State.DONE]
     with st.container(border=True, key="never-compared"):
-        st.markdown(f"**{widgets.plain(f'{names[ref]} with {names[cur]} has not been compared.')}**")
+        never = t("{ref} with {cur} has not been compared.", ref=names[ref], cur=names[cur])
+        st.markdown(f"**{widgets.plain(never)}**")
         if not decided:
-            st.markdown("Nothing compared yet. A comparison takes a few seconds.")
+            st.markdown(t("Nothing compared yet. A comparison takes a few seconds."))
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-            clicked = st.button("Compare months", icon=":material/compare_arrows:", key="compare-now")
+            clicked = st.button(t("Compare months"), icon=":material/compare_arrows:", key="compare-now")
             if decided:
                 run = decided[0]
                 when = format_time(run.finished, widgets.clock())
-                words = f"last decision: {months_of(run)}, {run.outcome or 'no decision'}, {when}"
-                st.button(
-                    widgets.plain(f"{words} ▸"), type="tertiary", key="last-decision", on_click=_open, args=(run.id,)
+                label = t(
+                    "last decision: {months}, {decision}, {when} ▸",
+                    months=months_of(run),
+                    decision=run.outcome or t("no decision"),
+                    when=when,
                 )
+                st.button(widgets.plain(label), type="tertiary", key="last-decision", on_click=_open, args=(run.id,))
     if clicked and system.drift is not None and start(system, ref, cur, Policy.of(system.drift, threshold)):
         st.rerun()
 
 
-def _progress(run: Run) -> None:
-    @st.fragment(run_every=LOOK_EVERY)
-    @widgets.guarded
-    def look() -> None:
-        progress = jobs.read_progress(cache.settings(), run.id)
-        if progress is None or progress.final:
-            until_listed(run, progress)
-            return
-        with st.container(border=True, key="running"):
-            seconds = max(0, round(time.time() - (progress.started or progress.created)))
-            st.markdown(f"**Comparing {widgets.plain(months_of(run))}** · {seconds} s")
-            st.progress(progress.share or 0.0, text=widgets.plain(_stage(progress)))
-            if st.button("Cancel", icon=":material/stop_circle:", key="cancel"):
-                act(jobs.cancel, cache.settings(), run.id)
-
-    look()
+def _progress(run: Run, progress: jobs.Progress, elapsed: float) -> None:
+    """What is compared, and how far it is."""
+    months = widgets.plain(months_of(run))
+    st.markdown(t("**Comparing {months}** · {seconds:.0f} s", months=months, seconds=elapsed))
+    st.progress(progress.share or 0.0, text=widgets.plain(_stage(progress)))
 
 
 def _stage(progress: jobs.Progress) -> str:
     """`comparing, 16 columns · step 4 of 5`: what is being done, on how many columns, and how far it is."""
-    columns = progress.detail.get("columns")
-    done = progress.detail.get("compared")
-    of = f", {f'{done} of ' if done is not None else ''}{columns} columns" if columns is not None else ""
-    step = f" · step {progress.done + 1} of {progress.total}" if progress.total and progress.done is not None else ""
-    return f"{progress.stage or 'waiting for the worker'}{of}{step}"
+    columns, done = progress.detail.get("columns"), progress.detail.get("compared")
+    stage: str = t(progress.stage or WAITING)
+    if columns is not None and done is not None:
+        stage = tn("{stage}, {done} of {n} column", "{stage}, {done} of {n} columns", columns, stage=stage, done=done)
+    elif columns is not None:
+        stage = tn("{stage}, {n} column", "{stage}, {n} columns", columns, stage=stage)
+    if not progress.total or progress.done is None:
+        return stage
+    return t("{stage} · step {step} of {steps}", stage=stage, step=progress.done + 1, steps=progress.total)
 
 
 def _ended(system: System, run: Run) -> None:
@@ -277,11 +274,11 @@ def _ended(system: System, run: Run) -> None:
     name, tone, why_so, then = ENDS.get(run.state, ENDS["interrupted"])
     ref, cur = run.months
     with st.container(border=True, key=f"verdict-{run.state}"):
-        frame(name, f" · {widgets.plain(months_of(run))}", tone)
-        st.markdown(widgets.plain(run.reason or why_so))
-        st.markdown(then)
+        frame(t(name), f" · {widgets.plain(months_of(run))}", tone)
+        st.markdown(widgets.plain(t(run.reason or why_so)))
+        st.markdown(t(then))
         if ref and cur and system.drift is not None and run.source.kind not in APART:
-            again = st.button("Compare these months again", icon=":material/replay:", key=f"again-{run.id}")
+            again = st.button(t("Compare these months again"), icon=":material/replay:", key=f"again-{run.id}")
             if again and start(system, ref, cur, Policy.of(system.drift)):
                 st.rerun()
         notes(run)
@@ -294,13 +291,15 @@ def _say_which(run: Run, threshold: float) -> None:
         return
     if run.months != pair():
         shown = widgets.plain(months_of(run))
-        st.caption(f"Shown below: {shown}. The system's data no longer has these months.")
+        st.caption(t("Shown below: {months}. The system's data no longer has these months.", months=shown))
     if run.threshold is not None and run.threshold != threshold:
-        decided, picked = limit(run.threshold), limit(threshold)
-        st.caption(
-            f":material/tune: Decided for a threshold of {decided}; the one above is {picked}. "
-            "Compare months decides for that one, What if shows what it would be."
+        words = t(
+            "Decided for a threshold of {decided:limit}; the one above is {picked:limit}. "
+            "Compare months decides for that one, What if shows what it would be.",
+            decided=run.threshold,
+            picked=threshold,
         )
+        st.caption(f":material/tune: {words}")
 
 
 def _done(system: System, run: Run, threshold: float) -> None:
@@ -319,15 +318,20 @@ def _done(system: System, run: Run, threshold: float) -> None:
     _say_which(run, threshold)
     verdict(system, run, result)
     has_report = report_of(run) is not None
-    views = [view for view in VIEWS if has_report or view != REPORT]
     view = st.segmented_control(
-        "View", views, key="view", default=views[0], required=True, label_visibility="collapsed"
+        t("View"),
+        [view for view in VIEWS if has_report or view != "report"],
+        key="view",
+        default="why",
+        format_func=lambda view: t(VIEWS[view]),
+        required=True,
+        label_visibility="collapsed",
     )
-    if view == "Why":
+    if view == "why":
         why(result)
-    elif view == REPORT:
+    elif view == "report":
         report(run)
-    elif view == "What if":
+    elif view == "if":
         what_if(system, run, result)
     else:
         history(system, months, run.id)
@@ -335,12 +339,13 @@ def _done(system: System, run: Run, threshold: float) -> None:
 
 def _send_missing(system: System, count: int) -> None:
     """A button that sends as many requests as the gauge is short of, and follows them where traffic is shown."""
-    if not st.button(f"Send {count:,} requests", type="primary", icon=":material/bolt:", key="send-missing"):
+    label = tn("Send {n:count} request", "Send {n:count} requests", count)
+    if not st.button(label, type="primary", icon=":material/bolt:", key="send-missing"):
         return
     try:
         run = traffic.begin(system, {"count": count, "duration": max(10.0, math.ceil(count / system.load.max_rate))})
     except VigieError as error:
-        widgets.problem(error, title="No traffic was started.")
+        widgets.problem(error, title=t("No traffic was started."))
         return
     st.switch_page("../pages/traffic.py", query_params={**link_params(), "run": run})
 
@@ -350,21 +355,26 @@ def gauge(system: System, drift: Drift) -> None:
     reading = look(cache.prometheus(system), system)
     tone = TONE_OF[reading.decision]
     with st.container(border=True, key=f"verdict-{FRAME_OF[reading.decision]}"):
-        sign = "≥" if reading.decision is Verdict.RETRAINING_TRIGGERED else "<"
-        shown = "gauge unknown" if reading.value is None else f"{reading.value:.3g} {sign} {drift.threshold:g}"
-        simulated = " (SIMULÉ)" if reading.decision is Verdict.RETRAINING_TRIGGERED else ""
-        frame(reading.decision, f"{simulated} · {shown}", tone)
-        st.markdown(widgets.plain(capital(reading.reason)))
-        st.markdown("The service measures this itself: no months are compared, and there is no report.")
+        triggered = reading.decision is Verdict.RETRAINING_TRIGGERED
+        if reading.value is None:
+            shown = t("gauge unknown")
+        else:
+            sign = "≥" if triggered else "<"
+            shown = t("{value:.3g} {sign} {limit:g}", value=reading.value, sign=sign, limit=drift.threshold)
+        frame(reading.decision, f"{' (SIMULÉ)' if triggered else ''} · {shown}", tone)
+        st.markdown(widgets.plain(capital(t(reading.reason))))
+        st.markdown(t("The service measures this itself: no months are compared, and there is no report."))
         if reading.missing and system.request is not None:
             _send_missing(system, reading.missing)
         elif reading.value is None:
-            st.markdown("A score over the last requests needs enough of them first: generate traffic, then look again.")
+            st.markdown(
+                t("A score over the last requests needs enough of them first: generate traffic, then look again.")
+            )
         decision_line(reading.line)
     span = TimeRange.last(GAUGE_RANGE, scrape=cache.scrape_interval(system))
     own = [panel for panel in system.panels if panel.tab == "drift"]
-    found_answers = cache.answers(system, own, span, None, str(widgets.zone()))
+    answers = cache.answers(system, own, span, None, str(widgets.zone()))
     context = Context.of(system, None, span, cache.targets(system.id)[0])
-    for panel, answer in zip(own, found_answers, strict=True):
+    for panel, answer in zip(own, answers, strict=True):
         marks = charts.linked(cache.marks(system.id, span.start, span.end))
         charts.chart(system, panel, answer, marks, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 import streamlit as st
@@ -19,36 +19,46 @@ from app.load import result as load_result
 from app.load.stats import UNANSWERED
 from app.runs.result import read_result
 from app.runs.run import Run, State
+from app.runs.words import state_word
 from app.services import start_hint
 from app.ui import cache, palette, widgets
 from app.ui.access import act
+from app.ui.live import live
 from app.ui.markdown import code
 from app.ui.palette import MARKDOWN, SHAPES
-from app.ui.picked import link_params, until_listed
+from app.ui.picked import link_params
 from app.verdict import Tone
+from app.words.message import t, tn
 from app.words.numbers import count
 from app.words.shared import NO_REASON, RUN_UNKNOWN
 from app.words.units import format_value
 
-# Live numbers are worth reading four times a second at most; twice is calm.
-LOOK_EVERY = 0.5
 EARLIER = 15
-QUANTILES = ("mean", "p50", "p95", "p99", "max")
-MODES = ("N requests", "a rate for a time", "one after another")
+QUANTILES: Final = {"mean": t("mean"), "p50": "p50", "p95": "p95", "p99": "p99", "max": t("max")}
+# How requests are sent, and the shapes of a rate: id -> its name on screen.
+MODES: Final = {"count": t("N requests"), "rate": t("a rate for a time"), "closed": t("one after another")}
+RATES: Final = {"steady": t("steady"), "ramp": t("ramp"), "spike": t("spike")}
+ORIGINS: Final = {
+    "environment": t("address from the environment"),
+    "system file": t("address from the system file"),
+    "stack": t("address from the stack"),
+}
+STARTING: Final = t("starting")
 PLOT = {"displayModeBar": False}
 
 
 def target_line(system: System) -> str:
-    """Where the requests go, and who said so."""
-    found = cache.where(system, "api")
+    """Where the requests go, and what named the address."""
+    place = cache.where(system, "api")
     request = system.request
     assert request is not None
-    if found.url is None:
-        why = f"No address for {system.title}: {found.reason}. {start_hint(cache.settings(), system)}"
+    if place.url is None:
+        hint = start_hint(cache.settings(), system)
+        why = t("No address for {system}: {reason}. {hint}", system=system.title, reason=place.reason, hint=hint)
         return f":gray[{SHAPES['unknown']}] {widgets.plain(why)}"
-    bound = f"never more than {system.load.max_rate:g} requests a second"
-    origin = widgets.plain(f"address from the {found.origin}")
-    return f"{widgets.plain(request.method)} {code(found.url + request.path)} · {origin} · {bound}"
+    bound = t("never more than {rate:g} requests a second", rate=system.load.max_rate)
+    origin = widgets.plain(t(ORIGINS.get(place.origin, place.origin)))
+    return f"{widgets.plain(request.method)} {code(place.url + request.path)} · {origin} · {bound}"
 
 
 def _runs(system: System) -> list[Run]:
@@ -68,28 +78,37 @@ def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
             first = number == 0
             icon = ":material/bolt:" if first else None
             kind: Literal["primary", "secondary"] = "primary" if first else "secondary"
-            if st.button(widgets.plain(preset.title), type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
+            title = widgets.plain(t(preset.title))
+            if st.button(title, type=kind, icon=icon, disabled=disabled, key=f"preset-{number}"):
                 pressed = preset.args
     return pressed
 
 
 def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
     """Your own plan with a preview of its arrivals; its arguments when Start was pressed."""
-    with st.expander("Your own plan"):
-        mode = st.segmented_control("Send", MODES, default=MODES[0], required=True, key="load-mode")
+    with st.expander(t("Your own plan")):
+        mode = st.segmented_control(
+            t("Send"),
+            list(MODES),
+            default="count",
+            required=True,
+            key="load-mode",
+            format_func=lambda mode: t(MODES[mode]),
+        )
         args = _form(system, str(mode))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             months = _months(system)
             if months:
                 args["period"] = st.selectbox(
-                    "Ids from",
+                    t("Ids from"),
                     [None, *months],
                     key="load-period",
-                    format_func=lambda key: months.get(key, "any month"),
+                    format_func=lambda key: months.get(key, t("any month")),
                     width=320,
                 )
             if system.request is not None and system.request.errors:
-                share = st.number_input("Requests that must fail, %", 0, 100, 0, 5, key="load-errors", width=220)
+                label = t("Requests that must fail, %")
+                share = st.number_input(label, 0, 100, 0, 5, key="load-errors", width=220)
                 args["errors"] = share / 100
         try:
             plan = plans.Plan.from_args(args, system)
@@ -98,32 +117,33 @@ def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
             return None
         preview = plans.preview(plan)
         if preview.reason:
-            st.caption(widgets.plain(preview.reason))
+            st.caption(widgets.plain(t(preview.reason)))
         else:
             st.plotly_chart(arrivals_preview(preview, theme=palette.theme()), key="preview", config=PLOT)
-        st.caption(widgets.plain(f"{plan.requests:,} requests: {plan.words}."))
-        return (
-            args
-            if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=disabled, key="start-own")
-            else None
-        )
+        planned = tn("{n:count} request: {plan}.", "{n:count} requests: {plan}.", plan.requests, plan=plan.words)
+        st.caption(widgets.plain(planned))
+        icon = ":material/play_arrow:"
+        pressed = st.button(t("Start"), type="primary", icon=icon, disabled=disabled, key="start-own")
+        return args if pressed else None
 
 
 def _form(system: System, mode: str) -> dict[str, Any]:
     top = system.load.max_rate
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if mode == MODES[1]:
-            shape = st.selectbox("Shape", ["steady", "ramp", "spike"], key="load-shape", width=140)
-            rate = st.number_input("Rate, requests a second", 0.1, top, min(10.0, top), key="load-rate", width=220)
-            seconds = st.number_input("For, seconds", 1.0, plans.MAX_SECONDS, 30.0, key="load-duration", width=160)
+        if mode == "rate":
+            shape = st.selectbox(
+                t("Shape"), list(RATES), key="load-shape", format_func=lambda one: t(RATES[one]), width=140
+            )
+            label = t("Rate, requests a second")
+            rate = st.number_input(label, 0.1, top, min(10.0, top), key="load-rate", width=220)
+            seconds = st.number_input(t("For, seconds"), 1.0, plans.MAX_SECONDS, 30.0, key="load-duration", width=160)
             return {"shape": shape, "rate": rate, "duration": seconds}
-        count = st.number_input("Requests", 1, plans.MAX_REQUESTS, 100, key="load-count", width=160)
-        if mode == MODES[0]:
-            seconds = st.number_input("Over, seconds", 1.0, plans.MAX_SECONDS, 10.0, key="load-over", width=160)
+        count = st.number_input(t("Requests"), 1, plans.MAX_REQUESTS, 100, key="load-count", width=160)
+        if mode == "count":
+            seconds = st.number_input(t("Over, seconds"), 1.0, plans.MAX_SECONDS, 10.0, key="load-over", width=160)
             return {"count": count, "duration": seconds}
-        pause = st.number_input(
-            "Pause after each answer, seconds", 0.0, plans.MAX_PAUSE, 0.1, 0.05, key="load-pause", width=260
-        )
+        label = t("Pause after each answer, seconds")
+        pause = st.number_input(label, 0.0, plans.MAX_PAUSE, 0.1, 0.05, key="load-pause", width=260)
         return {"count": count, "pause": pause}
 
 
@@ -144,7 +164,7 @@ def start(system: System, args: Mapping[str, Any]) -> None:
         run = begin(system, args)
     except VigieError as error:
         # What was sent earlier is still worth reading.
-        widgets.problem(error, title="No traffic was started.")
+        widgets.problem(error, title=t("No traffic was started."))
         return
     if not args.get("background"):
         st.query_params["run"] = run
@@ -163,16 +183,23 @@ def background_switch(system: System) -> None:
     """One request a second, so that no chart is empty; off at first, and off by itself after a working day."""
     going = next((run for run in _runs(system) if run.live and run.background), None)
     # The switch shows what is, not what was clicked here: another tab may have changed it.
-    wanted = st.toggle(
-        f"Background traffic, {plans.BACKGROUND_RATE:g} request a second",
+    on = st.toggle(
+        tn(
+            "Background traffic, {n:g} request a second",
+            "Background traffic, {n:g} requests a second",
+            plans.BACKGROUND_RATE,
+        ),
         value=going is not None,
         key=f"background-{system.id}-{going.id if going else 'off'}",
-        help=f"Keeps the charts alive. Ends by itself after {plans.MAX_BACKGROUND_SECONDS / 3600:g} hours. "
-        "Its requests are counted by the service like all others.",
+        help=t(
+            "Keeps the charts alive. Ends by itself after {hours:g} hours. "
+            "Its requests are counted by the service like all others.",
+            hours=plans.MAX_BACKGROUND_SECONDS / 3600,
+        ),
     )
-    if wanted and going is None:
+    if on and going is None:
         start(system, {"background": True})
-    elif not wanted and going is not None:
+    elif not on and going is not None:
         act(jobs.cancel, cache.settings(), going.id)
         _await_end(going.id)
         cache.forget_runs()
@@ -191,54 +218,41 @@ def _await_end(run: str, seconds: float = 4.0) -> None:
 def follow(system: System, run_id: str | None) -> None:
     """The run of the address, else the one going, else the newest: live numbers or its result."""
     now = running(system)
-    known = [run for run in _runs(system) if not run.background]
-    run = cache.ledger().get(run_id) if run_id else now or (known[0] if known else None)
+    newest = next((run for run in _runs(system) if not run.background), None)
+    run = cache.ledger().get(run_id) if run_id else now or newest
     if run is None or run.system != system.id or run.kind != "load":
         if run_id:
-            widgets.empty(*RUN_UNKNOWN)
+            widgets.empty(*map(t, RUN_UNKNOWN))
         else:
             widgets.empty(
-                "No traffic was generated yet.", "Press the first button: ten seconds later every chart has moved."
+                t("No traffic was generated yet."),
+                t("Press the first button: ten seconds later every chart has moved."),
             )
         return
     if run.live:
-        _live(run)
+        live(run, _numbers, key="live", end=t("Stop"), kind="primary")
     else:
         _ended(run)
 
 
-def _live(run: Run) -> None:
-    @st.fragment(run_every=LOOK_EVERY)
-    @widgets.guarded
-    def look() -> None:
-        progress = jobs.read_progress(cache.settings(), run.id)
-        if progress is None or progress.final:
-            until_listed(run, progress)
-            return
-        with st.container(border=True, key="live"):
-            detail = progress.detail
-            elapsed = max(0.0, time.time() - (progress.started or progress.created))
-            counted = (
-                f" · {progress.done:,} of {progress.total:,}" if progress.total and progress.done is not None else ""
-            )
-            st.progress(
-                progress.share or 0.0, text=f"{widgets.plain(progress.stage or 'starting')}{counted} · {elapsed:.0f} s"
-            )
-            cells = st.columns(6)
-            cells[0].metric("asked", format_value(detail.get("asked_rate"), "1/s"))
-            cells[1].metric("achieved", format_value(detail.get("achieved_rate"), "1/s"))
-            classes = detail.get("classes") or {}
-            cells[2].metric("answered 2xx", count(classes.get("2xx")))
-            cells[3].metric("failed", count(detail.get("failed")))
-            cells[4].metric("in flight", count(detail.get("in_flight")))
-            cells[5].metric("p95", format_value(detail.get("p95"), "s"))
-            words = _answers(detail)
-            if words:
-                st.caption(widgets.plain(words))
-            if st.button("Stop", icon=":material/stop_circle:", key="stop", type="primary"):
-                act(jobs.cancel, cache.settings(), run.id)
-
-    look()
+def _numbers(progress: jobs.Progress, elapsed: float) -> None:
+    """What a run that goes on has sent, and what came of it."""
+    detail = progress.detail
+    parts = [widgets.plain(t(progress.stage or STARTING))]
+    if progress.total and progress.done is not None:
+        parts.append(t("{done:count} of {total:count}", done=progress.done, total=progress.total))
+    st.progress(progress.share or 0.0, text=" · ".join([*parts, t("{seconds:.0f} s", seconds=elapsed)]))
+    cells = st.columns(6)
+    cells[0].metric(t("asked"), format_value(detail.get("asked_rate"), "1/s"))
+    cells[1].metric(t("achieved"), format_value(detail.get("achieved_rate"), "1/s"))
+    classes = detail.get("classes") or {}
+    cells[2].metric(t("answered 2xx"), count(classes.get("2xx")))
+    cells[3].metric(t("failed"), count(detail.get("failed")))
+    cells[4].metric(t("in flight"), count(detail.get("in_flight")))
+    cells[5].metric(t("p95"), format_value(detail.get("p95"), "s"))
+    words = _answers(detail)
+    if words:
+        st.caption(widgets.plain(words))
 
 
 def _answers(numbers: Mapping[str, Any]) -> str:
@@ -249,8 +263,10 @@ def _answers(numbers: Mapping[str, Any]) -> str:
     words = load_result.class_words(classes)
     silent = classes.get(UNANSWERED) or 0
     parts = [words] if words else []
-    parts += [f"{silent:,} without an answer"] if silent else []
-    parts += [f"{numbers.get('refused') or 0:,} of {meant:,} meant to fail refused as asked"] if meant else []
+    parts += [t("{requests:count} without an answer", requests=silent)] if silent else []
+    if meant:
+        refused = numbers.get("refused") or 0
+        parts.append(t("{refused:count} of {meant:count} meant to fail refused as asked", refused=refused, meant=meant))
     return " · ".join(parts)
 
 
@@ -276,19 +292,20 @@ def _ended(run: Run) -> None:
     if result is None:
         if run.state is State.FAILED:
             # Its result is written from the first request on: without one there was none.
-            widgets.problem(JobError(run.reason or NO_REASON), title="No traffic was sent.")
+            widgets.problem(JobError(t(run.reason or NO_REASON)), title=t("No traffic was sent."))
         else:
-            widgets.empty(f"This run was {run.state}.", run.reason or "It left no result.")
+            ended = t("This run was {state}.", state=state_word(run.state))
+            widgets.empty(ended, t(run.reason) or t("It left no result."))
         return
     tone = _tone(run, result)
     with st.container(border=True, key="load-result"):
         words = (result.get("plan") or {}).get("words", "")
-        state = "stopped" if run.state is State.CANCELLED else str(run.state)
-        st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}] · {widgets.plain(words)}")
+        state = t("stopped") if run.state is State.CANCELLED else state_word(run.state)
+        st.markdown(f"#### :{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(state)}] · {widgets.plain(t(words))}")
         with st.container(key="answer"):
             sentence = result.get("sentence")
             whole = run.state in (State.DONE, State.CANCELLED) or not run.reason
-            st.markdown(widgets.plain(str(sentence if whole and sentence else run.reason)))
+            st.markdown(widgets.plain(t(sentence if whole and sentence else run.reason)))
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.plotly_chart(
@@ -300,69 +317,67 @@ def _ended(run: Run) -> None:
         with st.container(horizontal=True):
             st.page_link(
                 "../pages/charts.py",
-                label="Watch it on the charts",
+                label=t("Watch it on the charts"),
                 icon=":material/show_chart:",
                 query_params=link_params(),
             )
-            st.caption(f"run {run.id}")
+            st.caption(t("run {run}", run=run.id))
 
 
 def _latencies(result: Mapping[str, Any]) -> None:
     response, service = (result.get(kind) or {} for kind in ("response", "service"))
     rows = [
         {
-            "latency": name,
-            "response time": format_value(response.get(name), "s"),
-            "service time": format_value(service.get(name), "s"),
+            t("latency"): t(title),
+            t("response time"): format_value(response.get(name), "s"),
+            t("service time"): format_value(service.get(name), "s"),
         }
-        for name in QUANTILES
+        for name, title in QUANTILES.items()
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key=f"latency-{result.get('run')}")
-    st.caption("Response time counts from the intended send, service time from the actual one.")
+    st.caption(t("Response time counts from the intended send, service time from the actual one."))
 
 
 def _outcomes(result: Mapping[str, Any]) -> None:
-    rows = [
-        {"answer": f"HTTP {status}", "requests": number}
-        for status, number in sorted((result.get("by_status") or {}).items())
-    ]
-    # "HTTP 500" is a status above and a cause here: said once.
+    rows = [(f"HTTP {status}", number) for status, number in sorted((result.get("by_status") or {}).items())]
+    # "HTTP 500" is a status above and a cause here: one row.
     causes = {cause: number for cause, number in (result.get("errors") or {}).items() if not cause.startswith("HTTP ")}
-    rows += [{"answer": cause, "requests": number} for cause, number in causes.items()]
+    rows += [(t(cause), number) for cause, number in causes.items()]
     if result.get("not_sent"):
-        rows.append({"answer": "not sent", "requests": result["not_sent"]})
+        rows.append((t("not sent"), result["not_sent"]))
     words = _answers(result)
     if words:
         st.caption(widgets.plain(words))
-    st.dataframe(
-        pd.DataFrame(rows or [{"answer": "none", "requests": 0}]), hide_index=True, key=f"outcomes-{result.get('run')}"
-    )
+    table = pd.DataFrame(rows or [(t("none"), 0)], columns=[t("answer"), t("requests")])
+    st.dataframe(table, hide_index=True, key=f"outcomes-{result.get('run')}")
 
 
 def earlier(system: System) -> None:
     """The last runs, newest first."""
-    found = _runs(system)
-    if not found:
+    runs = _runs(system)
+    if not runs:
         return
     zone = widgets.zone()
-    st.subheader("Earlier runs", anchor=False)
+    st.subheader(t("Earlier runs"), anchor=False)
     rows: Sequence[Mapping[str, Any]] = [
         {
             "when": datetime.fromtimestamp(run.created, tz=zone),
-            "kind": "background" if run.background else "run",
-            "state": run.state,
-            "what came out": run.reason,
+            "kind": t("background") if run.background else t("run"),
+            "state": state_word(run.state),
+            "what came out": t(run.reason),
             "open": f"?system={run.system}&run={run.id}",
         }
-        for run in found
+        for run in runs
     ]
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         key="earlier",
         column_config={
-            "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
-            "what came out": st.column_config.TextColumn(width="large"),
-            "open": st.column_config.LinkColumn(display_text="open"),
+            "when": st.column_config.DatetimeColumn(t("when"), format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
+            "kind": t("kind"),
+            "state": t("state"),
+            "what came out": st.column_config.TextColumn(t("what came out"), width="large"),
+            "open": st.column_config.LinkColumn(t("open"), display_text=t("open")),
         },
     )
