@@ -51,6 +51,7 @@ TABLES = {"MARKDOWN", "SHAPES", "TONE_OF", "FRAME_OF", "MARKS", "ENDS", "ENDED",
 # Functions of other files that answer with Markdown; what they answer is read as well.
 MADE = {
     "app/ui/overview.py": "answer",
+    "app/ui/charts.py": "tab_title",
     "app/ui/traffic.py": "target_line",
 }
 # `file:function: argument` -> why what is drawn there is no text from outside.
@@ -60,7 +61,6 @@ EXCEPTIONS = {
         "the title of a banner is Markdown: every call of `frame` is read instead"
     ),
     "app/ui/address.py:picked_some: label": "every call of `picked_some` is read instead",
-    "pages/charts.py:: names": "the titles of TABS, words of ours",
 }
 
 
@@ -91,7 +91,8 @@ class Reader:
                 options = next((one.value for one in node.keywords if one.arg == "format_func"), None)
                 drawn = [node.args[place] for place in (places[:1] if options else places) if place < len(node.args)]
                 drawn += [keyword.value for keyword in node.keywords if keyword.arg in KEYWORDS]
-                drawn += [options] if options and len(places) > 1 else []
+                if options and len(places) > 1:
+                    drawn.append(options if isinstance(options, ast.Lambda) else ast.Call(options, [], []))
                 yield from ((name, ast.unparse(one)) for one in drawn if not self.safe(one, scope))
 
     def _drawn(self, function: ast.AST) -> tuple[int, ...] | None:
@@ -162,9 +163,11 @@ class Reader:
             return True
         if name in ("t", "tn"):
             return self._safe_message(node, scope)
-        if name in ("list", "str", "listed"):
+        if name in ("list", "str", "listed", "clause", "clauses", "sentences", "capital"):
             return all(self.safe(one, scope) for one in node.args)
-        if name in ("join", "upper", "replace", "get") and isinstance(node.func, ast.Attribute):
+        if name == "get" and isinstance(node.func, ast.Attribute):
+            return all(self.safe(one, scope) for one in (node.func.value, *node.args[1:]))
+        if name in ("join", "upper", "replace") and isinstance(node.func, ast.Attribute):
             return all(self.safe(one, scope) for one in (node.func.value, *node.args))
         made = self.functions.get(name)
         if made is None or name in self._seen:

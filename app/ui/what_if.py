@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 import streamlit as st
@@ -15,9 +15,9 @@ from app.config import System
 from app.drift.decide import low_is_drift
 from app.drift.result import Column, Policy, Result, Side, Verdict
 from app.drift.sentence import method_words
-from app.drift.what_if import Change, Outcome, again, can_change, recompute
+from app.drift.what_if import Again, Change, Outcome, again, can_change, recompute
 from app.errors import VigieError
-from app.propose.writer import assign
+from app.propose.writer import assign, comment
 from app.runs.kinds import DRIFT
 from app.runs.result import read_result_in
 from app.runs.run import Run, State
@@ -26,7 +26,7 @@ from app.ui import cache, widgets
 from app.ui.banner import TONE_OF
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import headline
-from app.words.numbers import limit
+from app.words.message import clauses, sentences, t, tn
 from app.words.shared import SHARE_THRESHOLD, capital
 
 # Back so many runs: a few years of months, and under 0.1 s to decide again.
@@ -41,7 +41,10 @@ HIGHEST_P = 0.5
 LEAST_HIGHEST_DISTANCE = 1.0
 # Rows of the editor before it scrolls by itself.
 EDITOR_HEIGHT = 250
-COUNTED: dict[Literal["features", "all"], str] = {"features": "Features alone", "all": "Label and identifier too"}
+COUNTED: Final[dict[Literal["features", "all"], str]] = {
+    "features": t("Features alone"),
+    "all": t("Label and identifier too"),
+}
 # The keys of [drift] that are policy, in the order of the documentation.
 KEYS = (
     "columns",
@@ -102,37 +105,36 @@ def _controls(result: Result, start: Start, state: str) -> Change:
     policy, asked, key = result.policy, start.change, f"{state}-{start.turn}"
     free = [column for column in result.columns if can_change(column) and column.name not in policy.thresholds]
     threshold = st.slider(
-        "Share threshold",
+        t("Share threshold"),
         0.0,
         1.0,
         policy.threshold if asked.threshold is None else asked.threshold,
         SHARE_STEP,
         format="%.3g",
         key=f"{key}-share",
-        help=SHARE_THRESHOLD,
+        help=t(SHARE_THRESHOLD),
     )
     distances = [column for column in free if not low_is_drift(column.method or "")]
     p_values = [column for column in free if low_is_drift(column.method or "")]
     highest = max(
         [LEAST_HIGHEST_DISTANCE, *(1.2 * (column.score or 0.0) for column in distances), asked.distance or 0.0]
     )
-    distance = _score_slider("Distance threshold", distances, asked.distance, highest, f"{key}-distance")
-    p_value = _score_slider("p-value threshold", p_values, asked.p_value, HIGHEST_P, f"{key}-p-value")
+    distance = _score_slider(t("Distance threshold"), distances, asked.distance, highest, f"{key}-distance")
+    p_value = _score_slider(t("p-value threshold"), p_values, asked.p_value, HIGHEST_P, f"{key}-p-value")
     counting = _counting(result, asked, f"{key}-columns")
     names = [column.name for column in by_nearness(result.columns)]
     left_out = st.multiselect(
-        "Columns left out",
+        t("Columns left out"),
         names,
         default=[name for name in names if name in asked.left_out],
         format_func=trimmed,
         key=f"{key}-left-out",
-        placeholder="none",
+        placeholder=t("none"),
     )
     target = _target(result, asked, f"{key}-target")
     thresholds = _own_thresholds(result.columns, asked, f"{key}-own")
-    st.button(
-        "Reset", icon=":material/restart_alt:", key=f"{key}-reset", on_click=_begin, args=(state, start.next(Change()))
-    )
+    unchanged = (state, start.next(Change()))
+    st.button(t("Reset"), icon=":material/restart_alt:", key=f"{key}-reset", on_click=_begin, args=unchanged)
     return Change(
         threshold=None if threshold == policy.threshold else threshold,
         distance=distance,
@@ -149,7 +151,15 @@ def _score_slider(label: str, columns: Sequence[Column], asked: float | None, hi
     levels = sorted({column.threshold for column in columns if column.threshold is not None})
     if not levels:
         return None
-    spread = f", from {limit(levels[0])} to {limit(levels[-1])}" if len(levels) > 1 else f": {limit(levels[0])}"
+    judged = tn(
+        "Of the {n} column judged so, but those with one of their own.",
+        "Of the {n} columns judged so, but those with one of their own.",
+        len(columns),
+    )
+    if len(levels) > 1:
+        as_compared = t("As compared, from {low:limit} to {high:limit}.", low=levels[0], high=levels[-1])
+    else:
+        as_compared = t("As compared: {level:limit}.", level=levels[0])
     value = st.slider(
         widgets.plain(label),
         0.0,
@@ -158,7 +168,7 @@ def _score_slider(label: str, columns: Sequence[Column], asked: float | None, hi
         SCORE_STEP,
         format="%.3g",
         key=key,
-        help=f"Of the {len(columns)} columns judged so, but those with one of their own. As compared{spread}.",
+        help=sentences([judged, as_compared]),
     )
     return None if value == levels[0] else value
 
@@ -168,28 +178,31 @@ def _counting(result: Result, asked: Change, key: str) -> Literal["features", "a
     if not {column.name for column in result.columns} & {policy.label, policy.identifier}:
         return None
     picked = st.segmented_control(
-        "Columns counted", list(COUNTED), default=asked.columns or policy.columns, format_func=COUNTED.__getitem__,
-        required=True, key=key,
-    )  # fmt: skip
+        t("Columns counted"),
+        list(COUNTED),
+        default=asked.columns or policy.columns,
+        format_func=lambda one: t(COUNTED[one]),
+        required=True,
+        key=key,
+    )
     return None if picked == policy.columns else picked
 
 
 def _target(result: Result, asked: Change, key: str) -> float | None:
     """The rule on target drift; 0 and empty are no change."""
-    own = result.policy.target_threshold
+    own, measured = result.policy.target_threshold, result.target_drift.value is not None
+    hint = t("A difference of the label rates from which target drift alone triggers.")
     value = st.number_input(
-        "Target drift triggers from",
+        t("Target drift triggers from"),
         min_value=0.0,
         max_value=1.0,
         value=own if asked.target_threshold is None else asked.target_threshold,
         step=SHARE_STEP,
         format="%.4g",
         key=key,
-        placeholder="no rule",
-        disabled=result.target_drift.value is None,
-        help="A difference of the label rates from which target drift alone triggers. Not measured in this run."
-        if result.target_drift.value is None
-        else "A difference of the label rates from which target drift alone triggers.",
+        placeholder=t("no rule"),
+        disabled=not measured,
+        help=sentences([hint, "" if measured else t("Not measured in this run.")]),
     )
     return None if not value or value == own else value
 
@@ -199,7 +212,7 @@ def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[
     able = [column for column in by_nearness(columns) if can_change(column)]
     if not able:
         return {}
-    with st.expander("Thresholds of single columns", expanded=bool(asked.thresholds)):
+    with st.expander(t("Thresholds of single columns"), expanded=bool(asked.thresholds)):
         edited = st.data_editor(
             pd.DataFrame(
                 {
@@ -216,10 +229,11 @@ def _own_thresholds(columns: Sequence[Column], asked: Change, key: str) -> dict[
             placeholder="–",
             key=key,
             column_config={
-                "column": st.column_config.TextColumn("column", width=150, pinned=True),
-                "own": st.column_config.NumberColumn("try", min_value=0.0, format="%.4g", width=70),
-                "threshold": st.column_config.NumberColumn("threshold", format="%.3g", width=75),
-                "score": st.column_config.NumberColumn("score", format="%.3g", width=70),
+                "column": st.column_config.TextColumn(t("column"), width=150, pinned=True),
+                "own": st.column_config.NumberColumn(t("try"), min_value=0.0, format="%.4g", width=70),
+                "threshold": st.column_config.NumberColumn(t("threshold"), format="%.3g", width=75),
+                "score": st.column_config.NumberColumn(t("score"), format="%.3g", width=70),
+                "method": t("method"),
             },
         )
     return {column.name: float(value) for column, value in zip(able, edited["own"], strict=True) if value > 0}
@@ -234,19 +248,20 @@ def _outcome(result: Result, change: Change, outcome: Outcome) -> None:
     tone = TONE_OF[verdict]
     simulated = " (SIMULÉ)" if verdict is Verdict.RETRAINING_TRIGGERED else ""
     with st.container(border=True, key="what-if"):
-        st.caption(":material/science: A hypothesis: nothing is stored, no gauge moves")
+        st.caption(f":material/science: {t('A hypothesis: nothing is stored, no gauge moves')}")
         numbers = widgets.plain(headline(outcome.policy, outcome.decision))
-        st.markdown(f"#### What if: :{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated} · {numbers}")
+        shown = f":{MARKDOWN[tone]}[{SHAPES[tone]} {verdict}]{simulated}"
+        st.markdown(t("#### What if: {decision} · {numbers}", decision=shown, numbers=numbers))
         st.markdown(widgets.plain(capital(outcome.sentence)))
-        stored = f"As compared: {result.decision}, {headline(result.policy, recompute(result, Change()).decision)}."
         if change == Change():
             st.caption(
-                "Nothing is changed: this is the verdict as compared. Move a control, or try a turning point below."
+                t("Nothing is changed: this is the verdict as compared. Move a control, or try a turning point below.")
             )
-        elif verdict is result.decision:
-            st.caption(f"The same verdict. {widgets.plain(stored)}")
-        else:
-            st.caption(f"**This turns the verdict.** {widgets.plain(stored)}")
+            return
+        before = headline(result.policy, recompute(result, Change()).decision)
+        stored = widgets.plain(t("As compared: {decision}, {numbers}.", decision=str(result.decision), numbers=before))
+        turned = t("The same verdict.") if verdict is result.decision else t("**This turns the verdict.**")
+        st.caption(f"{turned} {stored}")
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
@@ -258,7 +273,7 @@ def _bare(path: str) -> Result:
 
 
 def _recent(system: System) -> list[Result]:
-    found = []
+    results = []
     source = cache.source(system.id)
     for run in cache.ledger().runs(kind="drift", system=system.id, states=(State.DONE,), source=source, limit=RECENT):
         try:
@@ -267,8 +282,8 @@ def _recent(system: System) -> list[Result]:
             # Its files are gone or damaged: the history reports it, and there is nothing to decide again.
             continue
         if not result.captured:
-            found.append(result)
-    return found
+            results.append(result)
+    return results
 
 
 def _again(system: System, change: Change) -> None:
@@ -276,36 +291,47 @@ def _again(system: System, change: Change) -> None:
     if not results:
         return
     now, before = again(results, change), again(results, Change())
+    st.markdown(f":material/history: {_of_the_last(now, before, changed=change != Change())}")
+
+
+def _of_the_last(now: Again, before: Again, *, changed: bool) -> str:
+    """How many of the last runs would have triggered, and how many did."""
     if now.of == 1:
-        text = f"The last run would {'' if now.triggered else 'not '}have triggered"
-        text += "." if change == Change() else f"; as compared it {'did' if before.triggered else 'did not'}."
+        outcome = (
+            t("The last run would have triggered") if now.triggered else t("The last run would not have triggered")
+        )
+        then = t("as compared it did") if before.triggered else t("as compared it did not")
+        return f"{clauses([outcome, then if changed else ''])}."
+    values = {"runs": now.triggered, "all": now.of, "before": before.triggered}
+    if changed:
+        outcome = t("Would have triggered **{runs} of the last {all} runs**, as compared {before}", **values)
     else:
-        text = f"Would have triggered **{now.triggered} of the last {now.of} runs**"
-        text += f", as compared {before.triggered}" if change != Change() else " as compared"
-        text += f"; {now.undecided} undecided." if now.undecided else "."
-    st.markdown(f":material/history: {text}")
+        outcome = t("Would have triggered **{runs} of the last {all} runs** as compared", **values)
+    return f"{clauses([outcome, t('{runs} undecided', runs=now.undecided) if now.undecided else ''])}."
 
 
 def _flips(outcome: Outcome, start: Start, state: str) -> None:
-    st.markdown("**What would turn it**", help="The smallest change of each kind that turns the verdict above.")
+    st.markdown(t("**What would turn it**"), help=t("The smallest change of each kind that turns the verdict above."))
     flips = outcome.flips
     if not flips and all(column.score is None for column in outcome.columns):
         st.caption(
-            "Nothing was scored in this run, so nobody knows. Compare the months again under another policy, or "
-            "without the columns that cannot be compared."
+            t(
+                "Nothing was scored in this run, so nobody knows. Compare the months again under another policy, or "
+                "without the columns that cannot be compared."
+            )
         )
     elif not flips:
-        st.caption("No single change of a threshold, and no column left out, turns this verdict.")
+        st.caption(t("No single change of a threshold, and no column left out, turns this verdict."))
     with st.container(key="flips", gap="xsmall"):
         for number, flip in enumerate(flips):
             with st.container(horizontal=True, wrap=False, vertical_alignment="center", key=f"flip-{number}"):
                 st.button(
-                    "Try",
+                    t("Try"),
                     key=f"{state}-{start.turn}-try-{number}",
                     on_click=_begin,
                     args=(state, start.next(flip.change)),
                 )
-                st.markdown(widgets.plain(flip.words))
+                st.markdown(widgets.plain(t(flip.words)))
 
 
 def _lines(system: System, policy: Policy) -> None:
@@ -314,22 +340,23 @@ def _lines(system: System, policy: Policy) -> None:
         return
     own = Policy.of(system.drift)
     if policy == own:
-        st.caption("This is the system's own policy of today.")
+        st.caption(t("This is the system's own policy of today."))
         return
     lines = policy_lines(policy, own)
-    st.caption(f"To make this the system's own policy, set in the [drift] table of {widgets.plain(system.id)}.toml:")
+    made = t("To make this the system's own policy, set in the [drift] table of {system}.toml:", system=system.id)
+    st.caption(widgets.plain(made))
     st.code("\n".join(lines), language="toml", wrap_lines=True)
 
 
 def policy_lines(policy: Policy, own: Policy) -> list[str]:
     """`key = value` for each key of `[drift]` in which a policy differs from the system's own, as TOML."""
-    found = []
+    lines = []
     for name in KEYS:
         value: Any = getattr(policy, name)
         if value == getattr(own, name):
             continue
         if value is None:
-            found.append(f"# without {name}")
+            lines.append(comment(t("without {key}", key=name)))
         else:
-            found.append(assign(name, list(value) if isinstance(value, tuple) else value))
-    return found
+            lines.append(assign(name, list(value) if isinstance(value, tuple) else value))
+    return lines
