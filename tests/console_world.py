@@ -304,6 +304,42 @@ def wait_text(place: Any, pattern: str, seconds: float = PATIENCE) -> re.Match[s
     )
 
 
+def wait_equal(page: Any, read: Callable[[], Value], expected: object) -> Value:
+    """Until `read` gives this: what the page showed before may still be there, and what is read once may be half drawn."""
+    until(
+        lambda: read() == expected,
+        lambda: f"{expected!r}; it is {read()!r}",
+        seconds=PATIENCE,
+        every=0.1,
+        pause=lambda wait: page.wait_for_timeout(wait * 1000),
+    )
+    return read()
+
+
+def values(boxes: Any) -> list[str]:
+    """What the input boxes of a locator hold, in one look."""
+    held: list[str] = boxes.evaluate_all("all => all.map(one => one.value)")
+    return held
+
+
+def idle(page: Any) -> bool:
+    """Whether no script runs for this page, as far as it has heard."""
+    return bool(page.locator("[data-testid=stApp][data-test-script-state=notRunning]").count())
+
+
+def settled(place: Any) -> dict[str, float]:
+    """The box of something to click at by coordinates, once no script runs and two looks find it in the same place."""
+    page, boxes = place.page, [None]
+
+    def still() -> bool:
+        boxes.append(place.bounding_box() if idle(page) and place.count() else None)
+        return boxes[-1] is not None and boxes[-1] == boxes[-2]
+
+    wait_until("it stands still", still, every=0.2, page=page)
+    box: dict[str, float] = boxes[-1]
+    return box
+
+
 def choose(page: Any, box: Any, text: str, done: Callable[[], Any]) -> None:
     """Pick the entry of a list that holds `text` by clicks, until `done` says that it was taken.
 

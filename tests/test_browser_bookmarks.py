@@ -13,10 +13,11 @@ from tests.console_world import (
     Console,
     choose,
     frame_is_there,
-    main_text,
     no_trace,
     ready,
     running,
+    values,
+    wait_equal,
     wait_text,
     wait_until,
     world_copy,
@@ -85,7 +86,8 @@ def test_a_page_opened_by_a_cold_bookmark_shows_the_frame_for_every_system(fresh
         ready(page, name)
         frame_is_there(page)
         picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
-        assert TITLES[system or "streamflow"] in picked.inner_text() + picked.locator("input").input_value()
+        title = TITLES[system or "streamflow"]
+        wait_until(title, lambda: title in picked.inner_text() + picked.locator("input").input_value(), page=page)  # noqa: B023
         assert parse_qs(urlsplit(page.url).query)["system"] == [system or "streamflow"]
         if (name, system) in STATES:
             wait_text(page, STATES[name, system])
@@ -112,7 +114,7 @@ def test_a_bookmark_of_a_system_that_is_gone_says_what_is_shown_instead(console,
     page.goto(f"{console.url}/targets?system=../**passwd**")
     ready(page, "targets")
     page.wait_for_url("**system=streamflow**")
-    assert "targets up" in main_text(page)
+    wait_text(page, "targets up")
     sidebar = page.locator("[data-testid=stSidebar]")
     wait_text(sidebar, r"No system is called \.\./\*\*passwd\*\*\. This is StreamFlow churn\.")
     picked = sidebar.locator("[data-testid=stSelectbox]").first
@@ -131,7 +133,7 @@ def test_a_system_whose_file_was_written_a_moment_ago_is_found(console, page):
         ready(page, "targets")
         sidebar = page.locator("[data-testid=stSidebar]")
         picked = sidebar.locator("[data-testid=stSelectbox]").first
-        assert "Late" in picked.inner_text() + picked.locator("input").input_value()
+        wait_until("Late", lambda: "Late" in picked.inner_text() + picked.locator("input").input_value(), page=page)
         assert "No system is called" not in sidebar.inner_text()
     finally:
         late.unlink()
@@ -144,14 +146,14 @@ def test_the_back_button_leaves_the_months_and_takes_back_a_choice_of_them(conso
     ready(page, "drift")
     # The pair a page begins with is not in the address: nothing for the back button to stumble over.
     page.locator(".st-key-form").wait_for(state="visible")
-    assert parse_qs(urlsplit(page.url).query) == {"system": ["streamflow"]}
-    before = months(page)
+    wait_equal(page, lambda: parse_qs(urlsplit(page.url).query), {"system": ["streamflow"]})
+    before = wait_until("both months", lambda: len(both := months(page)) == 2 and both, page=page)
     page.locator(".st-key-form").get_by_role("button", name="swap_horiz icon").click()
     page.wait_for_url("**cur=**")
-    wait_until("the swap", lambda: months(page) == before[::-1], page=page)
+    wait_equal(page, lambda: months(page), before[::-1])
     page.go_back()
     page.wait_for_url(lambda url: "cur=" not in url)
-    wait_until("the pair of before", lambda: months(page) == before, page=page)
+    wait_equal(page, lambda: months(page), before)
     page.go_back()
     page.wait_for_url("**/targets**")
     ready(page, "targets")
@@ -169,7 +171,7 @@ def test_another_system_is_picked_on_a_page_that_keeps_its_own_controls_in_the_a
 
 def months(page) -> list[str]:
     """What the two pickers show."""
-    return [box.input_value() for box in page.locator(".st-key-form [data-testid=stSelectbox] input").all()]
+    return values(page.locator(".st-key-form [data-testid=stSelectbox] input"))
 
 
 def test_a_run_nobody_knows_is_said_in_words(console, page):

@@ -16,6 +16,7 @@ from tests.console_world import (
     get,
     ready,
     running,
+    wait_equal,
     wait_until,
 )
 from tests.door_fakes import Provider, provider, tls_proxy
@@ -54,7 +55,7 @@ def test_a_page_on_another_port_of_this_machine_gives_the_console_no_order(conso
         got = page.evaluate(TRIES, [console.url, False])
         # A page elsewhere may not read the answer of its POST; what it was stands in the browser's own record.
         assert got == {"socket": "refused", "post": "opaque ", "put": "TypeError"}
-        assert heard == [403]
+        wait_equal(page, lambda: heard, [403])
     page.goto(console.url)
     ready(page, "overview")
     got = page.evaluate(TRIES, [console.url, True])
@@ -112,7 +113,7 @@ def test_the_token_opens_the_console_behind_tls_and_a_prefix(closed, page):
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
     ready(page, "charts")
-    assert page.url == f"{closed.url}/charts?system=diabetes"
+    wait_equal(page, lambda: page.url, f"{closed.url}/charts?system=diabetes")
     cookies = {row["name"]: row for row in page.context.cookies()}
     (session,) = (row for name, row in cookies.items() if name.startswith("vigie_"))
     assert (session["httpOnly"], session["secure"], session["sameSite"]) == (True, True, "Lax")

@@ -20,6 +20,8 @@ from tests.console_world import (
     no_trace,
     ready,
     running,
+    values,
+    wait_equal,
     wait_text,
     wait_until,
     world_copy,
@@ -138,7 +140,7 @@ def test_every_page_is_readable_and_the_rest_alive_when_prometheus_is(attached, 
     # Months are listed and can be compared without Prometheus.
     page.locator(".st-key-form").get_by_role("button", name="Compare months").wait_for(state="visible")
     months = page.locator(".st-key-form [data-testid=stSelectbox] input")
-    assert [box.input_value()[:9] for box in months.all()] == ["month_000", "month_001"]
+    wait_equal(page, lambda: [box[:9] for box in values(months)], ["month_000", "month_001"])
 
 
 def test_months_are_compared_while_prometheus_hangs(attached, faulty, page):
@@ -212,7 +214,7 @@ def test_a_broken_system_file_is_said_in_the_sidebar_and_hides_no_other(attached
         sidebar = page.locator("[data-testid=stSidebar]")
         wait_text(sidebar, r"broken\.toml: unknown key drift\.treshold; accepted with source = 'gauge': .*threshold")
         sidebar.locator("[data-testid=stSelectbox] input").first.click()
-        titles = page.get_by_role("option").all_inner_texts()
-        assert {"StreamFlow churn", "Diabetes", "F1PA lap times", "Hostile data"} == set(titles)
+        titles = {"StreamFlow churn", "Diabetes", "F1PA lap times", "Hostile data"}
+        wait_equal(page, lambda: set(page.get_by_role("option").all_inner_texts()), titles)
     finally:
         broken.unlink()

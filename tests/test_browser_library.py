@@ -19,7 +19,16 @@ from app.drift.result import Target
 from app.runs.index import Ledger
 from app.runs.run import Filter, Run, State, new_run_id
 from tests import kept_runs
-from tests.console_world import Console, choose, main_text, no_trace, ready, wait_text, wait_until
+from tests.console_world import (
+    Console,
+    choose,
+    no_trace,
+    ready,
+    settled,
+    wait_equal,
+    wait_text,
+    wait_until,
+)
 from tests.kept_runs import keep, many, result
 from tests.test_drift_imported import older, today
 
@@ -98,19 +107,19 @@ def listed(tab: Any) -> list[list[str]]:
     return found
 
 
-def wait_listed(tab: Any, what: str, number: int) -> list[list[str]]:
+def wait_listed(tab: Any, number: int, what: str = "") -> list[list[str]]:
     """Until the table has so many rows and every one of them says `what`."""
-    wait_until(
+    return wait_until(
         f"{number} rows that say {what!r}",
-        lambda: len(listed(tab)) == number and all(what in " ".join(row) for row in listed(tab)),
+        # Both of one look: the table may be drawn again between two.
+        lambda: rows if len(rows := listed(tab)) == number and all(what in " ".join(row) for row in rows) else None,
         page=tab,
     )
-    return listed(tab)
 
 
 def tick(tab: Any, place: int) -> None:
     """Click the box of a row, counted from 0."""
-    box = tab.locator(".st-key-library-table canvas").first.bounding_box()
+    box = settled(tab.locator(".st-key-library-table canvas").first)
     tab.mouse.click(box["x"] + 16, box["y"] + HEAD + ROW * place + ROW / 2)
 
 
@@ -140,8 +149,8 @@ def rows_of(settings: Settings, system: str = SHELF) -> list[str]:
 def test_every_run_is_listed_with_its_fate_in_a_word_and_nothing_is_blank(console, settings, page):
     opened(console, page)
     wait_text(page, r"5 runs")
-    wait_until("the table is drawn", lambda: len(listed(page)) == 5, page=page)
-    decisions = [" ".join(row) for row in listed(page)]
+    rows = wait_listed(page, 5)
+    decisions = [" ".join(row) for row in rows]
     for place, word in enumerate(
         ("✕ failed", "○ UNDECIDED", "▲ RETRAINING_TRIGGERED", "● NO_ACTION", "● NO_ACTION (deleted)")
     ):
@@ -150,7 +159,7 @@ def test_every_run_is_listed_with_its_fate_in_a_word_and_nothing_is_blank(consol
     assert "0.081" in decisions[2]
     assert "2024-01-31 → 2024-11-30" in decisions[2]
     assert decisions[0].count("unknown") >= 3
-    assert [cell for row in listed(page) for cell in row if not cell.strip()] == []
+    assert [cell for row in rows for cell in row if not cell.strip()] == []
     no_trace(page)
 
 
@@ -158,40 +167,39 @@ def test_filters_narrow_the_list_stand_in_the_address_and_survive_a_reload(conso
     opened(console, page)
     page.get_by_label("Find").fill("connection refused")
     page.get_by_label("Find").press("Enter")
-    wait_listed(page, "failed", 1)
-    assert address(page)["find"] == ["connection refused"]
+    wait_listed(page, 1, "failed")
+    wait_equal(page, lambda: address(page).get("find"), ["connection refused"])
     main(page).get_by_role("button", name="Clear").click()
-    wait_until("all five again", lambda: len(listed(page)) == 5, page=page)
-    assert "find" not in address(page)
+    wait_listed(page, 5)
+    wait_until("no filter in the address", lambda: "find" not in address(page), page=page)
 
     box = page.locator("[data-testid=stMultiSelect]").filter(has_text="Decision").locator("input")
     choose(page, box, "NO_ACTION", lambda: "decision" in address(page))
-    wait_listed(page, "NO_ACTION", 2)
+    wait_listed(page, 2, "NO_ACTION")
     page.get_by_label("Month").fill("2024-02")
     page.get_by_label("Month").press("Enter")
-    wait_until("the month stands in the address", lambda: address(page).get("month") == ["2024-02"], page=page)
+    wait_equal(page, lambda: address(page).get("month"), ["2024-02"])
     page.reload()
     ready(page, "reports")
-    wait_listed(page, "NO_ACTION", 2)
-    assert page.get_by_label("Month").input_value() == "2024-02"
+    wait_listed(page, 2, "NO_ACTION")
+    wait_equal(page, page.get_by_label("Month").input_value, "2024-02")
 
     opened(console, page, "&find=nothing+of+the+kind")
     wait_text(page, "No run fits these filters")
     main(page).get_by_role("button", name="Clear filters").click()
-    wait_until("all five again", lambda: len(listed(page)) == 5, page=page)
+    wait_listed(page, 5)
     no_trace(page)
 
 
 def test_a_link_with_filter_order_and_page_opens_what_it_says_at_once(console, settings, page):
     opened(console, page, "&sort=share&order=↑&page=2&decision=NO_ACTION", PILE)
     said = wait_text(page, r"(\d+) runs · page 2 of (\d+)")
-    wait_until("the second page", lambda: bool(listed(page)), page=page)
     with Ledger(settings.ledger_url) as ledger:
         wanted = Filter(systems=(PILE,), decisions=("NO_ACTION",))
         runs = ledger.library(wanted, sort="share", descending=False, limit=25, offset=25)
         assert int(said[1]) == ledger.library_count(wanted)
-    assert len(listed(page)) == len(runs) > 1
-    for row, run in zip(listed(page), runs, strict=True):
+    assert len(runs) > 1
+    for row, run in zip(wait_listed(page, len(runs)), runs, strict=True):
         assert f"{run.ref} → {run.cur}" in row
         assert f"{run.share:.2f} · {run.drifted} of 16" in row
     no_trace(page)
@@ -200,24 +208,24 @@ def test_a_link_with_filter_order_and_page_opens_what_it_says_at_once(console, s
 def test_the_head_of_a_column_and_the_pages_order_all_runs_not_only_those_in_sight(console, settings, page):
     opened(console, page, "", PILE)
     wait_text(page, r"60 runs · page 1 of 3")
-    wait_until("the table is drawn", lambda: len(listed(page)) == 25, page=page)
-    head = page.locator(".st-key-library-table canvas").first.bounding_box()
+    wait_listed(page, 25)
+    head = settled(page.locator(".st-key-library-table canvas").first)
     # when 136, months 162, decision 178, then the share
     share = (head["x"] + 33 + 136 + 162 + 178 + 40, head["y"] + HEAD / 2)
     page.mouse.click(*share)
-    wait_until("sorted by share", lambda: address(page).get("sort") == ["share"], page=page)
+    wait_equal(page, lambda: address(page).get("sort"), ["share"])
     with Ledger(settings.ledger_url) as ledger:
         wanted = Filter(systems=(PILE,))
         largest = ledger.library(wanted, sort="share", limit=25)
         smallest = ledger.library(wanted, sort="share", descending=False, limit=25)
         last = ledger.library(wanted, sort="share", descending=False, limit=25, offset=50)
-    wait_until("the largest first", lambda: shown(page) == [months(run) for run in largest], page=page)
+    wait_equal(page, lambda: shown(page), [months(run) for run in largest])
     page.mouse.click(*share)
-    wait_until("the other way round", lambda: shown(page) == [months(run) for run in smallest], page=page)
-    assert address(page)["order"] == ["↑"]
+    wait_equal(page, lambda: shown(page), [months(run) for run in smallest])
+    wait_equal(page, lambda: address(page).get("order"), ["↑"])
     page.get_by_role("button", name="Page 3", exact=True).click()
-    wait_until("the third page", lambda: shown(page) == [months(run) for run in last], page=page)
-    assert address(page)["page"] == ["3"]
+    wait_equal(page, lambda: shown(page), [months(run) for run in last])
+    wait_equal(page, lambda: address(page).get("page"), ["3"])
     page.get_by_label("Find").fill("RETRAINING")
     page.get_by_label("Find").press("Enter")
     wait_until("a filter begins at the first page", lambda: "page" not in address(page), page=page)
@@ -238,11 +246,11 @@ def months(run: Run) -> str:
 
 def test_a_ticked_run_is_opened_with_its_report_and_both_files_under_their_names(console, settings, page):
     opened(console, page)
-    wait_until("the table is drawn", lambda: len(listed(page)) == 5, page=page)
+    wait_listed(page, 5)
     tick(page, 2)
     frame = page.locator(".st-key-verdict-trigger")
     wait_text(frame, r"RETRAINING_TRIGGERED \(SIMULÉ\) · 7 of 16 columns drifted: 0\.44 ≥ 0\.30")
-    assert address(page)["run"] == [DRIFTED]
+    wait_equal(page, lambda: address(page).get("run"), [DRIFTED])
     name, html = saved(page, "Download HTML")
     assert name == "drift_2024-01-31_vs_2024-11-30.html"
     assert f"Report of {DRIFTED}".encode() in html
@@ -259,12 +267,12 @@ def test_a_ticked_run_is_opened_with_its_report_and_both_files_under_their_names
     frame.wait_for(state="visible")
     main(page).get_by_role("button", name="Close").click()
     frame.wait_for(state="detached")
-    assert "run" not in address(page)
+    wait_until("no run in the address", lambda: "run" not in address(page), page=page)
     page.go_back()
     frame.wait_for(state="visible")
     main(page).get_by_role("link", name="Open on Compare months").click()
     ready(page, "drift")
-    assert address(page)["run"] == [DRIFTED]
+    wait_equal(page, lambda: address(page).get("run"), [DRIFTED])
     no_trace(page)
 
 
@@ -297,7 +305,7 @@ def test_a_note_is_text_shows_in_the_list_at_once_and_is_found_by_its_words(cons
     assert notes.locator("img, a").count() == 0
     assert page.title() != "owned"
     opened(console, page, "&seen=acknowledged&find=onerror")
-    wait_listed(page, "NO_ACTION", 1)
+    wait_listed(page, 1, "NO_ACTION")
     no_trace(page)
 
 
@@ -306,13 +314,13 @@ def test_a_note_is_text_shows_in_the_list_at_once_and_is_found_by_its_words(cons
 
 def test_two_ticked_runs_stand_side_by_side_and_a_third_is_said(console, settings, page):
     opened(console, page)
-    wait_until("the table is drawn", lambda: len(listed(page)) == 5, page=page)
+    wait_listed(page, 5)
     tick(page, 2)
     page.locator(".st-key-verdict-trigger").wait_for(state="visible")
     tick(page, 3)
     wait_text(page, r"NO_ACTION → RETRAINING_TRIGGERED: share 0\.06 → 0\.44 \(1 of 16 → 7 of 16 columns\)")
-    assert re.search(r"target drift 0\.024 → 0\.081; 6 newly drifted, 0 recovered, 10 the same", main_text(page))
-    assert address(page)["run"] == [DRIFTED, CALM]
+    wait_text(page, r"target drift 0\.024 → 0\.081; 6 newly drifted, 0 recovered, 10 the same")
+    wait_equal(page, lambda: address(page).get("run"), [DRIFTED, CALM])
     name, data = saved(page, "Download CSV")
     assert name == f"versus_{CALM}_{DRIFTED}.csv"
     rows = list(csv.DictReader(io.StringIO(data.decode())))
@@ -368,21 +376,21 @@ def test_a_report_from_elsewhere_is_imported_opened_and_has_the_same_frame(conso
     bring(page, files, name)
     wait_until("the run is open", lambda: len(address(page).get("run", [])) == 1, page=page)
     run = address(page)["run"][0]
-    assert run in rows_of(settings, PILE)
+    wait_until("it is listed", lambda: run in rows_of(settings, PILE), page=page)
     frame = page.locator("[class*=st-key-verdict-]").first
     wait_text(frame, said)
     frame.get_by_role("button", name="Acknowledge", exact=True).wait_for(state="visible")
     kinds = {one["name"].rpartition(".")[2].upper() for one in files}
     for kind in kinds:
         frame.get_by_role("button", name=f"Download {kind}").wait_for(state="visible")
-    assert frame.get_by_role("button", name="Download").count() == len(kinds)
+    wait_equal(page, frame.get_by_role("button", name="Download").count, len(kinds))
     # The same bytes again: nothing twice, and the way to the run that has them.
     main(page).get_by_role("button", name="Close").click()
     bring(page, files, "again")
     dialog = page.get_by_role("dialog")
     wait_text(dialog, "This report is there already")
     dialog.get_by_role("button", name="Open that run").click()
-    wait_until("the same run is open", lambda: address(page).get("run") == [run], page=page)
+    wait_equal(page, lambda: address(page).get("run"), [run])
     assert len(rows_of(settings, PILE)) == len(before) + 1
     no_trace(page)
 
@@ -393,7 +401,7 @@ def test_what_is_no_report_is_refused_in_words_and_can_be_given_again(console, s
     bring(page, [file("nonsense.json", b'{"metrics": []}')], EVIL[:100])
     dialog = page.get_by_role("dialog")
     wait_text(dialog, r"Nothing was imported\.[\s\S]*no list of metrics")
-    assert dialog.get_by_text("nonsense.json").first.is_visible()
+    dialog.get_by_text("nonsense.json").first.wait_for(state="visible")
     assert rows_of(settings, PILE) == before
     assert page.title() != "owned"
     no_trace(page)
@@ -426,7 +434,7 @@ def test_a_run_is_deleted_only_after_it_was_named_and_confirmed(console, setting
     assert not folder.exists()
     assert not flat.exists()
     assert extra.id not in rows_of(settings)
-    wait_until("the list has five again", lambda: len(listed(page)) == 5, page=page)
+    wait_listed(page, 5)
     no_trace(page)
 
 
