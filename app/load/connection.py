@@ -10,21 +10,25 @@ import asyncio
 import errno
 import re
 import ssl
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from app.words.message import t
 
 # A prediction is a few hundred bytes. A service that answers with more than this would fill the memory at 800 at once.
 MAX_ANSWER_BYTES = 1_000_000
 # With one of these a body has its own end; without, the end of the connection is the end of the body.
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 
-RESET = "connection reset"
-CLOSED = "connection closed without an answer"
-TRUNCATED = "connection closed in the middle of the answer"
-NOT_HTTP = "the answer is not HTTP"
-TOO_LARGE = f"answer larger than {MAX_ANSWER_BYTES:,} bytes"
-UPGRADED = "the service switched to another protocol"
+RESET = t("connection reset")
+CLOSED = t("connection closed without an answer")
+TRUNCATED = t("connection closed in the middle of the answer")
+NOT_HTTP = t("the answer is not HTTP")
+TOO_LARGE = t("answer larger than {most:count} bytes", most=MAX_ANSWER_BYTES)
+UPGRADED = t("the service switched to another protocol")
+TIMED_OUT = t("connection timed out")
+TOO_MANY_FILES = t("too many open files on this machine")
 
 
 class Flight:
@@ -44,7 +48,7 @@ class Flight:
 
 
 class Owner(Protocol):
-    """What a connection tells the engine. Each flight ends with exactly one `answered` or `broken`."""
+    """What a connection reports to the engine. Each flight ends with exactly one `answered` or `broken`."""
 
     def answered(self, connection: Connection, flight: Flight, status: int, *, keep: bool) -> None:
         """A complete answer; with `keep` the connection may carry another request."""
@@ -87,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def abort(self) -> None:
-        """Drop the connection at once, and with it whatever it carries, without telling the owner."""
+        """Drop the connection at once, with all that it carries; the owner is not notified."""
         self._flight = None
         self.open = False
         if self._transport is not None:
@@ -104,7 +108,7 @@ class Connection(asyncio.Protocol):
         """Feed the parser; end the flight when its answer is complete."""
         flight = self._flight
         if flight is None:
-            # No one asked: what comes now must never be taken for the answer to the next request.
+            # Nothing was asked: what comes now must never be taken for the answer to the next request.
             self._drop()
             return
         self._received += len(data)
@@ -134,13 +138,13 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the owner what was lost with it."""
+        """Report to the owner what was lost with it."""
         self.open = False
         flight, self._flight = self._flight, None
         if flight is None:
             self._owner.gone(self)
         elif isinstance(error, ssl.SSLError):
-            self._owner.broken(self, flight, f"TLS failed: {error.reason or 'unknown reason'}")
+            self._owner.broken(self, flight, _tls_failed(error))
         elif error is not None:
             self._owner.broken(self, flight, RESET)
         else:
@@ -193,29 +197,34 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-# Causes are grouped by these words, so they carry no port, address or number of a request.
+# Causes are grouped by these texts, so they carry no port, address or number of a request.
 _SYSTEM_CAUSES = {
-    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNREFUSED: t("connection refused"),
     errno.ECONNRESET: RESET,
     errno.EPIPE: RESET,
-    errno.ETIMEDOUT: "connection timed out",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network unreachable",
-    errno.EMFILE: "too many open files on this machine",
-    errno.ENFILE: "too many open files on this machine",
-    errno.EADDRNOTAVAIL: "no free port left on this machine",
+    errno.ETIMEDOUT: TIMED_OUT,
+    errno.EHOSTUNREACH: t("no route to host"),
+    errno.ENETUNREACH: t("network unreachable"),
+    errno.EMFILE: TOO_MANY_FILES,
+    errno.ENFILE: TOO_MANY_FILES,
+    errno.EADDRNOTAVAIL: t("no free port left on this machine"),
 }
 
 
 def cause_of(error: BaseException) -> str:
     """Why a connection could not be opened, as messages that group equal causes."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: the certificate is not valid ({error.verify_message})"
+        return t("TLS: the certificate is not valid ({why})", why=error.verify_message)
     if isinstance(error, ssl.SSLError):
-        plain = "WRONG_VERSION_NUMBER" in str(error)
-        return "TLS failed: " + ("the server speaks plain http" if plain else error.reason or "unknown reason")
+        return _tls_failed(error)
     if isinstance(error, TimeoutError):
-        return "connection timed out"
+        return TIMED_OUT
     number = error.errno if isinstance(error, OSError) else None
-    known: Any = _SYSTEM_CAUSES.get(number) if number is not None else None
-    return known or f"no connection ({type(error).__name__})"
+    cause = _SYSTEM_CAUSES.get(number or 0)
+    return cause or t("no connection ({error})", error=type(error).__name__)
+
+
+def _tls_failed(error: ssl.SSLError) -> str:
+    plain = "WRONG_VERSION_NUMBER" in str(error)
+    why = t("the server speaks plain http") if plain else error.reason or t("unknown reason")
+    return t("TLS failed: {why}", why=why)

@@ -29,7 +29,9 @@ from app.load.stats import Tally
 from app.prometheus import Prometheus, connect
 from app.prometheus.promql import quote
 from app.prometheus.targets import scrape_interval
+from app.words.message import clause, listed, t
 
+NO_COUNTER = t("the system file names no request counter")
 # Labels by which services name the route of a request.
 ROUTE_LABELS = ("endpoint", "handler", "path", "route", "url", "uri", "http_route")
 # Routes that are asked by Prometheus and by health checks, not by traffic.
@@ -74,25 +76,25 @@ class Meter:
         except (Unreachable, AddressRefused) as error:
             if must_answer:
                 raise
-            return Reading(None, _clause(error))
+            return Reading(None, clause(error.message))
         except EgressError as error:
-            return Reading(None, _clause(error))
+            return Reading(None, clause(error.message))
 
     def counted(self, before: Reading, tally: Tally, stop: threading.Event) -> tuple[Counted, Reading]:
         """How far the request counter moved; looks again for a second while it lags behind the answers."""
         until = time.monotonic() + COUNT_SECONDS
         while True:
             after = self.read()
-            found = self._difference(before, after)
-            late = found.delta is not None and found.delta < tally.answered
+            moved = self._difference(before, after)
+            late = moved.delta is not None and moved.delta < tally.answered
             if not late or time.monotonic() > until or stop.wait(COUNT_EVERY):
-                return found, after
+                return moved, after
 
     def _difference(self, before: Reading, after: Reading) -> Counted:
         name = self.system.metrics.requests
         if name is None:
-            return Counted(reason="the system file names no request counter")
-        source = f"{name} of {egress.shown(self.url)}"
+            return Counted(reason=t(NO_COUNTER))
+        source = f"{name} of {egress.shown(self.url)}"  # no catalogue: kept in files, shown nowhere
         if before.samples is None or after.samples is None:
             return Counted(source, reason=before.reason or after.reason)
         moved = difference(before.samples, after.samples, name, exclude=self.exclude)
@@ -102,7 +104,7 @@ class Meter:
         """Between which bucket edges of the service's own histogram the p95 is."""
         name = self.system.metrics.latency
         if name is None:
-            return ServerP95(reason="the system file names no latency histogram")
+            return ServerP95(reason=t("the system file names no latency histogram"))
         if before.samples is None or after.samples is None:
             return ServerP95(reason=before.reason or after.reason)
         bounds = quantile_bounds(histogram_difference(before.samples, after.samples, name, self.exclude), 0.95)
@@ -125,7 +127,7 @@ class Meter:
 
 
 def excluded(system: System) -> dict[str, tuple[str, ...]]:
-    """Values of route labels that are not traffic: /metrics and health checks, however they are spelled."""
+    """Values of route labels that are not traffic: /metrics and health checks, in any spelling."""
     own = system.request.path if system.request else ""
     routes = dict.fromkeys((*OWN_ROUTES, system.api.health.strip("/")))
     values = tuple(text for route in routes if route for text in (route, f"/{route}") if text != own)
@@ -167,16 +169,16 @@ class Watch:
         self.before = Point(None, None)
         self._client: Prometheus | None = None
         if name is None:
-            self.reason = "the system file names no request counter"
+            self.reason = t(NO_COUNTER)
             return
         self._selector = expression(system, name)
         try:
             self._client = connect(settings, system, deadline=METRICS_DEADLINE)
-            known = scrape_interval(self._client.targets(), system.prometheus.selector)
+            interval = scrape_interval(self._client.targets(), system.prometheus.selector)
         except VigieError as error:
-            self._client, self.reason = None, _clause(error)
+            self._client, self.reason = None, clause(error.message)
             return
-        self.interval = known or DEFAULT_INTERVAL
+        self.interval = interval or DEFAULT_INTERVAL
         self.before = self.look()
 
     def look(self) -> Point:
@@ -191,7 +193,7 @@ class Watch:
         newest = self._client.query(f"min(timestamp({self._selector}))", at=now)
         total = self._client.query(f"sum({self._selector})", at=now)
         if total.value is None:
-            return Point(None, None, total.reason.rstrip(".") or "Prometheus has no such series")
+            return Point(None, None, clause(total.reason) if total.reason else t("Prometheus has no such series"))
         return Point(total.value, newest.value)
 
     def settle(self, finished: float, before: float | None, after: float | None, stop: threading.Event) -> Seen:
@@ -209,9 +211,9 @@ class Watch:
             if fresh or (after is not None and point.value == after):
                 return self._moved(point, before, after)
             if stop.is_set():
-                return Seen(None, "stopped before the next scrape")
+                return Seen(None, t("stopped before the next scrape"))
             if time.monotonic() > until:
-                return Seen(None, point.reason or f"no scrape within {wait:g} s after the run")
+                return Seen(None, point.reason or t("no scrape within {wait:g} s after the run", wait=wait))
             stop.wait(SETTLE_EVERY)
 
     def _moved(self, point: Point, before: float | None, after: float | None) -> Seen:
@@ -223,9 +225,9 @@ class Watch:
         if before is not None and point.value == after:
             start = before
         if start is None:
-            return Seen(None, self.before.reason or "Prometheus did not have the counter when the run began")
+            return Seen(None, self.before.reason or t("Prometheus did not have the counter when the run began"))
         if point.value < start:
-            return Seen(None, "the counter was reset: the service restarted in between")
+            return Seen(None, t("the counter was reset: the service restarted in between"))
         return Seen(point.value - start)
 
     def close(self) -> None:
@@ -243,14 +245,13 @@ def remark(tally: Tally, counted: Counted, others: Sequence[str]) -> str:
     if delta is None or tally.answered <= delta <= tally.reached:
         return ""
     if delta > tally.reached:
-        more = f"the service counted {delta - tally.reached:,.0f} more than reached it from this run: "
-        return more + (f"{', '.join(others)} went on as well" if others else "another client sends requests too")
-    fewer = f"the service counted {tally.answered - delta:,.0f} fewer than it answered: "
-    if delta == tally.ok:
-        return fewer + "it seems to count successful requests only"
-    return fewer + "it may not count every route, or several processes may answer /metrics in turn"
-
-
-def _clause(error: VigieError) -> str:
-    """An error as part of a sentence."""
-    return str(error).rstrip(".")
+        others_too = t("{runs} went on as well", runs=listed(others))
+        why = others_too if others else t("another client sends requests too")
+        more = delta - tally.reached
+        return t("the service counted {more:count} more than reached it from this run: {why}", more=more, why=why)
+    why = (
+        t("it seems to count successful requests only")
+        if delta == tally.ok
+        else t("it may not count every route, or several processes may answer /metrics in turn")
+    )
+    return t("the service counted {fewer:count} fewer than it answered: {why}", fewer=tally.answered - delta, why=why)

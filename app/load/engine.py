@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -22,11 +23,11 @@ import numpy as np
 
 from app.config import System
 from app.egress import USER_AGENT, Checked, Credentials
-from app.errors import PlanError
 from app.load.connection import Connection, Flight, cause_of
 from app.load.payload import Payloads
-from app.load.plan import MAX_SECONDS, Plan, arrivals
+from app.load.plan import MAX_SECONDS, Plan, arrivals, no_request
 from app.load.stats import Row, Tally, Timeline, classes
+from app.words.message import Message, t, tn
 
 # At 1,000 a second, waking for each request costs more than sending it: 0.120 CPU seconds per 1,000 against 0.059.
 TICK = 0.002
@@ -49,7 +50,7 @@ DEAD_SECONDS = 2.0
 # Rows of the timeline in a progress report: two minutes, what a live chart shows.
 TAIL_ROWS = 120
 
-STOPPED = "stopped before the answer"
+STOPPED = t("stopped before the answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Snapshot:
     p95: float | None
     step: int
     rows: tuple[Row, ...]
-    # Everything so far, for anyone who writes it down; not part of `to_dict`.
+    # Everything so far, for the one who writes it down; not part of `to_dict`.
     tally: Tally
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,17 +97,17 @@ class Snapshot:
 def target(checked: Checked, system: System, payloads: Payloads, credentials: Credentials | None) -> Target:
     """The requests of a system as bytes for an address that egress has judged."""
     if system.request is None:
-        raise PlanError(f"{system.id}: the system file has no [request].", hint="Add [request] to the system file.")
+        raise no_request(system)
     path = quote(checked.path.rstrip("/") + system.request.path, safe="/%:@!$&'()*+,;=~")
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     lines = [
         f"{system.request.method} {path} HTTP/1.1",
-        f"Host: {host}:{checked.port}",
+        f"Host: {host}:{checked.port}",  # no catalogue: HTTP
         f"User-Agent: {USER_AGENT}",
-        "Accept: application/json",
+        "Accept: application/json",  # no catalogue: HTTP
     ]
     if credentials is not None:
-        lines.append(f"Authorization: {credentials.header}")
+        lines.append(f"Authorization: {credentials.header}")  # no catalogue: HTTP
     head = "\r\n".join(lines).encode()
 
     def whole(body: bytes) -> bytes:
@@ -145,6 +146,21 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+# Both are asked for at each failed request, and making a message costs more than sending one.
+@cache
+def _other_status(status: int, asked: int | None) -> Message:
+    if asked is None:
+        return t("HTTP {status}", status=status)
+    return t("HTTP {status} where {asked} was asked for", status=status, asked=asked)
+
+
+@cache
+def _late(deadline: float, *, connected: bool) -> Message:
+    if connected:
+        return t("no answer within {deadline:g} s", deadline=deadline)
+    return t("no connection within {deadline:g} s", deadline=deadline)
+
+
 class Engine:
     """One run. Lives inside one event loop; `drive` is the way to use it."""
 
@@ -166,7 +182,7 @@ class Engine:
         # in the order of sending, which is the order of their deadlines
         self._watched: deque[Flight] = deque()
         self._recent: deque[tuple[float, int]] = deque()
-        # set at each answer and at each housekeeping; for anyone who waits for one of them
+        # set at each answer and at each housekeeping
         self._changed = asyncio.Event()
         # set once nothing more must be sent
         self._over = asyncio.Event()
@@ -213,7 +229,7 @@ class Engine:
             self._over_now()
 
     def _over_now(self) -> None:
-        """Nothing more must be sent; wake anyone who waits."""
+        """Nothing more must be sent; wake what waits."""
         self._over.set()
         self._changed.set()
 
@@ -239,7 +255,7 @@ class Engine:
         for number in range(self.plan.requests):
             begun = self._now()
             if begun > MAX_SECONDS:
-                self._end(f"{MAX_SECONDS:g} s, the longest run")
+                self._end(t("{most:g} s, the longest run", most=MAX_SECONDS))
             if self._over.is_set():
                 return
             self._queue.append((number, begun))
@@ -258,9 +274,14 @@ class Engine:
             if self._queue and self._now() > until:
                 waiting = len(self._queue)
                 self._queue.clear()
-                words = "request was" if waiting == 1 else "requests were"
-                late = f"{self.plan.deadline:g} s after the last was due"
-                self.tally.stopped_by = f"the service did not keep up: {waiting:,} {words} still waiting {late}"
+                self.tally.stopped_by = tn(
+                    "the service did not keep up: {n:count} request was still waiting {late:g} s after the last was "
+                    "due",
+                    "the service did not keep up: {n:count} requests were still waiting {late:g} s after the last was "
+                    "due",
+                    waiting,
+                    late=self.plan.deadline,
+                )
             await self._change()
 
     async def _change(self) -> None:
@@ -332,7 +353,7 @@ class Engine:
         if failed is not None and not flight.ended:
             self._fail(flight, cause_of(failed), dead=True)
 
-    # -- what connections tell (Owner)
+    # -- what connections report (Owner)
 
     def answered(self, connection: Connection, flight: Flight, status: int, *, keep: bool) -> None:
         """A complete answer."""
@@ -346,13 +367,13 @@ class Engine:
         tally = self.tally
         tally.answered += 1
         tally.by_status[status] = tally.by_status.get(status, 0) + 1
-        wanted = self.payloads.kinds[flight.kind].status
-        ok = 200 <= status < 300 if wanted is None else status == wanted
+        asked = self.payloads.kinds[flight.kind].status
+        ok = 200 <= status < 300 if asked is None else status == asked
         if ok:
             tally.ok += 1
-            tally.refused += wanted is not None
+            tally.refused += asked is not None
         else:
-            tally.fail(f"HTTP {status}" if wanted is None else f"HTTP {status} where {wanted} was asked for")
+            tally.fail(_other_status(status, asked))
         response = now - flight.intended
         tally.response.record(response)
         tally.service.record(now - flight.sent)
@@ -384,7 +405,7 @@ class Engine:
             self._dead_since = self._dead_since if self._dead else now
             self._dead += 1
         if self._dead >= MAX_DEAD and now - self._dead_since >= DEAD_SECONDS:
-            self._end(f"{self._dead} connections in a row failed, the last with: {cause}")
+            self._end(t("{n} connections in a row failed, the last with: {cause}", n=self._dead, cause=cause))
         self._changed.set()
         if self._queue:
             self._pump()
@@ -420,9 +441,9 @@ class Engine:
         while watched and (watched[0].ended or watched[0].deadline <= now):
             flight = watched.popleft()
             if not flight.ended:
-                words = "no answer" if flight.connection is not None else "no connection"
+                cause = _late(self.plan.deadline, connected=flight.connection is not None)
                 self._release(flight)
-                self._fail(flight, f"{words} within {self.plan.deadline:g} s", waited=now - flight.sent)
+                self._fail(flight, cause, waited=now - flight.sent)
 
     def _release(self, flight: Flight) -> None:
         """Drop what a flight occupies."""

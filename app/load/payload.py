@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.config import Field, Request, Settings, System
-from app.errors import ConfigError, PlanError, SourceUnavailable
-from app.load.plan import Plan
+from app.errors import ConfigError, SourceUnavailable
+from app.load.plan import Plan, no_request
+from app.words.message import t
 
 # This many different bodies are made and then sent in turn: more than most services have distinct users.
 MAX_BODIES = 10_000
@@ -62,7 +63,7 @@ def make(plan: Plan, settings: Settings, system: System) -> Payloads:
     """Draw everything a plan needs, the same for the same seed. Raises PlanError, ConfigError or DataError."""
     request = system.request
     if request is None:
-        raise PlanError(f"{system.id}: the system file has no [request].", hint="Add [request] to the system file.")
+        raise no_request(system)
     chance = random.Random(plan.seed)  # noqa: S311 - repeatable traffic, not a secret
     names = sorted(placeholders(request.body))
     _check_names(system.id, request, names)
@@ -111,7 +112,7 @@ def _strings(body: Any) -> Iterator[str]:
 
 
 def fill(body: Any, draws: Mapping[str, Draw]) -> Any:
-    """The body with each `"$name"` replaced by a drawn value of its own type."""
+    """The body with each `"$name"` replaced by a drawn value; its type stays."""
     if isinstance(body, str):
         if body.startswith("$$"):
             return body[1:]
@@ -130,11 +131,17 @@ def encode(body: Any, system: str) -> bytes:
     try:
         text = json.dumps(body, allow_nan=False, default=_plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"{system}: a request body cannot be written as JSON ({error})."
-        raise ConfigError(message, hint="Correct [request] in the system file, or the data it draws from.") from error
+        message = t("{system}: a request body cannot be written as JSON ({error}).", system=system, error=str(error))
+        hint = t("Correct [request] in the system file, or the data it draws from.")
+        raise ConfigError(message, hint=hint) from error
     if len(text) > MAX_BODY_BYTES:
-        message = f"{system}: a request body has {len(text):,} bytes; at most {MAX_BODY_BYTES:,} are sent."
-        raise ConfigError(message, hint="Shorten [request.body] in the system file.")
+        message = t(
+            "{system}: a request body has {size:count} bytes; at most {most:count} are sent.",
+            system=system,
+            size=len(text),
+            most=MAX_BODY_BYTES,
+        )
+        raise ConfigError(message, hint=t("Shorten [request.body] in the system file."))
     return text
 
 
@@ -153,9 +160,14 @@ def _plain(value: Any) -> Any:
 def _check_names(system: str, request: Request, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in request.fields]
     if missing:
-        known = ", ".join(sorted(request.fields)) or "none"
-        message = f"{system}: the request body uses ${missing[0]}, which [request.fields] does not define ({known})."
-        raise ConfigError(message, hint=f"Add [request.fields.{missing[0]}], or write $${missing[0]} for the text.")
+        message = t(
+            "{system}: the request body uses ${name}, which [request.fields] does not define ({fields}).",
+            system=system,
+            name=missing[0],
+            fields=", ".join(sorted(request.fields)) or t("none"),
+        )
+        hint = t("Add [request.fields.{name}], or write $${name} for the text.", name=missing[0])
+        raise ConfigError(message, hint=hint)
 
 
 def source(field: Field, plan: Plan, settings: Settings, system: System) -> Sequence[Any]:
@@ -202,11 +214,15 @@ def query(field: Field, settings: Settings, system: System) -> list[Any]:
         rows = connection.execute(sa.text(field.query or ""))
         columns = list(rows.keys())
         if field.column and field.column not in columns:
-            message = f"{system.id}: the query of a request field has no column {field.column!r}."
-            raise ConfigError(message, hint=f"It has: {', '.join(columns)}.")
+            message = t(
+                "{system}: the query of a request field has no column {column}.",
+                system=system.id,
+                column=repr(field.column),
+            )
+            raise ConfigError(message, hint=t("It has: {columns}.", columns=", ".join(columns)))
         place = columns.index(field.column) if field.column else 0
         values = [row[place] for row in rows.fetchmany(MAX_VALUES)]
-    return _usable(values, f"the query of a request field of {system.id}")
+    return _usable(values, t("the query of a request field of {system}", system=system.id))
 
 
 def _period(plan: Plan, settings: Settings, system: System) -> list[Any]:
@@ -215,13 +231,14 @@ def _period(plan: Plan, settings: Settings, system: System) -> list[Any]:
 
     key = None if plan.period is None else periods.pick(periods.list_periods(settings, system), plan.period).key
     values = periods.entity_ids(settings, system, key, MAX_VALUES)
-    return _usable(values, f"{key or 'the newest period'} of {system.id}")
+    where = t("{period} of {system}", period=key or t("the newest period"), system=system.id)
+    return _usable(values, where)
 
 
 def _usable(values: Sequence[Any], where: str) -> list[Any]:
     """Values that can be sent: null and NaN are not."""
     good = [value for value in values if value is not None and value == value]  # noqa: PLR0124 - NaN differs from itself
     if not good:
-        message = f"{where} gave no value to send."
-        raise SourceUnavailable(message, hint="Choose another period, or check the data.")
+        hint = t("Choose another period, or check the data.")
+        raise SourceUnavailable(t("{where} gave no value to send.", where=where), hint=hint)
     return good

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from app.config import System
 from app.config.drift import PERIOD_KEY
 from app.errors import PlanError
+from app.words.message import Message, t, tn
 
 # 1,000 a second, the highest rate a system file may allow, for three minutes; the arrays of a plan stay small.
 MAX_REQUESTS = 200_000
@@ -114,23 +115,28 @@ class Plan:
         return self.duration + 2 * self.deadline
 
     @property
-    def words(self) -> str:
-        """The plan in a few words, as a button or a mark on a chart says it."""
+    def words(self) -> Message:
+        """The plan in a few words, as a button or a mark on a chart shows it."""
         match self.shape:
             case Shape.COUNT:
-                return f"{_requests(self.requests)} over {self.duration:g} s"
+                return _requests_over(self.requests, self.duration)
             case Shape.CLOSED if self.pause:
-                return f"{_requests(self.requests)} one after another, {self.pause:g} s pause"
+                return tn(
+                    "{n:count} request one after another, {pause:g} s pause",
+                    "{n:count} requests one after another, {pause:g} s pause",
+                    self.requests,
+                    pause=self.pause,
+                )
             case Shape.CLOSED:
-                return f"{_requests(self.requests)} one after another"
+                return tn("{n:count} request one after another", "{n:count} requests one after another", self.requests)
             case Shape.RAMP:
-                return f"ramp from 0 to {self.rate:g}/s in {self.duration:g} s"
+                return t("ramp from 0 to {rate:g}/s in {duration:g} s", rate=self.rate, duration=self.duration)
             case Shape.SPIKE:
-                return f"spike to {self.rate:g}/s within {self.duration:g} s"
+                return t("spike to {rate:g}/s within {duration:g} s", rate=self.rate, duration=self.duration)
             case Shape.BACKGROUND:
-                return f"background traffic, {self.rate:g}/s"
+                return t("background traffic, {rate:g}/s", rate=self.rate)
             case Shape.STEADY:
-                return f"{self.rate:g}/s for {self.duration:g} s"
+                return t("{rate:g}/s for {duration:g} s", rate=self.rate, duration=self.duration)
 
     def to_dict(self) -> dict[str, Any]:
         """For result.json, with the plan's words."""
@@ -141,17 +147,17 @@ class Plan:
         """The plan that a job's arguments describe. Raises PlanError that names the bound or the wrong argument."""
         unknown = sorted(set(args) - KEYS)
         if unknown:
-            raise PlanError(f"unknown argument {_quoted(unknown[0])}.", hint=f"Accepted: {', '.join(sorted(KEYS))}.")
+            raise PlanError(t("unknown argument {name}.", name=_quoted(unknown[0])), hint=_accepted(sorted(KEYS)))
         if system.request is None:
-            message = f"{system.id}: the system file has no [request]: there is nothing to send."
-            raise PlanError(message, hint="Add [request] with path and body to the system file.")
+            raise no_request(system)
         shape = _shape(args)
         rate, duration, requests, pause = _schedule(shape, args, system)
-        errors = _number(args, "errors", 0.0, 1.0, "a share from 0 to 1") or 0.0
+        errors = _number(args, "errors", 0.0, 1.0, t("a share from 0 to 1")) or 0.0
         if errors and not system.request.errors:
-            message = f"{system.id}: the system file names no requests that must fail."
-            raise PlanError(message, hint="Add [request.errors.<name>] to the system file, or ask for no errors.")
-        deadline = _number(args, "deadline", MIN_DEADLINE, MAX_DEADLINE, "the deadline of one request, s")
+            message = t("{system}: the system file names no requests that must fail.", system=system.id)
+            hint = t("Add [request.errors.<name>] to the system file, or ask for no errors.")
+            raise PlanError(message, hint=hint)
+        deadline = _number(args, "deadline", MIN_DEADLINE, MAX_DEADLINE, t("the deadline of one request, s"))
         return cls(
             system=system.id,
             shape=shape,
@@ -190,10 +196,10 @@ def presets(system: System) -> tuple[Preset, ...]:
     top = system.load.max_rate
     seconds = max(10.0, float(math.ceil(100 / top)))
     return (
-        Preset(f"100 requests over {seconds:g} s", {"count": 100, "duration": seconds}),
-        Preset("1 minute steady", {"shape": "steady", "rate": min(10.0, top), "duration": 60.0}),
-        Preset("Ramp", {"shape": "ramp", "rate": min(50.0, top), "duration": 60.0}),
-        Preset("Spike", {"shape": "spike", "rate": min(100.0, top), "duration": 30.0}),
+        Preset(_requests_over(100, seconds), {"count": 100, "duration": seconds}),
+        Preset(t("1 minute steady"), {"shape": "steady", "rate": min(10.0, top), "duration": 60.0}),
+        Preset(t("Ramp"), {"shape": "ramp", "rate": min(50.0, top), "duration": 60.0}),
+        Preset(t("Spike"), {"shape": "spike", "rate": min(100.0, top), "duration": 30.0}),
     )
 
 
@@ -218,7 +224,7 @@ def preview(plan: Plan, buckets: int = 60) -> Preview:
     """How the rate will run, in `buckets` equal steps."""
     if plan.closed:
         none = np.empty(0)
-        return Preview(none, none, 0.0, "each request waits for the answer before it: the service sets the rate")
+        return Preview(none, none, 0.0, t("each request waits for the answer before it: the service sets the rate"))
     counts, edges = np.histogram(arrivals(plan), bins=buckets, range=(0.0, plan.duration))
     step = plan.duration / buckets
     return Preview(edges[:-1], counts / step, step)
@@ -243,8 +249,8 @@ def _shape(args: Mapping[str, Any]) -> Shape:
     try:
         return Shape(given)
     except ValueError:
-        accepted = ", ".join(shape.value for shape in Shape)
-        raise PlanError(f"shape is {_quoted(given)}.", hint=f"Accepted: {accepted}.") from None
+        hint = _accepted([shape.value for shape in Shape])
+        raise PlanError(t("{name} is {value}.", name="shape", value=_quoted(given)), hint=hint) from None
 
 
 def _schedule(shape: Shape, args: Mapping[str, Any], system: System) -> tuple[float, float, int, float | None]:
@@ -253,33 +259,48 @@ def _schedule(shape: Shape, args: Mapping[str, Any], system: System) -> tuple[fl
     longest = MAX_BACKGROUND_SECONDS if shape is Shape.BACKGROUND else MAX_SECONDS
     if shape is Shape.CLOSED:
         count = _needed("count", _whole(args, "count", 1, MAX_REQUESTS))
-        pause = _number(args, "pause", 0.0, MAX_PAUSE, "the pause between two requests, s") or 0.0
+        pause = _number(args, "pause", 0.0, MAX_PAUSE, t("the pause between two requests, s")) or 0.0
         if count * pause > MAX_SECONDS:
-            message = f"{count:,} pauses of {pause:g} s last longer than {MAX_SECONDS:g} s, the longest run."
-            raise PlanError(message, hint="Ask for fewer requests or a shorter pause.")
+            message = t(
+                "{pauses:count} pauses of {pause:g} s last longer than {most:g} s, the longest run.",
+                pauses=count,
+                pause=pause,
+                most=MAX_SECONDS,
+            )
+            raise PlanError(message, hint=t("Ask for fewer requests or a shorter pause."))
         return top, 0.0, count, pause
     default = MAX_BACKGROUND_SECONDS if shape is Shape.BACKGROUND else None
-    asked = _number(args, "duration", MIN_SECONDS, longest, "the duration, s")
+    asked = _number(args, "duration", MIN_SECONDS, longest, t("the duration, s"))
     duration = _needed("duration", default if asked is None else asked)
     if shape is Shape.COUNT:
         requests = _needed("count", _whole(args, "count", 1, MAX_REQUESTS))
         rate = requests / duration
-        what = f"{requests:,} requests over {duration:g} s are {rate:,.4g} a second"
+        what = tn(
+            "{n:count} request over {duration:g} s is {rate:,.4g} a second",
+            "{n:count} requests over {duration:g} s are {rate:,.4g} a second",
+            requests,
+            duration=duration,
+            rate=rate,
+        )
     else:
         background = min(BACKGROUND_RATE, top) if shape is Shape.BACKGROUND else None
-        given = _number(args, "rate", MIN_RATE, math.inf, "the rate, requests a second")
+        given = _number(args, "rate", MIN_RATE, math.inf, t("the rate, requests a second"))
         rate = _needed("rate", background if given is None else given)
         requests = _requests_of(shape, rate, duration)
-        what = f"the rate is {rate:,.4g} a second"
+        what = t("the rate is {rate:,.4g} a second", rate=rate)
     if shape is Shape.BACKGROUND and rate > BACKGROUND_RATE:
-        message = f"background traffic sends at most {BACKGROUND_RATE:g} a second; {what}."
-        raise PlanError(message, hint="Ask for a run of its own for more.")
+        message = t("background traffic sends at most {most:g} a second; {what}.", most=BACKGROUND_RATE, what=what)
+        raise PlanError(message, hint=t("Start a separate run for more."))
     if rate > top * (1 + 1e-9):
-        message = f"{what}; {system.id} allows {top:,.4g} (max_rate)."
-        raise PlanError(message, hint="Ask for less, or raise max_rate under [load] in the system file.")
+        message = t("{what}; {system} allows {most:,.4g} (max_rate).", what=what, system=system.id, most=top)
+        raise PlanError(message, hint=t("Ask for less, or raise max_rate under [load] in the system file."))
     if requests > MAX_REQUESTS:
-        message = f"{requests:,} requests are more than {MAX_REQUESTS:,}, the most of one run."
-        raise PlanError(message, hint="Ask for a lower rate or a shorter run.")
+        message = t(
+            "{requests:count} requests are more than {most:count}, the most of one run.",
+            requests=requests,
+            most=MAX_REQUESTS,
+        )
+        raise PlanError(message, hint=t("Ask for a lower rate or a shorter run."))
     return rate, duration, requests, None
 
 
@@ -291,12 +312,13 @@ def _requests_of(shape: Shape, rate: float, duration: float) -> int:
     else:
         exact = rate * duration
     if not math.isfinite(exact):
-        raise PlanError(f"{rate:g} a second for {duration:g} s is no number of requests.", hint="Ask for a lower rate.")
+        message = t("{rate:g} a second for {duration:g} s is no number of requests.", rate=rate, duration=duration)
+        raise PlanError(message, hint=t("Ask for a lower rate."))
     # rounding noise of 10/s × 0.7 s must not lose the last request
     requests = math.floor(exact + 1e-6)
     if requests < 1:
-        message = f"{rate:g} a second for {duration:g} s is less than one request."
-        raise PlanError(message, hint="Ask for a longer run or a higher rate.")
+        message = t("{rate:g} a second for {duration:g} s is less than one request.", rate=rate, duration=duration)
+        raise PlanError(message, hint=t("Ask for a longer run or a higher rate."))
     return requests
 
 
@@ -306,10 +328,15 @@ def _number(args: Mapping[str, Any], name: str, low: float, high: float, what: s
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        raise PlanError(f"{name} is {_quoted(value)}.", hint=f"Accepted: a number, {what}.")
+        message = t("{name} is {value}.", name=name, value=_quoted(value))
+        raise PlanError(message, hint=t("Accepted: a number, {what}.", what=what))
     if not low <= value <= high:
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-        raise PlanError(f"{name} is {value:g}; accepted: {bounds} ({what}).", hint=f"Choose another {name}.")
+        bounded = math.isfinite(high)
+        bounds = t("from {low:g} to {high:g}", low=low, high=high) if bounded else t("at least {low:g}", low=low)
+        message = t(
+            "{name} is {value:g}; accepted: {bounds} ({what}).", name=name, value=value, bounds=bounds, what=what
+        )
+        raise PlanError(message, hint=t("Choose another {name}.", name=name))
     return float(value)
 
 
@@ -320,8 +347,14 @@ def _whole(args: Mapping[str, Any], name: str, low: int, high: int) -> int | Non
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        message = f"{name} is {_quoted(value)}; accepted: a whole number from {low:,} to {high:,}."
-        raise PlanError(message, hint=f"Correct {name}.")
+        message = t(
+            "{name} is {value}; accepted: a whole number from {low:count} to {high:count}.",
+            name=name,
+            value=_quoted(value),
+            low=low,
+            high=high,
+        )
+        raise PlanError(message, hint=t("Correct {name}.", name=name))
     return value
 
 
@@ -333,7 +366,8 @@ def _quoted(value: object) -> str:
 
 def _needed(name: str, value: Number | None) -> Number:
     if value is None:
-        raise PlanError(f"{name} is missing.", hint="Give count and duration, count and pause, or rate and duration.")
+        hint = t("Give count and duration, count and pause, or rate and duration.")
+        raise PlanError(t("{name} is missing.", name=name), hint=hint)
     return value
 
 
@@ -342,9 +376,25 @@ def _period(args: Mapping[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not PERIOD_KEY.fullmatch(value):
-        raise PlanError(f"period is {_quoted(value)}.", hint="Accepted: the key of a period, for example 2024-01-31.")
+        hint = t("Accepted: the key of a period, for example 2024-01-31.")
+        raise PlanError(t("{name} is {value}.", name="period", value=_quoted(value)), hint=hint)
     return value
 
 
-def _requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count:,} requests"
+def no_request(system: System) -> PlanError:
+    """There is nothing to send."""
+    message = t("{system}: the system file has no [request]: there is nothing to send.", system=system.id)
+    return PlanError(message, hint=t("Add [request] with path and body to the system file."))
+
+
+def _accepted(names: Sequence[str]) -> Message:
+    return t("Accepted: {names}.", names=", ".join(names))
+
+
+def _requests_over(requests: int, duration: float) -> Message:
+    return tn(
+        "{n:count} request over {duration:g} s",
+        "{n:count} requests over {duration:g} s",
+        requests,
+        duration=duration,
+    )

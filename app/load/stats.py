@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.words.message import t
+
 # 2**7 buckets per doubling: half a bucket is at most 1/256 of the value.
 SUB_BITS = 7
 SUB = 1 << SUB_BITS
@@ -24,10 +26,10 @@ LES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0
 MAX_ROWS = 1100
 # Causes are grouped; a server that words each failure differently must not fill the memory.
 MAX_CAUSES = 40
-OTHER_CAUSES = "other causes"
+OTHER_CAUSES = t("other causes")
 # Answers are read by the first digit of their status; what came without one has its own class.
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
-UNANSWERED = "no answer"
+UNANSWERED = "no answer"  # no catalogue: a key of files
 
 
 def classes(by_status: Mapping[Any, int], unanswered: int) -> dict[str, int]:

@@ -24,6 +24,7 @@ from app.runs.opening import ledger_of
 from app.runs.own_source import source_of
 from app.runs.run import LIVE, Ending, State
 from app.services import address
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.runs.job import Job
@@ -37,8 +38,8 @@ SETTLING = "settling"
 KEEP_SECONDS = 1.0
 KEEP_SHARE = 0.01
 # Why the other side of a run that was killed is not known.
-KILLED = "the process that sent was killed"
-# Next to the connections: the event loop, files, the database of a payload query.
+KILLED = t("the process that sent was killed")
+# Beside the connections: the event loop, files, the database of a payload query.
 OTHER_FILES = 200
 
 
@@ -52,12 +53,12 @@ def preload() -> None:
     _allow_files(MAX_IN_FLIGHT + OTHER_FILES)
 
 
-def _allow_files(wanted: int) -> None:
+def _allow_files(number: int) -> None:
     """Raise this process' own limit of open files where the system allows it (macOS begins at 256)."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         # refused on some systems: too many connections then fail with their own cause
         with contextlib.suppress(OSError, ValueError):
@@ -76,13 +77,15 @@ def run(job: Job) -> Ending:
         tally, last = _send(job, ready, keeper)
         keeper.keep(tally, now=True)
         job.progress(SETTLING, tally.sent, ready.plan.requests, **last)
-        found = _settle(job, ready, tally, watch, before)
+        settled = _settle(job, ready, tally, watch, before)
     finally:
         watch.close()
-    found = replace(found, started=started)
-    found = replace(found, sentence=result.sentence(found))
-    result.write(job.directory, found)
-    return _outcome(job, found)
+    settled = replace(settled, started=started)
+    settled = replace(settled, sentence=result.sentence(settled))
+    result.write(job.directory, settled)
+    if settled.cancelled:
+        return Ending(State.CANCELLED, STOPPED, settled.sentence, job.directory)
+    return Ending(State.DONE, LIMIT if settled.stopped_by else COMPLETE, settled.sentence, job.directory)
 
 
 class Keeper:
@@ -133,21 +136,23 @@ def prepare(job: Job) -> Ready:
     systems = load_systems(job.settings)
     system = systems.by_id.get(job.system)
     if system is None:
-        broken = next((str(error) for error in systems.broken if f"{job.system}.toml" in str(error)), "")
-        message = broken or f"there is no system called {job.system!r}."
-        raise ConfigError(message, hint=f"Systems here: {', '.join(systems.by_id) or 'none'}.")
+        broken = next((error.message for error in systems.broken if f"{job.system}.toml" in str(error)), "")
+        message = broken or t("there is no system called {name}.", name=repr(job.system))
+        raise ConfigError(message, hint=t("Systems here: {names}.", names=", ".join(systems.by_id) or t("none")))
     plan = Plan.from_args(job.args, system)
-    found = address(job.settings, system, "api")
-    if found.url is None:
-        message = f"{system.title} has no address to send to: {found.reason or 'none is configured'}."
-        hint = f"Start the embedded stack (python -m stack up), or give [api] url in {system.id}.toml."
+    api = address(job.settings, system, "api")
+    if api.url is None:
+        why = api.reason or t("none is configured")
+        message = t("{system} has no address to send to: {why}.", system=system.title, why=why)
+        command, file = "python -m stack up", f"{system.id}.toml"
+        hint = t("Start the embedded stack ({command}), or give [api] url in {file}.", command=command, file=file)
         raise Unreachable(message, hint=hint)
-    checked = egress.check_address(found.url, system.load.hosts)
+    checked = egress.check_address(api.url, system.load.hosts)
     where = f"{system.id}.toml [api]"
     credentials = egress.credentials(system.api, job.settings.environ, job.settings.root, where=where)
     payloads = payload.make(plan, job.settings, system)
     target = engine.target(checked, system, payloads, credentials)
-    return Ready(system, plan, payloads, target, Meter(found.url, system, credentials))
+    return Ready(system, plan, payloads, target, Meter(api.url, system, credentials))
 
 
 def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]]:
@@ -160,8 +165,9 @@ def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]
         try:
             job.progress(SENDING, snapshot.sent, snapshot.planned, **last)
         except OSError as error:
-            message = f"progress cannot be written to {job.directory} ({error.strerror})."
-            raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+            why = error.strerror
+            message = t("progress cannot be written to {folder} ({why}).", folder=str(job.directory), why=why)
+            raise StorageFull(message, hint=t(result.MAKE_ROOM)) from error
 
     keeper.keep(Tally(Timeline(ready.plan.most_seconds), planned=ready.plan.requests))
     job.progress(SENDING, 0, ready.plan.requests, **last)
@@ -175,7 +181,7 @@ def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]
 
 
 def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading) -> Result:
-    """Both counters and the server's p95, next to what the engine measured."""
+    """Both counters and the server's p95, with what the engine measured."""
     finished, cancelled = time.time(), job.stopping.is_set()
     counted, after = ready.meter.counted(before, tally, job.stopping)
     if counted.delta is None and counted.before is not None and counted.after is not None:
@@ -210,10 +216,5 @@ def _others(job: Job) -> list[str]:
             rows = ledger.runs(kind=LOAD, system=job.system, states=LIVE)
     except LedgerError:
         return []  # only a likely reason is lost, and the ledger's owner reports its own trouble
-    return ["background traffic" if row.background else f"load run {row.id}" for row in rows if row.id != job.run]
-
-
-def _outcome(job: Job, found: Result) -> Ending:
-    if found.cancelled:
-        return Ending(State.CANCELLED, STOPPED, found.sentence, job.directory)
-    return Ending(State.DONE, LIMIT if found.stopped_by else COMPLETE, found.sentence, job.directory)
+    others = [row for row in rows if row.id != job.run]
+    return [t("background traffic") if row.background else t("load run {run}", run=row.id) for row in others]
