@@ -16,18 +16,17 @@ from app.runs.index import Ledger
 from app.runs.kinds import KINDS
 from app.runs.progress import Progress
 from app.runs.run import Ending, Filter, Run, State, new_run_id
-from app.words import language
 from app.words.language import speaking
 from app.words.message import MAX_CODE, Message, code_of, kept, sentences, t
-from tests.test_message import french_or_none
+from tests.french import install
+from tests.test_message import TEXTS
 
 SENTENCE, IN_FRENCH = "7 of 16 columns", "7 colonnes sur 16"
 
 
 @pytest.fixture(autouse=True)
 def french(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.words.message.catalogue", french_or_none)
-    monkeypatch.setattr(language, "catalogue", french_or_none)
+    install(monkeypatch, TEXTS)
 
 
 def reason() -> Message:

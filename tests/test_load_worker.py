@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -29,8 +30,10 @@ from app.errors import (
 )
 from app.exposition import counter_total, parse
 from app.gauges import Gauges
-from app.load import counting, result, worker
+from app.load import counting, engine, result, worker
+from app.load import plan as plans
 from app.load.counting import excluded, expression
+from app.load.plan import Plan
 from app.load.result import Counted, Result, Seen, ServerP95
 from app.load.stats import Tally, Timeline, classes
 from app.runs import tidy
@@ -39,6 +42,9 @@ from app.runs.job import Job
 from app.runs.kinds import LOAD
 from app.runs.result import read_result_in
 from app.runs.run import LIVE, State
+from app.words.language import speaking
+from app.words.message import t
+from tests.french import install
 from tests.load_fakes import Service
 from tests.waiting import until
 
@@ -496,8 +502,6 @@ def sample(**changes):
     base = Result(
         run=RUN, system="fake", plan={}, started=0, finished=0, asked_rate=1, achieved_rate=1, **result.measured(tally)
     )
-    from dataclasses import replace
-
     return replace(base, **changes)
 
 
@@ -592,6 +596,49 @@ FULL = {
 )
 def test_the_sentence_says_what_is_known_and_no_more(changes, expected):
     assert result.sentence(sample(**(FULL | changes))) == expected
+
+
+def test_a_kept_result_says_its_texts_in_the_language_of_its_reader(monkeypatch, home, tmp_path):
+    install(
+        monkeypatch,
+        {
+            "{sent:count} sent, {answered}, counter {counted}, Prometheus {prometheus}.": "{sent:count} envoyées, {answered}, compteur {counted}, Prometheus {prometheus}.",
+            "{answered:count} answered ({classes})": "{answered:count} répondues ({classes})",
+            "{failed:count} failed: {causes}.": "{failed:count} échouées : {causes}.",
+            "no answer within {deadline:g} s": "pas de réponse en {deadline:g} s",
+            "connection reset": "connexion rompue",
+            "the system file names no request counter": "pas de compteur",
+            "unknown ({reason})": "inconnu ({reason})",
+            "server p95 between {low:significant} and {high:seconds}": "p95 du serveur entre {low:significant} et {high:seconds}",
+            "{rate:g}/s for {duration:g} s": "{rate:g}/s pendant {duration:g} s",
+        },
+    )
+    steady = Plan("fake", plans.Shape.STEADY, 3000, 1.5, 2000)
+    changes = FULL | {
+        "failed": 3,
+        "answered": 2998,
+        "by_status": {"200": 2997, "500": 1},
+        "errors": {engine._late(2.5, connected=True): 2, t("connection reset"): 1},
+        "counted": Counted(reason=t(counting.NO_COUNTER)),
+        "plan": steady.to_dict(),
+    }
+    whole = sample(**changes)
+    whole = replace(whole, sentence=result.sentence(whole))
+    result.write(tmp_path, whole)
+    raw = json.loads((tmp_path / "result.json").read_text())
+    assert raw["sentence"] == str(whole.sentence)
+    assert raw["plan"]["words"] == "1.5/s for 2000 s"
+    assert list(raw["errors"]) == ["no answer within 2.5 s", "connection reset"]
+    assert read_result_in(tmp_path, LOAD, Result) == whole
+    with speaking("fr"):
+        kept = read_result_in(tmp_path, LOAD, Result)
+        assert t(kept.sentence).startswith(
+            "3\u202f000 envoyées, 2\u202f998 répondues (2\u202f997 × 2xx, 1 × 5xx), compteur inconnu (pas de compteur), "
+            "Prometheus +3\u202f000. 3 échouées : 2 × pas de réponse en 2,5 s, 1 × connexion rompue."
+        )
+        assert t(kept.sentence).endswith("p95 du serveur entre 25 et 50 ms.")
+        assert (kept.plan["words"], kept.counted.reason) == ("1,5/s pendant 2000 s", "pas de compteur")
+        assert list(kept.errors) == ["pas de réponse en 2,5 s", "connexion rompue"]
 
 
 @pytest.mark.parametrize(

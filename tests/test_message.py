@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gettext
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -17,32 +16,19 @@ from app.words.message import Message, clause, joined, listed, read, t, tn
 from app.words.numbers import apart, count, limit, number, share_moved
 from app.words.shared import capital
 from app.words.units import format_duration, format_value
+from tests.french import install
 
-
-class French(gettext.NullTranslations):
-    """Three texts of a catalogue."""
-
-    TEXTS: ClassVar = {
-        "{k} of {n} columns": "{k} colonnes sur {n}",
-        "unknown": "inconnu",
-        "no value in {side}": "rien dans {side}",
-    }
-
-    def gettext(self, message: str) -> str:
-        return self.TEXTS.get(message, message)
-
-    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
-        return {"{n:count} row": "{n:count} ligne" + "s" * (n > 1)}.get(msgid1, msgid1 if n == 1 else msgid2)
+TEXTS = {
+    "{k} of {n} columns": "{k} colonnes sur {n}",
+    "unknown": "inconnu",
+    "no value in {side}": "rien dans {side}",
+    "{n:count} row": ("{n:count} ligne", "{n:count} lignes"),
+}
 
 
 @pytest.fixture
 def french(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.words.message.catalogue", french_or_none)
-    monkeypatch.setattr(language, "catalogue", french_or_none)
-
-
-def french_or_none(chosen: str) -> gettext.NullTranslations:
-    return French() if chosen == "fr" else gettext.NullTranslations()
+    install(monkeypatch, TEXTS)
 
 
 @pytest.mark.usefixtures("french")

@@ -184,7 +184,7 @@ class Engine:
         self._recent: deque[tuple[float, int]] = deque()
         # set at each answer and at each housekeeping
         self._changed = asyncio.Event()
-        # set once nothing more must be sent
+        # set once nothing more may be sent
         self._over = asyncio.Event()
         self._dead = 0
         self._dead_since = 0.0

@@ -10,8 +10,10 @@ from app.runs.kinds import LOAD
 from app.runs.record import Record
 from app.runs.result import read_result_in
 from app.runs.run import Ending, State
+from app.words.message import sentences, t
+from app.words.shared import capital
 
-# Words of the outcome: everything was sent; a limit ended it; a person did.
+# The outcome: everything was sent; a limit ended it; a person did.
 COMPLETE = "COMPLETE"
 LIMIT = "LIMIT"
 STOPPED = "STOPPED"
@@ -27,5 +29,6 @@ class Traffic(Record):
         except VigieError:
             return None
         if result.cut or result.cancelled:
-            return Ending(State.INTERRUPTED, "", f"{result.sentence} {cause[:1].upper()}{cause[1:]}.", folder)
+            reason = sentences([result.sentence, t("{cause}.", cause=capital(cause))])
+            return Ending(State.INTERRUPTED, "", reason, folder)
         return Ending(State.DONE, LIMIT if result.stopped_by else COMPLETE, result.sentence, folder)

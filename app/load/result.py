@@ -15,9 +15,13 @@ from app.errors import ReportError, StorageFull
 from app.load.stats import LES, UNANSWERED, Histogram, Tally, classes
 from app.runs.result import RESULT
 from app.runs.source import Source
-from app.words.units import format_value
+from app.words.message import Message, code_of, joined, kept, sentences, t, tn
+from app.words.shared import capital
+from app.words.units import scale
 
 VERSION = 1
+# What to do where nothing more can be written.
+MAKE_ROOM = t("Make room on the disk, or set VIGIE_HOME elsewhere.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +112,49 @@ class Result:
         try:
             raw = json.loads(data)
         except (ValueError, RecursionError) as error:
-            message = f"a result of traffic cannot be read ({type(error).__name__})."
-            raise ReportError(message, hint="Run it again.") from error
+            message = t("a result of traffic cannot be read ({error}).", error=type(error).__name__)
+            raise ReportError(message, hint=t("Run it again.")) from error
         if not isinstance(raw, dict):
-            raise ReportError("a result of traffic is not an object.", hint="Run it again.")
+            raise ReportError(t("a result of traffic is not an object."), hint=t("Run it again."))
         return cls.from_dict(raw)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `result.json` holds it: null for unknown, never NaN."""
+        """As `result.json` holds it: null for unknown, never NaN. `messages` holds what its texts were made of."""
         raw: dict[str, Any] = plain(self)
-        return raw | {"classes": self.classes}
+        reasons = [side.reason for side in (self.counted, self.prometheus, self.server_p95)]
+        texts = [self.plan.get("words", ""), self.stopped_by, self.remark, self.sentence, *self.errors, *reasons]
+        return raw | {
+            "classes": self.classes,
+            "messages": {str(text): code for text in texts if (code := code_of(text))},
+        }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Result:
         """What `to_dict` gave. Raises ReportError for another version or a damaged file."""
         if raw.get("version") != VERSION:
-            message = f"the result of this load run has version {raw.get('version')!r}, not {VERSION}."
-            raise ReportError(message, hint="It was written by another version of the console.")
+            version = repr(raw.get("version"))
+            message = t("the result of this load run has version {version}, not {ours}.", version=version, ours=VERSION)
+            raise ReportError(message, hint=t("It was written by another version of the console."))
         try:
-            known = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
+            texts = _in_words({name: raw[name] for name in TEXTS if name in raw}, raw.get("messages") or {})
+            plain_fields = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
             nested = {"counted": Counted, "prometheus": Seen, "server_p95": ServerP95}
-            rest = {name: kind(**raw[name]) for name, kind in nested.items()}
-            return cls(**known | rest | {"source": Source.from_dict(raw.get("source"))})
-        except (TypeError, KeyError) as error:
-            message = f"the result of this load run is damaged ({error})."
-            raise ReportError(message, hint="Run it again.") from error
+            sides = {name: kind(**texts[name]) for name, kind in nested.items()}
+            return cls(**plain_fields | texts | sides | {"source": Source.from_dict(raw.get("source"))})
+        except (TypeError, KeyError, AttributeError) as error:
+            message = t("the result of this load run is damaged ({error}).", error=str(error))
+            raise ReportError(message, hint=t("Run it again.")) from error
+
+
+# The fields that hold texts, in themselves or within.
+TEXTS = ("plan", "errors", "counted", "prometheus", "server_p95", "stopped_by", "remark", "sentence")
+
+
+def _in_words(raw: Any, messages: Mapping[str, Any]) -> Any:
+    """The same with every text that was kept as a message."""
+    if isinstance(raw, dict):
+        return {_in_words(name, messages): _in_words(value, messages) for name, value in raw.items()}
+    return kept(raw, messages.get(raw)) if isinstance(raw, str) else raw
 
 
 def measured(tally: Tally) -> dict[str, Any]:
@@ -173,8 +195,8 @@ def write(folder: Path, result: Result, *, durable: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return files.replace(folder / RESULT, text, durable=durable)
     except OSError as error:
-        message = f"the result cannot be written to {folder} ({error.strerror})."
-        raise StorageFull(message, hint="Make room on the disk, or set VIGIE_HOME elsewhere.") from error
+        message = t("the result cannot be written to {folder} ({why}).", folder=str(folder), why=error.strerror)
+        raise StorageFull(message, hint=t(MAKE_ROOM)) from error
 
 
 def sentence(result: Result) -> str:
@@ -182,87 +204,100 @@ def sentence(result: Result) -> str:
     if result.cut:
         parts = [_cut(result)]
     else:
-        counts = [
-            f"{result.sent:,} sent",
-            f"{result.answered:,} answered{_by_class(result)}",
-            f"counter {_moved(result.counted.delta, result.counted.reason)}",
-            f"Prometheus {_moved(result.prometheus.delta, result.prometheus.reason)}",
-        ]
-        parts = [", ".join(counts) + "."]
-    parts += _meant(result.meant_to_fail, result.refused)
+        whole = t(
+            "{sent:count} sent, {answered}, counter {counted}, Prometheus {prometheus}.",
+            sent=result.sent,
+            answered=_answered(result, classes=result.answered > result.classes["2xx"]),
+            counted=_moved(result.counted.delta, result.counted.reason),
+            prometheus=_moved(result.prometheus.delta, result.prometheus.reason),
+        )
+        parts = [whole]
+    parts.append(_meant(result.meant_to_fail, result.refused))
     if result.failed:
-        parts.append(f"{result.failed:,} failed: {causes(result.errors)}.")
+        parts.append(t("{failed:count} failed: {causes}.", failed=result.failed, causes=causes(result.errors)))
     if result.not_sent and (result.sent or not result.cut):
-        parts.append(f"{result.not_sent:,} of the plan were not sent.")
+        parts.append(t("{not_sent:count} of the plan were not sent.", not_sent=result.not_sent))
     if result.cancelled:
-        parts.append(f"Stopped before its end, after {format_value(result.seconds, 's')}.")
+        parts.append(t("Stopped before its end, after {took:seconds}.", took=result.seconds))
     elif result.stopped_by:
-        parts.append(f"Stopped by a limit: {result.stopped_by}.")
+        parts.append(t("Stopped by a limit: {limit}.", limit=result.stopped_by))
     if result.remark:
-        parts.append(f"{result.remark[0].upper()}{result.remark[1:]}.")
-    parts.append(f"{_client(result)}; {_server(result.server_p95)}.")
-    return " ".join(parts)
+        parts.append(t("{remark}.", remark=capital(result.remark)))
+    p95 = result.response.get("p95")
+    client = t("Client p95 unknown (no answer)") if p95 is None else t("Client p95 {p95:seconds}", p95=p95)
+    parts.append(t("{client}; {server}.", client=client, server=_server(result.server_p95)))
+    return sentences(parts)
 
 
 def class_words(counts: Mapping[str, int]) -> str:
     """Answers by class as text, `80 × 2xx, 20 × 4xx`; "" without any answer."""
-    return ", ".join(f"{count:,} × {name}" for name, count in counts.items() if count and name != UNANSWERED)
+    return joined([_times(count, name) for name, count in counts.items() if count and name != UNANSWERED], ", ")
 
 
-def _by_class(result: Result) -> str:
-    """Said unless every answer was a 2xx."""
-    return f" ({class_words(result.classes)})" if result.answered > result.classes["2xx"] else ""
+def _times(count: int, what: str) -> str:
+    return Message("{count:count} × {what}", {"count": count, "what": what})
 
 
-def _meant(meant: int | None, refused: int | None) -> list[str]:
+def _answered(result: Result, *, classes: bool) -> str:
+    if classes and (answers := class_words(result.classes)):
+        return t("{answered:count} answered ({classes})", answered=result.answered, classes=answers)
+    return t("{answered:count} answered", answered=result.answered)
+
+
+def _meant(meant: int | None, refused: int | None) -> str:
     """Failures that were asked for, and how many of them came as asked."""
     if not meant or refused is None:
-        return []
+        return ""
     if meant == refused:
-        return [f"{meant:,} {'was' if meant == 1 else 'were'} meant to fail and {_refused(meant)} as asked."]
-    return [f"{refused:,} of {meant:,} meant to fail {_refused(refused)} as asked."]
-
-
-def _refused(count: int) -> str:
-    return "was refused" if count == 1 else "were refused"
+        return tn(
+            "{n:count} was meant to fail and was refused as asked.",
+            "{n:count} were meant to fail and were refused as asked.",
+            meant,
+        )
+    return tn(
+        "{n:count} of {meant:count} meant to fail was refused as asked.",
+        "{n:count} of {meant:count} meant to fail were refused as asked.",
+        refused,
+        meant=meant,
+    )
 
 
 def _cut(result: Result) -> str:
     """How far a run had come when it was last written down."""
     if not result.sent:
-        return "Interrupted as it began to send: how many requests went out is not known."
-    words = "request" if result.sent == 1 else "requests"
-    answers = class_words(result.classes)
-    answered = f"{result.answered:,} answered" + (f" ({answers})" if answers else "")
-    waiting = result.sent - result.ok - result.failed
-    on_the_way = f", {waiting:,} still on {'its' if waiting == 1 else 'their'} way" if waiting else ""
-    return f"Interrupted after {result.sent:,} {words}: {answered}{on_the_way}; nothing was counted on the other side."
+        return t("Interrupted as it began to send: how many requests went out is not known.")
+    state = [_answered(result, classes=True)]
+    if waiting := result.sent - result.ok - result.failed:
+        state.append(tn("{n:count} still on its way", "{n:count} still on their way", waiting))
+    return tn(
+        "Interrupted after {n:count} request: {state}; nothing was counted on the other side.",
+        "Interrupted after {n:count} requests: {state}; nothing was counted on the other side.",
+        result.sent,
+        state=joined(state, ", "),
+    )
 
 
 def causes(errors: Mapping[str, int], most: int = 3) -> str:
     """The commonest causes with their counts."""
     rows = sorted(errors.items(), key=lambda pair: -pair[1])
-    named = [f"{count:,} × {cause}" for cause, count in rows[:most]]
+    texts = [_times(count, cause) for cause, count in rows[:most]]
     left = sum(count for _, count in rows[most:])
-    return ", ".join([*named, f"{left:,} × other"] if left else named)
+    return joined([*texts, _times(left, t("other"))] if left else texts, ", ")
 
 
 def _moved(delta: float | None, reason: str) -> str:
-    return f"unknown ({reason})" if delta is None else f"{delta:+,.0f}"
-
-
-def _client(result: Result) -> str:
-    p95 = result.response.get("p95")
-    return "Client p95 unknown (no answer)" if p95 is None else f"Client p95 {format_value(p95, 's')}"
+    return t("unknown ({reason})", reason=reason) if delta is None else Message("{delta:+,.0f}", {"delta": delta})
 
 
 def _server(p95: ServerP95) -> str:
-    if p95.low is None:
-        return f"server p95 unknown ({p95.reason})" if p95.reason else "server p95 unknown"
-    if p95.high is None:
-        return f"server p95 above {format_value(p95.low, 's')}"
-    if p95.low == 0:
-        return f"server p95 at most {format_value(p95.high, 's')}"
-    low, high = format_value(p95.low, "s"), format_value(p95.high, "s")
-    number, _, unit = low.partition(" ")
-    return f"server p95 between {number if high.endswith(' ' + unit) else low} and {high}"
+    low, high = p95.low, p95.high
+    if low is None:
+        return t("server p95 unknown ({reason})", reason=p95.reason) if p95.reason else t("server p95 unknown")
+    if high is None:
+        return t("server p95 above {low:seconds}", low=low)
+    if low == 0:
+        return t("server p95 at most {high:seconds}", high=high)
+    unit = scale("s", low)
+    if unit == scale("s", high):
+        return t("server p95 between {low:significant} and {high:seconds}", low=low * unit.factor, high=high)
+    return t("server p95 between {low:seconds} and {high:seconds}", low=low, high=high)
