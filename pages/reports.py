@@ -6,11 +6,12 @@ import streamlit as st
 
 from app.errors import LedgerError
 from app.ui import import_report, kept_run, picked, reports, side_by_side, widgets
+from app.words.message import t
 
 system = picked.system()
 
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-    widgets.head("Reports")
+    widgets.head(t("Reports"))
     reports.every_system()
     import_report.button(system)
 try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import streamlit as st
 
 from app.ui import picked, traffic, widgets
+from app.words.message import t
 
 system = picked.system()
 
-widgets.head("Generate traffic")
+widgets.head(t("Generate traffic"))
 if system.request is None:
-    widgets.empty("This system has no request to send.", f"Add a [request] table to {system.id}.toml.")
+    widgets.empty(
+        t("This system has no request to send."), t("Add a [request] table to {system}.toml.", system=system.id)
+    )
     widgets.ready("traffic")
     st.stop()
 

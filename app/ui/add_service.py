@@ -27,6 +27,7 @@ from app.ui.access import act
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import SYSTEM_KEY
 from app.verdict import Tone
+from app.words.message import sentences, t
 
 # Session keys, hidden from the page.
 PROPOSAL: Final = "own_proposal"
@@ -38,32 +39,37 @@ SAVED: Final = "own_saved"
 EDITOR_HEIGHT = 520
 # A table of rows as high as it is long, up to a screen.
 ROW_PIXELS, MOST_PIXELS = 35, 620
-TABS: Final = ("What was found", "The file", "Tried", "Prometheus job")
-TONES: Final[dict[Confidence, Tone]] = {
-    Confidence.SURE: "good",
-    Confidence.LIKELY: "warning",
-    Confidence.MISSING: "unknown",
+TABS: Final = (t("What was found"), t("The file"), t("Tried"), t("Prometheus job"))
+SURENESS: Final[dict[Confidence, tuple[str, Tone]]] = {
+    Confidence.SURE: (t("sure"), "good"),
+    Confidence.LIKELY: (t("likely"), "warning"),
+    Confidence.MISSING: (t("missing"), "unknown"),
 }
-MARKS: Final = {Outcome.OK: "✓ OK", Outcome.EMPTY: "○ empty", Outcome.ERROR: "✕ fails", Outcome.SKIPPED: "– not tried"}
+MARKS: Final = {
+    Outcome.OK: t("✓ OK"),
+    Outcome.EMPTY: t("○ empty"),
+    Outcome.ERROR: t("✕ fails"),
+    Outcome.SKIPPED: t("– not tried"),
+}
 
 
 def address_form() -> None:
     """An address and Read; what was found is kept for this visit."""
     with st.form("own-address", border=False), st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        url = st.text_input("Address of the service", key="own_url", placeholder="http://127.0.0.1:8000", width=420)
-        pressed = st.form_submit_button("Read", type="primary", icon=":material/search:")
+        url = st.text_input(t("Address of the service"), key="own_url", placeholder="http://127.0.0.1:8000", width=420)
+        pressed = st.form_submit_button(t("Read"), type="primary", icon=":material/search:")
     if not pressed:
         return
     for key in (PROPOSAL, TRIED, SAVED):
         st.session_state.pop(key, None)
     if not url.strip():
-        widgets.problem(ConfigError("No address was typed.", hint="For example http://127.0.0.1:8000."))
+        widgets.problem(ConfigError(t("No address was typed."), hint=t("For example http://127.0.0.1:8000.")))
         return
     try:
-        with st.spinner("Reading /openapi.json and /metrics …"):
+        with st.spinner(t("Reading /openapi.json and /metrics …")):
             draft = act(propose, cache.settings(), url)
     except VigieError as error:
-        widgets.problem(error, title="Nothing can be proposed.")
+        widgets.problem(error, title=t("Nothing can be proposed."))
         return
     st.session_state[PROPOSAL] = draft
     st.session_state[TEXT], st.session_state[NAME] = draft.toml, draft.id
@@ -95,7 +101,7 @@ def tried(settings: Settings, system: System) -> Report:
     text = f"{system.id}\n{st.session_state.get(TEXT, '')}"
     kept = st.session_state.get(TRIED)
     if not kept or kept[0] != text or not isinstance(kept[1], Report):
-        with st.spinner("Trying each part of the file …"):
+        with st.spinner(t("Trying each part of the file …")):
             kept = st.session_state[TRIED] = (text, act(check, settings, system))
     return kept[1]
 
@@ -107,30 +113,38 @@ def verdict(draft: Proposal, error: VigieError | None, report: Report | None) ->
     with st.container(border=True, key=f"verdict-{frame}"):
         st.subheader(widgets.plain(draft.title), anchor=False)
         missing = [one.part for one in draft.findings if one.confidence is Confidence.MISSING]
-        sentence = f"{len(draft.findings) - len(missing)} of {len(draft.findings)} parts were found"
-        sentence += f"; not found: {widgets.plain(', '.join(missing))}." if missing else "."
-        st.markdown(f"{sentence} Tried: {widgets.plain(report.sentence)}" if report else sentence)
+        parts = {"n_found": len(draft.findings) - len(missing), "parts": len(draft.findings)}
+        if missing:
+            names = widgets.plain(", ".join(map(t, missing)))
+            sentence = t("{n_found} of {parts} parts were found; not found: {missing}.", **parts, missing=names)
+        else:
+            sentence = t("{n_found} of {parts} parts were found.", **parts)
+        outcome = t("Tried: {outcome}", outcome=widgets.plain(report.sentence)) if report else ""
+        st.markdown(sentences([sentence, outcome]))
         if error is not None:
             widgets.problem(error)
         if st.session_state.get(SAVED):
             _open_saved(st.session_state[SAVED])
             return
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            st.text_input("Name of the file", key=NAME, width=220, on_change=_rename, help="The id of the new system.")
-            pressed = st.button("Save", type="primary", icon=":material/save:", disabled=error is not None)
-            if st.button("Try again", icon=":material/refresh:", disabled=error is not None):
+            st.text_input(
+                t("Name of the file"), key=NAME, width=220, on_change=_rename, help=t("The id of the new system.")
+            )
+            pressed = st.button(t("Save"), type="primary", icon=":material/save:", disabled=error is not None)
+            if st.button(t("Try again"), icon=":material/refresh:", disabled=error is not None):
                 st.session_state.pop(TRIED, None)
                 st.rerun()
-        st.caption(f"Saved in {widgets.plain(str(target_folder(settings)))}; no file is overwritten.")
+        folder = widgets.plain(str(target_folder(settings)))
+        st.caption(t("Saved in {folder}; no file is overwritten.", folder=folder))
         if pressed:
             _save(settings)
 
 
 def _rename() -> None:
     """A new name goes through the file, where the old one is as its job."""
-    found, name = proposal(), st.session_state[NAME].strip()
-    if found is not None and name:
-        changed = renamed(replace(found, toml=st.session_state[TEXT]), name)
+    draft, name = proposal(), st.session_state[NAME].strip()
+    if draft is not None and name:
+        changed = renamed(replace(draft, toml=st.session_state[TEXT]), name)
         st.session_state[PROPOSAL], st.session_state[TEXT] = changed, changed.toml
 
 
@@ -138,7 +152,7 @@ def _save(settings: Settings) -> None:
     try:
         kept = act(save, settings, st.session_state[NAME].strip(), st.session_state[TEXT])
     except VigieError as error:
-        widgets.problem(error, title="Not saved.")
+        widgets.problem(error, title=t("Not saved."))
         return
     # The picker of every open page knows the new system at once.
     cache.systems.clear()
@@ -148,15 +162,15 @@ def _save(settings: Settings) -> None:
 
 def _open_saved(kept: tuple[str, str, bool]) -> None:
     """Where it was saved, and the pages of the new system."""
-    name, path, told = kept
-    st.markdown(f":green[{SHAPES['good']}] Saved as {widgets.plain(path)}.")
-    if told:
-        st.markdown("The embedded Prometheus was told: the first values come in about 10 seconds.")
+    name, path, announced = kept
+    st.markdown(f":green[{SHAPES['good']}] {t('Saved as {path}.', path=widgets.plain(path))}")
+    if announced:
+        st.markdown(t("The embedded Prometheus was told: the first values come in about 10 seconds."))
     with st.container(horizontal=True, gap="small"):
         for page, label, icon in (
-            ("overview", "Open the new system", ":material/space_dashboard:"),
-            ("charts", "Charts", ":material/show_chart:"),
-            ("traffic", "Generate traffic", ":material/bolt:"),
+            ("overview", t("Open the new system"), ":material/space_dashboard:"),
+            ("charts", t("Charts"), ":material/show_chart:"),
+            ("traffic", t("Generate traffic"), ":material/bolt:"),
         ):
             st.page_link(f"../pages/{page}.py", label=label, icon=icon, query_params={SYSTEM_KEY: name})
 
@@ -165,19 +179,17 @@ def parts(draft: Proposal) -> None:
     """Every part as text, with how sure it is, and what to do about those that are missing."""
     with st.container(key="own-parts"):
         for one in draft.findings:
-            tone = TONES[one.confidence]
-            head = (
-                f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(one.confidence.value)}] **{widgets.plain(one.part)}**"
-            )
-            hint = f"  \n:small[{widgets.plain(one.hint)}]" if one.hint else ""
-            st.markdown(f"{head}: {widgets.plain(one.text)}{hint}")
+            sure, tone = SURENESS[one.confidence]
+            head = f":{MARKDOWN[tone]}[{SHAPES[tone]} {t(sure)}] **{widgets.plain(t(one.part))}**"
+            hint = f"  \n:small[{widgets.plain(t(one.hint))}]" if one.hint else ""
+            st.markdown(f"{head}: {widgets.plain(t(one.text))}{hint}")
 
 
 def editor(error: VigieError | None) -> None:
     """The file itself; whether it is valid is reported under it."""
-    st.text_area("System file (TOML)", key=TEXT, height=EDITOR_HEIGHT, max_chars=MAX_CHARS)
+    st.text_area(t("System file (TOML)"), key=TEXT, height=EDITOR_HEIGHT, max_chars=MAX_CHARS)
     if error is None:
-        st.markdown(f":green[{SHAPES['good']}] Valid: every key and every placeholder is known.")
+        st.markdown(f":green[{SHAPES['good']}] {t('Valid: every key and every placeholder is known.')}")
     else:
         widgets.problem(error)
 
@@ -185,21 +197,21 @@ def editor(error: VigieError | None) -> None:
 def table(report: Report | None) -> None:
     """What each part answered."""
     if report is None:
-        widgets.empty("Nothing was tried.", "The file has to be valid first.")
+        widgets.empty(t("Nothing was tried."), t("The file has to be valid first."))
         return
     rows = [
-        {"state": MARKS[row.outcome], "part": row.part, "name": row.name, "what was seen": row.words}
+        {"state": t(MARKS[row.outcome]), "part": t(row.part), "name": row.name, "what was seen": t(row.words)}
         for row in report.rows
     ]
     columns = {
-        "state": st.column_config.TextColumn(width=90),
-        "part": st.column_config.TextColumn(width=80),
-        "name": st.column_config.TextColumn(width=150),
-        "what was seen": st.column_config.TextColumn(width="large"),
+        "state": st.column_config.TextColumn(t("state"), width=90),
+        "part": st.column_config.TextColumn(t("part"), width=80),
+        "name": st.column_config.TextColumn(t("name"), width=150),
+        "what was seen": st.column_config.TextColumn(t("what was seen"), width="large"),
     }
     height = min(MOST_PIXELS, ROW_PIXELS * (len(rows) + 1) + 3)
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, height=height, key="own-table")
-    st.caption("Nothing was sent but GETs. One real prediction: `python -m app systems check FILE --send`.")
+    st.caption(t("Nothing was sent but GETs. One real prediction: `python -m app systems check FILE --send`."))
 
 
 def job(draft: Proposal) -> None:
@@ -207,18 +219,24 @@ def job(draft: Proposal) -> None:
     settings = cache.settings()
     if settings.attached:
         st.markdown(
-            "Add this job to the configuration of your Prometheus and reload it. If it runs elsewhere or in a "
-            "container, replace the address by one that it can reach."
+            t(
+                "Add this job to the configuration of your Prometheus and reload it. If it runs elsewhere or in a "
+                "container, replace the address by one that it can reach."
+            )
         )
     elif announces(settings):
-        st.markdown("The embedded Prometheus is told when you save: nothing to paste. For another Prometheus:")
+        st.markdown(t("The embedded Prometheus is told when you save: nothing to paste. For another Prometheus:"))
     else:
         st.markdown(
-            "The embedded Prometheus scrapes the services of its own stack only. Give this job to a Prometheus of "
-            "yours, and name that one as `url` under `[prometheus]` in the file."
+            t(
+                "The embedded Prometheus scrapes the services of its own stack only. Give this job to a Prometheus of "
+                "yours, and name that one as `url` under `[prometheus]` in the file."
+            )
         )
     st.code(draft.job, language="yaml")
     st.caption(
-        "Without a Prometheus the service still works in part: traffic can be generated and is counted from its raw "
-        "/metrics; charts and alerts stay empty."
+        t(
+            "Without a Prometheus the service still works in part: traffic can be generated and is counted from its "
+            "raw /metrics; charts and alerts stay empty."
+        )
     )

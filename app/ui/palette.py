@@ -45,7 +45,7 @@ SHAPES: Final[dict[Tone, str]] = {
 
 
 def theme() -> Theme:
-    """The theme in the reader's browser; light until the browser has told."""
+    """The theme in the reader's browser; light until the browser has sent it."""
     return "dark" if st.context.theme.type == "dark" else "light"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -18,10 +18,10 @@ from app.errors import VigieError
 from app.periods import Period
 from app.ui import cache, comparison, widgets
 from app.ui.access import act
+from app.words.message import t
 from app.words.shared import SHARE_THRESHOLD
 
-NONE: Final = "none"
-ABOUT: Final = (
+ABOUT: Final = t(
     "CSV (UTF-8, commas) or Parquet, up to 60 MB each: every row one subject, every column one feature. It becomes a "
     "run of its own: it moves no gauge of this system and is not its latest decision. The files are removed when it "
     "ends."
@@ -30,20 +30,20 @@ ABOUT: Final = (
 
 def section(system: System) -> None:
     """The two files, what their columns are, and the button; folded until someone opens it."""
-    with st.expander("Compare two files instead", icon=":material/upload_file:", key="two-files"):
-        st.caption(ABOUT)
+    with st.expander(t("Compare two files instead"), icon=":material/upload_file:", key="two-files"):
+        st.caption(t(ABOUT))
         first, second = st.columns(2)
-        ref = first.file_uploader("Reference file", type=["csv", "parquet"], key=f"ref-file-{system.id}")
-        cur = second.file_uploader("Current file", type=["csv", "parquet"], key=f"cur-file-{system.id}")
+        ref = first.file_uploader(t("Reference file"), type=["csv", "parquet"], key=f"ref-file-{system.id}")
+        cur = second.file_uploader(t("Current file"), type=["csv", "parquet"], key=f"cur-file-{system.id}")
         if ref is None or cur is None:
             return
         try:
             names = _columns(ref, cur)
         except VigieError as error:
-            widgets.problem(error, title="These files cannot be compared.")
+            widgets.problem(error, title=t("These files cannot be compared."))
             return
         rules = _rules(system, names)
-        if st.button("Compare files", type="primary", icon=":material/compare_arrows:", key="compare-files"):
+        if st.button(t("Compare files"), type="primary", icon=":material/compare_arrows:", key="compare-files"):
             _start(system, ref, cur, rules)
 
 
@@ -74,26 +74,20 @@ def _rules(system: System, names: Sequence[str]) -> Rules:
     """Threshold, label, identifier and columns left out, as picked."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         threshold = st.number_input(
-            "Threshold", 0.0, 1.0, DEFAULT_THRESHOLD, 0.05, "%g", key=f"files-threshold-{system.id}", width=120,
-            help=SHARE_THRESHOLD,
+            t("Threshold"), 0.0, 1.0, DEFAULT_THRESHOLD, 0.05, "%g", key=f"files-threshold-{system.id}", width=120,
+            help=t(SHARE_THRESHOLD),
         )  # fmt: skip
-        label, identifier = (
-            st.selectbox(title, [NONE, *names], key=f"files-{title}-{system.id}", help=words, width=220)
-            for title, words in (
-                (
-                    "Label",
-                    "The column of the truth: its rate gives the target drift, and it does not count as a feature.",
-                ),
-                ("Identifier", "The column that names a row's subject; never compared."),
-            )
-        )
-    left_out = st.multiselect("Columns to leave out", names, key=f"files-left-out-{system.id}")
-    return Rules(
-        threshold=threshold,
-        label=None if label == NONE else label,
-        identifier=None if identifier == NONE else identifier,
-        left_out=tuple(left_out),
-    )
+        picked: dict[str, Any] = {"options": [None, *names], "format_func": _or_none, "width": 220}
+        truth = t("The column of the truth: its rate gives the target drift, and it does not count as a feature.")
+        label = st.selectbox(t("Label"), key=f"files-label-{system.id}", help=truth, **picked)
+        subject = t("The column that names a row's subject; never compared.")
+        identifier = st.selectbox(t("Identifier"), key=f"files-identifier-{system.id}", help=subject, **picked)
+    left_out = st.multiselect(t("Columns to leave out"), names, key=f"files-left-out-{system.id}")
+    return Rules(threshold=threshold, label=label, identifier=identifier, left_out=tuple(left_out))
+
+
+def _or_none(name: str | None) -> str:
+    return name or t("none")
 
 
 def _start(system: System, ref: UploadedFile, cur: UploadedFile, rules: Rules) -> None:
@@ -102,7 +96,7 @@ def _start(system: System, ref: UploadedFile, cur: UploadedFile, rules: Rules) -
     try:
         run = act(uploads.start, cache.settings(), system.id, *given, rules, begin=jobs.start)
     except VigieError as error:
-        widgets.problem(error, title="Nothing was started.")
+        widgets.problem(error, title=t("Nothing was started."))
         return
     cache.forget_runs()
     st.query_params["run"] = run
