@@ -116,7 +116,9 @@ def _faults(call: ast.Call, function: str, texts: list[tuple[str, str]]) -> Iter
             yield f"{text!r} is no template: {error}"
             continue
         named |= {name for name, _ in fields}
-        yield from (f"{text!r} names {name!r}, which the call does not give" for name, _ in fields if name not in given)
+        # Without a value a text keeps its braces: it is a template of a table, or is about braces.
+        missing = [name for name, _ in fields if name not in given] if given else []
+        yield from (f"{text!r} names {name!r}, which the call does not give" for name in missing)
         yield from (f"{text!r} has an unknown form {form!r}" for _, form in fields if not form_is_known(form))
     if texts:
         yield from (f"{texts[0][0]!r} is given {name!r}, which it does not name" for name in values - named)

@@ -66,6 +66,7 @@ def f(n, error, values):
     tn("{n} row of {x}", "{n:count} rows of {x}", n, x=1)
     t("one" if n else "other")
     t(error or "nothing")
+    t("{a} in braces")
     t(error.message, **values)
     word("unknown")
 """
@@ -79,7 +80,15 @@ def collected(folder: Path, source: str):
 def test_texts_are_collected_from_every_way_to_say_them(tmp_path):
     today = collected(tmp_path, SOURCE)
     assert today.faults == ()
-    assert set(today.texts) == {"Not {a} but {b:count}", "{n} row of {x}", "one", "other", "nothing", "unknown"}
+    assert set(today.texts) == {
+        "Not {a} but {b:count}",
+        "{n} row of {x}",
+        "one",
+        "other",
+        "nothing",
+        "{a} in braces",
+        "unknown",
+    }
     assert today.texts["{n} row of {x}"].several == "{n:count} rows of {x}"
 
 
@@ -87,7 +96,7 @@ def test_texts_are_collected_from_every_way_to_say_them(tmp_path):
     ("call", "fault"),
     [
         ('t("{a} of {b}", a=1)', "names 'b', which the call does not give"),
-        ('t("{a}")', "names 'a', which the call does not give"),
+        ('tn("{a}", "{n}", 2)', "names 'a', which the call does not give"),
         ('t("a", b=1)', "is given 'b', which it does not name"),
         ('t("{a:cuont}", a=1)', "unknown form 'cuont'"),
         ('t("{a", a=1)', "is no template"),

@@ -24,6 +24,7 @@ from app.runs.run import Run, State
 from app.runs.source import Source, columns_of
 from tests import warm
 from tests.conftest import free_port
+from tests.french import install
 from tests.http_fakes import answer, serve
 from tests.waiting import until
 
@@ -427,3 +428,56 @@ def test_starting_imports_nothing_heavy():
     script = "import sys, app.cli; print([m for m in ('evidently','feast','pandas','streamlit','plotly','sqlalchemy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+# --- in another language ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def french(monkeypatch):
+    install(
+        monkeypatch,
+        {
+            "error: {error}": "erreur : {error}",
+            "there is no system called {name}.": "il n'y a pas de système {name}.",
+            "Known systems: {names}.": "Systèmes connus : {names}.",
+            "system": "système",
+            "share": "part",
+            "only the targets of this system": "seulement les cibles de ce système",
+        },
+    )
+
+
+@pytest.mark.usefixtures("french")
+def test_errors_table_heads_and_numbers_are_in_the_language_asked_for(capsys, environ):
+    with Ledger(f"sqlite:///{environ['VIGIE_HOME']}/ledger.db") as ledger:
+        ledger.add(Run("20240229T140531Z-1a2b3c", "drift", "streamflow", "k", State.DONE, created=1.0, share=0.25))
+    code, out, err = called(capsys, environ, "--lang", "fr", "targets", "--system", "nowhere")
+    assert (code, out) == (1, "")
+    assert err.startswith("erreur : il n'y a pas de système 'nowhere'. Systèmes connus : ")
+    code, out, _ = called(capsys, environ, "--lang", "fr", "runs")
+    head, row = out.splitlines()
+    assert head.split()[:5] == ["run", "kind", "système", "state", "months"]
+    assert "part" in head
+    assert "0,25" in row
+    assert "0.25" in called(capsys, environ, "runs")[1]
+
+
+@pytest.mark.usefixtures("french")
+def test_json_and_what_scripts_read_stay_as_they_are(capsys, environ):
+    plain_text = called(capsys, environ, "targets", "--system", "nowhere", "--json")
+    assert called(capsys, environ, "--lang", "fr", "targets", "--system", "nowhere", "--json") == plain_text
+    assert json.loads(plain_text[1])["error"]["message"] == "there is no system called 'nowhere'."
+
+
+@pytest.mark.usefixtures("french")
+def test_help_is_in_the_language_too_and_an_unknown_one_is_a_wrong_argument(capsys, environ):
+    for argv, code, text in (
+        (("--lang", "fr", "targets", "--help"), 0, "seulement les cibles"),
+        (("--lang", "xx", "targets"), 2, "--lang"),
+        (("--lang",), 2, "--lang"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(argv, environ)
+        assert ended.value.code == code
+        assert text in "".join(capsys.readouterr())

@@ -7,17 +7,20 @@ a limit, 6 cancelled. Heavy rooms are imported by the command that needs them.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from app.cli.arguments import parser
+from app.cli.arguments import language_of, parser
 from app.cli.common import Exit, UsageError, error_object
 from app.cli.observe import moment
-from app.cli.terminal import say_error, say_json
+from app.cli.terminal import say_error, say_json, say_problem
 from app.config import Settings
 from app.errors import VigieError
+from app.words.language import ENGLISH, speaking
+from app.words.message import t
 
 __all__ = ["Exit", "UsageError", "main", "moment", "parser"]
 
@@ -29,7 +32,14 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         if reconfigure is not None:
             reconfigure(errors="replace")  # a label may hold what the terminal cannot write
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    options = parser().parse_args(argv)
+    with speaking(language_of(argv)):
+        options = parser().parse_args(argv)
+    # A program that reads JSON meets one language.
+    with speaking(ENGLISH if options.json else options.lang):
+        return _run(options, environ)
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str] | None) -> int:
     try:
         code = int(options.command(Settings.from_env(environ), options))
         sys.stdout.flush()
@@ -37,12 +47,12 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         code = Exit.USAGE if isinstance(error, UsageError) else Exit.ERROR
         if options.json:
             say_json({"error": error_object(error)})
-        say_error(f"error: {error.text}")
+        say_problem(error)
     except KeyboardInterrupt:
-        say_error("left before the end; a run that somebody else started goes on")
+        say_error(t("left before the end; a run that somebody else started goes on"))
         code = Exit.INTERRUPTED
     except BrokenPipeError:
-        # `| head` has what it wanted; the interpreter must not try to flush into it once more.
+        # `| head` has ended; the interpreter must not try to flush into it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.DONE
     return int(code)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.base.text import plain
 from app.cli.common import Exit, UsageError, find_system, stamp
-from app.cli.terminal import say, say_error, say_json, table
+from app.cli.terminal import say, say_error, say_json, say_note, table
 from app.config import Settings, System
 from app.errors import ConfigError, DataError, JobFailed, ReportNotFound
+from app.words.language import localised
+from app.words.message import t, tn
 from app.words.numbers import count
-from app.words.shared import NO_REASON
+from app.words.shared import NO_REASON, rows
 
 if TYPE_CHECKING:
     from app.drift.result import Result
@@ -31,14 +33,14 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
     from app.periods import list_periods
 
     system = find_system(settings, options.system)
-    found = list_periods(settings, system)
+    months = list_periods(settings, system)
     if options.json:
-        say_json({"system": system.id, "periods": [plain(one) for one in found]})
+        say_json({"system": system.id, "periods": [plain(one) for one in months]})
         return Exit.DONE
-    rows = [[one.name, one.key, count(one.rows), count(one.labelled), one.note] for one in found]
-    table(["name", "key", "rows", "labelled", "note"], rows)
-    if not found:
-        say_error(f"note: {system.title} has no months to compare")
+    rows = [[one.name, one.key, count(one.rows), count(one.labelled), t(one.note)] for one in months]
+    table([t("name"), t("key"), t("rows"), t("labelled"), t("note")], rows)
+    if not months:
+        say_note(t("{system} has no months to compare", system=system.title))
     return Exit.DONE
 
 
@@ -49,16 +51,17 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
     from app.runs.tidy import tidy
 
     if options.limit < 1:
-        raise UsageError("--limit is a number from 1.", hint=f"The default is {DEFAULT_RUNS}.")
+        hint = t("The default is {limit}.", limit=DEFAULT_RUNS)
+        raise UsageError(t("{option} is a number from 1.", option="--limit"), hint=hint)
     from app.config import load_systems
     from app.runs.own_source import fingerprints
 
     system = find_system(settings, options.system).id if options.system else None
     tidy(settings)
-    known = load_systems(settings).by_id.values()
-    own = frozenset().union(*(fingerprints(settings, one) for one in known if system in (None, one.id)))
+    systems = load_systems(settings).by_id.values()
+    own = frozenset().union(*(fingerprints(settings, one) for one in systems if system in (None, one.id)))
     with opened(settings) as ledger:
-        wanted = Filter(
+        criteria = Filter(
             systems=(system,) if system else (),
             kinds=(options.kind,) if options.kind else (),
             decisions=(options.decision,) if options.decision else (),
@@ -66,28 +69,29 @@ def runs(settings: Settings, options: argparse.Namespace) -> int:
             sources=own,
             elsewhere=None if options.source is None else options.source == "other",
         )
-        found = ledger.library(wanted, sort=options.sort, limit=options.limit)
-        total = ledger.library_count(wanted)
+        rows = ledger.library(criteria, sort=options.sort, limit=options.limit)
+        total = ledger.library_count(criteria)
     if options.json:
-        rows = [{**plain(one), "source": one.source.word(own)} for one in found]
-        say_json({"runs": rows, "total": total})
+        objects = [{**plain(one), "source": one.source.word(own)} for one in rows]
+        say_json({"runs": objects, "total": total})
         return Exit.DONE
-    heads = ["run", "kind", "system", "state", "months", "share", "outcome", "source", "created", "reason"]
-    table(heads, [_cells(one, own) for one in found])
-    if total > len(found):
-        say_error(f"note: {len(found)} of {total} runs; --limit shows more")
+    heads = [t("run"), t("kind"), t("system"), t("state"), t("months")]
+    heads += [t("share"), t("outcome"), t("source"), t("created"), t("reason")]
+    table(heads, [_cells(one, own) for one in rows])
+    if total > len(rows):
+        say_note(t("{shown} of {n} runs; {option} shows more", shown=len(rows), n=total, option="--limit"))
     return Exit.DONE
 
 
 def _cells(run: Run, own: Collection[str]) -> list[str]:
     """A run in a table. The share is unrounded in --json; here it is with the counts it comes from."""
-    from app.runs.words import why
+    from app.runs.words import state_word, why
 
     months = f"{run.ref} → {run.cur}" if run.ref and run.cur else ""
-    share = "" if run.share is None else f"{run.share:.2f}"
+    share = "" if run.share is None else localised(f"{run.share:.2f}")
     if share and run.drifted is not None and run.counted is not None:
-        share += f" ({run.drifted} of {run.counted})"
-    state, created = str(run.state), stamp(run.created)
+        share = t("{share:.2f} ({drifted} of {counted})", share=run.share, drifted=run.drifted, counted=run.counted)
+    state, created = state_word(run.state), stamp(run.created)
     return [run.id, run.kind, run.system, state, months, share, run.outcome, run.source.word(own), created, why(run)]
 
 
@@ -103,14 +107,18 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
 
     system = find_system(settings, options.system)
     if options.threshold is not None and not 0 <= options.threshold <= 1 and not _by_gauge(system):
-        raise UsageError(f"--threshold is {options.threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
+        message = t(
+            "{option} is {value:g}; accepted: a share from 0 to 1.", option="--threshold", value=options.threshold
+        )
+        raise UsageError(message, hint=t("Try {example}.", example="0.3"))
     if options.ref_file or options.cur_file:
         key, args = _two_files(settings, system, options)
     elif options.label or options.identifier:
-        raise UsageError("--label and --identifier go with --ref-file.", hint="Of months the system file names them.")
+        message = t("{options} go with {other}.", options="--label and --identifier", other="--ref-file")
+        raise UsageError(message, hint=t("Of months the system file names them."))
     elif system.drift is None:
-        message = f"{system.id}: the system file has no [drift]: there is nothing to compare."
-        raise ConfigError(message, hint="Add [drift] to the system file, or give --ref-file and --cur-file.")
+        message = t("{system}: the system file has no [drift]: there is nothing to compare.", system=system.id)
+        raise ConfigError(message, hint=t("Add [drift] to the system file, or give --ref-file and --cur-file."))
     elif _by_gauge(system):
         return _gauge(settings, system, options)
     else:
@@ -145,7 +153,8 @@ def _two_files(settings: Settings, system: System, options: argparse.Namespace) 
     from app.drift.tables import Rules
 
     if not (options.ref_file and options.cur_file) or options.ref or options.cur:
-        raise UsageError("--ref-file and --cur-file go together, without --ref and --cur.", hint="Give both files.")
+        message = t("--ref-file and --cur-file go together, without --ref and --cur.")
+        raise UsageError(message, hint=t("Give both files."))
     rules = Rules(label=options.label, identifier=options.identifier)
     if options.threshold is not None:
         rules = replace(rules, threshold=options.threshold)
@@ -154,7 +163,8 @@ def _two_files(settings: Settings, system: System, options: argparse.Namespace) 
             given = (uploads.Given(options.ref_file, ref), uploads.Given(options.cur_file, cur))
             handed = uploads.hand_over(settings, system.id, *given, rules)
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}).", hint="Look at its name.") from error
+        message = t("{file} cannot be read ({why}).", file=str(error.filename), why=error.strerror)
+        raise DataError(message, hint=t("Look at its name.")) from error
     return handed.key, handed.args
 
 
@@ -162,13 +172,15 @@ def _explain(result: Result) -> None:
     """Why it was decided so, on standard error: the two lines alone are on standard output."""
     from app.drift.sentence import target_words
 
-    for name, side in (("reference", result.ref), ("current", result.cur)):
-        labels = "" if side.labelled is None else f", {side.labelled:,} with a label"
-        say_error(f"{name} {side.key}: {count(side.rows)} rows{labels}")
-    say_error(f"why: {result.reason}")
-    say_error(f"why: {target_words(result.policy, result.target_drift, result.columns)}")
+    for name, side in ((t("reference"), result.ref), (t("current"), result.cur)):
+        size = rows(side.rows) if side.rows is not None else t("unknown rows")
+        if side.labelled is not None:
+            size = t("{rows}, {labelled:count} with a label", rows=size, labelled=side.labelled)
+        say_error(f"{name} {side.key}: {size}")
+    for reason in (result.reason, target_words(result.policy, result.target_drift, result.columns)):
+        say_error(t("why: {reason}", reason=reason))
     for note in result.notes:
-        say_error(f"note: {note}")
+        say_note(note)
 
 
 def _code(decision: str, options: argparse.Namespace) -> int:
@@ -182,33 +194,41 @@ def _gauge(settings: Settings, system: System, options: argparse.Namespace) -> i
     from app.prometheus import connect
 
     if options.ref or options.cur:
-        message = f"{system.id} measures its drift itself, as a gauge: there are no months to compare."
-        raise UsageError(message, hint="Leave --ref and --cur out.")
-    found = look(connect(settings, system), system, options.threshold)
+        message = t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.id)
+        raise UsageError(message, hint=t("Leave --ref and --cur out."))
+    reading = look(connect(settings, system), system, options.threshold)
     if options.json:
-        say_json(found.to_dict())
+        say_json(reading.to_dict())
     else:
+        # no catalogue: one of the two decision lines, which scripts read
         say(f"[Target drift] not measured: {system.id} decides on a gauge and has no labels")
-        say(found.line)
-    return _code(found.decision, options)
+        say(reading.line)
+    return _code(reading.decision, options)
 
 
 def _pair(settings: Settings, system: System, ref: str | None, cur: str | None) -> tuple[str, str]:
     """The keys of both periods; without names, of a source that has exactly two, or rolling windows."""
     from app.periods import list_periods, pick
 
-    found = list_periods(settings, system)
-    rolling = system.drift is not None and system.drift.rolling and len(found) > 1
-    if ref is None and cur is None and (rolling or len(found) == 2):
-        return found[-2].key, found[-1].key
+    choice = list_periods(settings, system)
+    rolling = system.drift is not None and system.drift.rolling and len(choice) > 1
+    if ref is None and cur is None and (rolling or len(choice) == 2):
+        return choice[-2].key, choice[-1].key
     if ref is None or cur is None:
-        names = ", ".join(one.name for one in found[:3])
-        raise UsageError("--ref and --cur are needed.", hint=f"{system.id} has {len(found)} periods: {names} …")
-    return pick(found, ref).key, pick(found, cur).key
+        names = ", ".join(one.name for one in choice[:3])
+        hint = tn(
+            "{system} has {n} period: {names} …",
+            "{system} has {n} periods: {names} …",
+            len(choice),
+            system=system.id,
+            names=names,
+        )
+        raise UsageError(t("--ref and --cur are needed."), hint=hint)
+    return pick(choice, ref).key, pick(choice, cur).key
 
 
 def load(settings: Settings, options: argparse.Namespace) -> int:
-    """Send traffic and say what both sides counted."""
+    """Send traffic and print what both sides counted."""
     from app.jobs import run_and_wait
     from app.load.plan import Plan
     from app.load.result import Result
@@ -217,11 +237,14 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
     from app.runs.run import State
 
     if options.rate is not None and options.duration is None:
-        raise UsageError("--rate needs --duration.", hint="For example --rate 20 --duration 60.")
+        hint = t("For example {example}.", example="--rate 20 --duration 60")
+        raise UsageError(t("{option} needs {other}.", option="--rate", other="--duration"), hint=hint)
     if options.pause is not None and (options.count is None or options.duration is not None):
-        raise UsageError("--pause goes with --count alone.", hint="For example --count 100 --pause 0.1.")
+        hint = t("For example {example}.", example="--count 100 --pause 0.1")
+        raise UsageError(t("--pause goes with --count alone."), hint=hint)
     if options.shape is not None and options.rate is None:
-        raise UsageError("--shape goes with --rate.", hint="For example --shape ramp --rate 20 --duration 60.")
+        hint = t("For example {example}.", example="--shape ramp --rate 20 --duration 60")
+        raise UsageError(t("--shape goes with --rate."), hint=hint)
     system = find_system(settings, options.system)
     names = ("count", "rate", "duration", "pause", "shape", "errors", "seed")
     args = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
@@ -232,34 +255,33 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
     plan = Plan.from_args(args, system)
     run = run_and_wait(settings, LOAD, system.id, plan.key, args, _Stages())
     try:
-        found = read_result(run, Result)
+        result = read_result(run, Result)
     except ReportNotFound:
-        found = None
-    if found is None:
         return _not_done(run, as_json=options.json)
-    if found.plan.get("words") != plan.words:
-        say_error(f"note: a run was already going and was joined: {found.plan.get('words')}")
+    if result.plan.get("words") != plan.words:
+        say_note(t("a run was already going and was joined: {plan}", plan=result.plan.get("words")))
     if options.json:
-        say_json({**found.to_dict(), "state": str(run.state), "path": run.path})
+        say_json({**result.to_dict(), "state": str(run.state), "path": run.path})
     if run.state not in (State.DONE, State.CANCELLED):
         return _not_done(run, as_json=False)
     if not options.json:
-        say(found.sentence)
+        say(result.sentence)
     if run.state is State.CANCELLED:
         return Exit.CANCELLED
-    return Exit.LIMIT if found.stopped_by else Exit.DONE
+    return Exit.LIMIT if result.stopped_by else Exit.DONE
 
 
 def _not_done(run: Run, *, as_json: bool) -> int:
     """A run without a result: cancelled is an outcome, everything else an error."""
     from app.runs.run import State
+    from app.runs.words import state_word
 
     if run.state is not State.CANCELLED:
-        reason = (run.reason or NO_REASON).rstrip(".")
-        raise JobFailed(f"run {run.id} {run.state}: {reason}.")
+        state, why = state_word(run.state), run.reason or NO_REASON
+        raise JobFailed(t("run {run} {state}: {why:clause}.", run=run.id, state=state, why=why))
     if as_json:
         say_json({"run": run.id, "state": run.state, "reason": run.reason})
-    say_error(f"run {run.id} was cancelled")
+    say_error(t("run {run} was cancelled", run=run.id))
     return Exit.CANCELLED
 
 
@@ -272,4 +294,4 @@ class _Stages:
     def __call__(self, progress: Progress) -> None:
         if progress.stage and progress.stage != self.seen and not progress.final:
             self.seen = progress.stage
-            say_error(f"{progress.run} {progress.stage}")
+            say_error(f"{progress.run} {t(progress.stage)}")

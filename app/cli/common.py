@@ -8,6 +8,8 @@ from typing import Any
 
 from app.config import Settings, System, load_systems
 from app.errors import ConfigError, VigieError
+from app.words.language import word
+from app.words.message import t
 
 
 class Exit(IntEnum):
@@ -35,8 +37,8 @@ def find_system(settings: Settings, name: str) -> System:
     for error in systems.broken:
         if f"{name}.toml" in str(error):
             raise error
-    known = ", ".join(systems.by_id) or "none"
-    raise ConfigError(f"there is no system called {name!r}.", hint=f"Known systems: {known}.")
+    hint = t("Known systems: {names}.", names=", ".join(systems.by_id) or t("none"))
+    raise ConfigError(t("there is no system called {name}.", name=repr(name)), hint=hint)
 
 
 def error_object(error: VigieError) -> dict[str, Any]:
@@ -48,4 +50,4 @@ def error_object(error: VigieError) -> dict[str, Any]:
 
 def stamp(at: float | None) -> str:
     """Epoch seconds as UTC text; unknown is a word."""
-    return "unknown" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return word("unknown") if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from app.base.files import replace
 from app.cli.common import Exit, error_object, find_system
-from app.cli.terminal import say_error, say_json
+from app.cli.terminal import say_json, say_problem
 from app.config import Settings, System, load_systems
 from app.errors import StorageFull
 from app.export.dashboards import dashboard_json
 from app.export.rules import rules_file
+from app.words.message import t
 
 if TYPE_CHECKING:
     # argparse has no public name for what add_subparsers() gives.
@@ -24,17 +25,17 @@ RULES_FILE = "alerts.yml"
 
 def register(commands: Commands) -> None:
     """Add `export` to the command line."""
-    text = "Write Prometheus rules or Grafana dashboards made from the system files."
+    text = t("Write Prometheus rules or Grafana dashboards made from the system files.")
     export = commands.add_parser("export", help=text, description=text)
     below = export.add_subparsers(required=True, metavar="COMMAND")
     for name, files, text in (
-        ("rules", _rules, f"alerting rules of all systems, as DIR/{RULES_FILE}"),
-        ("dashboards", _dashboards, "one Grafana dashboard a system, as DIR/<system>.json"),
+        ("rules", _rules, t("alerting rules of all systems, as DIR/{file}", file=RULES_FILE)),
+        ("dashboards", _dashboards, t("one Grafana dashboard a system, as DIR/<system>.json")),
     ):
         one = below.add_parser(name, help=text, description=text)
-        one.add_argument("folder", type=Path, metavar="DIR", help="is made when missing")
-        one.add_argument("--system", action="append", help="only this system; may be given again (default: all)")
-        one.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        one.add_argument("folder", type=Path, metavar="DIR", help=t("is made when missing"))
+        one.add_argument("--system", action="append", help=t("only this system; may be given again (default: all)"))
+        one.add_argument("--json", action="store_true", help=t("one JSON object on standard output"))
         one.set_defaults(command=export_files, files=files)
 
 
@@ -43,8 +44,8 @@ def export_files(settings: Settings, options: argparse.Namespace) -> int:
     if options.system:
         chosen, broken = [find_system(settings, name) for name in dict.fromkeys(options.system)], []
     else:
-        found = load_systems(settings)
-        chosen, broken = list(found.by_id.values()), list(found.broken)
+        systems = load_systems(settings)
+        chosen, broken = list(systems.by_id.values()), list(systems.broken)
     make: Callable[[list[System]], dict[str, str]] = options.files
     written = [_write(options.folder / name, text) for name, text in make(chosen).items()]
     if options.json:
@@ -52,7 +53,7 @@ def export_files(settings: Settings, options: argparse.Namespace) -> int:
     else:
         print("\n".join(map(str, written)))
     for error in broken:
-        say_error(f"error: {error.text}")
+        say_problem(error)
     return Exit.ERROR if broken else Exit.DONE
 
 
@@ -70,4 +71,5 @@ def _write(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         return replace(path, text)
     except OSError as error:
-        raise StorageFull(f"{path} cannot be written: {error.strerror}.", hint="Name another folder.") from error
+        message = t("{path} cannot be written: {why}.", path=str(path), why=error.strerror)
+        raise StorageFull(message, hint=t("Name another folder.")) from error

@@ -1,4 +1,4 @@
-"""System files: read, tried live, proposed from what a service says about itself."""
+"""System files: read, tried live, proposed from what a service reports about itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from app.base.text import plain
 from app.cli.common import Exit, UsageError, error_object
-from app.cli.terminal import say, say_error, say_json, table
+from app.cli.terminal import say, say_error, say_json, say_problem, table
 from app.config import Settings, System, load_system, load_systems
 from app.errors import ConfigError, VigieError
+from app.words.message import clause, t, tn
 
 if TYPE_CHECKING:
     from app.check import Report
@@ -24,7 +25,8 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
     from app.propose import by_hand
 
     if options.send and not options.files:
-        raise UsageError("--send needs a FILE.", hint="One real prediction is sent to the service of each file.")
+        hint = t("One real prediction is sent to the service of each file.")
+        raise UsageError(t("{option} needs a FILE.", option="--send"), hint=hint)
     good: list[System] = []
     closed: dict[str, list[str]] = {}
     broken: list[VigieError] = []
@@ -54,20 +56,24 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
         say_json({"systems": objects, "broken": [error_object(one) for one in broken]} | live)
     else:
         for system in good:
-            say(f"ok {system.id}: {system.title}, {len(system.panels)} panels, {len(system.alerts)} alerts")
+            panels = tn("{n:count} panel", "{n:count} panels", len(system.panels))
+            alerts = tn("{n:count} alert", "{n:count} alerts", len(system.alerts))
+            counts = {"panels": panels, "alerts": alerts}
+            say(t("ok {system}: {title}, {panels}, {alerts}", system=system.id, title=system.title, **counts))
         for report in reports:
             _print_report(report)
             if closed[report.system]:
-                say(f"{report.system}: only a file written by hand may hold {', '.join(closed[report.system])}.")
+                tables = ", ".join(closed[report.system])
+                say(t("{system}: only a file written by hand may hold {tables}.", system=report.system, tables=tables))
         for problem in broken:
-            say_error(f"error: {problem.text}")
+            say_problem(problem)
     return Exit.ERROR if broken or any(one.failed for one in reports) else Exit.DONE
 
 
 def _print_report(report: Report) -> None:
     """The rows as a table, then one sentence."""
     rows = [[row.outcome.value, row.part, row.name, row.words] for row in report.rows]
-    table(["state", "part", "name", "what was seen"], rows, last_whole=True)
+    table([t("state"), t("part"), t("name"), t("what was seen")], rows, last_whole=True)
     say(f"{report.system}: {report.sentence}")
 
 
@@ -87,11 +93,13 @@ def systems_propose(settings: Settings, options: argparse.Namespace) -> int:
     else:
         _print_proposal(proposal, report)
     if saved:
-        say_error(f"saved {saved.path}")
+        say_error(t("saved {path}", path=str(saved.path)))
         if saved.targets:
-            say_error(f"the embedded Prometheus will scrape it in a few seconds ({saved.targets})")
+            targets = str(saved.targets)
+            say_error(t("the embedded Prometheus will scrape it in a few seconds ({targets})", targets=targets))
     elif options.save:
-        say_error(f"error: not saved: {wrong[0].part} {wrong[0].name}: {wrong[0].words}")
+        row = wrong[0]
+        say_error(t("error: not saved: {part} {name}: {why}", part=row.part, name=row.name, why=row.words))
     return Exit.ERROR if wrong else Exit.DONE
 
 
@@ -99,12 +107,12 @@ def _print_proposal(proposal: Proposal, report: Report) -> None:
     """The file on standard output, so that `> mine.toml` keeps it; everything else on standard error."""
     sys.stdout.write(proposal.toml)
     for one in proposal.findings:
-        hint = f". {one.hint}" if one.hint else ""
-        say_error(f"{one.confidence.value}: {one.part}: {one.text.rstrip('.')}{hint}")
+        hint = f". {t(one.hint)}" if one.hint else ""
+        say_error(f"{one.confidence.value}: {one.part}: {clause(one.text)}{hint}")
     for row in report.rows:
         if row.outcome in ("ERROR", "EMPTY"):
             say_error(f"{row.outcome.value}: {row.part} {row.name}: {row.words}")
     say_error(f"{proposal.id}: {report.sentence}")
-    say_error("The job for Prometheus (prometheus.yml):")
+    say_error(t("The job for Prometheus ({file}):", file="prometheus.yml"))
     for line in proposal.job.splitlines():
         say_error(line)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.base.text import plain
 from app.cli.common import Exit, UsageError, error_object, find_system, stamp
-from app.cli.terminal import say, say_error, say_json, table
+from app.cli.terminal import say, say_json, say_note, say_problem, table
 from app.config import Settings
 from app.errors import QueryError
+from app.words.message import t
 from app.words.numbers import entire
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def targets(settings: Settings, options: argparse.Namespace) -> int:
     """Every target, or those of a system."""
     from app.prometheus import connect
     from app.prometheus.targets import of_system
-    from app.words.units import Clock, format_duration
+    from app.words.units import Clock
 
     system = find_system(settings, options.system) if options.system else None
     prometheus = connect(settings, system)
@@ -37,15 +38,17 @@ def targets(settings: Settings, options: argparse.Namespace) -> int:
     now = Clock().moment
     rows = [
         [
-            "waiting" if one.waiting else str(one.health),
+            t("waiting") if one.waiting else t(str(one.health)),
             one.job,
             one.address,
-            "not yet scraped" if one.last_scrape is None else f"{format_duration(max(0.0, now - one.last_scrape))} ago",
-            "" if one.health == "up" else f"{one.meaning.text}. {one.meaning.hint}",
+            t("not yet scraped")
+            if one.last_scrape is None
+            else t("{age:duration} ago", age=max(0.0, now - one.last_scrape)),
+            "" if one.health == "up" else f"{t(one.meaning.text)}. {t(one.meaning.hint)}",
         ]
         for one in scraped
     ]
-    table(["health", "job", "address", "last scrape", "meaning"], rows, last_whole=True)
+    table([t("health"), t("job"), t("address"), t("last scrape"), t("meaning")], rows, last_whole=True)
     return Exit.DONE
 
 
@@ -56,7 +59,8 @@ def query(settings: Settings, options: argparse.Namespace) -> int:
     from app.prometheus.promql import seconds_of
 
     if options.start is None and (options.step is not None):
-        raise UsageError("--step needs --start.", hint="Give --start, for example --start 30m.")
+        hint = t("Give {option}, for example {example}.", option="--start", example="--start 30m")
+        raise UsageError(t("{option} needs {other}.", option="--step", other="--start"), hint=hint)
     now = time.time()
     end = moment(options.end, now) if options.end else now
     span = TimeRange.last(300.0, now=end)
@@ -75,7 +79,7 @@ def query(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         say_json(_answer(expr, answer, span if options.start is not None else None))
         if answer.error is not None:
-            say_error(f"error: {answer.error.text}")
+            say_problem(answer.error)
     elif answer.error is not None:
         raise answer.error
     else:
@@ -94,12 +98,14 @@ def _print_answer(answer: Answer, *, ranged: bool) -> None:
             for one in answer.series
             for at, value in zip(one.times.tolist(), one.values.tolist(), strict=True)
         ]
-        table(["series", "time", "value"], rows)
+        table([t("series"), t("time"), t("value")], rows)
     else:
-        table(["series", "value"], [[legend_name("", one.labels), entire(one.values[-1])] for one in answer.series])
+        table(
+            [t("series"), t("value")], [[legend_name("", one.labels), entire(one.values[-1])] for one in answer.series]
+        )
     for note in dict.fromkeys([answer.reason, *answer.warnings, *answer.infos]):
         if note:
-            say_error(f"note: {note}")
+            say_note(note)
 
 
 def _answer(expr: str, answer: Answer, span: TimeRange | None) -> dict[str, Any]:
@@ -142,8 +148,8 @@ def moment(text: str, now: float) -> float:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        hint = "Accepted: epoch seconds, 2026-01-31T14:00:00Z, now, 30m (ago)."
-        raise UsageError(f"{text!r} is not a moment.", hint=hint) from error
+        hint = t("Accepted: epoch seconds, 2026-01-31T14:00:00Z, now, 30m (ago).")
+        raise UsageError(t("{text} is not a moment.", text=repr(text)), hint=hint) from error
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.base.text import plain, printable
+from app.errors import VigieError
+from app.words.message import t
 
 # Values as wide as this push the rest of a table off the screen; --json has them whole.
 CELL_CHARS = 70
@@ -26,6 +28,16 @@ def say(text: str) -> None:
 def say_error(text: str) -> None:
     """One line on standard error."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def say_note(text: str) -> None:
+    """What a reader should know as well."""
+    say_error(t("note: {note}", note=text))
+
+
+def say_problem(error: VigieError) -> None:
+    """An error with its next step."""
+    say_error(t("error: {error}", error=error.text))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, last_whole: bool = False) -> None:

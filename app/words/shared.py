@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.words.message import Message, t
+from app.words.message import Message, t, tn
 
 # Of a run that ended badly without a reason.
 NO_REASON: Final = t("No reason was written down.")
@@ -25,6 +25,11 @@ def capital(text: str) -> str:
 def counting(columns: str) -> Message:
     """Which columns a policy counts."""
     return t("all columns count") if columns == "all" else t("features alone count")
+
+
+def rows(n: float) -> Message:
+    """`1 row`, `7,043 rows`."""
+    return tn("{n:count} row", "{n:count} rows", n)
 
 
 def text_value(text: str) -> Message:
