@@ -20,6 +20,7 @@ from app.config.system import expanded
 from app.egress.addresses import DEFAULT_PORTS, check_parts, named
 from app.errors import AddressRefused
 from app.periods.files import MAX_FILES, PLACEHOLDER
+from app.words.message import t
 
 Place = tuple[str, ...]
 # Replaces every name in a table whose keys the file's writer chooses.
@@ -61,7 +62,7 @@ MAX_NAMED: Final = 12
 def refusals(settings: Settings, document: Mapping[str, Any]) -> list[str]:
     """Keys of a TOML document that a page may not save, each as `drift.hooks` or with the reason in brackets."""
     names = list(dict.fromkeys(_walk(settings, document, (), "")))
-    return names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], f"{len(names) - MAX_NAMED} more"]
+    return names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], t("{keys} more", keys=len(names) - MAX_NAMED)]
 
 
 def _walk(settings: Settings, table: Mapping[str, Any], place: Place, shown: str) -> Iterator[str]:
@@ -71,7 +72,7 @@ def _walk(settings: Settings, table: Mapping[str, Any], place: Place, shown: str
         if here in _KEYS:
             why = _VALUES[here](settings, value) if here in _VALUES else ""
             if why:
-                yield f"{name} ({why})"
+                yield t("{key} ({why})", key=name, why=why)
         elif here in _TABLES:
             # One table, or an array of tables; anything else here makes the file invalid.
             for inner in value if isinstance(value, list) else [value]:
@@ -123,25 +124,25 @@ def _below(path: Path, root: Path) -> bool:
 def _address(settings: Settings, value: Any) -> str:
     if not isinstance(value, str) or may_name(settings, value):
         return ""  # what is no text is refused by the schema
-    return "a host beyond this machine that VIGIE_PROPOSE_HOSTS does not name"
+    return t("a host beyond this machine that VIGIE_PROPOSE_HOSTS does not name")
 
 
 def _data(settings: Settings, value: Any) -> str:
     if not isinstance(value, str) or may_read(settings, expanded(value, settings)):
         return ""
-    return "no .csv or .parquet file below ${VIGIE_HOME} or ${VIGIE_ROOT}"
+    return t("no .csv or .parquet file below ${VIGIE_HOME} or ${VIGIE_ROOT}")
 
 
 def _source(settings: Settings, value: Any) -> str:
     del settings
     if value in OPEN_SOURCES:
         return ""
-    return "asks a database" if value in ("sql", "feast") else "is not open to pages"
+    return t("asks a database") if value in ("sql", "feast") else t("is not open to pages")
 
 
 def _values_from(settings: Settings, value: Any) -> str:
     del settings
-    return "asks a database" if value == "sql" else ""
+    return t("asks a database") if value == "sql" else ""
 
 
 _VALUES: Final[Mapping[Place, Callable[[Settings, Any], str]]] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from app.base.text import finite, one_line
 from app.openapi import Schemas, limits, mapping, sequence, type_names
+from app.words.message import t
 
 # Routes that are looked at; more is not one service.
 MAX_PATHS = 2000
@@ -130,13 +131,10 @@ def _rated(document: Mapping[str, Any], schemas: Schemas, paths: Mapping[str, An
         points = 10 * named + 4 * described - 3 * bool(_MANY.search(f"{path} {words}"))
         if _NEVER.search(path) or (_NEVER.search(words) and not named):
             points = -100
-        why = (
-            "its path is named like one"
-            if named
-            else "its description reads like one"
-            if described
-            else "the only POST that takes JSON"
-        )
+        if named:
+            why = t("its path is named like one")
+        else:
+            why = t("its description reads like one") if described else t("the only POST that takes JSON")
         secured = _security(document, operation)
         yield points, Route(path, why, named or described, media.get("schema"), media, secured)
 
@@ -170,7 +168,7 @@ class _Builder:
     def node(self, schema: Any, name: str, examples: list[Any], depth: int) -> Any:
         """The body of one schema. `examples` are values the document gives for it."""
         if depth > MAX_DEPTH:
-            raise NoBodyError("its schema contains itself")
+            raise NoBodyError(t("its schema contains itself"))
         rules = self.schemas.variant(schema)
         examples = [*examples, *_examples(rules)]
         if "const" in rules:
@@ -210,7 +208,7 @@ class _Builder:
         if most is not None and most < 1:
             return []
         if count > MAX_ELEMENTS:
-            raise NoBodyError(f"it asks for {count:,} elements")
+            raise NoBodyError(t("it asks for {elements:count} elements", elements=count))
         parts = [self.schemas.variant(one) for one in sequence(rules.get("prefixItems"))]
         if parts:
             return [self.node(one, f"{name or 'value'}_{number}", [], depth + 1) for number, one in enumerate(parts)]
@@ -238,7 +236,7 @@ class _Builder:
         if low is None or high is None:
             if numbers:
                 return _list(numbers)
-            self.guess(name, "no bounds and no example")
+            self.guess(name, t("no bounds and no example"))
             low, high = _window(low, high)
         step = finite(rules.get("multipleOf"))
         width = step or (1.0 if whole else (high - low) / 1000)
@@ -246,7 +244,7 @@ class _Builder:
         if whole:
             low, high = float(-(-low // 1)), float(high // 1)
         if low > high:
-            raise NoBodyError(f"{name} has no value between its bounds")
+            raise NoBodyError(t("{field} has no value between its bounds", field=name))
         source: dict[str, Any] = {"from": "range", "min": _tidy(low), "max": _tidy(high)}
         if whole:
             source["whole"] = True
@@ -258,15 +256,18 @@ class _Builder:
         form = rules.get("format")
         if isinstance(form, str) and form in _EXAMPLES_BY_FORMAT:
             return _list([_EXAMPLES_BY_FORMAT[form]])
-        self.guess(name, "a text without examples" + (" that must fit a pattern" if "pattern" in rules else ""))
+        why = t("a text without examples")
+        if "pattern" in rules:
+            why = t("a text without examples that must fit a pattern")
+        self.guess(name, why)
         least, most = int(finite(rules.get("minLength")) or 0), finite(rules.get("maxLength"))
         if least > MAX_TEXT:
-            raise NoBodyError(f"{name} asks for a text of {least:,} characters")
+            raise NoBodyError(t("{field} asks for a text of {length:count} characters", field=name, length=least))
         word = "example".ljust(least, "x")
         return _list([word if most is None else word[: max(0, int(most))]])
 
     def guess(self, name: str, why: str) -> None:
-        self.out.guesses.append(f"{text(name, 60)}: {why}")
+        self.out.guesses.append(t("{field}: {why}", field=text(name, 60), why=why))
 
     def taken(self, key: str) -> bool:
         return _slug(key) in self.out.fields
@@ -280,13 +281,13 @@ class _Builder:
             slug = f"{base}_{number}"
         self.out.fields[slug] = source
         if len(self.out.fields) > MAX_FIELDS:
-            raise NoBodyError(f"its body has more than {MAX_FIELDS} fields")
+            raise NoBodyError(t("its body has more than {most} fields", most=MAX_FIELDS))
         return f"${slug}"
 
     def literal(self, value: Any, depth: int = 0) -> Any:
         """A value of the document, unchanged: nothing in it is a placeholder or an address of this machine."""
         if depth > MAX_DEPTH:
-            raise NoBodyError("its example is nested too deep")
+            raise NoBodyError(t("its example is nested too deep"))
         if isinstance(value, str):
             clean = _harmless(value)
             return f"${clean}" if clean.startswith("$") else clean

@@ -14,6 +14,7 @@ from app.egress import is_loopback_name
 from app.propose import body as bodies
 from app.propose.measures import Measures, Metric
 from app.propose.writer import assign, comment, key, value
+from app.words.message import clauses, t
 
 # The service has not been measured yet: begin low. The file's reader raises it.
 FIRST_MAX_RATE = 50.0
@@ -77,12 +78,12 @@ def system_id(title: str, url: str, taken: Sequence[str] = ()) -> str:
 def draft(seen: Seen, taken: Sequence[str] = (), scraped_as: str | None = None, name: str | None = None) -> Proposal:
     """The proposal. `taken` are ids in use, `scraped_as` is the selector of a Prometheus that knows the address."""
     routes = bodies.routes(seen.document) if seen.document is not None else None
-    title = (routes.title if routes else "") or f"Service on {urlsplit(seen.url).netloc}"
+    title = (routes.title if routes else "") or t("Service on {host}", host=urlsplit(seen.url).netloc)
     chosen = name or system_id(routes.title if routes else "", seen.url, taken)
     selector = scraped_as if scraped_as is not None else f'job="{chosen}"'
     parts = _Parts(seen, routes, selector)
     lines = [
-        comment(f"Proposed from {seen.url}/openapi.json and {seen.url}/metrics. Check each part."),
+        comment(t("Proposed from {url}/openapi.json and {url}/metrics. Check each part.", url=seen.url)),
         assign("title", title[:80]),
         "",
         *parts.api(),
@@ -106,11 +107,11 @@ def scrape_job(name: str, url: str) -> str:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     lines = [
         "scrape_configs:",
-        f"  - job_name: {name}",
-        f"    metrics_path: {_yaml(parts.path.rstrip('/') + '/metrics')}",
+        f"  - job_name: {name}",  # no catalogue: YAML
+        f"    metrics_path: {_yaml(parts.path.rstrip('/') + '/metrics')}",  # no catalogue: YAML
     ]
     if parts.scheme == "https":
-        lines.append("    scheme: https")
+        lines.append("    scheme: https")  # no catalogue: YAML
     lines += ["    scrape_interval: 5s", "    static_configs:", f"      - targets: [{_yaml(f'{host}:{port}')}]"]
     return "\n".join(lines) + "\n"
 
@@ -120,12 +121,17 @@ def _yaml(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _job_needed(name: str) -> str:
+    """The comment on a system whose job Prometheus does not have yet."""
+    return comment(t("Give Prometheus a job of this name (scrape_configs, job_name: {job}).", job=name))
+
+
 def renamed(proposal: Proposal, name: str) -> Proposal:
     """The same under another id, also in its selector and job where they carry the old one."""
     old = f'job="{proposal.id}"'
     selector = f'job="{name}"' if proposal.selector == old else proposal.selector
     toml = proposal.toml.replace(assign("selector", old), assign("selector", selector))
-    toml = toml.replace(f"job_name: {proposal.id})", f"job_name: {name})")
+    toml = toml.replace(_job_needed(proposal.id), _job_needed(name))
     return replace(proposal, id=name, toml=toml, selector=selector, job=scrape_job(name, proposal.url))
 
 
@@ -142,90 +148,98 @@ class _Parts:
 
     def missing(self, part: str, text: str, hint: str) -> list[str]:
         self.note(part, text, Confidence.MISSING, hint)
-        return [comment(f"{part.capitalize()}: {text}. {hint}"), ""]
+        return [comment(t("{part:capital}: {text}. {hint}", part=part, text=text, hint=hint)), ""]
 
     def api(self) -> list[str]:
         lines = ["[api]", assign("url", self.seen.url)]
         health = self.routes.health if self.routes else None
         if health:
             lines.append(assign("health", health))
-            self.note("health", f"GET {health}", Confidence.SURE)
+            self.note(t("health"), f"GET {health}", Confidence.SURE)  # no catalogue: a request
         else:
             lines += [
-                comment("No route called like a health check: an answer of /metrics counts."),
+                comment(t("No route called like a health check: an answer of /metrics counts.")),
                 assign("health", "/metrics"),
             ]
-            self.note("health", "no route called like a health check; /metrics is asked", Confidence.LIKELY)
+            self.note(t("health"), t("no route called like a health check; /metrics is asked"), Confidence.LIKELY)
         secured = self.routes.chosen.secured if self.routes and self.routes.chosen else ""
         if secured:
-            lines.append(
-                comment(f"The request asks for a sign-in ({secured}). By hand, with a secret's name, never its value:")
+            asks = t(
+                "The request asks for a sign-in ({scheme}). By hand, with a secret's name, never its value:",
+                scheme=secured,
             )
+            lines.append(comment(asks))
             kind = secured if secured in ("basic", "bearer") else "bearer"
             user = ['user = "…"'] if kind == "basic" else []
             lines += [
                 comment(text) for text in (f'auth = "{kind}"', *user, 'secret = "NAME_OF_AN_ENVIRONMENT_VARIABLE"')
             ]
-            hint = "By hand, in the saved file: remove the # before auth, user and secret and name the variable."
-            self.note("sign-in", f"the request asks for one ({secured})", Confidence.SURE, hint)
+            hint = t("By hand, in the saved file: remove the # before auth, user and secret and name the variable.")
+            self.note(t("sign-in"), t("the request asks for one ({scheme})", scheme=secured), Confidence.SURE, hint)
         return [*lines, ""]
 
     def prometheus(self, scraped: bool, name: str) -> list[str]:
         if scraped:
-            self.note("Prometheus job", f"already scraped: {self.selector}", Confidence.SURE)
-            why = "Prometheus scrapes this address already, under these labels."
+            scrapes = t("already scraped: {selector}", selector=self.selector)
+            self.note(t("Prometheus job"), scrapes, Confidence.SURE)
+            why = comment(t("Prometheus scrapes this address already, under these labels."))
         else:
             unasked = self.seen.reasons.get("prometheus")
-            state = f"not known: {unasked}" if unasked else "Prometheus does not scrape this address yet"
-            hint = (
+            state = t("Prometheus does not scrape this address yet")
+            if unasked:
+                state = t("not known: {why}", why=unasked)
+            hint = t(
                 "Give Prometheus the proposed job. Until then charts are empty; traffic is counted from raw /metrics."
             )
-            self.note("Prometheus job", state, Confidence.MISSING, hint)
-            why = f"Give Prometheus a job of this name (scrape_configs, job_name: {name})."
-        return ["[prometheus]", comment(why), assign("selector", self.selector), ""]
+            self.note(t("Prometheus job"), state, Confidence.MISSING, hint)
+            why = _job_needed(name)
+        return ["[prometheus]", why, assign("selector", self.selector), ""]
 
     def metrics(self) -> list[str]:
         measures = self.measures
         if measures is None:
-            why = self.seen.reasons.get("/metrics", "not read")
-            hint = "Expose metrics there (prometheus-client, prometheus-fastapi-instrumentator), then propose again."
-            return self.missing("metrics", f"/metrics gave nothing to read: {why.rstrip('.')}", hint)
+            why = self.seen.reasons.get("/metrics") or t("not read")
+            hint = t("Expose metrics there (prometheus-client, prometheus-fastapi-instrumentator), then propose again.")
+            return self.missing(t("metrics"), t("/metrics gave nothing to read: {why:clause}", why=why), hint)
         keys, comments = [], [comment(text) for text in measures.notes]
         if measures.counter is not None:
-            label = f" (label {measures.status_label})" if measures.status_label else ""
+            name, label = measures.counter.name, measures.status_label
             sure = (
                 Confidence.SURE
                 if measures.counter.type == "counter" and measures.counter.samples
                 else Confidence.LIKELY
             )
             self.note(
-                "counter",
-                f"{measures.counter.name}{label}",
+                t("counter"),
+                t("{counter} (label {label})", counter=name, label=label) if label else name,
                 sure,
                 "" if measures.counter.samples else measures.notes[0],
             )
-            keys.append(assign("requests", measures.counter.name))
+            keys.append(assign("requests", name))
         else:
             comments += self.missing(
-                "counter", "no counter of requests", "Count requests, for example http_requests_total{status}."
+                t("counter"), t("no counter of requests"), t("Count requests, for example http_requests_total{status}.")
             )[:1]
         if measures.latency is not None:
             sure = Confidence.SURE if measures.latency.name.endswith("_seconds") else Confidence.LIKELY
-            self.note("latency", f"{measures.latency.name} (histogram, seconds)", sure)
+            self.note(t("latency"), t("{histogram} (histogram, seconds)", histogram=measures.latency.name), sure)
             keys.append(assign("latency", measures.latency.name))
         else:
             comments += self.missing(
-                "latency", "no histogram of seconds", "Add one, for example http_request_duration_seconds."
+                t("latency"), t("no histogram of seconds"), t("Add one, for example http_request_duration_seconds.")
             )[:1]
         if measures.failures is not None:
-            by = "" if measures.failures.label else " (a counter of its own)"
-            sure = Confidence.SURE if measures.failures.label else Confidence.LIKELY
-            words = f": {measures.failures.words}" if measures.failures.words else ""
-            self.note("failures", f"{measures.failures.errors}{by}{words}", sure)
-            keys.append(assign("errors", measures.failures.errors))
+            failures = measures.failures
+            errors = (
+                failures.errors if failures.label else t("{counter} (a counter of its own)", counter=failures.errors)
+            )
+            if failures.words:
+                errors = t("{errors}: {meaning}", errors=errors, meaning=failures.words)
+            self.note(t("failures"), errors, Confidence.SURE if failures.label else Confidence.LIKELY)
+            keys.append(assign("errors", failures.errors))
         elif measures.counter is not None:
-            hint = "Give the counter a label such as status, or count failures apart; then set `errors`."
-            comments += self.missing("failures", "nothing tells a failed request from a good one", hint)[:1]
+            hint = t("Give the counter a label such as status, or count failures apart; then set `errors`.")
+            comments += self.missing(t("failures"), t("nothing tells a failed request from a good one"), hint)[:1]
         return [*comments, "[metrics]", *keys, ""]
 
     def no_scrapes(self) -> str:
@@ -263,7 +277,7 @@ class _Parts:
         assert self.measures is not None
         assert self.measures.latency is not None
         buckets = f"rate({self.measures.latency.name}_bucket{self.latency_inside()}[{window}])"
-        return f"histogram_quantile({share}, sum by (le) ({buckets}))"
+        return f"histogram_quantile({share}, sum by (le) ({buckets}))"  # no catalogue: PromQL
 
     def panels(self) -> list[str]:
         measures, lines = self.measures, list[str]()
@@ -271,36 +285,37 @@ class _Parts:
             return lines
         if measures.counter is not None:
             rate = f"sum(rate({measures.counter.name}{self.inside()}[$window]))"
-            lines += panel("rps", "Requests a second, $window window", rate, "1/s", legend="requests")
+            lines += panel("rps", t("Requests a second, $window window"), rate, "1/s", legend=t("requests"))
         if measures.latency is not None:
             name, inside = measures.latency.name, self.latency_inside()
             mean = f"sum(rate({name}_sum{inside}[$window])) / sum(rate({name}_count{inside}[$window]))"
-            lines += panel("latency_mean", "Mean latency, $window window", mean, "s", legend="mean")
+            lines += panel("latency_mean", t("Mean latency, $window window"), mean, "s", legend=t("mean"))
             quantiles = {f"p{share[2:]}": self.quantile(share, "$window") for share in ("0.50", "0.95", "0.99")}
-            lines += panel("latency_p95", "p95 latency, $window window", quantiles, "s", bad=SLOW)
+            lines += panel("latency_p95", t("p95 latency, $window window"), quantiles, "s", bad=SLOW)
         failed = self.rate_of_failures("$window")
         if failed is not None:
-            lines += panel("errors", "Error rate, $window window", failed, "ratio", legend="errors", bad=FAILING)
+            title = t("Error rate, $window window")
+            lines += panel("errors", title, failed, "ratio", legend=t("errors"), bad=FAILING)
         if measures.counter is not None and measures.status_label:
             by = f"sum by ({measures.status_label}) (rate({measures.counter.name}{self.inside()}[$window])) > 0"
             legend = f"{{{{{measures.status_label}}}}}"
-            lines += panel("statuses", "Requests a second by status, $window window", by, "1/s", legend=legend)
+            lines += panel("statuses", t("Requests a second by status, $window window"), by, "1/s", legend=legend)
         lines += self.resources(measures)
         ids = [line.split('"')[1] for line in lines if line.startswith("id = ")]
         if ids:
-            self.note("charts", ", ".join(ids), Confidence.SURE)
+            self.note(t("charts"), ", ".join(ids), Confidence.SURE)
         return lines
 
     def resources(self, measures: Measures) -> list[str]:
         lines = []
         if measures.memory:
             expr = "process_resident_memory_bytes{$selector}"
-            lines += panel("memory", "Memory of the service", expr, "bytes", legend="resident", tab="resources")
+            title = t("Memory of the service")
+            lines += panel("memory", title, expr, "bytes", legend=t("resident"), tab="resources")
         if measures.cpu:
             expr = "rate(process_cpu_seconds_total{$selector}[$window])"
-            lines += panel(
-                "cpu", "CPU of the service, $window window", expr, "ratio", legend="one core = 100 %", tab="resources"
-            )
+            title, core = t("CPU of the service, $window window"), t("one core = 100 %")
+            lines += panel("cpu", title, expr, "ratio", legend=core, tab="resources")
         for one in measures.drift[:1]:
             lines += panel(
                 "drift", f"{words(one.name)}", drift_expr(one), "1", legend=one.name, tab="drift", help=one.help[:300]
@@ -312,83 +327,91 @@ class _Parts:
         for one in self.measures.states if self.measures else ():
             lines += ["[[status]]", assign("title", words(one.name)), assign("expr", f"{one.name}{{$selector}}"), ""]
         if lines and self.measures:
-            self.note("status", ", ".join(one.name for one in self.measures.states), Confidence.LIKELY)
+            self.note(t("status"), ", ".join(one.name for one in self.measures.states), Confidence.LIKELY)
         return lines
 
     def alerts(self) -> list[str]:
         lines = alert(
             ("ApiDown", "up{$selector} == 0", "1m", "critical"),
-            "Prometheus cannot scrape the service for 1 minute",
-            "Predictions are probably not answered, and nothing is measured.",
-            "Open Targets: the scrape error says what failed.",
+            t("Prometheus cannot scrape the service for 1 minute"),
+            t("Predictions are probably not answered, and nothing is measured."),
+            t("Open Targets: the scrape error says what failed."),
         )
         names = ["ApiDown"]
         if self.measures is not None and self.measures.latency is not None:
             names.append("HighLatency")
             lines += alert(
                 ("HighLatency", f"{self.quantile('0.95', '5m')} > {SLOW:g}", "5m", "warning"),
-                f"p95 latency above {SLOW:g} s for 5 minutes",
-                f"One request in twenty takes longer than {SLOW:g} s.",
-                "Look at the load and at the service's log.",
+                t("p95 latency above {seconds:g} s for 5 minutes", seconds=SLOW),
+                t("One request in twenty takes longer than {seconds:g} s.", seconds=SLOW),
+                t("Look at the load and at the service's log."),
             )
         failed = self.rate_of_failures("5m")
         if failed is not None:
             names.append("HighErrorRate")
             lines += alert(
                 ("HighErrorRate", f"{failed} > {FAILING:g}", "5m", "warning"),
-                f"More than {FAILING:.0%} of requests fail for 5 minutes",
-                "Callers get errors in place of predictions.",
-                "Read the service's log; look at which status is returned.",
+                t("More than {share:.0%} of requests fail for 5 minutes", share=FAILING),
+                t("Callers get errors in place of predictions."),
+                t("Read the service's log; look at which status is returned."),
             )
-        self.note("alerts", ", ".join(names), Confidence.SURE)
+        self.note(t("alerts"), ", ".join(names), Confidence.SURE)
         return lines
 
     def request(self) -> list[str]:
-        routes = self.routes
+        routes, part = self.routes, t("request")
         if routes is None:
-            why = self.seen.reasons.get("/openapi.json", "not read").rstrip(".")
-            hint = "Write [request] with path and body by hand; without it no traffic can be generated."
-            return self.missing("request", f"/openapi.json gave nothing to read: {why}", hint)
+            why = self.seen.reasons.get("/openapi.json") or t("not read")
+            hint = t("Write [request] with path and body by hand; without it no traffic can be generated.")
+            return self.missing(part, t("/openapi.json gave nothing to read: {why:clause}", why=why), hint)
         if routes.chosen is None or self.seen.document is None:
-            others = ", ".join(routes.others[:5]) or "none takes JSON"
-            hint = f"Write [request] by hand. POST routes: {others}; which of them is safe to call, only you know."
-            return self.missing("request", "no POST route is called like a prediction", hint)
+            hint = t(
+                "Write [request] by hand. POST routes: {routes}; which of them is safe to call, only you know.",
+                routes=", ".join(routes.others[:5]) or t("none takes JSON"),
+            )
+            return self.missing(part, t("no POST route is called like a prediction"), hint)
         route = routes.chosen
         try:
             made = bodies.template(self.seen.document, route)
             lines = request_lines(route, made)
         except (bodies.NoBodyError, ValueError) as error:
-            hint = "Write [request] by hand."
-            return self.missing("request", f"POST {route.path} was found, but no body can be made: {error}", hint)
+            text = t("POST {path} was found, but no body can be made: {why}", path=route.path, why=error.args[0])
+            return self.missing(part, text, t("Write [request] by hand."))
         likely = Confidence.SURE if route.sure and not made.guesses else Confidence.LIKELY
-        fields = ", ".join(made.fields) or "no fields"
-        hint = f"Guessed, correct them: {'; '.join(made.guesses[:5])}." if made.guesses else ""
-        self.note("request", f"POST {route.path} ({route.why}); {fields}", likely, hint)
+        fields = ", ".join(made.fields) or t("no fields")
+        guessed = t("Guessed, correct them: {guesses}.", guesses=clauses(made.guesses[:5])) if made.guesses else ""
+        self.note(
+            part, t("POST {path} ({why}); {fields}", path=route.path, why=route.why, fields=fields), likely, guessed
+        )
         return lines
 
     def drift(self) -> list[str]:
         gauges = self.measures.drift if self.measures else ()
         if gauges:
-            hint = "Remove the # before [drift] and set the threshold of the method that the service uses."
-            self.note("drift", f"{gauges[0].name} (gauge)", Confidence.LIKELY, hint)
+            name = gauges[0].name
+            hint = t("Remove the # before [drift] and set the threshold of the method that the service uses.")
+            self.note(t("drift"), t("{gauge} (gauge)", gauge=name), Confidence.LIKELY, hint)
             lines = [
-                f"{gauges[0].name} looks like a drift score. To decide on it, remove the # of the next four lines and",
-                "set the threshold of the method that the service uses (0.2 is usual for a PSI).",
+                t(
+                    "{gauge} looks like a drift score. To decide on it, remove the # of the next four lines and\n"
+                    "set the threshold of the method that the service uses (0.2 is usual for a PSI).",
+                    gauge=name,
+                ),
                 "[drift]",
                 'source = "gauge"',
                 assign("expr", drift_expr(gauges[0])),
                 "threshold = 0.2",
             ]
             return [*(comment(line) for line in lines), ""]
-        hint = 'Add [drift] with source = "files" (by hand: "sql", "feast") when you have the data of two periods.'
-        return self.missing("drift", "the service exposes no drift score", hint)
+        hint = t('Add [drift] with source = "files" (by hand: "sql", "feast") when you have the data of two periods.')
+        return self.missing(t("drift"), t("the service exposes no drift score"), hint)
 
     def load(self) -> list[str]:
         host = urlsplit(self.seen.url).hostname or ""
-        lines = ["[load]", comment("Requests a second at most; raise it when you know what the service bears.")]
+        lines = ["[load]", comment(t("Requests a second at most; raise it when you know what the service bears."))]
         lines.append(assign("max_rate", FIRST_MAX_RATE))
         if not is_loopback_name(host):
-            lines += [comment("Beyond this machine, traffic goes only to hosts that are named here by hand:")]
+            lines += [comment(t("Beyond this machine, traffic goes only to hosts that are named here by hand:"))]
             lines += [comment(assign("hosts", [host]))]
         return lines
 
@@ -422,12 +445,20 @@ def alert(rule: tuple[str, str, str, str], condition: str, impact: str, action: 
 
 def request_lines(route: bodies.Route, made: bodies.Template) -> list[str]:
     """`[request]`, its body and its fields. Raises ValueError for a body that TOML cannot hold."""
-    lines = ["[request]", comment(f"Chosen because {route.why}."), assign("method", "POST"), assign("path", route.path)]
+    lines = [
+        "[request]",
+        comment(t("Chosen because {why}.", why=route.why)),
+        assign("method", "POST"),
+        assign("path", route.path),
+    ]
     if isinstance(made.body, Mapping) and made.body:
         lines += ["", "[request.body]", *(assign(str(name), content) for name, content in made.body.items())]
     else:
         lines.append(assign("body", made.body))
     if made.fields:
-        lines += ["", *(comment(f"Guessed: {text}. Put values that mean something.") for text in made.guesses)]
+        lines += [
+            "",
+            *(comment(t("Guessed: {guess}. Put values that mean something.", guess=one)) for one in made.guesses),
+        ]
         lines += ["[request.fields]", *(assign(name, source) for name, source in made.fields.items())]
     return [*lines, ""]

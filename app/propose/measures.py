@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from app.exposition import Described, Sample
 from app.prometheus.outcomes import STATUS_LABELS, failed, rule
 from app.prometheus.promql import parse_selector
+from app.words.message import t
 
 # Gauges of one sort that are taken over; a service with more of them wants a person's choice.
 MAX_GAUGES = 8
@@ -107,11 +108,22 @@ def find(by_name: Mapping[str, Metric]) -> Measures:
     notes: list[str] = []
     counter = _counter(own.values())
     if counter is not None and not counter.samples:
-        notes.append(f"{counter.name} has no series yet, so its labels are not known: send a request, then read again.")
+        notes.append(
+            t(
+                "{counter} has no series yet, so its labels are not known: send a request, then read again.",
+                counter=counter.name,
+            )
+        )
     latency = _latency(own.values(), notes)
     failures = _failures(counter, own)
     if counter is not None and counter.samples and failures is None:
-        notes.append(f"{counter.name} has no label that tells failures apart ({_names(counter.labels)}).")
+        notes.append(
+            t(
+                "{counter} has no label that tells failures apart ({labels}).",
+                counter=counter.name,
+                labels=_names(counter.labels),
+            )
+        )
     route = next((name for name in ROUTE_LABELS if counter and name in counter.labels), "")
     gauges = [one for one in own.values() if one.type in ("gauge", "untyped", "unknown", "")]
     drift = [
@@ -168,12 +180,20 @@ def _latency(candidates: Iterable[Metric], notes: list[str]) -> Metric | None:
             continue
         if one.type == "summary":
             other.append(
-                f"{one.name} is a summary: its quantiles cannot be added up over processes, so no p95 is proposed."
+                t(
+                    "{summary} is a summary: its quantiles cannot be added up over processes, so no p95 is proposed.",
+                    summary=one.name,
+                )
             )
         elif not one.name.endswith("_seconds") and re.search(
             r"_(?:ms|millis|milliseconds|us|microseconds|minutes)$", one.name
         ):
-            other.append(f"{one.name} is not in seconds: divide in a panel of your own, `latency` must be in seconds.")
+            other.append(
+                t(
+                    "{histogram} is not in seconds: divide in a panel of your own, `latency` must be in seconds.",
+                    histogram=one.name,
+                )
+            )
         else:
             points = 6 * one.name.endswith("_seconds") + 5 * ("request" in words) + 4 * ("http" in words)
             points += 3 * ("predict" in words or "inference" in words)
@@ -228,4 +248,4 @@ def _is_state(one: Metric) -> bool:
 
 
 def _names(labels: Mapping[str, object]) -> str:
-    return "labels: " + ", ".join(sorted(labels)) if labels else "it has no labels"
+    return t("labels: {labels}", labels=", ".join(sorted(labels))) if labels else t("it has no labels")

@@ -16,6 +16,7 @@ from app.prometheus import Target, connect
 from app.prometheus.promql import matcher
 from app.propose.drafting import Proposal, Seen, draft, system_id
 from app.propose.measures import find, metrics
+from app.words.message import sentences, t
 
 OPENAPI = "/openapi.json"
 METRICS = "/metrics"
@@ -43,11 +44,11 @@ def tidy_url(text: str) -> str:
     except ValueError:
         good = False
     if not good or re.search(r"[\s\"'<>\\]", words):
-        message = f"{text.strip()[:SHOWN]!r} is not an address; accepted: http://HOST:PORT."
-        raise ConfigError(message, hint="For example http://127.0.0.1:8000.")
+        message = t("{text!r} is not an address; accepted: http://HOST:PORT.", text=text.strip()[:SHOWN])
+        raise ConfigError(message, hint=t("For example http://127.0.0.1:8000."))
     if "@" in parts.netloc:
-        message = f"{egress.shown(words)} carries a user or password in the address."
-        raise ConfigError(message, hint="Give credentials through `auth`, `user` and `secret` in the system file.")
+        message = t("{address} carries a user or password in the address.", address=egress.shown(words))
+        raise ConfigError(message, hint=t("Give credentials through `auth`, `user` and `secret` in the system file."))
     return f"{parts.scheme}://{parts.netloc}{_PAGES.sub('', parts.path)}"
 
 
@@ -59,9 +60,11 @@ def look(settings: Settings, url: str, deadline: float = DEADLINE) -> Seen:
     try:
         egress.check_address(url, settings.propose_hosts)
     except AddressRefused as error:
-        host = urlsplit(url).hostname
-        hint = f"Name the host in VIGIE_PROPOSE_HOSTS (for example VIGIE_PROPOSE_HOSTS={host}) and start again."
-        raise AddressRefused(str(error), hint=hint) from error
+        hint = t(
+            "Name the host in VIGIE_PROPOSE_HOSTS (for example VIGIE_PROPOSE_HOSTS={host}) and start again.",
+            host=urlsplit(url).hostname,
+        )
+        raise AddressRefused(error.message, hint=hint) from error
     reasons: dict[str, str] = {}
     with egress.Session(deadline, hosts=settings.propose_hosts) as session:
         document = _document(session, url, reasons)
@@ -70,10 +73,10 @@ def look(settings: Settings, url: str, deadline: float = DEADLINE) -> Seen:
             answer = session.fetch(url + METRICS).check()
             measures = find(metrics(parse(answer.body), described(answer.body)))
         except EgressError as error:
-            reasons[METRICS] = str(error)
+            reasons[METRICS] = error.message
     if document is None and measures is None:
-        message = f"nothing could be read: {reasons[OPENAPI]} {reasons[METRICS]}"
-        raise BadAnswer(message, hint="Is this the address of the prediction service itself?")
+        message = t("nothing could be read: {reasons}", reasons=sentences([reasons[OPENAPI], reasons[METRICS]]))
+        raise BadAnswer(message, hint=t("Is this the address of the prediction service itself?"))
     return Seen(url, document, measures, reasons)
 
 
@@ -83,11 +86,11 @@ def _document(session: egress.Session, url: str, reasons: dict[str, str]) -> Map
     except Unreachable:
         raise  # nothing listens: there is nothing more to ask
     except EgressError as error:
-        reasons[OPENAPI] = str(error)
+        reasons[OPENAPI] = error.message
         return None
     if isinstance(document, Mapping) and isinstance(document.get("paths"), Mapping):
         return document
-    reasons[OPENAPI] = f"{egress.shown(url + OPENAPI)} is JSON, but no OpenAPI document"
+    reasons[OPENAPI] = t("{address} is JSON, but no OpenAPI document", address=egress.shown(url + OPENAPI))
     return None
 
 
@@ -114,10 +117,14 @@ def taken(settings: Settings) -> dict[str, Path | None]:
 def check_free(name: str, ids: Mapping[str, Path | None]) -> None:
     """ConfigError when a system of that id exists, with one that is free."""
     if name in ids:
-        where = f" ({ids[name]})" if ids[name] else ""
+        if ids[name]:
+            message = t(
+                "a system called {name!r} exists already ({file}); nothing is overwritten.", name=name, file=ids[name]
+            )
+        else:
+            message = t("a system called {name!r} exists already; nothing is overwritten.", name=name)
         free = system_id(name, "", tuple(ids))
-        message = f"a system called {name!r} exists already{where}; nothing is overwritten."
-        raise ConfigError(message, hint=f"Choose another id, for example {free}.")
+        raise ConfigError(message, hint=t("Choose another id, for example {id}.", id=free))
 
 
 def scraped_as(settings: Settings, url: str) -> tuple[str | None, str]:
@@ -125,7 +132,7 @@ def scraped_as(settings: Settings, url: str) -> tuple[str | None, str]:
     try:
         targets = connect(settings, None).targets()
     except VigieError as error:
-        return None, error.text
+        return None, sentences([error.message, error.hint])
     mine = next((one for one in targets if _place(one.url) == _place(url + METRICS)), None)
     if mine is None:
         return None, ""

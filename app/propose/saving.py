@@ -18,6 +18,7 @@ from app.errors import ConfigError, StorageFull
 from app.prometheus.names import expression_problems
 from app.propose.allowed import refusals
 from app.propose.reading import check_free, taken
+from app.words.message import t
 
 # The file next to its configuration from which the embedded Prometheus reads targets that users add.
 OWN_TARGETS = "targets/own-*.json"
@@ -51,17 +52,23 @@ def read(settings: Settings, name: str, text: str) -> System:
     """
     if not SYSTEM_ID.fullmatch(name):
         # Before it becomes a path: `../x` would be written elsewhere.
-        message = f"{name!r} is no id of a system; accepted: {SYSTEM_ID.pattern}."
-        raise ConfigError(message, hint="Use small letters, digits, _ and -, and begin with a letter.")
+        message = t("{name!r} is no id of a system; accepted: {pattern}.", name=name, pattern=SYSTEM_ID.pattern)
+        raise ConfigError(message, hint=t("Use small letters, digits, _ and -, and begin with a letter."))
     if len(text) > MAX_CHARS:
-        message = f"{name}.toml: {len(text):,} characters; a page saves at most {MAX_CHARS:,}."
-        raise ConfigError(message, hint="Write a longer file by hand.")
+        message = t(
+            "{name}.toml: {length:count} characters; a page saves at most {most:count}.",
+            name=name,
+            length=len(text),
+            most=MAX_CHARS,
+        )
+        raise ConfigError(message, hint=t("Write a longer file by hand."))
     system = parse_system(text, Path(f"{name}.toml"), settings)
     closed = refusals(settings, expanded(tomllib.loads(text), settings))
     if closed:
-        message = f"{name}.toml: a page may not save {', '.join(closed)}."
+        message = t("{name}.toml: a page may not save {keys}.", name=name, keys=", ".join(closed))
         file = target_folder(settings) / f"{name}.toml"
-        raise ConfigError(message, hint=f"Save without, then write this by hand into {file} (docs/system-file.md).")
+        hint = t("Save without, then write this by hand into {file} (docs/system-file.md).", file=file)
+        raise ConfigError(message, hint=hint)
     problems = expression_problems(system)
     if problems:
         raise problems[0]
@@ -97,10 +104,9 @@ def _write_new(path: Path, text: str) -> None:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        message = f"{path} cannot be written ({error.strerror})."
-        raise StorageFull(
-            message, hint="Set VIGIE_SYSTEMS to a folder that can be written, and start again."
-        ) from error
+        message = t("{path} cannot be written ({why}).", path=path, why=error.strerror)
+        hint = t("Set VIGIE_SYSTEMS to a folder that can be written, and start again.")
+        raise StorageFull(message, hint=hint) from error
 
 
 def _publish(draft: Path, path: Path) -> None:
@@ -109,8 +115,8 @@ def _publish(draft: Path, path: Path) -> None:
         os.link(draft, path)
     except OSError as error:
         if isinstance(error, FileExistsError) or path.exists():
-            message = f"{path} exists already; nothing is overwritten."
-            raise ConfigError(message, hint="Choose another id.") from error
+            message = t("{path} exists already; nothing is overwritten.", path=path)
+            raise ConfigError(message, hint=t("Choose another id.")) from error
         if error.errno not in NO_LINKS:
             raise
         draft.rename(path)
@@ -149,6 +155,6 @@ def announce(settings: Settings, system: System, file: Path) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, json.dumps([{"targets": [f"{host}:{port}"], "labels": labels}]) + "\n")
     except OSError as error:
-        message = f"the system file is saved, but {path} cannot be written ({error.strerror})."
-        raise StorageFull(message, hint="Give Prometheus the job by hand.") from error
+        message = t("the system file is saved, but {path} cannot be written ({why}).", path=path, why=error.strerror)
+        raise StorageFull(message, hint=t("Give Prometheus the job by hand.")) from error
     return path
