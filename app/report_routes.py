@@ -81,7 +81,7 @@ iframe { flex: 1; min-height: 300px; border: 0; background: #fff; color-scheme: 
 
 
 def report_routes(settings: Settings) -> dict[str, Callable[[Request], Response]]:
-    """Each path of a report with what answers it; `:path` also takes ids with slashes: their answer is as text."""
+    """Each path of a report with what answers it; `:path` also takes ids with slashes: their answer is plain text."""
 
     def view(request: Request) -> Response:
         return _in_words(lambda: _page(settings, request.path_params["rest"]))
@@ -164,7 +164,7 @@ def _head(title: str, mark: tuple[str, str], decision: str, reason: str = "") ->
 
 
 def _framed(settings: Settings, request: Request, run: str) -> Response:
-    """The report for the frame of our page; anyone who asks for it as its own page is sent to that page.
+    """The report for the frame of our page; a request for it as a whole page is sent to that page.
 
     Browsers say what they ask for on loopback and over https; elsewhere the report's own guard turns them back.
     """
@@ -176,7 +176,7 @@ def _framed(settings: Settings, request: Request, run: str) -> Response:
 def _report(settings: Settings, request: Request, run: str, kind: str, *, download: bool) -> Response:
     """The report of a run as one kind of file. Raises ReportNotFound or ReportError."""
     if kind not in MEDIA:
-        raise ReportNotFound(t("A report can be had as html or as json."), hint=t("Use the buttons of the page."))
+        raise ReportNotFound(t("A report is served as html or as json."), hint=t("Use the buttons of the page."))
     folder = reports.find(settings, load_systems(settings), run)
     name = _name(reports.read_meta(folder), kind)
     data = reports.read_file(folder, name)
@@ -225,7 +225,7 @@ async def _pieces(data: bytes) -> AsyncIterator[memoryview]:
 
 
 def _not_found(error: VigieError) -> Response:
-    """A small page as text; also good inside the frame of a report."""
+    """A small page of text; also good inside the frame of a report."""
     title, head = html.escape(t("Vigie: no such report")), html.escape(t("There is no such report"))
     text = html.escape(t(error.message)) + " " + html.escape(t(error.hint))
     body = (

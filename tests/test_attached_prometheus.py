@@ -54,17 +54,17 @@ class Gateway:
 @contextlib.contextmanager
 def gateway(upstream, prefix="", certificate=None, **wants):
     """A proxy in front of `upstream` that answers 401 unless every header in `wants` is as it should be."""
-    found = Gateway({name.replace("_", "-"): value for name, value in wants.items()})
+    front = Gateway({name.replace("_", "-"): value for name, value in wants.items()})
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
-            found.seen.append(dict(self.headers))
+            front.seen.append(dict(self.headers))
             if not self.path.startswith(f"{prefix}/api/"):
                 self.reply(404, b"no such path", "text/plain")
-            elif any(self.headers.get(name) != value for name, value in found.wants.items()):
+            elif any(self.headers.get(name) != value for name, value in front.wants.items()):
                 self.reply(401, json.dumps({"sent": str(self.headers)}).encode(), "text/plain")
             else:
                 self.forward(self.path.removeprefix(prefix), body)
@@ -95,17 +95,17 @@ def gateway(upstream, prefix="", certificate=None, **wants):
             """A client that does not trust the certificate hangs up."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}{prefix}"
+    front.url = f"http://127.0.0.1:{server.server_port}{prefix}"
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
         # The handshake happens in the connection's own thread.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        found.url = f"https://localhost:{server.server_port}{prefix}"
+        front.url = f"https://localhost:{server.server_port}{prefix}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield found
+        yield front
     finally:
         server.shutdown()
         server.server_close()
@@ -150,8 +150,8 @@ def attach(tmp_path):
 def test_basic_auth_goes_with_every_question(prometheus_url, attach, call):
     with gateway(prometheus_url, Authorization=BASIC) as gate:
         lines = [f'url = "{gate.url}"', 'auth = "basic"', 'user = "reader"', 'secret = "GATE"']
-        found = CALLS[call](attach(*lines, GATE=SECRET))
-    assert found or call == "metadata"
+        answer = CALLS[call](attach(*lines, GATE=SECRET))
+    assert answer or call == "metadata"
     assert gate.seen
     assert all(one["Authorization"] == BASIC for one in gate.seen)
 
@@ -189,9 +189,9 @@ def test_wrong_or_missing_credentials_are_401_in_words_and_never_shown(prometheu
         with pytest.raises(BadAnswer, match="401") as caught:
             CALLS[call](client)
     assert "`auth`" in caught.value.hint
-    told = caught.value.text + repr(client.__dict__)
-    assert SECRET not in told
-    assert BASIC.split()[1] not in told
+    shown = caught.value.text + repr(client.__dict__)
+    assert SECRET not in shown
+    assert BASIC.split()[1] not in shown
     assert gate.url.removeprefix("http://") in str(caught.value)
 
 
@@ -248,10 +248,10 @@ def test_an_authority_file_that_holds_no_certificate_is_a_sentence(prometheus_ur
 def test_https_given_for_a_plain_server_says_so(prometheus_url, attach):
     with gateway(prometheus_url) as gate:
         client = attach(f'url = "{gate.url.replace("http:", "https:")}"')
-        found = client.query("up")
-    assert found.state is State.ERROR
-    assert "speaks plain http" in found.reason
-    assert "http://" in found.hint
+        answer = client.query("up")
+    assert answer.state is State.ERROR
+    assert "speaks plain http" in answer.reason
+    assert "http://" in answer.hint
 
 
 def test_a_wrong_path_in_front_of_the_api_is_404_with_the_next_step(prometheus_url, attach):
@@ -260,8 +260,8 @@ def test_a_wrong_path_in_front_of_the_api_is_404_with_the_next_step(prometheus_u
         with pytest.raises(BadAnswer, match="404") as caught:
             client.targets()
         assert "path" in caught.value.hint
-        found = client.query("up")
-    assert "404" in found.reason
+        answer = client.query("up")
+    assert "404" in answer.reason
 
 
 def test_a_chart_is_drawn_through_the_gateway_and_a_refusal_is_its_sentence(prometheus_url, attach, certificate):

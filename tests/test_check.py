@@ -201,8 +201,8 @@ def test_a_secret_that_is_not_set_is_named_and_never_shown(settings, service):
     row = tried(settings, text)[0]["service", "/health"]
     assert row.outcome is Outcome.ERROR
     assert "MINE_PASSWORD" in row.text
-    known = Settings.from_env({**settings.environ, "MINE_PASSWORD": "h0rse"})
-    rows, report = tried(known, text)
+    with_password = Settings.from_env({**settings.environ, "MINE_PASSWORD": "h0rse"})
+    rows, report = tried(with_password, text)
     assert rows["service", "/health"].outcome is Outcome.OK
     assert "h0rse" not in repr(report)
 
@@ -276,9 +276,9 @@ def files(folder):
 def test_months_are_listed_with_their_rows(settings, tmp_path):
     months(tmp_path, "2024-01-31", "2024-02-29")
     rows, _ = tried(settings, files(tmp_path))
-    found = [row.text for (part, _), row in rows.items() if part == "month"]
-    assert len(found) == 2
-    assert all("rows" in text for text in found)
+    listing = [row.text for (part, _), row in rows.items() if part == "month"]
+    assert len(listing) == 2
+    assert all("rows" in text for text in listing)
 
 
 def test_one_month_alone_is_not_enough(settings, tmp_path):
@@ -327,10 +327,10 @@ def test_the_command_prints_a_table_and_exits_with_1_when_something_fails(capsys
     hook = '[drift]\nsource = "gauge"\nexpr = "x"\nhooks = [{name = "x", command = ["true"]}]\n'
     path.write_text(text + hook + panel("rate(nothing_total{$selector}[$window])"))
     assert main(["systems", "check", str(path), "--json"], attached.environ) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["checks"][0]["failed"] is True
-    assert told["checks"][0]["by_hand"] == ["drift.hooks"]
-    assert {"part", "name", "outcome", "text", "hint"} <= set(told["checks"][0]["rows"][0])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["checks"][0]["failed"] is True
+    assert printed["checks"][0]["by_hand"] == ["drift.hooks"]
+    assert {"part", "name", "outcome", "text", "hint"} <= set(printed["checks"][0]["rows"][0])
 
 
 def test_a_prediction_is_sent_for_a_named_file_alone(capsys, settings):
@@ -340,8 +340,8 @@ def test_a_prediction_is_sent_for_a_named_file_alone(capsys, settings):
 
 def test_a_proposed_file_of_a_real_service_passes_every_part_that_can_be_tried(settings):
     with running_service() as url:
-        found = propose(settings, url)
-        system = parse_system(found.toml, Path("iris.toml"), settings)
+        proposal = propose(settings, url)
+        system = parse_system(proposal.toml, Path("iris.toml"), settings)
         report = check(settings, system)
         sent = check(settings, system, send=True)
     wrong = [row for row in report.rows if row.outcome is Outcome.ERROR]

@@ -31,9 +31,9 @@ def write(tmp_path, name, text):
 
 
 def test_all_three_reference_systems_are_valid(tmp_path):
-    found = load_systems(settings(tmp_path))
-    assert list(found.by_id) == ["streamflow", "diabetes", "f1pa"]
-    assert found.broken == ()
+    systems = load_systems(settings(tmp_path))
+    assert list(systems.by_id) == ["streamflow", "diabetes", "f1pa"]
+    assert systems.broken == ()
 
 
 def test_the_reference_systems_keep_the_numbers_of_their_documents(tmp_path):
@@ -158,10 +158,10 @@ def test_one_broken_file_and_one_double_hide_no_other(tmp_path):
     write(folder, "bad.toml", "nonsense")
     write(folder, "good.toml", 'title = "Good"')
     write(folder, "streamflow.toml", 'title = "Twice"')
-    found = load_systems(settings(tmp_path, VIGIE_SYSTEMS=str(folder)))
-    assert "good" in found.by_id
-    assert found.by_id["streamflow"].title == "StreamFlow churn"
-    messages = sorted(str(error) for error in found.broken)
+    systems = load_systems(settings(tmp_path, VIGIE_SYSTEMS=str(folder)))
+    assert "good" in systems.by_id
+    assert systems.by_id["streamflow"].title == "StreamFlow churn"
+    messages = sorted(str(error) for error in systems.broken)
     assert [message.split(":")[0] for message in messages] == [f"{folder}/bad.toml", f"{folder}/streamflow.toml"]
     assert "already defined" in messages[1]
 
@@ -237,8 +237,8 @@ def test_the_address_of_a_service_that_has_ended_is_not_used(tmp_path):
     }
     text = json.dumps({"version": 1, "owner": None, "services": {"prometheus": row}})
     (made.home / "stack" / "state.json").write_text(text)
-    found = address(made, None, "prometheus")
-    assert (found.url, found.state, found.reason) == (None, "down", "killed")
+    place = address(made, None, "prometheus")
+    assert (place.url, place.state, place.reason) == (None, "down", "killed")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"services": 3}', '{"services": {"a": null}}'])

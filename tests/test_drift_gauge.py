@@ -27,11 +27,11 @@ def one(value):
     ],
 )
 def test_the_gauge_triggers_at_its_threshold_and_prints_the_contracts_line(value, decision, line):
-    found = judge("diabetes", one(value), 0.2)
-    assert found.decision == decision
-    assert found.line.startswith("[Evidently] report_html=- report_json=- ")
-    assert line in found.line
-    assert found.value == value
+    judgement = judge("diabetes", one(value), 0.2)
+    assert judgement.decision == decision
+    assert judgement.line.startswith("[Evidently] report_html=- report_json=- ")
+    assert line in judgement.line
+    assert judgement.value == value
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,22 @@ def test_the_gauge_triggers_at_its_threshold_and_prints_the_contracts_line(value
     ],
 )
 def test_a_gauge_without_one_number_is_undecided_with_a_reason_and_never_zero(unknown):
-    found = judge("diabetes", unknown, 0.2)
-    assert (found.decision, found.value) == ("UNDECIDED", None)
-    assert "no value" in found.reason
-    assert "drift_share=NaN -> UNDECIDED" in found.line
-    assert "\n" not in found.line
+    judgement = judge("diabetes", unknown, 0.2)
+    assert (judgement.decision, judgement.value) == ("UNDECIDED", None)
+    assert "no value" in judgement.reason
+    assert "drift_share=NaN -> UNDECIDED" in judgement.line
+    assert "\n" not in judgement.line
 
 
 def test_a_look_asks_prometheus_with_the_systems_selector(tmp_path):
     system = load_systems(Settings.from_env({"VIGIE_HOME": str(tmp_path), "HOME": str(tmp_path)})).by_id["diabetes"]
     body = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.31"]}]}}'
     with serve(answer(body)) as fake:
-        found = look(Prometheus(fake.url), system)
+        judgement = look(Prometheus(fake.url), system)
     asked = unquote_plus(fake.requests[0].decode())
     assert f"data_drift_score{{{system.prometheus.selector}}}" in asked
-    assert found.decision == "RETRAINING_TRIGGERED"
-    assert found.value == 0.31
+    assert judgement.decision == "RETRAINING_TRIGGERED"
+    assert judgement.value == 0.31
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_gauge_that_is_short_of_predictions_says_how_many_it_needs_and_has(tmp
         answer(body)(client, request)
 
     with serve(reply) as fake:
-        found = look(Prometheus(fake.url), system)
-    assert (found.decision, found.value, found.missing) == ("UNDECIDED", None, missing)
-    assert words in found.reason
-    assert found.line.endswith(found.reason)
+        judgement = look(Prometheus(fake.url), system)
+    assert (judgement.decision, judgement.value, judgement.missing) == ("UNDECIDED", None, missing)
+    assert words in judgement.reason
+    assert judgement.line.endswith(judgement.reason)
 
 
 def test_a_system_without_a_gauge_says_so(tmp_path):

@@ -44,16 +44,16 @@ def loaded(tmp_path, drift, key, **environ):
     return periods.load(one, mine, periods.pick(periods.list_periods(one, mine), key))
 
 
-def counts(found):
-    return [(one.rows, one.labelled, one.note) for one in found]
+def counts(listing):
+    return [(one.rows, one.labelled, one.note) for one in listing]
 
 
 # --- label coverage of files -----------------------------------------------------------------------------------------
 
 
 def months(tmp_path, suffix, labelled=(10, 4, 0)):
-    for month, known in zip(MONTHS, labelled, strict=True):
-        churn = pd.array([1] * known + [None] * (10 - known), dtype="Int64")
+    for month, count in zip(MONTHS, labelled, strict=True):
+        churn = pd.array([1] * count + [None] * (10 - count), dtype="Int64")
         data = pd.DataFrame({"x": range(10), "churn": churn})
         path = tmp_path / f"{month}.{suffix}"
         data.to_parquet(path) if suffix == "parquet" else data.to_csv(path, index=False)
@@ -92,9 +92,9 @@ def test_what_would_take_long_is_unknown_with_the_reason_and_the_newest_are_read
     drift = months(tmp_path, "csv")
     size = (tmp_path / f"{MONTHS[2]}.csv").stat().st_size
     monkeypatch.setattr(coverage, "READ_BYTES", size + 1)
-    found = listed(tmp_path, drift)
-    assert counts(found) == [(10, None, LABELS_LATER), (10, None, LABELS_LATER), (10, 0, "")]
-    assert loaded(tmp_path, drift, found[0].key).labelled == 10
+    listing = listed(tmp_path, drift)
+    assert counts(listing) == [(10, None, LABELS_LATER), (10, None, LABELS_LATER), (10, 0, "")]
+    assert loaded(tmp_path, drift, listing[0].key).labelled == 10
     (tmp_path / f"{MONTHS[2]}.csv").write_text('x,churn\n"two\nlines",1\n\n' + "1,0\n" * 40)
     assert counts(listed(tmp_path, drift))[2] == (None, None, LATER)
 
@@ -146,11 +146,11 @@ def test_both_parts_of_a_table_are_counted_as_they_are_loaded(tmp_path, suffix, 
     path = tmp_path / f"t.{suffix}"
     data.to_parquet(path) if suffix == "parquet" else data.to_csv(path, index=False)
     drift = {"source": "files", "path": str(path), "label": "y", **more}
-    found = listed(tmp_path, drift)
-    frames = [loaded(tmp_path, drift, one.key) for one in found]
-    assert [(one.rows, one.labelled) for one in found] == [(one.rows, one.labelled) for one in frames]
-    assert sum(one.rows for one in found) == 30
-    assert sum(one.labelled for one in found) == 20
+    listing = listed(tmp_path, drift)
+    frames = [loaded(tmp_path, drift, one.key) for one in listing]
+    assert [(one.rows, one.labelled) for one in listing] == [(one.rows, one.labelled) for one in frames]
+    assert sum(one.rows for one in listing) == 30
+    assert sum(one.labelled for one in listing) == 20
 
 
 def test_a_table_too_large_to_read_for_a_list_is_cut_by_its_number_of_rows(tmp_path, monkeypatch):
@@ -181,9 +181,9 @@ def base(tmp_path):
 
 
 def sql(path, **more):
-    known = {"source": "sql", "database": f"sqlite:///{path}", "label": "y", "identifier": "user"}
-    known |= {"periods": "select month, count(*), count(y) from rows group by month"}
-    return known | {"query": "select user, a, b, y from rows where month = :period", **more}
+    table = {"source": "sql", "database": f"sqlite:///{path}", "label": "y", "identifier": "user"}
+    table |= {"periods": "select month, count(*), count(y) from rows group by month"}
+    return table | {"query": "select user, a, b, y from rows where month = :period", **more}
 
 
 def test_a_query_of_three_columns_gives_rows_and_labels(tmp_path, base):
@@ -308,8 +308,8 @@ def world(request, tmp_path_factory):
 
 
 def feast(home, *views):
-    known = {"source": "feast", "repo": str(home / "repo"), "database": f"sqlite:///{home}/world.db"}
-    return known | {"entities": "entities", "identifier": "user_id", "features": [f"{one}_fv:{one}_x" for one in views]}
+    table = {"source": "feast", "repo": str(home / "repo"), "database": f"sqlite:///{home}/world.db"}
+    return table | {"entities": "entities", "identifier": "user_id", "features": [f"{one}_fv:{one}_x" for one in views]}
 
 
 def test_views_with_rows_of_the_month_need_no_word(tmp_path, world):
@@ -402,8 +402,8 @@ def events(tmp_path, days, *, start="2026-03-01", zone="UTC", gap=(), moved=(), 
         data[["a", "b"]] += 5 * (day in moved)
         parts.append(data.assign(y=(random.random(60) < 0.3).astype(int)))
     pd.concat(parts).to_csv(tmp_path / "events.csv", index=False)
-    known = {"source": "files", "path": f"{tmp_path}/events.csv", "time": "at", "window": window, "label": "y"}
-    return known | {"features": ["a", "b", "c", "d"]}
+    table = {"source": "files", "path": f"{tmp_path}/events.csv", "time": "at", "window": window, "label": "y"}
+    return table | {"features": ["a", "b", "c", "d"]}
 
 
 def write(one, drift, name="mine"):
@@ -426,44 +426,44 @@ def judged(tmp_path, drift, ref, cur):
 
 def test_the_last_window_against_the_one_before(tmp_path):
     drift = events(tmp_path, 21, moved=range(14, 21))
-    found = listed(tmp_path, drift)
-    assert [(one.key, one.rows, one.labelled) for one in found] == [
+    listing = listed(tmp_path, drift)
+    assert [(one.key, one.rows, one.labelled) for one in listing] == [
         ("2026-03-01.7d", 420, 420),
         ("2026-03-08.7d", 420, 420),
         ("2026-03-15.7d", 420, 420),
     ]
-    result = judged(tmp_path, drift, found[1].key, found[2].key)
+    result = judged(tmp_path, drift, listing[1].key, listing[2].key)
     assert (result.k, result.n, result.decision) == (2, 4, Verdict.RETRAINING_TRIGGERED)
     assert (result.ref.rows, result.cur.rows) == (420, 420)
     assert result.target_drift.value is not None
-    assert judged(tmp_path, drift, found[0].key, found[1].key).decision is Verdict.NO_ACTION
+    assert judged(tmp_path, drift, listing[0].key, listing[1].key).decision is Verdict.NO_ACTION
 
 
 def test_a_window_that_is_a_gap_has_no_rows_and_says_so(tmp_path):
     drift = events(tmp_path, 21, gap=range(7, 14))
-    found = listed(tmp_path, drift)
-    assert [one.rows for one in found] == [420, 0, 420]
+    listing = listed(tmp_path, drift)
+    assert [one.rows for one in listing] == [420, 0, 420]
     with pytest.raises(UnknownPeriod, match=r"2026-03-08 to 2026-03-14 \(2026-03-08.7d\) has no rows"):
-        judged(tmp_path, drift, found[0].key, found[1].key)
-    assert judged(tmp_path, drift, found[0].key, found[2].key).decision is Verdict.NO_ACTION
+        judged(tmp_path, drift, listing[0].key, listing[1].key)
+    assert judged(tmp_path, drift, listing[0].key, listing[2].key).decision is Verdict.NO_ACTION
 
 
 def test_days_are_those_of_utc_whatever_zone_the_times_carry(tmp_path):
     drift = events(tmp_path, 15, zone="America/New_York", start="2026-03-01")
-    found = listed(tmp_path, drift)
-    frame = loaded(tmp_path, drift, found[-1].key)
-    assert frame.rows == found[-1].rows
+    listing = listed(tmp_path, drift)
+    frame = loaded(tmp_path, drift, listing[-1].key)
+    assert frame.rows == listing[-1].rows
     times = pd.to_datetime(frame.data["at"], utc=True)
-    assert str(times.min().date()) == found[-1].key[:10]
+    assert str(times.min().date()) == listing[-1].key[:10]
     # The clocks go forward on the 8th: no row is in two windows, none is lost between them.
-    assert sum(one.rows for one in found) <= 900
-    assert len({one.key for one in found}) == len(found)
+    assert sum(one.rows for one in listing) <= 900
+    assert len({one.key for one in listing}) == len(listing)
 
 
 def test_a_day_of_hours_is_called_by_its_hour(tmp_path):
-    found = listed(tmp_path, events(tmp_path, 3, window="24h", start="2026-03-01 05:00"))
-    assert [one.key for one in found] == ["2026-03-02T01.24h", "2026-03-03T01.24h"]
-    assert found[0].name == "2026-03-02 01:00 to 2026-03-03 01:00 UTC"
+    listing = listed(tmp_path, events(tmp_path, 3, window="24h", start="2026-03-01 05:00"))
+    assert [one.key for one in listing] == ["2026-03-02T01.24h", "2026-03-03T01.24h"]
+    assert listing[0].name == "2026-03-02 01:00 to 2026-03-03 01:00 UTC"
 
 
 def test_one_window_alone_is_listed_and_two_are_asked_for(tmp_path):
@@ -490,8 +490,8 @@ def test_windows_on_the_command_line_take_the_newest_two(tmp_path):
     lines = [f"{key} = {json.dumps(value)}" for key, value in drift.items()]
     (tmp_path / "systems" / "mine.toml").write_text('title = "Mine"\n[drift]\n' + "\n".join(lines) + "\n")
     assert "mine" in load_systems(Settings.from_env(environ)).by_id
-    told = warm.run("app", "periods", "--system", "mine", env=environ)
-    assert [line.split()[-2:] for line in told.stdout.splitlines()[1:]] == [["420", "420"]] * 3
+    command = warm.run("app", "periods", "--system", "mine", env=environ)
+    assert [line.split()[-2:] for line in command.stdout.splitlines()[1:]] == [["420", "420"]] * 3
     done = warm.run("app", "drift", "--system", "mine", "--exit-code", env=environ)
     assert "drift_2026-03-08.7d_vs_2026-03-15.7d.html" in done.stdout, done.stderr
     assert "RETRAINING_TRIGGERED (SIMULÉ) drift_share=0.50 >= 0.30" in done.stdout

@@ -66,8 +66,8 @@ def test_the_deadline_is_total_whatever_the_server_dribbles(handler):
         error = timed(lambda: get(fake.url, deadline=0.7))
     assert isinstance(error, DeadlineExceeded)
     # The deadline; where the socket noticed it first, the time that it took.
-    said = re.search(r"gave no complete answer within ([\d.]+) s\.", str(error))
-    assert said and 0.7 <= float(said[1]) < SOON
+    match = re.search(r"gave no complete answer within ([\d.]+) s\.", str(error))
+    assert match and 0.7 <= float(match[1]) < SOON
 
 
 def test_a_server_that_never_accepts_is_given_up_at_the_deadline():
@@ -242,18 +242,18 @@ def test_a_session_serves_several_threads_at_once():
         time.sleep(0.2)
         answer(b'{"path": "' + request.split(b" ")[1] + b'"}')(client, request)
 
-    found = {}
+    routes = {}
     with serve(slow) as fake, Session(deadline=SOON) as session:
 
         def ask(number):
-            found[number] = session.fetch_json(f"{fake.url}/{number}")["path"]
+            routes[number] = session.fetch_json(f"{fake.url}/{number}")["path"]
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert found == {number: f"/{number}" for number in range(8)}
+    assert routes == {number: f"/{number}" for number in range(8)}
 
 
 def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(monkeypatch):

@@ -25,9 +25,9 @@ def file(tmp_path):
 
 @pytest.mark.parametrize("secret", ["file:{}", "NAME, file:{}", "NAME,file:{}", "NAME file: {}"])
 def test_a_file_is_read_without_its_last_line_break(tmp_path, file, secret):
-    found = credentials(source(secret.format(file)), {}, tmp_path, where="x")
-    assert found.secret == "generated"
-    assert "generated" not in repr(found)
+    sign_in = credentials(source(secret.format(file)), {}, tmp_path, where="x")
+    assert sign_in.secret == "generated"
+    assert "generated" not in repr(sign_in)
 
 
 def test_variable_and_secrets_file_come_before_the_file(tmp_path, file):

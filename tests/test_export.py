@@ -28,9 +28,9 @@ DASHBOARDS = ROOT / "stack" / "grafana" / "provisioning" / "dashboards" / "json"
 def shipped() -> dict[str, System]:
     """The systems of the checkout, whatever this user has of their own."""
     settings = replace(Settings.from_env({}), systems_dirs=(ROOT / "app" / "systems",))
-    found = load_systems(settings)
-    assert found.broken == ()
-    return dict(found.by_id)
+    systems = load_systems(settings)
+    assert systems.broken == ()
+    return dict(systems.by_id)
 
 
 def system(**more) -> System:
@@ -103,10 +103,10 @@ def test_a_threshold_stands_in_its_rule_to_the_last_digit():
 
 def test_drift_has_a_rule_for_each_way_to_decide():
     files = {"source": "files", "path": "{period}.csv"}
-    told = [(rule.alert, rule.labels["severity"]) for rule in rules_of(system(drift=files))]
-    assert told == [("DataDrift", "warning"), ("DriftUndecided", "info")]
-    told = [rule.alert for rule in rules_of(system(drift=files | {"target_threshold": 0.02}))]
-    assert told == ["DataDrift", "TargetDrift", "DriftUndecided"]
+    alerts = [(rule.alert, rule.labels["severity"]) for rule in rules_of(system(drift=files))]
+    assert alerts == [("DataDrift", "warning"), ("DriftUndecided", "info")]
+    alerts = [rule.alert for rule in rules_of(system(drift=files | {"target_threshold": 0.02}))]
+    assert alerts == ["DataDrift", "TargetDrift", "DriftUndecided"]
 
 
 def test_a_rule_of_the_file_on_the_same_gauge_replaces_the_generated_one():
@@ -136,8 +136,8 @@ def test_target_drift_fires_at_its_threshold_and_never_against_the_decision(prom
 
     def expected(alert, **labels):
         rule = rules[alert]
-        found = {"system": "mine", "job": "console"} | labels | dict(rule.labels)
-        return {"exp_labels": found, "exp_annotations": dict(rule.annotations)}
+        full = {"system": "mine", "job": "console"} | labels | dict(rule.labels)
+        return {"exp_labels": full, "exp_annotations": dict(rule.annotations)}
 
     moments = [
         ("TargetDrift", [expected("TargetDrift")] if fires else []),
@@ -148,7 +148,7 @@ def test_target_drift_fires_at_its_threshold_and_never_against_the_decision(prom
         "input_series": [
             {"series": f"{name}{{{labels}}}", "values": f"{number}x30"} for name, labels, number in series
         ],
-        "alert_rule_test": [{"eval_time": "1m", "alertname": name, "exp_alerts": found} for name, found in moments],
+        "alert_rule_test": [{"eval_time": "1m", "alertname": name, "exp_alerts": full} for name, full in moments],
     }
     unit_test(promtool, tmp_path, [case])
 
@@ -364,9 +364,9 @@ def test_a_broken_system_file_is_said_and_hides_no_other(capsys, environ, tmp_pa
     (tmp_path / "systems" / "broken.toml").write_text("title = 1\n")
     assert main(["export", "rules", str(tmp_path / "r"), "--json"], environ) == 1
     out, err = capsys.readouterr()
-    said = json.loads(out)
-    assert said["written"] == [str(tmp_path / "r" / "alerts.yml")]
-    assert "broken.toml" in said["broken"][0]["message"]
+    printed = json.loads(out)
+    assert printed["written"] == [str(tmp_path / "r" / "alerts.yml")]
+    assert "broken.toml" in printed["broken"][0]["message"]
     assert "broken.toml" in err
     assert len(yaml.safe_load((tmp_path / "r" / "alerts.yml").read_text())["groups"]) == len(shipped())
 

@@ -126,15 +126,15 @@ def test_any_label_values_survive_being_written_and_read(labels):
 
 
 def test_a_new_series_counts_from_zero():
-    found = difference(parse('a_total{s="200"} 5\n'), parse('a_total{s="200"} 8\na_total{s="500"} 2\n'), "a_total")
-    assert (found.delta, found.before, found.after, found.reset) == (5, 5, 10, False)
+    moved = difference(parse('a_total{s="200"} 5\n'), parse('a_total{s="200"} 8\na_total{s="500"} 2\n'), "a_total")
+    assert (moved.delta, moved.before, moved.after, moved.reset) == (5, 5, 10, False)
 
 
 def test_a_counter_absent_before_counts_from_zero_and_absent_after_is_unknown():
     assert difference([], parse("a_total 3\n"), "a_total").delta == 3
-    found = difference(parse("a_total 3\n"), [], "a_total")
-    assert found.delta is None
-    assert "does not expose a_total any more" in found.reason
+    moved = difference(parse("a_total 3\n"), [], "a_total")
+    assert moved.delta is None
+    assert "does not expose a_total any more" in moved.reason
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_counter_absent_before_counts_from_zero_and_absent_after_is_unknown():
     ],
 )
 def test_a_restart_of_the_service_makes_the_difference_unknown(before, after):
-    found = difference(parse(before), parse(after), "a_total")
-    assert found.delta is None
-    assert found.reset
-    assert "restarted" in found.reason
+    moved = difference(parse(before), parse(after), "a_total")
+    assert moved.delta is None
+    assert moved.reset
+    assert "restarted" in moved.reason
 
 
 def test_a_histogram_moves_by_the_observations_in_between():
@@ -173,6 +173,6 @@ def test_a_histogram_moves_by_the_observations_in_between():
     ],
 )
 def test_a_quantile_lies_between_the_edges_of_its_bucket(counts, low, high):
-    found = quantile_bounds([Bucket(le, count) for le, count in counts], 0.95)
-    assert (found.low, found.high) == (low, high)
-    assert bool(found.reason) == (low is None)
+    bounds = quantile_bounds([Bucket(le, count) for le, count in counts], 0.95)
+    assert (bounds.low, bounds.high) == (low, high)
+    assert bool(bounds.reason) == (low is None)

@@ -28,8 +28,8 @@ SERIES_SECONDS = 180.0
 
 
 def dashboard(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((JSON / f"{name}.json").read_text())
-    return found
+    board: dict[str, Any] = json.loads((JSON / f"{name}.json").read_text())
+    return board
 
 
 def panels(name: str, *, closed: bool = True) -> list[dict[str, Any]]:
@@ -52,8 +52,8 @@ def as_prometheus(expr: str) -> str:
 
 
 def test_f1pa_has_its_seven_panels_in_three_rows():
-    found = dashboard("f1pa")
-    assert found["title"] == "F1PA ML Model Monitoring"
+    board = dashboard("f1pa")
+    assert board["title"] == "F1PA ML Model Monitoring"
     lines: dict[int, list[str]] = {}
     for panel in panels("f1pa", closed=False):
         lines.setdefault(panel["gridPos"]["y"], []).append(panel["title"])
@@ -96,12 +96,12 @@ def test_drift_is_on_every_dashboard(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_refreshes_by_itself_and_offers_five_and_ten_seconds(name):
-    found = dashboard(name)
-    assert found["refresh"] in ("5s", "10s")
-    assert {"5s", "10s"} <= set(found["timepicker"]["refresh_intervals"])
+    board = dashboard(name)
+    assert board["refresh"] in ("5s", "10s")
+    assert {"5s", "10s"} <= set(board["timepicker"]["refresh_intervals"])
     # What that costs, and what these numbers cannot tell, stands in the dashboard itself.
-    assert "Each refresh asks Prometheus once per panel" in found["description"]
-    assert "F1" in found["description"]
+    assert "Each refresh asks Prometheus once per panel" in board["description"]
+    assert "F1" in board["description"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,8 +148,8 @@ def through_grafana(raw: dict[str, Any]) -> dict[str, Any]:
     from grafana_foundation_sdk.models.dashboard import Dashboard
 
     plugins.register_default_plugins()
-    found: dict[str, Any] = json.loads(encoder.JSONEncoder(sort_keys=True).encode(Dashboard.from_json(raw)))
-    return found
+    board: dict[str, Any] = json.loads(encoder.JSONEncoder(sort_keys=True).encode(Dashboard.from_json(raw)))
+    return board
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,8 +162,8 @@ def test_a_key_that_grafana_does_not_know_would_be_found():
     raw = dashboard("streamflow")
     raw["panels"][1]["options"]["legend"]["colour"] = "red"
     raw["reload"] = "5s"
-    found = list(lost(raw, through_grafana(raw)))
-    assert {".reload", ".panels[1].options.legend.colour"} <= set(found)
+    gone = list(lost(raw, through_grafana(raw)))
+    assert {".reload", ".panels[1].options.legend.colour"} <= set(gone)
 
 
 # --- the rules of Grafana's dashboard-linter --------------------------------------------------------------------------
@@ -171,16 +171,16 @@ def test_a_key_that_grafana_does_not_know_would_be_found():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_data_source_is_a_variable_so_that_it_can_be_imported_anywhere(name):
-    found = dashboard(name)
-    (variable,) = found["templating"]["list"]
+    board = dashboard(name)
+    (variable,) = board["templating"]["list"]
     assert (variable["type"], variable["name"], variable["query"]) == ("datasource", "datasource", "prometheus")
     chosen = {"type": "prometheus", "uid": "${datasource}"}
-    assert found["annotations"]["list"][0]["datasource"] == chosen
+    assert board["annotations"]["list"][0]["datasource"] == chosen
     for panel in panels(name):
         assert panel["datasource"] == chosen
         assert all(target["datasource"] == chosen for target in panel["targets"])
-    assert "id" not in found
-    assert "__inputs" not in found
+    assert "id" not in board
+    assert "__inputs" not in board
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,20 +219,20 @@ def test_a_question_stays_inside_its_system(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_cannot_be_edited_in_place_and_is_told_apart_by_uid_and_tags(name):
-    found = dashboard(name)
-    assert found["editable"] is False
-    assert re.fullmatch(r"[a-z0-9_-]{1,40}", found["uid"])
-    assert found["tags"] == ["vigie", name]
+    board = dashboard(name)
+    assert board["editable"] is False
+    assert re.fullmatch(r"[a-z0-9_-]{1,40}", board["uid"])
+    assert board["tags"] == ["vigie", name]
     assert len({dashboard(one)["uid"] for one in NAMES}) == len(NAMES)
-    assert 39 <= found["schemaVersion"] <= 41
+    assert 39 <= board["schemaVersion"] <= 41
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_fill_the_grid_without_overlap(name):
-    found = dashboard(name)["panels"]
-    ids = [one["id"] for row in found for one in [row, *row.get("panels", [])]]
+    board = dashboard(name)["panels"]
+    ids = [one["id"] for row in board for one in [row, *row.get("panels", [])]]
     assert len(set(ids)) == len(ids)
-    for group in [found, *(row["panels"] for row in found if row.get("collapsed"))]:
+    for group in [board, *(row["panels"] for row in board if row.get("collapsed"))]:
         cells: set[tuple[int, int]] = set()
         for one in group:
             at = one["gridPos"]
@@ -372,29 +372,29 @@ def ask(url: str, expr: str) -> list[dict[str, Any]]:
     question = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expr})}"
     try:
         with urllib.request.urlopen(question, timeout=10) as answer:
-            said = json.load(answer)
+            body = json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code == 503:
             return []  # it listens, and still reads its data
         pytest.fail(f"{expr}: {error.read().decode()}")
     except OSError:
         return []  # not listening yet
-    assert said["status"] == "success"
-    assert "warnings" not in said
-    found: list[dict[str, Any]] = said["data"]["result"]
-    return found
+    assert body["status"] == "success"
+    assert "warnings" not in body
+    series: list[dict[str, Any]] = body["data"]["result"]
+    return series
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_question_of_the_dashboard_brings_an_answer(loaded, name):
     for panel in panels(name):
         for target in panel["targets"]:
-            found = ask(loaded, as_prometheus(target["expr"]))
-            assert found, f"{panel['title']}: {target['expr']}"
-            assert all(one["value"][1] not in ("NaN", "+Inf") for one in found), panel["title"]
+            series = ask(loaded, as_prometheus(target["expr"]))
+            assert series, f"{panel['title']}: {target['expr']}"
+            assert all(one["value"][1] not in ("NaN", "+Inf") for one in series), panel["title"]
             # A legend names a label that the answer has.
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
-                assert all(label in one["metric"] for one in found), panel["title"]
+                assert all(label in one["metric"] for one in series), panel["title"]
 
 
 def test_the_committed_rules_are_evaluated_without_error_and_drift_fires(loaded):

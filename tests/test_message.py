@@ -85,6 +85,8 @@ def test_joined_sentences_are_each_said_again():
     assert both == "2 rows; up; no value in a"
     assert (joined([], "; "), joined([rows, ""], "; ")) == ("", rows)
     with speaking("fr"):
+        # A plain text is a name: a column called `unknown` keeps it.
+        assert t("{k} of {n} columns", k="unknown", n=t("unknown")) == "unknown colonnes sur inconnu"
         assert t(both) == read(json.loads(json.dumps(both.code()))) == "2 lignes; up; rien dans a"
         assert t(listed([rows, both])) == "2 lignes and 2 lignes; up; rien dans a"
         assert t(joined([rows], "; ")) == "2 lignes"

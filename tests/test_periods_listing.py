@@ -32,14 +32,14 @@ def base(tmp_path):
 
 
 def feast(path, **more):
-    known = {
+    table = {
         "source": "feast",
         "repo": "r",
         "database": f"sqlite:///{path}",
         "entities": "entities",
         "labels": "labels",
     }
-    return known | {"features": ["v:x"], "identifier": "user_id", "label": "churn", **more}
+    return table | {"features": ["v:x"], "identifier": "user_id", "label": "churn", **more}
 
 
 def listed(tmp_path, drift, **environ):
@@ -54,8 +54,8 @@ def change(path, *statements):
 
 
 def test_months_come_in_order_with_rows_and_labels(tmp_path, base):
-    found = listed(tmp_path, feast(base))
-    assert [(one.name, one.key, one.date, one.rows, one.labelled, one.note) for one in found] == [
+    months = listed(tmp_path, feast(base))
+    assert [(one.name, one.key, one.date, one.rows, one.labelled, one.note) for one in months] == [
         ("month_000", "2024-01-31", dt.date(2024, 1, 31), 5, 4, ""),
         ("month_001", "2024-02-29", dt.date(2024, 2, 29), 5, 4, ""),
         ("month_002", "2024-03-31", dt.date(2024, 3, 31), 5, 0, ""),
@@ -157,13 +157,13 @@ def test_the_environment_beats_the_system_file_and_its_password_stays_unsaid(tmp
 
 
 def test_two_threads_list_at_the_same_time(tmp_path, base):
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(len(listed(tmp_path, feast(base))))) for _ in range(2)]
+    counted = []
+    threads = [threading.Thread(target=lambda: counted.append(len(listed(tmp_path, feast(base))))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [3, 3]
+    assert counted == [3, 3]
 
 
 # --- SQL --------------------------------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ def test_one_file_per_month(tmp_path):
     for index, month in enumerate(MONTHS):
         (data / month).mkdir(parents=True)
         pd.DataFrame({"x": range(10 + index)}).to_csv(data / month / "usage.csv", index=False)
-    found = listed(tmp_path, {"source": "files", "path": f"{data}/{{period}}/usage.csv"})
-    assert [(one.name, one.key, one.rows) for one in found] == [
+    months = listed(tmp_path, {"source": "files", "path": f"{data}/{{period}}/usage.csv"})
+    assert [(one.name, one.key, one.rows) for one in months] == [
         ("month_000", MONTHS[0], 10),
         ("month_001", MONTHS[1], 11),
         ("month_002", MONTHS[2], 12),
@@ -209,8 +209,8 @@ def test_one_file_per_month(tmp_path):
 def test_months_by_name_and_parquet_by_its_footer(tmp_path):
     for name in ("month_001", "month_000", ".hidden", "a b"):
         pd.DataFrame({"x": range(7)}).to_parquet(tmp_path / f"{name}.parquet")
-    found = listed(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.parquet"})
-    assert [(one.name, one.key, one.rows, one.date) for one in found] == [
+    months = listed(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.parquet"})
+    assert [(one.name, one.key, one.rows, one.date) for one in months] == [
         ("month_000", "month_000", 7, None),
         ("month_001", "month_001", 7, None),
     ]
@@ -238,8 +238,8 @@ def test_who_only_looks_up_a_key_reads_no_file_for_its_labels(tmp_path):
 
 def test_one_table_split_by_rows_is_one_fixed_pair(tmp_path):
     pd.DataFrame({"x": range(71_645)}).to_parquet(tmp_path / "laps.parquet")
-    found = listed(tmp_path, {"source": "files", "path": f"{tmp_path}/laps.parquet", "split": 0.7})
-    assert [(one.key, one.name, one.rows) for one in found] == [
+    months = listed(tmp_path, {"source": "files", "path": f"{tmp_path}/laps.parquet", "split": 0.7})
+    assert [(one.key, one.name, one.rows) for one in months] == [
         ("rows-000-070", "reference", 50_151),
         ("rows-070-100", "current", 21_494),
     ]

@@ -71,9 +71,9 @@ def copy(world, tmp_path):
 
 
 def feast(home, **more):
-    known = {"source": "feast", "repo": str(home / "repo"), "database": f"sqlite:///{home}/world.db", "label": "churn"}
-    known |= {"entities": "entities", "labels": "labels", "identifier": "user_id"}
-    return known | {"features": ["use_fv:hours", "plan_fv:paperless", "plan_fv:net"], **more}
+    keys = {"source": "feast", "repo": str(home / "repo"), "database": f"sqlite:///{home}/world.db", "label": "churn"}
+    keys |= {"entities": "entities", "labels": "labels", "identifier": "user_id"}
+    return keys | {"features": ["use_fv:hours", "plan_fv:paperless", "plan_fv:net"], **more}
 
 
 def load(tmp_path, drift, month, **environ):
@@ -292,8 +292,8 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path, content, words):
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n3,4", b"a,b\n1,2\n\n", b'a,b\n1,"x\ny"', b"a\n1\n2", b"a,b\n1,2\n3,"])
 def test_a_file_without_a_last_line_end_is_whole_when_its_values_are(tmp_path, content):
     (tmp_path / "jan.csv").write_bytes(content)
-    found = load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan").data
-    assert len(found) == content.strip().count(b"\n") - (b'"' in content)
+    frame = load(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv"}, "jan").data
+    assert len(frame) == content.strip().count(b"\n") - (b'"' in content)
 
 
 @pytest.mark.quick
@@ -313,9 +313,9 @@ def test_a_comma_at_the_end_of_every_line_makes_no_column_and_the_list_counts_as
     (tmp_path / "jan.csv").write_text("x,label,\n1,0,\n2,,\n3,1,\n")
     one = system(tmp_path, {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "label": "label"})
     (period,) = periods.list_periods(settings(tmp_path), one)
-    found = periods.load(settings(tmp_path), one, period)
-    assert list(found.data.columns) == ["x", "label"]
-    assert (period.rows, period.labelled) == (found.rows, found.labelled) == (3, 2)
+    frame = periods.load(settings(tmp_path), one, period)
+    assert list(frame.data.columns) == ["x", "label"]
+    assert (period.rows, period.labelled) == (frame.rows, frame.labelled) == (3, 2)
 
 
 @pytest.mark.quick
@@ -331,8 +331,8 @@ def test_two_columns_of_one_name_in_a_csv_file_stay_two(tmp_path):
     drift = {"source": "files", "path": f"{tmp_path}/{{period}}.csv", "identifier": "plan"}
     one = system(tmp_path, drift)
     (period,) = periods.list_periods(settings(tmp_path), one)
-    found = periods.load(settings(tmp_path), one, period)
-    assert list(found.data.columns) == ["plan", "user", "plan", "Unnamed: 3"]
+    frame = periods.load(settings(tmp_path), one, period)
+    assert list(frame.data.columns) == ["plan", "user", "plan", "Unnamed: 3"]
     with pytest.raises(DataError, match="two columns 'plan'"):
         periods.entity_ids(settings(tmp_path), one, None, 9)
 

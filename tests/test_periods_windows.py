@@ -36,10 +36,10 @@ def test_a_table_shorter_than_one_window_says_so(tmp_path):
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_windows_go_back_from_the_end_of_the_newest_day(tmp_path, suffix):
     settings, system = made(tmp_path, daily(20), suffix=suffix)
-    found = list_periods(settings, system)
-    assert [(one.key, one.rows) for one in found] == [("2026-11-07.7d", 21), ("2026-11-14.7d", 21)]
-    assert found[-1].name == "2026-11-14 to 2026-11-20"
-    assert pick(found, "2026-11-14.7d") == found[-1]
+    months = list_periods(settings, system)
+    assert [(one.key, one.rows) for one in months] == [("2026-11-07.7d", 21), ("2026-11-14.7d", 21)]
+    assert months[-1].name == "2026-11-14 to 2026-11-20"
+    assert pick(months, "2026-11-14.7d") == months[-1]
 
 
 def test_a_windows_rows_are_those_of_its_days_and_no_row_is_in_two(tmp_path):
@@ -64,17 +64,17 @@ def test_more_rows_of_the_same_day_keep_the_keys(tmp_path):
 def test_hours_are_windows_too_and_times_with_a_zone_are_read_in_utc(tmp_path):
     at = pd.date_range("2026-11-01 00:30", periods=48, freq="h", tz="Asia/Tokyo")
     settings, system = made(tmp_path, pd.DataFrame({"at": at, "value": range(48)}), window="12h")
-    found = list_periods(settings, system)
-    assert [one.rows for one in found] == [12, 12, 12, 12]
-    assert found[0].key == "2026-10-31T15.12h"
-    assert found[0].name == "2026-10-31 15:00 to 2026-11-01 03:00 UTC"
+    months = list_periods(settings, system)
+    assert [one.rows for one in months] == [12, 12, 12, 12]
+    assert months[0].key == "2026-10-31T15.12h"
+    assert months[0].name == "2026-10-31 15:00 to 2026-11-01 03:00 UTC"
 
 
 def test_the_number_of_windows_is_bounded(tmp_path):
     settings, system = made(tmp_path, daily(200, start="2026-01-01", per_day=1), window="1d")
-    found = list_periods(settings, system)
-    assert len(found) == windows.MAX_WINDOWS
-    assert found[-1].key == "2026-07-19.1d"
+    months = list_periods(settings, system)
+    assert len(months) == windows.MAX_WINDOWS
+    assert months[-1].key == "2026-07-19.1d"
 
 
 def test_an_unknown_window_names_some(tmp_path):

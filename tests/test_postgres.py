@@ -132,8 +132,8 @@ def frozen(server):
 
 
 def test_a_server_that_falls_silent_is_given_up(server, settings, monkeypatch):
-    monkeypatch.setattr(ledger_module, "STATEMENT_MS", 100)
-    monkeypatch.setattr(ledger_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("app.runs.database.STATEMENT_MS", 100)
+    monkeypatch.setattr("app.runs.database.BUSY_SECONDS", 0.1)
     monkeypatch.setattr(postgres, "SILENCE_SECONDS", 0.3)
     monkeypatch.setattr(postgres, "CONNECT_SECONDS", 1)
     with Ledger(settings.ledger_url) as ledger:
@@ -144,7 +144,7 @@ def test_a_server_that_falls_silent_is_given_up(server, settings, monkeypatch):
 
 
 def test_a_writer_that_holds_on_is_said_after_the_busy_time(server, fresh, ledger, monkeypatch, settings):
-    monkeypatch.setattr(ledger_module, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("app.runs.database.BUSY_SECONDS", 0.2)
     with server.connect(fresh) as other, Ledger(settings.ledger_url) as second:
         other.execute("select pg_advisory_lock(%s)", (ledger_module.WRITER_LOCK,))
         assert second.runs() == []
@@ -199,32 +199,32 @@ def url_of(environ):
 
 
 def test_the_ledger_says_what_is_wrong(sick):
-    environ, said = sick
+    environ, words = sick
     with pytest.raises(LedgerError) as raised:
         Ledger(url_of(environ))
-    assert said in hidden(raised.value.text)
+    assert words in hidden(raised.value.text)
     assert "wrong-secret" not in raised.value.text
     assert raised.value.hint
 
 
 def test_the_list_of_months_says_what_is_wrong(sick, tmp_path):
-    environ, said = sick
-    if "LATIN1" in said:
+    environ, words = sick
+    if "LATIN1" in words:
         # The server converts it: it can be read, and what is missing are the tables.
-        said = 'relation "subscriptions_profile_snapshots" does not exist'
+        words = 'relation "subscriptions_profile_snapshots" does not exist'
     one = Settings.from_env({**environ, "VIGIE_HOME": str(tmp_path)})
     with pytest.raises(SourceUnavailable) as raised:
         periods.list_periods(one, load_systems(one).by_id["streamflow"])
-    assert said in hidden(raised.value.text)
+    assert words in hidden(raised.value.text)
     assert "wrong-secret" not in raised.value.text
     assert raised.value.hint
 
 
 def test_an_ingest_says_what_is_wrong(sick, small):
-    environ, said = sick
+    environ, words = sick
     with pytest.raises(WorldError) as raised:
         database.put(place(environ), read_month(small, REF))
-    assert said in hidden(str(raised.value))
+    assert words in hidden(str(raised.value))
     assert "wrong-secret" not in str(raised.value)
 
 

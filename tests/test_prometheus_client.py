@@ -87,9 +87,9 @@ def test_a_range_query_gives_columns_that_move(prometheus, span):
     rate = "sum(rate(api_requests_total{job='api'}[5s]))"
     until(lambda: abs((prometheus.query(rate).value or 0) - 10) <= 3, "the true rate", every=0.5)
     span = TimeRange.between(time.time() - 30, time.time())
-    found = prometheus.query_range("sum(rate(api_requests_total{job='api'}[5s]))", span)
-    assert found.state is State.OK
-    series = found.series[0]
+    reply = prometheus.query_range("sum(rate(api_requests_total{job='api'}[5s]))", span)
+    assert reply.state is State.OK
+    series = reply.series[0]
     assert series.times.dtype == np.float64
     assert (np.diff(series.times) >= span.step).all()
     assert series.values[-1] == pytest.approx(10, abs=5)
@@ -110,25 +110,25 @@ def test_hostile_label_values_arrive_as_they_were_scraped(prometheus, span):
     ],
 )
 def test_empty_is_told_from_failed_with_a_reason(prometheus, span, expr, reason):
-    for found in (prometheus.query(expr), prometheus.query_range(expr, span)):
-        assert found.state is State.EMPTY
-        assert reason in found.reason
-        assert found.value is None
+    for reply in (prometheus.query(expr), prometheus.query_range(expr, span)):
+        assert reply.state is State.EMPTY
+        assert reason in reply.reason
+        assert reply.value is None
 
 
 @pytest.mark.parametrize(
     ("expr", "position"), [("1 +", (1, 4)), ("rate(up[5s]", None), ("up}", None), ("sum(\n rate(\n", None)]
 )
 def test_a_refused_expression_has_the_servers_position(prometheus, span, expr, position):
-    for found in (prometheus.query(expr), prometheus.query_range(expr, span)):
-        assert found.state is State.ERROR
-        assert isinstance(found.error, QueryError)
-        line, column = found.error.position
+    for reply in (prometheus.query(expr), prometheus.query_range(expr, span)):
+        assert reply.state is State.ERROR
+        assert isinstance(reply.error, QueryError)
+        line, column = reply.error.position
         assert 1 <= line <= expr.count("\n") + 1
         assert column >= 1
         assert position in (None, (line, column))
         with pytest.raises(QueryError):
-            found.checked()
+            reply.checked()
 
 
 def test_a_comment_at_the_end_does_not_break_the_count(prometheus, span):
@@ -136,23 +136,23 @@ def test_a_comment_at_the_end_does_not_break_the_count(prometheus, span):
 
 
 def test_many_series_are_bounded_and_said(prometheus, span):
-    found = prometheus.query_range("many", span)
-    assert found.state is State.PARTIAL
-    assert (len(found.series), found.total_series) == (MAX_SERIES, 120)
-    assert "50 of 120 series" in found.reason
-    assert {int(one.labels["number"]) for one in found.series} == set(range(70, 120))
+    reply = prometheus.query_range("many", span)
+    assert reply.state is State.PARTIAL
+    assert (len(reply.series), reply.total_series) == (MAX_SERIES, 120)
+    assert "50 of 120 series" in reply.reason
+    assert {int(one.labels["number"]) for one in reply.series} == set(range(70, 120))
 
 
 def test_series_of_several_names_are_bounded_too(prometheus, span):
-    found = prometheus.query_range('{job="prometheus"}', span)
-    assert found.state is State.PARTIAL
-    assert len(found.series) == MAX_SERIES
+    reply = prometheus.query_range('{job="prometheus"}', span)
+    assert reply.state is State.PARTIAL
+    assert len(reply.series) == MAX_SERIES
 
 
 def test_an_expensive_expression_is_ended_by_the_server_in_words(prometheus, span):
-    found = prometheus.query_range("count_over_time(vector(1)[1d:1ms])", span)
-    assert isinstance(found.error, QueryError | DeadlineExceeded)
-    assert found.hint
+    reply = prometheus.query_range("count_over_time(vector(1)[1d:1ms])", span)
+    assert isinstance(reply.error, QueryError | DeadlineExceeded)
+    assert reply.hint
 
 
 def test_a_long_expression_goes_in_the_body(prometheus):
@@ -281,19 +281,19 @@ def test_a_server_that_is_no_prometheus_is_an_error_in_words(name, call, span):
 def test_a_slow_server_is_given_up_at_the_deadline(span):
     with serve(dribble(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b" ")) as fake:
         client = Prometheus(fake.url, deadline=0.7)
-        found = client.query_range("up", span)
-        assert isinstance(found.error, DeadlineExceeded)
+        reply = client.query_range("up", span)
+        assert isinstance(reply.error, DeadlineExceeded)
         # The server would go on for a minute.
-        assert found.seconds < 40
+        assert reply.seconds < 40
         with pytest.raises(DeadlineExceeded):
             client.targets()
 
 
 def test_no_server_at_all_is_unreachable_at_once(span):
     client = Prometheus(f"http://127.0.0.1:{free_port()}")
-    for found in (client.query("up"), client.query_range("up", span)):
-        assert isinstance(found.error, Unreachable)
-        assert "nothing listens" in found.reason
+    for reply in (client.query("up"), client.query_range("up", span)):
+        assert isinstance(reply.error, Unreachable)
+        assert "nothing listens" in reply.reason
     with pytest.raises(Unreachable):
         client.targets()
 
@@ -308,17 +308,17 @@ def test_an_answer_over_the_cap_is_an_error_in_words(span):
 def test_warnings_of_the_server_make_an_answer_partial(span):
     body = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]},"warnings":["w"],"infos":["i"]}'
     with serve(answer(body)) as fake:
-        found = Prometheus(fake.url).query("up")
-    assert (found.state, found.reason, found.infos) == (State.PARTIAL, "w", ("i",))
-    assert found.value == 1.0
+        reply = Prometheus(fake.url).query("up")
+    assert (reply.state, reply.reason, reply.infos) == (State.PARTIAL, "w", ("i",))
+    assert reply.value == 1.0
 
 
 def test_series_without_floats_are_said_not_drawn():
     body = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1","sum":"1"}]}]}}'
     with serve(answer(body)) as fake:
-        found = Prometheus(fake.url).query("up")
-    assert found.state is State.EMPTY
-    assert "native histograms" in found.reason
+        reply = Prometheus(fake.url).query("up")
+    assert reply.state is State.EMPTY
+    assert "native histograms" in reply.reason
 
 
 def test_the_tenant_and_the_path_prefix_are_sent():

@@ -64,14 +64,14 @@ def test_a_status_means_answered_or_failed_or_neither(value, means):
     ],
 )
 def test_a_matcher_is_held_to_the_values_of_its_label(matcher, values, selects):
-    found = rule(parse_selector(matcher)[0], dict.fromkeys(values, 1), "calls_total")
-    assert found.matcher == selects
+    status = rule(parse_selector(matcher)[0], dict.fromkeys(values, 1), "calls_total")
+    assert status.matcher == selects
     if selects is UNTOLD:
-        assert "calls_total" in found.reason
-        assert found.hint
+        assert "calls_total" in status.reason
+        assert status.hint
     else:
-        assert found.words.startswith("status has ")
-        assert "answered" in found.words or "failed" in found.words
+        assert status.words.startswith("status has ")
+        assert "answered" in status.words or "failed" in status.words
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_the_rule_is_said_in_words(matcher, values, words):
 
 
 def test_a_counter_without_series_is_no_reason_to_doubt():
-    found = rule(parse_selector(NOT_2XX)[0], {}, "calls_total")
-    assert (found.matcher, found.words) == (NOT_2XX, "calls_total has no series yet")
+    status = rule(parse_selector(NOT_2XX)[0], {}, "calls_total")
+    assert (status.matcher, status.words) == (NOT_2XX, "calls_total has no series yet")
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def test_every_way_prometheus_writes_a_number_is_read_fast(text):
 )
 def test_hostile_label_values_come_back_as_they_are(text):
     labels = {"a": text, text: "b"}
-    found = parse(body([{"metric": labels, "values": [[1, "2"]]}, {"metric": {}, "values": [[3, "4"]]}]))
-    assert found.series[0].labels == labels
-    assert [one.values.tolist() for one in found.series] == [[2.0], [4.0]]
+    parsed = parse(body([{"metric": labels, "values": [[1, "2"]]}, {"metric": {}, "values": [[3, "4"]]}]))
+    assert parsed.series[0].labels == labels
+    assert [one.values.tolist() for one in parsed.series] == [[2.0], [4.0]]
 
 
 def test_an_empty_answer_has_no_series():
@@ -113,8 +113,8 @@ def test_an_empty_answer_has_no_series():
 def test_warnings_and_infos_are_kept_on_both_paths():
     data = [{"metric": {}, "values": [[1, "2"]]}]
     for whole in (body(data, warnings=["w"], infos=["i"]), b" " + body(data, warnings=["w"], infos=["i"])):
-        found = parse(whole)
-        assert (found.warnings, found.infos) == (("w",), ("i",))
+        parsed = parse(whole)
+        assert (parsed.warnings, parsed.infos) == (("w",), ("i",))
     assert module._fast(b" " + body(data)) is None
 
 
@@ -133,9 +133,9 @@ def test_native_histograms_are_counted_and_said_not_drawn():
         {"metric": {"a": "2"}, "values": [[1, "2"]], "histograms": [[2, histogram]]},
         {"metric": {"a": "3"}, "values": [[1, "3"]]},
     ]
-    found = parse(body(mixed))
-    assert found.skipped == 2
-    assert [one.labels["a"] for one in found.series] == ["2", "3"]
+    parsed = parse(body(mixed))
+    assert parsed.skipped == 2
+    assert [one.labels["a"] for one in parsed.series] == ["2", "3"]
     instant = parse(body([{"metric": {}, "histogram": [1, histogram]}], "vector"))
     assert (instant.skipped, instant.series) == (1, ())
 

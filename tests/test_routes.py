@@ -377,9 +377,9 @@ def test_a_foreign_host_opens_no_websocket_on_the_wire(settings):
 
 
 def test_healthz_says_who_serves_which_home(settings, client):
-    said = client.get("/healthz").json()
-    assert set(said) == {"service", "version", "home", "pid", "started"}
-    assert (said["service"], said["home"]) == ("vigie", settings.home_id)
+    answer = client.get("/healthz").json()
+    assert set(answer) == {"service", "version", "home", "pid", "started"}
+    assert (answer["service"], answer["home"]) == ("vigie", settings.home_id)
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
@@ -390,37 +390,37 @@ def scrape(client):
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
-    found = {}
+    samples = {}
     for family in text_string_to_metric_families(answer.text):
         for sample in family.samples:
-            found[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
-    return found
+            samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    return samples
 
 
-def value(found, name, **labels):
-    return found.get((name, tuple(sorted(({"system": "streamflow"} | labels).items()))))
+def value(samples, name, **labels):
+    return samples.get((name, tuple(sorted(({"system": "streamflow"} | labels).items()))))
 
 
 def test_the_gauges_of_a_drift_run(settings, streamflow, client):
     save(settings, streamflow, finished=1234.5)
-    found = scrape(client)
-    assert value(found, "vigie_drift_share") == 0.0625
-    assert value(found, "vigie_drift_threshold") == 0.3
-    assert [value(found, "vigie_drift_columns", state=s) for s in ("drifted", "compared", "not_comparable")] == [
+    samples = scrape(client)
+    assert value(samples, "vigie_drift_share") == 0.0625
+    assert value(samples, "vigie_drift_threshold") == 0.3
+    assert [value(samples, "vigie_drift_columns", state=s) for s in ("drifted", "compared", "not_comparable")] == [
         1,
         2,
         1,
     ]
     method = "Wasserstein distance (normed)"
-    assert value(found, "vigie_drift_column_score", column="rebuffer_events_7d", method=method) == 0.205
-    assert value(found, "vigie_drift_column_drifted", column="rebuffer_events_7d") == 1
-    assert value(found, "vigie_drift_column_drifted", column='odd "name"\\\n') == 0
-    assert value(found, "vigie_drift_column_drifted", column="empty") is None
-    assert value(found, "vigie_target_drift") == 0.0238
-    assert value(found, "vigie_drift_last_run_timestamp_seconds") == 1234.5
-    decisions = {str(verdict): value(found, "vigie_decision", decision=str(verdict)) for verdict in Verdict}
+    assert value(samples, "vigie_drift_column_score", column="rebuffer_events_7d", method=method) == 0.205
+    assert value(samples, "vigie_drift_column_drifted", column="rebuffer_events_7d") == 1
+    assert value(samples, "vigie_drift_column_drifted", column='odd "name"\\\n') == 0
+    assert value(samples, "vigie_drift_column_drifted", column="empty") is None
+    assert value(samples, "vigie_target_drift") == 0.0238
+    assert value(samples, "vigie_drift_last_run_timestamp_seconds") == 1234.5
+    decisions = {str(verdict): value(samples, "vigie_decision", decision=str(verdict)) for verdict in Verdict}
     assert decisions == {"NO_ACTION": 1, "RETRAINING_TRIGGERED": 0, "UNDECIDED": 0}
-    assert found["vigie_ledger_up", ()] == 1
+    assert samples["vigie_ledger_up", ()] == 1
 
 
 def test_the_counts_are_of_the_columns_that_the_share_counts(streamflow):
@@ -428,22 +428,22 @@ def test_the_counts_are_of_the_columns_that_the_share_counts(streamflow):
     own = Policy.of(streamflow.drift)
     columns = (Column("a", "number", score=0.2, drifted=True, comparable=True), Column("b", "number", reason="gone"))
     label = Column(str(own.label), "category", score=0.2, drifted=True, comparable=True)
-    found = a_result(streamflow, "r", policy=replace(own, columns="features"), k=1, n=2, columns=(*columns, label))
-    digest = gauges._digest(found)
+    result = a_result(streamflow, "r", policy=replace(own, columns="features"), k=1, n=2, columns=(*columns, label))
+    digest = gauges._digest(result)
     assert (digest.drifted, digest.compared, digest.not_comparable) == (1, 1, 1)
-    digest = gauges._digest(replace(found, policy=own, k=2, n=3))
+    digest = gauges._digest(replace(result, policy=own, k=2, n=3))
     assert (digest.drifted, digest.compared, digest.not_comparable) == (2, 2, 1)
 
 
 def test_what_is_unknown_is_absent_and_never_zero(settings, streamflow, client):
     save(settings, streamflow, share=None, k=None, decision=Verdict.UNDECIDED, target_drift=Target(reason="no labels"))
-    found = scrape(client)
+    samples = scrape(client)
     for name in ("vigie_drift_share", "vigie_target_drift"):
-        assert value(found, name) is None
-    assert value(found, "vigie_drift_columns", state="drifted") is None
-    assert value(found, "vigie_decision", decision="UNDECIDED") == 1
-    assert not [name for name, labels in found if ("system", "diabetes") in labels]
-    assert not [name for name, _ in found if name.startswith("vigie_load")]
+        assert value(samples, name) is None
+    assert value(samples, "vigie_drift_columns", state="drifted") is None
+    assert value(samples, "vigie_decision", decision="UNDECIDED") == 1
+    assert not [name for name, labels in samples if ("system", "diabetes") in labels]
+    assert not [name for name, _ in samples if name.startswith("vigie_load")]
 
 
 def test_other_policies_captures_and_failed_runs_move_nothing(settings, streamflow, client):
@@ -501,35 +501,35 @@ def test_runs_of_another_source_move_no_gauge_and_one_that_was_not_told_yet_coun
     save(settings, streamflow, source=Source("unknown"))
     traffic(settings, source=Source.of("api", "http://elsewhere:8000"))
     waiting = traffic(settings, source=Source())
-    found = scrape(client)
-    assert value(found, "vigie_drift_share") is None
-    assert value(found, "vigie_load_requests_total", outcome="ok") is None
+    samples = scrape(client)
+    assert value(samples, "vigie_drift_share") is None
+    assert value(samples, "vigie_load_requests_total", outcome="ok") is None
     own = source_of(settings, streamflow, "load")
     with Ledger(settings.ledger_url) as ledger:
         ledger.update(waiting, **columns_of(own))
     save(settings, streamflow, finished=50, share=0.5)
-    found = scrape(client)
-    assert value(found, "vigie_drift_share") == 0.5
-    assert value(found, "vigie_load_requests_total", outcome="ok") == 98
+    samples = scrape(client)
+    assert value(samples, "vigie_drift_share") == 0.5
+    assert value(samples, "vigie_load_requests_total", outcome="ok") == 98
 
 
 def test_load_runs_are_counters_that_only_grow(settings, client):
     traffic(settings)
     for expected in (98, 98):
-        found = scrape(client)
-        assert value(found, "vigie_load_requests_total", outcome="ok") == expected
+        samples = scrape(client)
+        assert value(samples, "vigie_load_requests_total", outcome="ok") == expected
     traffic(settings, answered=2, state=State.CANCELLED)
-    found = scrape(client)
-    assert [value(found, "vigie_load_requests_total", outcome=o) for o in ("ok", "failed", "not_sent")] == [
+    samples = scrape(client)
+    assert [value(samples, "vigie_load_requests_total", outcome=o) for o in ("ok", "failed", "not_sent")] == [
         100,
         4,
         10,
     ]
     for kind in ("response", "service"):
-        assert value(found, "vigie_load_latency_seconds_count", kind=kind) == 102
-        assert value(found, "vigie_load_latency_seconds_bucket", kind=kind, le="0.005") == 100
-        assert value(found, "vigie_load_latency_seconds_bucket", kind=kind, le="+Inf") == 102
-        assert value(found, "vigie_load_latency_seconds_sum", kind=kind) == pytest.approx(4.4)
+        assert value(samples, "vigie_load_latency_seconds_count", kind=kind) == 102
+        assert value(samples, "vigie_load_latency_seconds_bucket", kind=kind, le="0.005") == 100
+        assert value(samples, "vigie_load_latency_seconds_bucket", kind=kind, le="+Inf") == 102
+        assert value(samples, "vigie_load_latency_seconds_sum", kind=kind) == pytest.approx(4.4)
 
 
 def test_a_load_run_counts_when_it_has_ended(settings, client):
@@ -553,19 +553,19 @@ def test_results_that_cannot_be_read_are_counted_and_stop_nothing(settings, stre
     broken = traffic(settings)
     (settings.home / "runs" / broken / "result.json").write_text('{"answered": "many"}')
     traffic(settings)
-    found = scrape(client)
+    samples = scrape(client)
     assert good != bad
-    assert found["vigie_unreadable_results", ()] == 2
-    assert value(found, "vigie_drift_share") == 0.0625
-    assert value(found, "vigie_load_requests_total", outcome="ok") == 98
+    assert samples["vigie_unreadable_results", ()] == 2
+    assert value(samples, "vigie_drift_share") == 0.0625
+    assert value(samples, "vigie_load_requests_total", outcome="ok") == 98
 
 
 def test_a_sick_ledger_is_a_zero_and_the_scrape_goes_on(settings, client):
     with Ledger(settings.ledger_url) as ledger, ledger._write() as connection:
         connection.exec_driver_sql("UPDATE schema_version SET version = 99")
-    found = scrape(client)
-    assert found["vigie_ledger_up", ()] == 0
-    assert found["process_start_time_seconds", ()] > 0
+    samples = scrape(client)
+    assert samples["vigie_ledger_up", ()] == 0
+    assert samples["process_start_time_seconds", ()] > 0
 
 
 def test_scrapes_at_the_same_time_count_each_run_once(settings, client):

@@ -252,9 +252,9 @@ def test_an_instant_query_gives_values(engine):
 
 
 def test_a_range_query_gives_columns(engine, span):
-    found = engine.query_range('sum(rate(api_requests_total{job="api"}[5s]))', span)
-    assert found.state is State.OK
-    times, values = found.series[0].times, found.series[0].values
+    reply = engine.query_range('sum(rate(api_requests_total{job="api"}[5s]))', span)
+    assert reply.state is State.OK
+    times, values = reply.series[0].times, reply.series[0].values
     assert times.dtype == values.dtype == np.float64
     assert (np.diff(times) >= span.step).all()
     assert np.nanmedian(values) == pytest.approx(50, rel=0.5)
@@ -267,19 +267,19 @@ def test_hostile_label_values_arrive_as_they_were_scraped(engine, span):
 def test_series_are_counted_and_bounded_with_the_largest_kept(engine, span):
     assert engine.series_count("many") == 120
     assert engine.series_count("no_such_metric") == 0
-    found = engine.query_range("many", span)
-    assert (found.state, len(found.series), found.total_series) == (State.PARTIAL, MAX_SERIES, 120)
-    assert {int(one.labels["number"]) for one in found.series} == set(range(70, 120))
+    reply = engine.query_range("many", span)
+    assert (reply.state, len(reply.series), reply.total_series) == (State.PARTIAL, MAX_SERIES, 120)
+    assert {int(one.labels["number"]) for one in reply.series} == set(range(70, 120))
     several = engine.query_range('{job="victoria"}', span)
     assert (several.state, len(several.series)) == (State.PARTIAL, MAX_SERIES)
 
 
 @pytest.mark.parametrize("expr", ["no_such_metric", "idle_seconds_sum / idle_seconds_count", "infinite"])
 def test_empty_is_told_from_failed(engine, span, expr):
-    for found in (engine.query(expr), engine.query_range(expr, span)):
-        assert found.state is State.EMPTY
-        assert found.reason
-        assert found.value is None
+    for reply in (engine.query(expr), engine.query_range(expr, span)):
+        assert reply.state is State.EMPTY
+        assert reply.reason
+        assert reply.value is None
 
 
 @pytest.mark.parametrize(
@@ -293,12 +293,12 @@ def test_empty_is_told_from_failed(engine, span, expr):
     ],
 )
 def test_a_refused_expression_has_the_place_where_the_engine_stopped_reading(engine, span, expr, position):
-    for found in (engine.query(expr), engine.query_range(expr, span)):
-        assert isinstance(found.error, QueryError), found
-        assert found.error.position == position
-        assert found.reason.startswith(f"line {position[0]}, column {position[1]}: ")
-        assert "unparsed data" not in found.reason
-        assert found.hint == "Correct the expression at the place named."
+    for reply in (engine.query(expr), engine.query_range(expr, span)):
+        assert isinstance(reply.error, QueryError), reply
+        assert reply.error.position == position
+        assert reply.reason.startswith(f"line {position[0]}, column {position[1]}: ")
+        assert "unparsed data" not in reply.reason
+        assert reply.hint == "Correct the expression at the place named."
 
 
 @pytest.mark.parametrize(
@@ -310,12 +310,12 @@ def test_a_refused_expression_has_the_place_where_the_engine_stopped_reading(eng
     ],
 )
 def test_an_error_without_a_place_has_none_and_says_what_to_do(engine, span, expr, words, hint):
-    found = engine.query_range(expr, span)
-    assert isinstance(found.error, QueryError)
-    assert found.error.position is None
-    assert words in found.reason
-    assert "error when executing" not in found.reason
-    assert hint in found.hint.lower()
+    reply = engine.query_range(expr, span)
+    assert isinstance(reply.error, QueryError)
+    assert reply.error.position is None
+    assert words in reply.reason
+    assert "error when executing" not in reply.reason
+    assert hint in reply.hint.lower()
 
 
 def test_a_label_that_is_none_is_refused_before_it_becomes_a_path(engine):
@@ -334,9 +334,9 @@ def test_a_label_that_is_none_is_refused_before_it_becomes_a_path(engine):
     ],
 )
 def test_other_errors_of_the_engine_have_their_class_and_no_invented_place(kind, text, error):
-    found = api_error(kind, text, where="there", status=int(kind))
-    assert type(found) is error
-    assert getattr(found, "position", None) is None
+    raised = api_error(kind, text, where="there", status=int(kind))
+    assert type(raised) is error
+    assert getattr(raised, "position", None) is None
 
 
 def test_an_answer_of_a_part_of_the_cluster_is_partial():
@@ -344,9 +344,9 @@ def test_an_answer_of_a_part_of_the_cluster_is_partial():
         b'{"status":"success","isPartial":%s,"data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}'
     )
     with serve(answer(body % b"true")) as fake:
-        found = Prometheus(fake.url).query("up")
-    assert (found.state, found.value) == (State.PARTIAL, 1.0)
-    assert "part of the cluster" in found.reason
+        reply = Prometheus(fake.url).query("up")
+    assert (reply.state, reply.value) == (State.PARTIAL, 1.0)
+    assert "part of the cluster" in reply.reason
     assert parse(body % b"false").warnings == ()
 
 
@@ -387,17 +387,17 @@ def test_every_panel_of_streamflow_is_known_here(streamflow):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_panel_of_streamflow_is_asked_drawn_and_said(engine, streamflow, context, name):
     panel = next(one for one in (*streamflow.panels, *drift_panels.panels(streamflow)) if one.id == name)
-    found = ask(engine, panel, context)
-    assert found.state is State.OK, found
+    reply = ask(engine, panel, context)
+    assert reply.state is State.OK, reply
     expected, off = EXPECTED[name]
-    newest = {one.name: one.last[1] for one in found.series}
+    newest = {one.name: one.last[1] for one in reply.series}
     if len(expected) == 1:
         newest = dict(zip(expected, newest.values(), strict=True))
     assert newest == pytest.approx(expected, rel=off)
-    said = sentence(panel, found, context.span)
-    assert re.search(r"\d", said)
-    assert not re.search("Nothing|Not drawn|Incomplete|nan", said)
-    drawn = figure(panel, found, (), "light", context.span)
+    text = sentence(panel, reply, context.span)
+    assert re.search(r"\d", text)
+    assert not re.search("Nothing|Not drawn|Incomplete|nan", text)
+    drawn = figure(panel, reply, (), "light", context.span)
     assert len(drawn.data) == len(expected)
     assert all(np.isfinite(np.asarray(trace.y, dtype=float)).any() for trace in drawn.data)
 
@@ -408,24 +408,24 @@ def test_a_chart_without_series_says_why(engine, streamflow, context):
     stranger = streamflow.model_copy(
         update={"prometheus": streamflow.prometheus.model_copy(update={"selector": 'job="no"'})}
     )
-    found = ask(engine, panel, Context.of(stranger, 5, context.span, engine.targets()))
-    assert found.state is State.EMPTY
-    assert 'has no series api_requests_total{job="no"}' in found.reason
-    assert sentence(panel, found, context.span).startswith("Nothing to draw: ")
+    reply = ask(engine, panel, Context.of(stranger, 5, context.span, engine.targets()))
+    assert reply.state is State.EMPTY
+    assert 'has no series api_requests_total{job="no"}' in reply.reason
+    assert sentence(panel, reply, context.span).startswith("Nothing to draw: ")
     idle = panel.model_copy(update={"expr": "idle_seconds_sum / idle_seconds_count"})
-    found = ask(engine, idle, context)
-    assert found.state is State.EMPTY
-    assert found.reason
+    reply = ask(engine, idle, context)
+    assert reply.state is State.EMPTY
+    assert reply.reason
 
 
 def test_a_refused_expression_of_a_panel_is_said_with_its_place(engine, streamflow, context):
     panel = streamflow.panels[0].model_copy(update={"expr": "sum(rate(api_requests_total{$selector}[$window])"})
-    said = sentence(panel, ask(engine, panel, context), context.span)
-    assert said.startswith("Not drawn: line 1, column ")
+    reply = sentence(panel, ask(engine, panel, context), context.span)
+    assert reply.startswith("Not drawn: line 1, column ")
 
 
 def test_the_engine_stopped_between_two_looks_is_a_sentence(streamflow, context):
     client = Prometheus(f"http://127.0.0.1:{free_port()}")
-    said = sentence(streamflow.panels[0], ask(client, streamflow.panels[0], context), context.span)
-    assert said.startswith("Not drawn: ")
-    assert "nothing listens" in said
+    text = sentence(streamflow.panels[0], ask(client, streamflow.panels[0], context), context.span)
+    assert text.startswith("Not drawn: ")
+    assert "nothing listens" in text

@@ -16,6 +16,8 @@ from app.words.message import clauses, joined, t, tn
 
 # A service that needs longer for a health check or one prediction is one that people wait for.
 DEADLINE = 5.0
+# Where an address was read.
+ORIGINS = {"environment": t("environment"), "system file": t("system file"), "stack": t("stack")}
 # A document of a thousand routes has about 2 MB.
 MAX_DOCUMENT_BYTES = 8_000_000
 
@@ -58,7 +60,7 @@ def service(settings: Settings, system: System, where: Address | VigieError) -> 
         status=answer.status,
         took=answer.seconds * 1000,
         address=egress.shown(where.url),
-        origin=where.origin,
+        origin=t(ORIGINS.get(where.origin, where.origin)),
     )
     good = Outcome.OK if answer.ok else Outcome.ERROR
     yield Row("service", system.api.health, good, answered, "" if answer.ok else egress.status_hint(answer.status))

@@ -25,7 +25,7 @@ from app.errors import ConfigError
 from app.words.message import t
 
 SYSTEM_ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-# A system file is read at every rerun of a page; no one writes a megabyte of TOML by hand.
+# A system file is read at every rerun of a page; a file written by hand is far smaller.
 MAX_FILE_BYTES = 1_000_000
 # More panels than this cannot be read on one page and each costs a query every few seconds.
 MAX_PANELS = 40

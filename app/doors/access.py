@@ -27,7 +27,7 @@ from app.errors import ConfigError
 from app.words.message import t
 
 VARIABLE = variables.TOKEN.name
-# 16 characters of `secrets.token_urlsafe` are 96 bits: no one guesses them, even without a limit on tries.
+# 16 characters of `secrets.token_urlsafe` are 96 bits: too many to guess, even without a limit on tries.
 MIN_TOKEN = 16
 # Tokens travel in a form, an address and a header; a longer one is a file named by mistake.
 MAX_TOKEN = 512
@@ -74,7 +74,7 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """True when no one has to sign in."""
+        """True when the console asks for no sign-in."""
         return self.token is None and self.login is None
 
     @property
@@ -100,7 +100,7 @@ class Access:
     def admits(self, cookie_header: str, now: float | None = None) -> bool:
         """Whether the cookies of a request belong to someone who has signed in, one way or the other."""
         pairs = list(cookies(cookie_header))
-        # Every cookie of the name: a page on another port may set a second one and must lock no one out.
+        # Every cookie of the name: a page on another port may set a second one, which must not lock a user out.
         if self.token is not None and any(name == self.cookie and self._holds(value, now) for name, value in pairs):
             return True
         return self.login is not None and self.login.admits(dict(pairs))
@@ -191,7 +191,7 @@ def _token(env: Mapping[str, str]) -> str | None:
             raise ConfigError(message, hint=t("Make the file, or name another."))
         token = stored.strip()
     if not token:
-        # Anyone who sets the variable wants a closed door: an empty one must not be an open one.
+        # The variable is set to close the door: an empty value must not open it.
         hint = t("Unset {variable}, or set it: {made}", variable=VARIABLE, made=_MADE)
         raise ConfigError(t("{place} is empty; a token is expected there.", place=where), hint=hint)
     if not (MIN_TOKEN <= len(token) <= MAX_TOKEN and re.fullmatch(r"[\x21-\x7e]+", token)):

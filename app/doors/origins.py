@@ -1,4 +1,4 @@
-"""Who may open the WebSocket and send what changes something: pages of the console itself, and no one else's.
+"""Who may open the WebSocket and send what changes something: the pages of the console itself alone.
 
 A browser says in `Origin` which page a request comes from, and a script cannot change that. Without this check any
 page that a reader has open elsewhere, another port of this machine included, could press the console's buttons.
@@ -54,7 +54,7 @@ class OriginCheck:
         values = headers.getlist("origin")
         origin = Origin.parse(values[0]) if len(values) == 1 else None
         if scope["type"] == "http" and scope["method"] in READS:
-            # A navigation carries no Origin. Browsers say where it began; other programs act for no one else.
+            # A navigation carries no Origin. Browsers report where it began; other programs act for their own user.
             good = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
         else:
             good = origin is not None and (origin in self._allowed or origin == self._own(scope, headers))

@@ -64,15 +64,11 @@ class Answer:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
             html = "html" in self.headers.get("content-type", "") or self.body.lstrip()[:1] == b"<"
-            facts = {"address": self.url, "excerpt": self.excerpt}
-            if not self.body.strip() and not html:
-                message = t("{address} answered an empty body where JSON was expected.", **facts)
-            elif not self.body.strip():
-                message = t("{address} answered HTML where JSON was expected.", **facts)
-            elif html:
-                message = t("{address} answered HTML where JSON was expected (“{excerpt}”).", **facts)
-            else:
-                message = t("{address} answered broken JSON where JSON was expected (“{excerpt}”).", **facts)
+            what = t("HTML") if html else t("broken JSON") if self.body.strip() else t("an empty body")
+            facts = {"address": self.url, "what": what, "excerpt": self.excerpt}
+            message = t("{address} answered {what} where JSON was expected.", **facts)
+            if self.body.strip():
+                message = t("{address} answered {what} where JSON was expected (“{excerpt}”).", **facts)
             hint = t("Another program, a login page or a proxy may answer at this address.")
             raise BadAnswer(message, hint=hint, status=self.status) from error
 

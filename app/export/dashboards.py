@@ -25,7 +25,7 @@ REFRESH_CHOICES = ("5s", "10s", "30s", "1m", "5m", "15m")
 ROWS = {"service": "API", "resources": "System", "drift": "Drift"}
 # The same rows when the system file has put the important panels into its own rows.
 FURTHER_ROWS = {"service": "API, further", "resources": "System", "drift": "Drift"}
-# Every open dashboard asks each panel again at each refresh; anyone who chooses 5 s should know.
+# Every open dashboard asks each panel again at each refresh: the cost of 5 s is in its description.
 ABOUT = (
     "Made from the panels of the system file; the console shows the same ones. Traffic, latency and errors tell "
     "whether the service answers and how fast, not whether its predictions are right (F1, AUC, accuracy need labels). "

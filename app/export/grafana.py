@@ -65,7 +65,7 @@ def draw(system: System, panel: Panel) -> dict[str, Any]:
         "lineWidth": 2,
         "fillOpacity": 20 if panel.kind == "area" else 0,
         "showPoints": "auto",
-        # A gap is a gap: a line drawn over it would be a value that no one measured.
+        # A gap is a gap: a line drawn over it would be a value that was not measured.
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.kind == "area" else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if _bounds(system, panel) else "off"},

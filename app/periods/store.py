@@ -99,8 +99,7 @@ def opened(repo: Path, features: Sequence[str]) -> Any:
     except Exception as error:
         # A damaged registry shows as a protobuf error, a wrong feature_store.yaml as Feast's or pydantic's.
         raise SourceUnavailable(
-            t("The feature repository {repo} cannot be opened: {why}", repo=repo, why=_in_words(error)),
-            hint=APPLY_HINT,
+            t("The feature repository {repo} cannot be opened: {why}", repo=repo, why=_in_words(error)), hint=APPLY_HINT
         ) from error
     if not views:
         raise SourceUnavailable(t("The registry of {repo} has no feature views.", repo=repo), hint=APPLY_HINT)

@@ -34,7 +34,7 @@ SERVER_MARGIN = 0.5
 MIN_SERVER_TIMEOUT = 0.5
 # Proxies refuse longer addresses; a longer expression goes in the body.
 MAX_QUERY_IN_URL = 2000
-# No one writes this by hand, and the server parses it while others wait.
+# Longer than anything written by hand; the server parses it while other queries wait.
 MAX_EXPRESSION = 20_000
 # What engines behind the same API answer to a path they do not have (VictoriaMetrics 400, Thanos and Mimir 404).
 NO_SUCH_PATH = (400, 404, 405, 501)

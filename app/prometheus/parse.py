@@ -249,7 +249,7 @@ def _unparsed(expr: str, sentence: str) -> tuple[tuple[int, int] | None, str]:
 
 
 def number(text: Any) -> float | None:
-    """A float of the API, which writes numbers as text; None for NaN, infinity and anything else."""
+    """A float of the API, which writes numbers in quotes; None for NaN, infinity and anything else."""
     try:
         value = float(text)
     except (TypeError, ValueError, OverflowError):

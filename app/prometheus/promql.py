@@ -1,4 +1,4 @@
-"""PromQL as text: time ranges and steps, placeholders, quoting, selectors. The server is the authority on grammar."""
+"""PromQL: time ranges and steps, placeholders, quoting, selectors. The server is the authority on grammar."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
         "percent": lambda value: units.format_value(value, "ratio"),
         "bytes": lambda value: units.format_value(value, "bytes"),
         # Of texts: part of a sentence, without its full stop; the beginning of one.
-        "clause": lambda text: str(t(text)).rstrip("."),
-        "capital": lambda text: f"{t(text)[:1].upper()}{t(text)[1:]}",
+        "clause": lambda text: str(_anew(text)).rstrip("."),
+        "capital": lambda text: f"{_anew(text)[:1].upper()}{_anew(text)[1:]}",
     }
 )
 # A value of another kind is kept as the text it shows.
@@ -63,8 +63,7 @@ class _Formatter(string.Formatter):
             return FORMS[format_spec](value)
         if _WIDE.search(format_spec):
             raise ValueError(f"{format_spec!r} is no form of a value")
-        text = t(value) if isinstance(value, str) else value
-        written: str = format(text, format_spec)
+        written: str = format(_anew(value), format_spec)
         return localised(written) if isinstance(value, (int, float)) else written
 
 
@@ -207,6 +206,11 @@ def either(texts: Sequence[str]) -> str:
 def clause(text: str) -> Message:
     """A sentence as part of another: without its full stop."""
     return Message("{text:clause}", {"text": text})
+
+
+def _anew(value: Any) -> Any:
+    """A message within another, for the present reader; a plain text is a name or a text of others, and stays."""
+    return value.anew() if isinstance(value, Message) else value
 
 
 def _in_words(text: str, values: Mapping[str, Any], plural: str) -> str:
