@@ -101,8 +101,7 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
     except VigieError as error:
         return failed(part, name, error)
     if part == "alert" and answer.state in ("OK", "EMPTY") and not _unknown([asked], watched):
-        holds = answer.state == "OK"
-        text = t("answers; its condition holds now") if holds else t("answers; it does not fire now")
+        text = t("answers; its condition holds now" if answer.state == "OK" else "answers; it does not fire now")
         return Row(part, name, Outcome.OK, text)
     return _judged(watched, part, name, [asked], answer)
 

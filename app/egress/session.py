@@ -65,10 +65,9 @@ class Answer:
         except (ValueError, RecursionError) as error:
             html = "html" in self.headers.get("content-type", "") or self.body.lstrip()[:1] == b"<"
             what = t("HTML") if html else t("broken JSON") if self.body.strip() else t("an empty body")
-            facts = {"address": self.url, "what": what, "excerpt": self.excerpt}
-            message = t("{address} answered {what} where JSON was expected.", **facts)
+            message = t("{address} answered {what} where JSON was expected.", address=self.url, what=what)
             if self.body.strip():
-                message = t("{address} answered {what} where JSON was expected (“{excerpt}”).", **facts)
+                message = t("{sentence:clause} (“{excerpt}”).", sentence=message, excerpt=self.excerpt)
             hint = t("Another program, a login page or a proxy may answer at this address.")
             raise BadAnswer(message, hint=hint, status=self.status) from error
 

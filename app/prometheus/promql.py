@@ -259,11 +259,7 @@ def fill(
         name = hit["braced"] or hit["bare"]
         value = values.get(name)
         if value is None:
-            message = (
-                t("{name} has no value here.", name=f"${name}")
-                if name in values
-                else t("{name} is unknown.", name=f"${name}")
-            )
+            message = t("{name} has no value here." if name in values else "{name} is unknown.", name=f"${name}")
             position = expr.count("\n", 0, hit.start()) + 1, hit.start() - expr.rfind("\n", 0, hit.start())
             hint = t("Placeholders are {names}.", names=", ".join(f"${one}" for one in PLACEHOLDERS))
             raise QueryError(message, hint=hint, position=position)
