@@ -216,11 +216,16 @@ class Supervisor:
         if job.phase is not Phase.RUNNING or job.child is None:
             return
         code = job.child.poll()
+        if code is not None:
+            # Nothing that it started may outlive it.
+            child_process.stop([job.child])
+            job.child = None
         last = logs.last_line(self._home.log(name), job.log_start)
         if code is None:
             job.reason = f"{job.task.about}: {last}" if last else job.task.about
-            if time.monotonic() > job.deadline:
+            if job.child is not None and time.monotonic() > job.deadline:
                 child_process.stop([job.child])
+                job.child = None
                 job.phase = Phase.FAILED
                 job.reason = f"{job.task.about} had not ended after {job.task.seconds:.0f} s ({last})"
         elif code == 0:
@@ -346,7 +351,7 @@ class Supervisor:
             if job.phase is Phase.FAILED:
                 if unit.probe:
                     unit.probe.close()
-                child_process.stop([child for child in (unit.child,) if child is not None])
+                child_process.stop([] if unit.child is None else [unit.child])
                 unit.child = unit.probe = None
                 unit.shown = replace(unit.shown, pid=None, started=None)
                 log = self._home.log(job.task.name)

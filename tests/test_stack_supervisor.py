@@ -52,7 +52,13 @@ if mode == "mute":
     time.sleep(600)
 while mode == "late" and not os.path.exists(notes + ".go"):
     time.sleep(0.02)
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+if mode == "shares":
+    child = os.fork()
+    if child:
+        with open(notes + ".grandchild", "w") as file:
+            file.write(str(child))
+server.serve_forever()
 """
 
 FAKE_STACK = """
@@ -402,6 +408,21 @@ def test_a_killed_service_comes_back_with_another_pid(stack: Stack, port: int) -
 
     after = stack.wait_for("first", State.UP)
     assert after.pid not in {None, before.pid}
+    assert after.url == before.url
+
+
+def test_what_a_killed_service_had_started_ends_with_it_and_gives_back_the_port(stack: Stack, port: int) -> None:
+    stack.start([{"name": "first", "mode": "shares", "port": port}])
+    before = stack.wait_for("first", State.UP)
+    grandchild = int(Path(f"{stack.notes}.grandchild").read_text())
+    assert before.pid is not None
+    assert start_of(grandchild)
+
+    os.kill(before.pid, signal.SIGKILL)
+    until(lambda: len(stack.starts_of("shares")) == 2, lambda: "not started again")
+
+    assert start_of(grandchild) is None
+    after = stack.wait_for("first", State.UP)
     assert after.url == before.url
 
 

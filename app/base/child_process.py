@@ -20,6 +20,8 @@ from app.base.processes import LINUX, POLL_SECONDS, PS_SECONDS
 STOP_SECONDS = 1.5
 # SIGKILL needs no time; the kernel, busy with a large memory map, may.
 REAP_SECONDS = 5.0
+# A killed grandchild closes its port within milliseconds; where no init reaps it, it stays in its group.
+RELEASE_SECONDS = 0.5
 
 # Run by `sh` after the death signal is set: the parent may have died before that, and then no signal comes.
 _STILL_MINE = 'test "$PPID" = "$0" || exit 1; exec "$@"'
@@ -69,15 +71,23 @@ def start_held(
 
 
 def stop(children: Iterable[subprocess.Popen[bytes]], grace: float = STOP_SECONDS) -> None:
-    """End children with everything in their groups: SIGTERM, then SIGKILL after the grace; reap them."""
-    running = [child for child in children if child.poll() is None]
+    """End children with everything in their groups: SIGTERM, then SIGKILL after the grace; reap them.
+
+    What is left of the group of one that has just ended is killed, too; of one that ended long ago the number may be
+    another's by now.
+    """
+    every = list(children)
+    running = [child for child in every if child.poll() is None]
     for child in running:
         signal_group(child.pid, signal.SIGTERM)
     _wait(running, grace)
-    for child in running:
+    for child in every:
         # Also after an orderly end: a grandchild may have stayed in the group.
         signal_group(child.pid, signal.SIGKILL)
     _wait(running, REAP_SECONDS)
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while any(_has_members(child.pid) for child in every) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def let_go(children: Iterable[subprocess.Popen[bytes]], grace: float) -> None:
@@ -103,6 +113,14 @@ def signal_group(leader: int, number: signal.Signals) -> None:
     """Send a signal to a child that leads a process group, and to all in it; nothing when they have ended."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except OSError:
+        return False  # gone, or another user's by now
+    return True
 
 
 def ending(code: int) -> str:
