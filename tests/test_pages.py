@@ -62,13 +62,14 @@ def home(tmp_path, monkeypatch) -> Iterator[Path]:
     for name in (
         "VIGIE_PROMETHEUS_URL",
         "PROMETHEUS_URL",
-        "REPORT_DIR",
         "FEAST_REPO",
         "VIGIE_SYSTEMS",
         "VIGIE_LEDGER_URL",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
+    # Not the checkout's, which holds what a person has compared there.
+    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "home" / "reports"))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "home").mkdir()
     forget()
@@ -227,7 +228,6 @@ def kept(home: Path, monkeypatch, drifted: int, **changes: Any) -> AppTest:
     """The page of a finished run of the system with hostile data: 16 columns, so many of them drifted."""
     write_system(home / "systems")
     monkeypatch.setenv("VIGIE_SYSTEMS", str(home / "systems"))
-    monkeypatch.setenv("REPORT_DIR", str(home / "reports"))
     forget()
     settings = Settings.from_env()
     system = load_systems(settings).by_id[SYSTEM]
