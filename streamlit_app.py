@@ -28,6 +28,7 @@ try:
     hand_over(SETTINGS, DOORS.access)
 except ConfigError as error:
     # Before anything is served: a console that should be closed must not be open for a moment.
+    # no catalogue: the name
     sys.exit(f"vigie: {error.text}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from html import escape
 from pathlib import Path
 
 import streamlit as st
@@ -11,6 +12,7 @@ from app.errors import VigieError
 from app.services import want
 from app.ui import cache, palette, picked, widgets
 from app.ui.access import act
+from app.words.message import t
 
 HERE = Path(__file__).parent
 # How often the foot of the sidebar asks whether Prometheus still answers, in seconds.
@@ -19,33 +21,35 @@ CONNECTION_EVERY = 10
 
 def connection_line(seen: cache.Connection) -> str:
     """The foot of the sidebar: which Prometheus, where, and how long ago it answered."""
-    place = widgets.plain(seen.url.partition("://")[2] or "no address")
+    place = widgets.plain(seen.url.partition("://")[2] or t("no address"))
     if seen.error is not None:
-        return f":red[:material/cloud_off:] Prometheus · {place} · does not answer"
+        return f":red[:material/cloud_off:] Prometheus · {place} · {widgets.plain(t('does not answer'))}"
     age = max(0, round(time.time() - seen.at))
-    when = "now" if age < 2 else f"{age} s ago"
-    return f":green[:material/cloud_done:] {widgets.plain(seen.name)} · {place} · answered {when}"
+    answered = t("answered now") if age < 2 else t("answered {age} s ago", age=age)
+    return f":green[:material/cloud_done:] {widgets.plain(seen.name)} · {place} · {widgets.plain(answered)}"
 
 
+# no catalogue: the name
 st.set_page_config(page_title="Vigie", page_icon=str(HERE / "ui" / "icon.png"), layout="wide")
 st.html(HERE / "ui" / "style.css")
 st.html(palette.variables())
 st.logo(str(HERE / "ui" / f"logo-{palette.theme()}.svg"), size="large", icon_image=str(HERE / "ui" / "icon.png"))
 
 OBSERVE = [
-    st.Page("../pages/overview.py", title="Overview", icon=":material/space_dashboard:", default=True),
-    st.Page("../pages/targets.py", title="Targets", icon=":material/radar:", url_path="targets"),
-    st.Page("../pages/charts.py", title="Charts", icon=":material/show_chart:", url_path="charts"),
+    st.Page("../pages/overview.py", title=t("Overview"), icon=":material/space_dashboard:", default=True),
+    st.Page("../pages/targets.py", title=t("Targets"), icon=":material/radar:", url_path="targets"),
+    st.Page("../pages/charts.py", title=t("Charts"), icon=":material/show_chart:", url_path="charts"),
 ]
 ACT = [
-    st.Page("../pages/traffic.py", title="Generate traffic", icon=":material/bolt:", url_path="traffic"),
-    st.Page("../pages/drift.py", title="Compare months", icon=":material/compare_arrows:", url_path="drift"),
+    st.Page("../pages/traffic.py", title=t("Generate traffic"), icon=":material/bolt:", url_path="traffic"),
+    st.Page("../pages/drift.py", title=t("Compare months"), icon=":material/compare_arrows:", url_path="drift"),
 ]
 KEEP = [
-    st.Page("../pages/reports.py", title="Reports", icon=":material/inventory_2:", url_path="reports"),
-    st.Page("../pages/add_service.py", title="Add a service", icon=":material/add_circle:", url_path="add_service"),
+    st.Page("../pages/reports.py", title=t("Reports"), icon=":material/inventory_2:", url_path="reports"),
+    st.Page("../pages/add_service.py", title=t("Add a service"), icon=":material/add_circle:", url_path="add_service"),
 ]
-page = st.navigation({"Observe": OBSERVE, "Act": ACT, "Keep": KEEP}, position="hidden")
+ROOMS = ((t("Observe"), OBSERVE), (t("Act"), ACT), (t("Keep"), KEEP))
+page = st.navigation([*OBSERVE, *ACT, *KEEP], position="hidden")
 
 systems = cache.systems()
 if st.query_params.get(picked.SYSTEM_KEY, "") not in ("", *systems.by_id):
@@ -54,12 +58,12 @@ if st.query_params.get(picked.SYSTEM_KEY, "") not in ("", *systems.by_id):
     systems = cache.systems()
 with st.sidebar:
     picked.system_picker(systems)
-    for heading, pages in (("Observe", OBSERVE), ("Act", ACT), ("Keep", KEEP)):
+    for heading, pages in ROOMS:
         st.caption(heading)
         for entry in pages:
             st.page_link(entry, query_params=picked.link_params(), width="stretch")
     for error in systems.broken:
-        widgets.problem(error, title="A system file is not used")
+        widgets.problem(error, title=t("A system file is not used"))
 
     @st.fragment(run_every=CONNECTION_EVERY)
     @widgets.guarded
@@ -75,11 +79,13 @@ with st.sidebar:
     if systems.by_id:
         connection()
     if not cache.access().open:
-        st.html(f'<a class="vigie-sign-out" href="{widgets.route("/signout")}" target="_self">Sign out</a>')
+        st.html(
+            f'<a class="vigie-sign-out" href="{widgets.route("/signout")}" target="_self">{escape(t("Sign out"))}</a>'
+        )
 
 if systems.by_id:
     drawn = widgets.guarded(page.run)()
     if not drawn:
         widgets.ready(page.url_path or "overview")
 else:
-    widgets.empty("No system file can be read.", "The sidebar says what is wrong with each.")
+    widgets.empty(t("No system file can be read."), t("The sidebar says what is wrong with each."))

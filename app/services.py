@@ -152,12 +152,12 @@ def address(settings: Settings, system: System | None, service: str) -> Address:
     return Address(None if gone else row.url, "stack", row.state, row.reason)
 
 
-def reach(url: str) -> str | None:
+def reach(url: str) -> VigieError | None:
     """None when `url` answers with a good status, else why not; asked by the console itself."""
     try:
         egress.get(url, deadline=PROBE_SECONDS).check()
     except VigieError as error:
-        return error.text
+        return error
     return None
 
 

@@ -296,12 +296,12 @@ def test_no_module_of_app_bears_the_name_of_a_standard_library_module_or_a_depen
 
 def navigation() -> dict[str, str]:
     """Address of every page in the frame -> its file."""
-    found = {}
+    pages = {}
     for node in ast.walk(tree(ROOT / "app" / "console.py")):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "st.Page":
-            words = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-            found[words.get("url_path", "")] = ast.literal_eval(node.args[0])
-    return found
+            paths = [ast.literal_eval(word.value) for word in node.keywords if word.arg == "url_path"]
+            pages[next(iter(paths), "")] = ast.literal_eval(node.args[0])
+    return pages
 
 
 def test_the_frame_lists_every_page_file_once():

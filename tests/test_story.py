@@ -68,7 +68,7 @@ def test_a_start_shows_its_steps_with_what_is_being_done(streamflow):
         "streamflow": service("streamflow", "starting", "making the sample world: feast: loading Feast"),
     }
     stack = StackState(services, None, "", (), tasks)
-    shown = [(one.title, one.state, one.words) for one in steps_of_a_start(streamflow, stack)]
+    shown = [(one.title, one.state, one.stage) for one in steps_of_a_start(streamflow, stack)]
     assert shown == [
         ("Python environment", "done", ""),
         ("Fetching prometheus", "failed", "failed: no network"),
@@ -80,4 +80,4 @@ def test_a_start_shows_its_steps_with_what_is_being_done(streamflow):
     up = {name: replace(row, state="up", reason="") for name, row in services.items()}
     done = StackState(up, None, "", (), tuple(replace(task, state="done", reason="") for task in tasks))
     last = steps_of_a_start(streamflow, done)[-1]
-    assert (last.state, last.words) == ("going", "a few seconds")
+    assert (last.state, last.stage) == ("going", "a few seconds")

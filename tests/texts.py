@@ -28,7 +28,7 @@ RAW: Final = re.compile(r"f?r[\"']|rf[\"']")
 # What is asked of other programs, or read by developers alone.
 NO_TEXT: Final = re.compile(
     r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
-    r"|^default-src |^[\w.-]+(/[\w.+-]+)+(; charset=utf-8)?$|^[\w-]+\.csv$|^\w+://"
+    r"|^default-src |^[\w.-]+(/[\w.{}+-]+)+(; charset=utf-8)?$|^[\w-]+\.csv$|^\w+://"
 )
 CATALOGUE: Final = ("t", "tn", "word")
 UNREAD: Final = ("LOG", "log", "re", "sa", "logging", "warnings", "QUERIES")
@@ -43,7 +43,7 @@ UNREAD_ERRORS: Final = (
 # Arguments of a widget that are no text.
 NAMES: Final = frozenset(
     "bind chart_type color delta_arrow delta_color format gap height icon key label_visibility language mime on_change "
-    "on_click on_select position selection_mode type url_path vertical_alignment width".split()
+    "on_click on_select position selection_mode size type url_path vertical_alignment width".split()
 )
 # Icons, colours and shields of Streamlit's Markdown.
 MARKUP: Final = re.compile(r":material/\w+:|:\w+\[|&nbsp;")

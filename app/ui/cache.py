@@ -28,8 +28,12 @@ from app.runs.opening import ledger_of
 from app.runs.own_source import fingerprints, source_of
 from app.runs.run import Run
 from app.runs.source import Source
+from app.runs.words import state_word
 from app.services import Address, StackState, address, public_url, reach, read_state
 from app.ui.login import login
+from app.verdict import whole
+from app.words.language import language, speaking
+from app.words.message import t
 from app.words.units import Clock
 
 # Files edited by hand: a change shows within five seconds.
@@ -55,7 +59,7 @@ ASK_AT_ONCE: Final = 4
 # A server that let a cheap question wait for its whole deadline is left alone for this long: a page of many
 # questions then waits once, not once for each.
 SILENT_SECONDS: Final = 8.0
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @st.cache_resource
@@ -82,7 +86,7 @@ def stack() -> StackState:
 
 
 def where(system: System | None, service: str) -> Address:
-    """Where a service answers, and who said so."""
+    """Where a service answers, and where that was read."""
     return address(settings(), system, service)
 
 
@@ -105,7 +109,7 @@ def prometheus(system: System) -> Prometheus:
     return connect(settings(), system)
 
 
-def _cheaply(system: System, question: Callable[[Prometheus], Found]) -> Found:
+def _cheaply(system: System, question: Callable[[Prometheus], Result]) -> Result:
     """Ask what any server answers at once; one that does not is remembered as hanging."""
     client = prometheus(system)
     try:
@@ -131,11 +135,12 @@ def connection(system_id: str) -> Connection:
     system = systems().by_id[system_id]
     url = where(system, "prometheus").url or ""
     try:
+        # no catalogue: name and version
         return Connection(f"Prometheus {_cheaply(system, Prometheus.build)}", url, time.time())
     except BadAnswer as error:
         # Engines behind the same API answer queries and report no version.
         if error.status is None and _cheaply(system, _answers_queries):
-            return Connection("Prometheus API", url, time.time())
+            return Connection("Prometheus API", url, time.time())  # no catalogue: a name
         return Connection("", url, time.time(), error)
     except VigieError as error:
         return Connection("", url, time.time(), error)
@@ -156,19 +161,21 @@ def targets(system_id: str) -> tuple[list[Target], VigieError | None]:
 
 @st.cache_data(ttl=QUERY_TTL, max_entries=ENTRIES, show_spinner=False)
 def _answers(
-    system_id: str, panel_ids: tuple[str, ...], span: TimeRange, window: float | None, zone: str
+    system_id: str, panel_ids: tuple[str, ...], span: TimeRange, window: float | None, reader: tuple[str, str]
 ) -> list[Answer]:
     system = systems().by_id[system_id]
     made = (*drift_panels.panels(system), *kpis.panels(system), *kpis.status_panels(system))
     by_id = {panel.id: panel for panel in (*system.panels, *made)}
     scraped, _ = targets(system_id)
     context = Context.of(system, window, span, scraped)
-    reader = Clock(ZoneInfo(zone))
+    zone, reader_language = reader
+    clock = Clock(ZoneInfo(zone))
 
     def one(name: str) -> Answer:
         try:
-            # A client each: a slow answer then holds up no one else's connection.
-            return ask(prometheus(system), by_id[name], context, reader)
+            # A thread has no reader. A client each: a slow answer then holds up no other connection.
+            with speaking(reader_language):
+                return ask(prometheus(system), by_id[name], context, clock)
         except VigieError as error:
             return Answer.failed(error)
 
@@ -178,7 +185,8 @@ def _answers(
 
 def answers(system: System, panels: Sequence[Panel], span: TimeRange, window: float | None, zone: str) -> list[Answer]:
     """Each panel over the range, asked for at the same time, in order. A failure is an answer in state ERROR."""
-    return _answers(system.id, tuple(panel.id for panel in panels), span, window, zone) if panels else []
+    ids = tuple(panel.id for panel in panels)
+    return _answers(system.id, ids, span, window, (zone, language())) if panels else []
 
 
 def scrape_interval(system: System) -> float | None:
@@ -203,9 +211,10 @@ def marks(system_id: str, start: float, end: float) -> list[Mark]:
             continue
         query = f"?system={run.system}&run={run.id}"
         if run.kind == "load":
-            bands.append(Mark(run.started, run.finished, "load", "traffic", f"/traffic{query}"))
+            bands.append(Mark(run.started, run.finished, "load", t("traffic"), f"/traffic{query}"))
         elif run.kind == "drift":
-            bands.append(Mark(run.started, None, "drift", run.outcome or f"comparison {run.state}", f"/drift{query}"))
+            text = run.outcome or t("comparison {state}", state=state_word(run.state))
+            bands.append(Mark(run.started, None, "drift", text, f"/drift{query}"))
     return bands
 
 
@@ -259,9 +268,14 @@ def forget_runs() -> None:
 
 
 @st.cache_data(ttl=PROBE_TTL, max_entries=ENTRIES, show_spinner=False)
+def _probe(url: str) -> VigieError | None:
+    return reach(url)
+
+
 def probe(url: str) -> str | None:
     """None when the console itself reaches `url`, else why not."""
-    return reach(url)
+    error = _probe(url)
+    return None if error is None else whole(error)
 
 
 @st.cache_data(ttl=TARGETS_TTL, show_spinner=False)

@@ -12,16 +12,16 @@ import streamlit as st
 from app.charts.history import Axis, share_history
 from app.config import System
 from app.runs.run import Run
-from app.runs.words import months_of, why
+from app.runs.words import months_of, state_word, why
 from app.ui import cache, palette, widgets
-from app.words.numbers import counted
+from app.words.message import t, tn
 
-AXES: dict[str, Axis] = {"When it ran": "ran", "Current month": "month"}
+AXES: tuple[Axis, ...] = ("ran", "month")
 PLOT = {"displayModeBar": False}
 # Rows in the table of this page; the library has them all.
 EARLIER = 50
 # Whose runs: those of the picked pair, or all of the system.
-THESE, ALL = "These months", "All months"
+THESE, ALL = "these", "all"
 # Rows of the table before it scrolls by itself.
 TABLE_HEIGHT = 400
 
@@ -33,7 +33,13 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
     """
     head = st.container(horizontal=True, vertical_alignment="center", gap="medium", key="history-head")
     whose = head.segmented_control(
-        "Whose runs", (THESE, ALL), default=THESE, required=True, key="history-of", label_visibility="collapsed"
+        t("Whose runs"),
+        (THESE, ALL),
+        default=THESE,
+        required=True,
+        key="history-of",
+        format_func=lambda name: t("These months") if name == THESE else t("All months"),
+        label_visibility="collapsed",
     )
     threshold = system.drift.threshold if system.drift else 0.0
     source = cache.source(system.id)
@@ -48,21 +54,31 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
             axis = _axis(runs, shown)
         _figure(runs, threshold, axis, shown)
     else:
-        widgets.empty("No run with a share yet.", "Each comparison that comes to a decision is a point here.")
+        why_none = t("Each comparison that comes to a decision is a point here.")
+        widgets.empty(t("No run with a share yet."), why_none)
     if newest:
         _table(newest)
 
 
 def _axis(runs: Sequence[Run], shown: str | None) -> Axis:
-    """What the points are placed by, next to how many there are and what their marks mean."""
+    """What the points are placed by, with how many there are and what their marks mean."""
     axis = st.segmented_control(
-        "Axis", list(AXES), default="When it ran", required=True, key="history-axis", label_visibility="collapsed"
+        t("Axis"),
+        AXES,
+        default=AXES[0],
+        required=True,
+        key="history-axis",
+        format_func=lambda name: t("When it ran") if name == "ran" else t("Current month"),
+        label_visibility="collapsed",
     )
-    hollow = " Hollow: under another policy than the system's own." if any(r.own is False for r in runs) else ""
-    ring = " Ringed: shown above." if shown in {run.id for run in runs} else ""
-    number = f"{counted(len(runs), 'run')} with a share."
-    st.caption(f"{number}{hollow}{ring} Click a point to open its run.")
-    return AXES[str(axis)]
+    texts = [tn("{n:count} run with a share.", "{n:count} runs with a share.", len(runs))]
+    if any(run.own is False for run in runs):
+        texts.append(t("Hollow: under another policy than the system's own."))
+    if shown in {run.id for run in runs}:
+        texts.append(t("Ringed: shown above."))
+    texts.append(t("Click a point to open its run."))
+    st.caption(" ".join(texts))
+    return "month" if axis == "month" else "ran"
 
 
 def _figure(runs: Sequence[Run], threshold: float, axis: Axis, shown: str | None) -> None:
@@ -88,7 +104,7 @@ def _table(runs: Sequence[Run]) -> None:
         {
             "when": datetime.fromtimestamp(run.created, tz=zone),
             "months": months_of(run),
-            "decision": run.outcome or str(run.state),
+            "decision": run.outcome or state_word(run.state),
             "share": run.share,
             "target": run.target_drift,
             "seconds": run.seconds,
@@ -109,18 +125,18 @@ def _table(runs: Sequence[Run]) -> None:
         key="earlier",
         height="auto" if len(rows) < 11 else TABLE_HEIGHT,
         on_select=open_row,
-        placeholder="unknown",
+        placeholder=t("unknown"),
         selection_mode="single-row",
         column_config={
-            "when": st.column_config.DatetimeColumn("when", format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
-            "months": st.column_config.TextColumn("months"),
-            "decision": st.column_config.TextColumn("decision"),
+            "when": st.column_config.DatetimeColumn(t("when"), format="YYYY-MM-DD HH:mm:ss", timezone=str(zone)),
+            "months": st.column_config.TextColumn(t("months")),
+            "decision": st.column_config.TextColumn(t("decision")),
             "share": st.column_config.NumberColumn(
-                "share", format="%.3g", width=90, help="Of drifted columns, unrounded."
+                t("share"), format="%.3g", width=90, help=t("Of drifted columns, unrounded.")
             ),
-            "target": st.column_config.NumberColumn("target drift", format="%.3g", width=90),
-            "seconds": st.column_config.NumberColumn("took", format="%.1f s"),
-            "reason": st.column_config.TextColumn("why", width="large"),
+            "target": st.column_config.NumberColumn(t("target drift"), format="%.3g", width=90),
+            "seconds": st.column_config.NumberColumn(t("took"), format="%.1f s"),
+            "reason": st.column_config.TextColumn(t("why"), width="large"),
         },
     )
-    st.caption(f"The newest {len(runs)}, of any end. Click the left edge of a row to open its run.")
+    st.caption(t("The newest {n}, of any end. Click the left edge of a row to open its run.", n=len(runs)))

@@ -12,7 +12,8 @@ from app.runs.index import MAX_NOTE
 from app.runs.run import HookOutcome, Note, Run
 from app.ui import cache, widgets
 from app.ui.access import act
-from app.words.units import format_time, format_value
+from app.words.message import t, tn
+from app.words.units import format_time
 
 # The latest notes are on the banner; a run with more of them is a discussion, and the older ones fold away.
 SHOWN = 3
@@ -33,26 +34,26 @@ def notes(run: Run) -> None:
             # A list elsewhere on the page says whether this run is noted.
             st.rerun()
         if waiting and not _hooks_to_come(run):
-            # All have answered, or none will: no one looks any more.
+            # All have answered, or none will: there is nothing to look for any more.
             st.rerun()
         ledger = cache.ledger()
-        found = ledger.notes(run.id)
+        written = ledger.notes(run.id)
         with st.container(key="notes", gap="small"):
-            for told in ledger.hooks(run.id):
-                st.markdown(_hook_words(told))
-            said = [_note_words(note, before) for note, before in zip(found, [None, *found], strict=False)]
-            if len(said) > SHOWN:
-                with st.expander(f"{len(said) - SHOWN} earlier notes"):
-                    st.markdown("\n\n".join(said[:-SHOWN]))
-            for words in said[-SHOWN:]:
-                st.markdown(words)
-            _write(run.id, len(found), acknowledged=bool(found) and found[-1].acknowledged)
+            for outcome in ledger.hooks(run.id):
+                st.markdown(_hook_words(outcome))
+            lines = [_note_words(note, before) for note, before in zip(written, [None, *written], strict=False)]
+            if earlier := lines[:-SHOWN]:
+                with st.expander(tn("{n} earlier note", "{n} earlier notes", len(earlier))):
+                    st.markdown("\n\n".join(earlier))
+            for line in lines[-SHOWN:]:
+                st.markdown(line)
+            _write(run.id, len(written), acknowledged=bool(written) and written[-1].acknowledged)
 
     draw()
 
 
 def _hooks_to_come(run: Run) -> bool:
-    """Whether a hook may still answer: hooks are called once the verdict is, and no one waits for them."""
+    """Whether a hook may still answer: hooks are called once the verdict is there, and the run does not wait."""
     system = cache.systems().by_id.get(run.system)
     if run.kind != "drift" or run.own is False or run.finished is None or system is None:
         return False
@@ -63,43 +64,49 @@ def _hooks_to_come(run: Run) -> bool:
 
 def _hook_words(outcome: HookOutcome) -> str:
     when = format_time(outcome.at, widgets.clock())
-    words = f"Hook {outcome.hook}: {outcome.outcome} ({when}, {format_value(outcome.seconds, 's')})"
-    return f":material/webhook: {widgets.plain(words)}"
+    text = t(
+        "Hook {hook}: {outcome} ({when}, {took:seconds})",
+        hook=outcome.hook,
+        outcome=outcome.outcome,
+        when=when,
+        took=outcome.seconds,
+    )
+    return f":material/webhook: {widgets.plain(text)}"
 
 
 def _note_words(note: Note, before: Note | None) -> str:
     """`✓ Acknowledged 14:05:32 · text`: a later note keeps an acknowledgement, or takes it back."""
     was = before is not None and before.acknowledged
     if note.acknowledged and not was:
-        what = ":green[:material/check_circle: **Acknowledged**]"
+        colour, icon, what = "green", ":material/check_circle:", t("Acknowledged")
     elif was and not note.acknowledged:
-        what = ":gray[:material/undo: **Acknowledgement withdrawn**]"
+        colour, icon, what = "gray", ":material/undo:", t("Acknowledgement withdrawn")
     else:
-        what = ":gray[:material/edit_note: **Note**]"
+        colour, icon, what = "gray", ":material/edit_note:", t("Note")
     text = f" · {widgets.plain(note.text)}" if note.text else ""
-    return f"{what} {format_time(note.at, widgets.clock())}{text}"
+    return f":{colour}[{icon} **{widgets.plain(what)}**] {format_time(note.at, widgets.clock())}{text}"
 
 
 def _write(run_id: str, written: int, *, acknowledged: bool) -> None:
     key = f"note-{run_id}"
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="note-form"):
         st.text_input(
-            "Note on this decision",
+            t("Note on this decision"),
             key=key,
             max_chars=MAX_NOTE,
-            placeholder="Note: what was seen, what was done",
+            placeholder=t("Note: what was seen, what was done"),
             label_visibility="collapsed",
         )
         st.button(
-            "Withdraw acknowledgement" if acknowledged else "Acknowledge",
+            t("Withdraw acknowledgement") if acknowledged else t("Acknowledge"),
             key=f"acknowledge-{run_id}",
             icon=":material/undo:" if acknowledged else ":material/check:",
-            help="Writes down that somebody has seen to this decision, with the time and the note.",
+            help=t("Writes down that somebody has seen to this decision, with the time and the note."),
             on_click=_save,
             args=(run_id, key, written, not acknowledged),
         )
         st.button(
-            "Add note",
+            t("Add note"),
             key=f"add-{run_id}",
             icon=":material/edit_note:",
             on_click=_save,
@@ -107,7 +114,7 @@ def _write(run_id: str, written: int, *, acknowledged: bool) -> None:
         )
     problem = st.session_state.pop(_PROBLEM, None)
     if isinstance(problem, VigieError):
-        widgets.problem(problem, title="Nothing was written.")
+        widgets.problem(problem, title=t("Nothing was written."))
 
 
 def _save(run_id: str, key: str, written: int, acknowledged: bool | None) -> None:
@@ -118,7 +125,7 @@ def _save(run_id: str, key: str, written: int, acknowledged: bool | None) -> Non
     """
     text = str(st.session_state.get(key) or "").strip()
     if acknowledged is None and not text:
-        st.session_state[_PROBLEM] = VigieError("The note is empty.", hint="Write it into the line first.")
+        st.session_state[_PROBLEM] = VigieError(t("The note is empty."), hint=t("Write it into the line first."))
         return
     try:
         ledger = cache.ledger()

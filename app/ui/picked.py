@@ -8,17 +8,19 @@ from streamlit.errors import StreamlitAPIException
 from app.config import System, Systems
 from app.jobs import Progress
 from app.runs.run import Run
+from app.runs.words import state_word
 from app.ui import cache
 from app.ui.widgets import empty, plain
+from app.words.message import t
 
 SYSTEM_KEY = "system"
 # Parts of an address that mean something for one system only.
 OF_SYSTEM = ("run", "ref", "cur")
 # The system that the address named last: tells a new address from a new choice.
 _ADDRESS_KEY = "system_in_address"
-# What the address named and no one knows, and the system that is shown instead of it.
+# What the address named and no system is called, and the system that is shown instead of it.
 _MISSING_KEY = "system_missing"
-# So much of a name that no one knows is reported.
+# So much of an unknown name is shown.
 _MISSING_CHARS = 40
 
 
@@ -27,7 +29,7 @@ def system_picker(systems: Systems) -> None:
     if not systems.by_id:
         return
     ids = list(systems.by_id)
-    # Not `bind="query-params"`: that writes the title into the address, and every link of ours names the id.
+    # Not `bind="query-params"`: that writes the title into the address, and every link of the console names the id.
     asked = st.query_params.get(SYSTEM_KEY)
     named = asked or st.session_state.get(SYSTEM_KEY)
     if asked in ids and asked != st.session_state.get(_ADDRESS_KEY):
@@ -36,13 +38,13 @@ def system_picker(systems: Systems) -> None:
     elif st.session_state.get(SYSTEM_KEY) not in ids:
         st.session_state[SYSTEM_KEY] = ids[0]
     picked = st.selectbox(
-        "System",
+        t("System"),
         ids,
         key=SYSTEM_KEY,
         format_func=lambda key: systems.by_id[key].title,
         on_change=_move_address,
         label_visibility="collapsed",
-        help="Everything on every page is about this one system.",
+        help=t("Everything on every page is about this one system."),
     )
     if picked != asked:
         st.query_params[SYSTEM_KEY] = picked
@@ -53,7 +55,9 @@ def system_picker(systems: Systems) -> None:
     if instead == picked:
         # An old bookmark must not pass for another system's data.
         name = missing if len(missing) <= _MISSING_CHARS else f"{missing[:_MISSING_CHARS]}…"
-        st.warning(f"No system is called **{plain(name)}**. This is {plain(systems.by_id[picked].title)}.")
+        shown = systems.by_id[picked].title
+        text = t("No system is called **{name}**. This is {system}.", name=plain(name), system=plain(shown))
+        st.warning(text)
     elif missing:
         del st.session_state[_MISSING_KEY]
 
@@ -82,9 +86,11 @@ def until_listed(run: Run, progress: Progress | None) -> None:
         cache.forget_runs()
         st.rerun()
     if progress is None:
-        empty("This run goes on elsewhere.", "Its progress is not told here; the page shows its end when it comes.")
+        why = t("Its progress is not known here; the page shows its end when it comes.")
+        empty(t("This run goes on elsewhere."), why)
     else:
-        empty(f"This run has ended: {progress.state}.", "The list of runs is about to be brought up to date.")
+        ended = t("This run has ended: {state}.", state=state_word(progress.state))
+        empty(ended, t("The list of runs is about to be brought up to date."))
 
 
 def system() -> System:

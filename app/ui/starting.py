@@ -14,6 +14,7 @@ from app.services import StackState
 from app.ui import cache, widgets
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
+from app.words.message import t
 from app.words.shared import capital
 
 TONES: dict[str, Tone] = {"done": "good", "going": "warning", "failed": "bad", "waiting": "unknown"}
@@ -25,7 +26,7 @@ class Step:
 
     title: str
     state: str
-    words: str = ""
+    stage: str = ""
 
 
 def waiting(system: System, targets: Sequence[Target]) -> bool:
@@ -44,32 +45,34 @@ def waiting(system: System, targets: Sequence[Target]) -> bool:
 
 def steps(system: System, stack: StackState) -> list[Step]:
     """The start of this system up to its first scrape, in the order in which it happens."""
-    rows = [Step("Python environment", "done")]
+    rows = [Step(t("Python environment"), "done")]
     for task in stack.tasks:
         state = "going" if task.state == "running" else task.state
         title = capital(task.about)
-        words = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
-        rows.append(Step(title, state, words))
-    for name, title in (("prometheus", "Prometheus"), ("node_exporter", "Node exporter"), (system.id, system.title)):
+        stage = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
+        rows.append(Step(title, state, stage))
+    names = {"prometheus": "Prometheus", "node_exporter": t("Node exporter"), system.id: system.title}
+    for name, title in names.items():
         row = stack.services.get(name)
         if row is not None:
             state = {"up": "done", "starting": "going"}.get(row.state, "failed")
             # What it waits for is a line above already.
             silent = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
             rows.append(Step(title, state, "" if silent else row.reason))
-    title = f"First scrape of {system.title}"
+    title = t("First scrape of {system}", system=system.title)
     ready = all(step.state == "done" for step in rows)
-    return [*rows, Step(title, "going", "a few seconds") if ready else Step(title, "waiting")]
+    return [*rows, Step(title, "going", t("a few seconds")) if ready else Step(title, "waiting")]
 
 
 def draw(system: System) -> None:
     """The steps, one a line, with what is being done at each."""
     with st.container(border=True, key="starting"):
         rows = steps(system, cache.stack())
-        st.markdown(f"**Starting** · {sum(step.state == 'done' for step in rows)} of {len(rows)} steps done")
+        done = t("{done} of {all} steps done", done=sum(step.state == "done" for step in rows), all=len(rows))
+        st.markdown(f"**{widgets.plain(t('Starting'))}** · {widgets.plain(done)}")
         lines = []
         for step in rows:
             tone = TONES.get(step.state, "unknown")
-            words = f" · {widgets.plain(step.words)}" if step.words else ""
-            lines.append(f":{MARKDOWN[tone]}[{SHAPES[tone]}] {widgets.plain(step.title)}{words}")
+            stage = f" · {widgets.plain(step.stage)}" if step.stage else ""
+            lines.append(f":{MARKDOWN[tone]}[{SHAPES[tone]}] {widgets.plain(step.title)}{stage}")
         st.markdown("  \n".join(lines))

@@ -20,11 +20,14 @@ from app.errors import VigieError
 from app.load import plan as plans
 from app.periods import pick
 from app.runs.run import Run
+from app.runs.words import state_word
+from app.services import service_state
 from app.ui import cache, widgets
 from app.ui.access import act
 from app.ui.palette import SHAPES
 from app.ui.picked import link_params
 from app.ui.traffic import result_of
+from app.words.message import t
 from app.words.shared import NO_REASON
 
 # In the address while the story goes on, so that a reload goes on with it.
@@ -33,11 +36,13 @@ PARAMETER = "story"
 REFRESH_SECONDS = 1
 # Newest runs of a kind in which the steps are looked for.
 RECENT = 50
-LOOK_AT_TRAFFIC = (
+LOOK_AT_TRAFFIC = t(
     "Charts: the rate rises and falls again. Generate traffic: what was sent, what the service counted and what "
     "Prometheus has of it, side by side."
 )
-LOOK_AT_PAIR = "Compare months: how many columns drifted, the decision with its reason in one sentence, and each score."
+LOOK_AT_PAIR = t(
+    "Compare months: how many columns drifted, the decision with its reason in one sentence, and each score."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,12 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """What became of it, next to its title."""
+        """What became of it, beside its title."""
         if self.run is None:
             return ""
         if self.live:
-            return "going on"
-        return (self.run.outcome if self.kind == "drift" else "") if self.done else f"{self.run.state}"
+            return t("going on")
+        return (self.run.outcome if self.kind == "drift" else "") if self.done else state_word(self.run.state)
 
 
 def steps(system: System) -> list[Step]:
@@ -97,7 +102,8 @@ def steps(system: System) -> list[Step]:
             continue  # a month that has gone
         key, args = job_key(system, ref.key, cur.key, policy), job_args(ref.key, cur.key, policy)
         run = next((run for run in compared if run.key == key), None)
-        story.append(Step(f"{ref.name} with {cur.name}", look or LOOK_AT_PAIR, "drift", "drift", key, dict(args), run))
+        title = t("{ref} with {cur}", ref=ref.name, cur=cur.name)
+        story.append(Step(title, look or LOOK_AT_PAIR, "drift", "drift", key, dict(args), run))
     return story if len(story) > 1 else []
 
 
@@ -128,7 +134,7 @@ def offered(system: System, story: Sequence[Step]) -> bool:
     """Whether to show the story: not to who has closed it, been through it, or compared other months already."""
     if not story:
         return False
-    if _going(system) or st.session_state.get(_name("told", system)):
+    if _going(system) or st.session_state.get(_name("ended", system)):
         return True
     keys = {step.key for step in story}
     other = any(run.done and run.key not in keys for run in _runs(system, "drift"))
@@ -165,7 +171,7 @@ def _advance(system: System, story: Sequence[Step]) -> None:
         # Whether all are done or one has failed: nothing is left to wait for.
         st.session_state.pop(_name("going", system), None)
         st.query_params.pop(PARAMETER, None)
-        st.session_state[_name("told", system)] = True
+        st.session_state[_name("ended", system)] = True
         cache.forget_runs()
         st.rerun()
 
@@ -174,7 +180,7 @@ def _start(system: System, step: Step) -> None:
     try:
         act(jobs.start, cache.settings(), step.kind, system.id, step.key, step.args)
     except VigieError as error:
-        widgets.problem(error, title=f"{step.title} was not started.")
+        widgets.problem(error, title=t("{step} was not started.", step=step.title))
     cache.forget_runs()
 
 
@@ -182,14 +188,15 @@ def _head(system: System, story: Sequence[Step]) -> None:
     """Title and buttons."""
     pending = next((step for step in story if not step.done), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown("**First steps**" if pending else "**The story**", width="stretch")
+        title = t("First steps") if pending else t("The story")
+        st.markdown(f"**{widgets.plain(title)}**", width="stretch")
         if _going(system):
-            if st.button("Cancel", icon=":material/stop_circle:", key="story-cancel"):
+            if st.button(t("Cancel"), icon=":material/stop_circle:", key="story-cancel"):
                 _cancel(system, story)
             return
         if pending is not None:
             blocked = _blocked(system)
-            label = "Try the story" if pending is story[0] else "Go on with the story"
+            label = t("Try the story") if pending is story[0] else t("Go on with the story")
             if st.button(
                 label,
                 type="primary",
@@ -202,9 +209,9 @@ def _head(system: System, story: Sequence[Step]) -> None:
                 st.query_params[PARAMETER] = "going"
                 _start(system, pending)
                 st.rerun()
-        if st.button("Close", icon=":material/close:", key="story-close"):
+        if st.button(t("Close"), icon=":material/close:", key="story-close"):
             st.session_state[_name("closed", system)] = True
-            st.session_state.pop(_name("told", system), None)
+            st.session_state.pop(_name("ended", system), None)
             st.rerun()
 
 
@@ -213,7 +220,8 @@ def _blocked(system: System) -> str | None:
     place = cache.where(system, "api")
     if place.url is not None and place.state not in ("starting", "down", "absent"):
         return None
-    return f"{system.title} must answer first: {place.reason or place.state}."
+    why = t(place.reason) or service_state(place.state)
+    return t("{system} must answer first: {why}.", system=system.title, why=why)
 
 
 def _cancel(system: System, story: Sequence[Step]) -> None:
@@ -239,16 +247,16 @@ def _line(number: int, step: Step) -> None:
         if step.done and step.run is not None:
             query = {**link_params(), **({"run": step.run.id} if step.page == "drift" else {})}
             label, symbol = (
-                ("Charts", ":material/show_chart:")
+                (t("Charts"), ":material/show_chart:")
                 if step.page == "charts"
-                else ("Compare months", ":material/compare_arrows:")
+                else (t("Compare months"), ":material/compare_arrows:")
             )
             st.page_link(f"../pages/{step.page}.py", label=label, icon=symbol, query_params=query)
     if bar is not None:
-        st.progress(bar.share or 0.0, text=widgets.plain(bar.stage or "starting"))
+        st.progress(bar.share or 0.0, text=widgets.plain(t(bar.stage or t("starting"))))
     if step.run is not None and not step.done and not step.live:
-        st.caption(widgets.plain(step.run.reason or NO_REASON))
-    st.caption(widgets.plain(step.look))
+        st.caption(widgets.plain(t(step.run.reason or NO_REASON)))
+    st.caption(widgets.plain(t(step.look)))
 
 
 def _going(system: System) -> bool:

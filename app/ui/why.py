@@ -15,6 +15,7 @@ from app.drift.gate import METHOD_SWITCH_MARGIN
 from app.drift.result import Column, Result
 from app.ui import palette, widgets
 from app.words.explain import SIGNIFICANCE_OR_DISTANCE
+from app.words.message import t
 
 PLOT = {"displayModeBar": False}
 # Rows of the table before it scrolls by itself: those of a usual system, without a scroll bar inside the page.
@@ -23,14 +24,14 @@ TABLE_ROWS = 16
 TABLE_ROW_HEIGHT = 32
 # Width of the column of names in pixels, and the length in letters from which on they get more.
 NAME_WIDTH, LONG_NAME_WIDTH, LONG_NAME = 200, 300, 30
-# A name on the picker next to the plot; the table has it whole.
+# A name on the picker beside the plot; the table has it whole.
 PICKER_NAME = 60
 
 
 def why(result: Result) -> None:
     """Dot plot, distributions, table. A row of the table or a dot picks the column whose distributions are shown."""
     if not result.columns:
-        widgets.empty("No column was compared.", result.reason)
+        widgets.empty(t("No column was compared."), result.reason)
         return
 
     @st.fragment
@@ -53,22 +54,22 @@ def _draw(result: Result) -> None:
         _dots(result, ordered, key)
     with right:
         picked = st.selectbox(
-            "Distribution of",
+            t("Distribution of"),
             [column.name for column in ordered],
             key=key,
             format_func=lambda n: trimmed(n, PICKER_NAME),
         )
         column = by_name[picked]
         st.plotly_chart(two_histograms(column, theme=palette.theme()), key=f"pair-{result.run}", config=PLOT)
-        words = column.reason or f"{change(column)} · {role(column, result.policy)}"
-        st.caption(widgets.plain(words))
+        text = t(column.reason) or f"{change(column)} · {role(column, result.policy)}"
+        st.caption(widgets.plain(text))
     _table(result, table, key)
 
 
 def _dots(result: Result, ordered: list[Column], key: str) -> None:
     scored = [column for column in ordered if column.comparable and nearness(column) is not None]
     if not scored:
-        widgets.empty("No column has a score.", "The table below says of each why not.")
+        widgets.empty(t("No column has a score."), t("The table below says of each why not."))
         return
     chart = f"dots-{result.run}"
     st.plotly_chart(
@@ -78,13 +79,16 @@ def _dots(result: Result, ordered: list[Column], key: str) -> None:
         on_select=lambda: _pick_dot(chart, key),
         selection_mode="points",
     )
-    bound = (
-        f"{DOTS} of {len(scored)} columns, the furthest along first; the table has all. " if len(scored) > DOTS else ""
-    )
-    st.caption(
-        f"{bound}Score divided by its threshold (p-values: threshold divided by score): at 1 and beyond a column "
-        "counts as drifted; → means further than drawn."
-    )
+    texts = [
+        t(
+            "Score divided by its threshold (p-values: threshold divided by score): at 1 and beyond a column counts as "
+            "drifted; → means further than drawn."
+        )
+    ]
+    if len(scored) > DOTS:
+        bound = t("{shown} of {all} columns, the furthest along first; the table has all.", shown=DOTS, all=len(scored))
+        texts.insert(0, bound)
+    st.caption(" ".join(texts))
 
 
 def _pick_dot(chart: str, key: str) -> None:
@@ -115,26 +119,28 @@ def _table(result: Result, table: list[Any], key: str) -> None:
         selection_mode="single-row",
         column_config={
             "column": st.column_config.TextColumn(
-                "column", width=NAME_WIDTH if len(max(names, key=len)) < LONG_NAME else LONG_NAME_WIDTH, pinned=True
+                t("column"), width=NAME_WIDTH if len(max(names, key=len)) < LONG_NAME else LONG_NAME_WIDTH, pinned=True
             ),
             "verdict": st.column_config.TextColumn(
-                "drifted", width=95 if all(row.reason == "" for row in table) else 130
+                t("drifted"), width=95 if all(row.reason == "" for row in table) else 130
             ),
-            "score": st.column_config.NumberColumn("score", format="%.3g", width=70),
-            "threshold": st.column_config.NumberColumn("threshold", format="%.3g", width=70),
+            "score": st.column_config.NumberColumn(t("score"), format="%.3g", width=70),
+            "threshold": st.column_config.NumberColumn(t("threshold"), format="%.3g", width=70),
             "distance": st.column_config.NumberColumn(
-                "÷ threshold",
+                t("÷ threshold"),
                 format="%.3g",
                 width=80,
-                help="Distance to the threshold: score ÷ threshold, 1 is at it. For p-values threshold ÷ score, so "
-                "that more is nearer; 1000 is a thousand or more. An identifier has none.",
+                help=t(
+                    "Distance to the threshold: score ÷ threshold, 1 is at it. For p-values threshold ÷ score, so that "
+                    "more is nearer; 1000 is a thousand or more. An identifier has none."
+                ),
             ),
-            "change": st.column_config.TextColumn("reference → current", width=230),
-            "method": st.column_config.TextColumn("method", width=135),
-            "nulls": st.column_config.TextColumn("nulls", width=75, help="Rows without a value, both months."),
-            "infinite": st.column_config.TextColumn("infinities", width=75, help="Infinite values, both months."),
-            "role": st.column_config.TextColumn("role", width=80),
-            "reason": st.column_config.TextColumn("not compared because", width=280),
+            "change": st.column_config.TextColumn(t("reference → current"), width=230),
+            "method": st.column_config.TextColumn(t("method"), width=135),
+            "nulls": st.column_config.TextColumn(t("nulls"), width=75, help=t("Rows without a value, both months.")),
+            "infinite": st.column_config.TextColumn(t("infinities"), width=75, help=t("Infinite values, both months.")),
+            "role": st.column_config.TextColumn(t("role"), width=80),
+            "reason": st.column_config.TextColumn(t("not compared because"), width=280),
         },
     )
     st.caption(_method_note(result))
@@ -143,16 +149,20 @@ def _table(result: Result, table: list[Any], key: str) -> None:
 def _method_note(result: Result) -> str:
     """Which kind of method judged, where it changes, and which columns the policy leaves out."""
     used = methods(result.columns)
-    parts = ["Click the left edge of a row to see its two distributions."]
+    parts: list[str] = [t("Click the left edge of a row to see its two distributions.")]
     if used:
-        parts.append(f"Methods: {widgets.plain(', '.join(used))}. {SIGNIFICANCE_OR_DISTANCE}")
+        parts.append(widgets.plain(t("Methods: {methods}.", methods=", ".join(used))))
+        parts.append(t(SIGNIFICANCE_OR_DISTANCE))
     rows_ref = result.ref.rows
     if rows_ref is not None and abs(rows_ref - METHOD_SWITCH_ROWS) <= METHOD_SWITCH_MARGIN * METHOD_SWITCH_ROWS:
-        parts.append(
-            f":orange[:material/warning: **{rows_ref:,} reference rows are near that switch:** a slightly different "
-            "month may be judged by another method.]"
+        near = t(
+            "**{rows:count} reference rows are near that switch:** a slightly different month may be judged by another "
+            "method.",
+            rows=rows_ref,
         )
+        parts.append(f":orange[:material/warning: {near}]")
     if result.policy.left_out:
         names = ", ".join(trimmed(name) for name in result.policy.left_out)
-        parts.append(f"Left out by the policy, neither compared nor counted: {widgets.plain(names)}.")
+        left_out = t("Left out by the policy, neither compared nor counted: {columns}.", columns=names)
+        parts.append(widgets.plain(left_out))
     return " ".join(parts)

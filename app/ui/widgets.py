@@ -17,6 +17,7 @@ from app.errors import VigieError
 from app.ui import markdown
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
+from app.words.message import t
 from app.words.units import Clock
 
 LOG = logging.getLogger("vigie.console")
@@ -64,14 +65,14 @@ def head(title: str, badges: Sequence[tuple[str, Tone]] = ()) -> None:
 def problem(error: VigieError, *, title: str | None = None) -> None:
     """What went wrong and the next step: the one place that draws errors."""
     text = f"**{plain(title)}** " if title else ""
-    hint = f"\n\n{plain(error.hint)}" if error.hint else ""
-    st.error(f"{text}{plain(str(error))}{hint}", icon=":material/error:")
+    hint = f"\n\n{plain(t(error.hint))}" if error.hint else ""
+    st.error(f"{text}{plain(t(error.message))}{hint}", icon=":material/error:")
 
 
 def guarded(draw: Callable[[], None]) -> Callable[[], bool]:
     """`draw` with the error boundary: what fails is reported in its place, and the rest goes on; True without failure.
 
-    Every fragment needs one of its own, because it runs again outside the frame.
+    Every fragment needs its own, because it runs again outside the frame.
     """
 
     @functools.wraps(draw)
@@ -82,7 +83,8 @@ def guarded(draw: Callable[[], None]) -> Callable[[], bool]:
             problem(error)
         except Exception:
             LOG.exception("a page failed")
-            problem(VigieError("Vigie itself failed on this page.", hint="The trace is in logs/console.log."))
+            hint = t("The trace is in logs/console.log.")
+            problem(VigieError(t("Vigie itself failed on this page."), hint=hint))
         else:
             return True
         return False
@@ -93,7 +95,7 @@ def guarded(draw: Callable[[], None]) -> Callable[[], bool]:
 def empty(what: str, why: str, *, key: str | None = None) -> None:
     """A state with nothing to show: what is missing and why, in the frame a full one would have."""
     with st.container(border=True, key=key):
-        st.markdown(f"**{plain(what)}**\n\n{plain(why)}")
+        st.markdown(f"**{plain(t(what))}**\n\n{plain(t(why))}")
 
 
 def ready(page: str) -> None:
