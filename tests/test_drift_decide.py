@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.drift.decide import decide, is_drifted, nearness, one_line, policy_notes, target_reached
+from app.base.text import one_line
+from app.drift.decide import decide, is_drifted, nearness, policy_notes, target_reached
 from app.drift.methods import METHODS
 from app.drift.result import Column, Policy, Side, Target, Verdict
 from app.drift.sentence import countings_differ, decision_line, sentence, target_line, target_words

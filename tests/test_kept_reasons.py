@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.drift.decide import target_rule
+from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.errors import JobError
 from app.jobs import client, protocol, worker
 from app.jobs.execute import Stop, _ending
@@ -151,3 +154,61 @@ def test_a_refusal_of_the_job_host_is_said_in_the_language_of_the_page():
     with speaking("fr"), pytest.raises(JobError, match=IN_FRENCH) as raised:
         client._opened(line)
     assert raised.value.hint == "rien dans x"
+
+
+def a_result() -> Result:
+    policy = Policy("all", 0.3, 1, 0.5)
+    absent = Column("x", "unknown", reason=t("no value in {side}", side="month_001"))
+    columns = (absent, replace(absent, name="y"), Column("z", "number", reason="imported elsewhere"))
+    return Result(
+        run="20240229T140532Z-1a2b3c",
+        system="streamflow",
+        ref=Months("a"),
+        cur=Months("b"),
+        policy=policy,
+        share=7 / 16,
+        k=7,
+        n=16,
+        share_features=None,
+        columns=columns,
+        target_drift=Target(reason=t("no value in {side}", side="b")),
+        decision=Verdict.NO_ACTION,
+        reason=reason(),
+        line="",
+        seconds=None,
+        peak_bytes=None,
+        notes=(t("no value in {side}", side="a"),),
+    )
+
+
+def test_a_result_says_its_sentences_in_the_language_of_the_page_and_keeps_them_in_english():
+    with speaking("fr"):
+        data = a_result().to_json()
+    raw = json.loads(data)
+    assert (raw["reason"], raw["notes"]) == (SENTENCE, ["no value in a"])
+    # Columns of one reason share its code; nothing is added inside the rows, which older versions read name by name.
+    assert set(raw["codes"]) == {SENTENCE, "no value in a", "no value in b", "no value in month_001"}
+    assert "codes" not in raw["columns"][0] and "reason_code" not in raw["columns"][0]
+    stored = Result.from_json(data)
+    assert stored == a_result()
+    assert in_french(stored.reason) == IN_FRENCH
+    assert [in_french(one.reason) for one in stored.columns] == ["rien dans month_001"] * 2 + ["imported elsewhere"]
+    assert (in_french(stored.target_drift.reason), in_french(stored.notes[0])) == ("rien dans b", "rien dans a")
+
+
+@pytest.mark.parametrize("codes", [None, [], {SENTENCE: {"id": "All is well", "values": {}}}, {SENTENCE: 7}])
+def test_a_result_without_codes_keeps_its_sentences(codes: object):
+    raw = json.loads(a_result().to_json()) | {"codes": codes}
+    stored = Result.from_json(json.dumps(raw).encode())
+    assert in_french(stored.reason) == SENTENCE
+    del raw["codes"]
+    assert Result.from_json(json.dumps(raw).encode()) == stored
+
+
+def test_figures_within_a_sentence_are_written_the_way_of_the_reader():
+    policy = Policy("all", 0.3, 1, 0.5, label="churn", target_threshold=0.02)
+    rule = target_rule(policy, Target(0.0311, 0.2653, 0.2964))
+    assert rule == "target drift 0.031 ≥ 0.02 (rate of churn 26.5% → 29.6%)"
+    with speaking("fr"):
+        assert t(rule) == target_rule(policy, Target(0.0311, 0.2653, 0.2964))
+        assert t(rule) == "target drift 0,031 ≥ 0,02 (rate of churn 26,5% → 29,6%)"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from app.drift.methods import method_of
+from app.words.message import t
 
 # Evidently changes its methods above this number of non-null reference rows.
 METHOD_SWITCH_ROWS: Final = 1000
@@ -60,12 +61,15 @@ def within(reference: pd.Series, current: pd.Series, method: str) -> str:
         )
     if not drifts:
         return ""
-    found = [draw() for _ in range(DIVISIONS)]
-    if sum(one for one, _ in found) < FALSE_ALARMS or distance > max(far for _, far in found):
+    divisions = [draw() for _ in range(DIVISIONS)]
+    if sum(one for one, _ in divisions) < FALSE_ALARMS or distance > max(far for _, far in divisions):
         return ""
-    return (
-        f"no more different than random parts of the same rows, which {method_of(method).words} calls drifted too:"
-        f" too few rows ({len(reference):,} and {len(current):,}) to tell"
+    return t(
+        "no more different than random parts of the same rows, which {method} calls drifted too:"
+        " too few rows ({reference:count} and {current:count}) to tell",
+        method=method_of(method).words,
+        reference=len(reference),
+        current=len(current),
     )
 
 

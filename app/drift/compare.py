@@ -23,6 +23,7 @@ from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import Method, method_of
 from app.drift.result import Column, Policy
 from app.errors import DataError, VigieError
+from app.words.message import t
 
 # Without it Evidently reports its use to its makers when a report is made.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -33,15 +34,15 @@ IDENTIFIER_ROWS: Final = 50_000
 
 # Enough rows for every method to have something to do.
 WARM_ROWS: Final = 40
-PERCENTILE_TEXT: Final = "Percentile text content drift"
+PERCENTILE_TEXT: Final = "Percentile text content drift"  # no catalogue: a name of Evidently
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """One ValueDrift metric. `method` and `threshold` are None in files older than Evidently 0.7.16.
 
-    `method` is the name that reports show, whichever one the file has. `drifted` is Evidently's own flag where the
-    report carries its test, which it does on request only.
+    `method` is the name that reports show, also where the file has the other. `drifted` is Evidently's own flag where
+    the report carries its test, which it does on request only.
     """
 
     column: str
@@ -114,7 +115,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Co
         scores |= {} if extra is None else {extra.column: extra}
     except DataError as error:
         # It does not count: the report and the verdict can do without it.
-        why = f"Evidently fails on its values: {_said(error)}"
+        why = t("Evidently fails on its values: {why}", why=_said(error))
         columns = tuple(_unfit(one, why) if one.name == policy.identifier else one for one in columns)
     scored = tuple(_scored(column, scores, reference, current) for column in columns)
     if any(
@@ -161,7 +162,9 @@ def _suited(column: Column, reference: pd.DataFrame, current: pd.DataFrame, poli
     if reason := method.misfit(column.kind):
         return _unfit(column, reason)
     if not _fits(method, column.kind, reference[column.name].dropna(), current[column.name].dropna()):
-        return _unfit(column, f"the method chosen for it ({chosen}) needs {method.needs}")
+        return _unfit(
+            column, t("the method chosen for it ({method}) needs {needs}", method=chosen, needs=t(method.needs))
+        )
     return column
 
 
@@ -199,8 +202,12 @@ def _tried(column: Column, reference: pd.DataFrame, current: pd.DataFrame, polic
     try:
         _run(reference[[name]], current[[name]], {name: column.kind}, metrics)
     except DataError as error:
-        which = f"the method chosen for it ({chosen})" if chosen else "Evidently"
-        return _unfit(column, f"{which} fails on its values: {_said(error)}")
+        why = _said(error)
+        if not chosen:
+            return _unfit(column, t("Evidently fails on its values: {why}", why=why))
+        return _unfit(
+            column, t("the method chosen for it ({method}) fails on its values: {why}", method=chosen, why=why)
+        )
     return column
 
 
@@ -231,10 +238,14 @@ def _run(
     except (VigieError, MemoryError):
         raise
     except Exception as error:
-        # Evidently raises whatever pandas, numpy, scipy and scikit-learn raise below it.
+        # Evidently raises what pandas, numpy, scipy and scikit-learn raise below it.
         raise DataError(
-            f"Evidently could not compare these data ({type(error).__name__}: {_first_line(error)}).",
-            hint="The log of the jobs has the details; leave out the column it names in `features`.",
+            t(
+                "Evidently could not compare these data ({error}: {why}).",
+                error=type(error).__name__,
+                why=_first_line(error),
+            ),
+            hint=t("The log of the jobs has the details; leave out the column it names in `features`."),
         ) from error
 
 
@@ -279,13 +290,15 @@ def _scored(column: Column, scores: Mapping[str, Score], reference: pd.DataFrame
         return column
     score = scores.get(column.name)
     if score is None:
-        return replace(column, comparable=False, reason="left out: comparing it as text takes too long at this size")
+        return replace(column, comparable=False, reason=t("left out: comparing it as text takes too long at this size"))
     if score.method is None or score.threshold is None:
-        raise DataError(f"Evidently gives no method for {column.name}.", hint="Install the pinned Evidently.")
+        message = t("Evidently gives no method for {column}.", column=column.name)
+        raise DataError(message, hint=t("Install the pinned Evidently."))
     value = score.value
     if value is None or not math.isfinite(value):
         if not _one_value(reference[column.name], current[column.name]):
-            return replace(column, comparable=False, reason=f"{score.method} gives no number for these values")
+            reason = t("{method} gives no number for these values", method=score.method)
+            return replace(column, comparable=False, reason=reason)
         # A test has nothing to test on one value that is the same on both sides: there is no drift, and that is known.
         value = 1.0 if method_of(score.method).p_value else 0.0
     drifted = is_drifted(score.method, value, score.threshold) if score.drifted is None else score.drifted
@@ -303,9 +316,15 @@ def _agree(reading: Reading, columns: Sequence[Column], policy: Policy) -> None:
         return
     names = ", ".join(column.name for column in counted_columns(columns, policy) if column.drifted) or "none"
     raise DataError(
-        f"Evidently counts {reading.drifted} drifted columns (share {reading.share:.4f}), their scores say {ours.k} of"
-        f" {ours.comparable} ({names}).",
-        hint="Nothing is decided on figures that disagree; look at the columns named for odd values.",
+        t(
+            "Evidently counts {drifted} drifted columns (share {share:.4f}), their scores say {k} of {n} ({columns}).",
+            drifted=reading.drifted,
+            share=reading.share,
+            k=ours.k,
+            n=ours.comparable,
+            columns=names,
+        ),
+        hint=t("Nothing is decided on figures that disagree; look at the columns named for odd values."),
     )
 
 
@@ -317,12 +336,12 @@ def read_scores(text: str | bytes) -> Reading:
 
     The original course script looked for `metric_id` alone: on today's files it found nothing and called that 0.0.
     """
-    hint = "Give the JSON that Evidently saved with the report."
+    hint = t("Give the JSON that Evidently saved with the report.")
     try:
         metrics = json.loads(text)["metrics"]
         rows = [metric for metric in metrics if metric_type(metric) == "DriftedColumnsCount"]
         if not rows:
-            raise DataError("There is no share of drifted columns in this report.", hint=hint)
+            raise DataError(t("There is no share of drifted columns in this report."), hint=hint)
         value, arguments = rows[0]["value"], metric_arguments(rows[0])
         drift_share = arguments.get("drift_share")
         return Reading(
@@ -332,7 +351,8 @@ def read_scores(text: str | bytes) -> Reading:
             scores=_metric_scores(metrics),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"This is no report of Evidently ({type(error).__name__}).", hint=hint) from error
+        message = t("This is no report of Evidently ({why}).", why=type(error).__name__)
+        raise DataError(message, hint=hint) from error
 
 
 def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:

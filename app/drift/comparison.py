@@ -22,6 +22,7 @@ from app.runs.kinds import DRIFT
 from app.runs.own_source import source_of
 from app.runs.result import RESULT
 from app.runs.source import Source
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
@@ -92,7 +93,7 @@ def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
     from app.drift.compare import compare
     from app.drift.once import COMPARING, DESCRIBING, once
 
-    job.progress("checking what can be compared", 2, STEPS)
+    job.progress(t("checking what can be compared"), 2, STEPS)
     _fits(reference, current)
     gate = _gate(pair, reference, current)
     notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
@@ -117,11 +118,17 @@ def _fits(reference: Frame, current: Frame) -> None:
     size = sum(int(frame.data.memory_usage(deep=True).sum()) for frame in (reference, current))
     needed = GROWTH * size + OWN_BYTES
     if free is not None and needed > free:
-        rows, columns = f"{reference.rows:,} and {current.rows:,} rows", len(reference.data.columns)
         raise DataError(
-            f"Comparing {rows} in {columns} columns needs about {memory.words(needed)} of memory;"
-            f" {memory.words(free)} may be taken on this machine.",
-            hint="Compare shorter periods, a sample of the rows, or fewer columns (`features`).",
+            t(
+                "Comparing {reference:count} and {current:count} rows in {columns} columns needs about {needed} of"
+                " memory; {free} may be taken on this machine.",
+                reference=reference.rows,
+                current=current.rows,
+                columns=len(reference.data.columns),
+                needed=memory.words(needed),
+                free=memory.words(free),
+            ),
+            hint=t("Compare shorter periods, a sample of the rows, or fewer columns (`features`)."),
         )
 
 
@@ -150,7 +157,7 @@ def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
 
 def save(job: Job, pair: Pair, frames: tuple[Frame, Frame], verdicts: Verdicts, begun: float) -> tuple[Result, Path]:
     """Write the run's directory; its result and path. `begun` is the moment of time.monotonic() at the start."""
-    job.progress("writing the report", 5, STEPS)
+    job.progress(t("writing the report"), 5, STEPS)
     result, files = written(job, pair, frames, verdicts, begun)
     directory = pair.folder or reports.report_dir(job.settings, pair.system)
     published = [name for name in files if name != RESULT] if pair.source is None else []

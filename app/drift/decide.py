@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.base.text import one_line
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
-from app.words.numbers import apart, limit, share_moved
+from app.words.message import clauses, figure, on_one_line, some, t
+from app.words.numbers import apart, share_moved
 
 # So many columns are named in a sentence; the table below it has them all.
 NAMED: Final = 3
@@ -123,7 +123,8 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
     reason = refusal or too_little(policy, columns) or _hangs(policy, columns, counted, reached=reached)
     reason = reason or target_unknown(policy, target, counted)
     if reason and reached and target is not None:
-        reason = f"{reason.rstrip('.')}; {target_rule(policy, target)} would trigger by itself."
+        rule = target_rule(policy, target)
+        reason = t("{reason:clause}; {rule} would trigger by itself.", reason=reason, rule=rule)
     by_share = counted.reaches(policy.threshold)
     if reason:
         verdict = Verdict.UNDECIDED
@@ -131,7 +132,7 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
         verdict = Verdict.RETRAINING_TRIGGERED if by_share or reached else Verdict.NO_ACTION
     return Decision(
         verdict,
-        one_line(reason),
+        on_one_line(reason),
         counted,
         features,
         everything,
@@ -148,12 +149,15 @@ def too_little(policy: Policy, columns: Sequence[Column]) -> str:
     """
     counted = count(columns, policy)
     if not counted.n:
-        return "there is no column to compare."
+        return t("there is no column to compare.")
     seen = counted.comparable + sum(column.uncertain for column in counted_columns(columns, policy))
     if seen / counted.n < policy.comparable or not counted.comparable:
-        return (
-            f"only {counted.comparable} of {counted.n} columns can be compared and {policy.comparable * 100:.4g}% are"
-            f" needed (comparable): {left_out(counted_columns(columns, policy))}."
+        return t(
+            "only {k} of {n} columns can be compared and {share:.4g}% are needed (comparable): {columns}.",
+            k=counted.comparable,
+            n=counted.n,
+            share=policy.comparable * 100,
+            columns=left_out(counted_columns(columns, policy)),
         )
     return ""
 
@@ -165,14 +169,25 @@ def _hangs(policy: Policy, columns: Sequence[Column], counted: Counting, *, reac
     among = Counting(counted.k, counted.comparable, counted.comparable)
     absent = left_out(counted_columns(columns, policy))
     if among.reaches(policy.threshold):
-        return (
-            f"{counted.k} of {counted.comparable} comparable columns drifted, which reaches {limit(policy.threshold)},"
-            f" but not of all {counted.n}: it hangs on {absent}."
+        return t(
+            "{k} of {comparable} comparable columns drifted, which reaches {threshold:limit}, but not of all {n}:"
+            " it hangs on {columns}.",
+            k=counted.k,
+            comparable=counted.comparable,
+            threshold=policy.threshold,
+            n=counted.n,
+            columns=absent,
         )
     if not reached and counted.at_most.reaches(policy.threshold):
-        return (
-            f"{counted.k} of {counted.n} columns drifted and {counted.n - counted.comparable} cannot be judged:"
-            f" {counted.at_most.k} of {counted.n} would reach {limit(policy.threshold)}, so it hangs on {absent}."
+        return t(
+            "{k} of {n} columns drifted and {unknown} cannot be judged: {most} of {n} would reach {threshold:limit},"
+            " so it hangs on {columns}.",
+            k=counted.k,
+            n=counted.n,
+            unknown=counted.n - counted.comparable,
+            most=counted.at_most.k,
+            threshold=policy.threshold,
+            columns=absent,
         )
     return ""
 
@@ -181,11 +196,16 @@ def target_unknown(policy: Policy, target: Target | None, counted: Counting) -> 
     """Why the policy's rule on the target leaves the verdict open, or "": it was not measured, and it might trigger."""
     if policy.target_threshold is None or counted.reaches(policy.threshold):
         return ""
-    target = target or Target(reason="nothing is known of the labels")
+    target = target or Target(reason=t("nothing is known of the labels"))
     if target.value is not None:
         return ""
-    below = f"{counted.k} of {counted.n} columns drifted, below {limit(policy.threshold)}"
-    return f"{below}; {target_rule(policy, target)}."
+    return t(
+        "{k} of {n} columns drifted, below {threshold:limit}; {rule}.",
+        k=counted.k,
+        n=counted.n,
+        threshold=policy.threshold,
+        rule=target_rule(policy, target),
+    )
 
 
 def policy_notes(policy: Policy, columns: Sequence[Column]) -> list[str]:
@@ -193,12 +213,14 @@ def policy_notes(policy: Policy, columns: Sequence[Column]) -> list[str]:
     notes = []
     for key, names in (("thresholds", policy.thresholds), ("methods", policy.methods)):
         if any(column.kind == "text" and column.name in names for column in columns):
-            notes.append(f"{key} names {policy.identifier}: an identifier is judged as text, by Evidently's rule.")
+            rule = {"key": key, "column": policy.identifier}
+            notes.append(t("{key} names {column}: an identifier is judged as text, by Evidently's rule.", **rule))
     for column in columns:
         beware = method_of(policy.methods.get(column.name, "")).beware
         if beware and column.comparable:
-            notes.append(f"{column.name} is judged by {policy.methods[column.name]}. {beware}.")
-    return [one_line(note) for note in notes]
+            judged = {"column": column.name, "method": policy.methods[column.name], "beware": t(beware)}
+            notes.append(t("{column} is judged by {method}. {beware}.", **judged))
+    return [on_one_line(note) for note in notes]
 
 
 def left_out(columns: Sequence[Column]) -> str:
@@ -207,29 +229,28 @@ def left_out(columns: Sequence[Column]) -> str:
     for column in columns:
         if not column.comparable:
             by_reason.setdefault(column.reason, []).append(column.name)
-    parts = [f"{_names(names)} ({reason})" for reason, names in list(by_reason.items())[:NAMED]]
-    rest = sum(len(names) for names in list(by_reason.values())[NAMED:])
-    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-
-# --- the two lines of a drift run (contracts.md) ---------------------------------------------------------------------
+    groups = list(by_reason.items())
+    parts = [t("{columns} ({reason})", columns=some(names, NAMED), reason=why) for why, names in groups[:NAMED]]
+    rest = sum(len(names) for _, names in groups[NAMED:])
+    return clauses([*parts, t("and {n} more", n=rest)] if rest else parts)
 
 
 def target_rule(policy: Policy, target: Target) -> str:
     """The measured target drift against the policy's rule: `target drift 0.031 ≥ 0.02 (rate 26.5% → 29.6%)`."""
     least = policy.target_threshold or 0.0
     if target.value is None:
-        return f"target drift, which would trigger from {limit(least)} on, is not measured: {target.reason.rstrip('.')}"
-    sign = "≥" if target.value >= least else "<"
-    text = f"target drift {apart(target.value, least)} {sign} {limit(least)}"
+        return t(
+            "target drift, which would trigger from {least:limit} on, is not measured: {why:clause}",
+            least=least,
+            why=target.reason,
+        )
+    rule = t(
+        "target drift {value:figure} {sign} {least:limit}",
+        value=figure(apart, target.value, least),
+        sign="≥" if target.value >= least else "<",
+        least=least,
+    )
     if target.ref_rate is None or target.cur_rate is None:
-        return text
-    return f"{text} (rate of {policy.label or 'the label'} {share_moved(target.ref_rate, target.cur_rate)})"
+        return rule
+    rates = figure(share_moved, target.ref_rate, target.cur_rate)
+    return t("{rule} (rate of {label} {rates:figure})", rule=rule, label=policy.label or t("the label"), rates=rates)

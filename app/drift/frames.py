@@ -21,6 +21,7 @@ from app.runs.job import Job
 from app.runs.kinds import DRIFT
 from app.runs.run import new_run_id
 from app.runs.source import Source
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,10 @@ def compare(
 
     for what, one in (("reference", reference), ("current", current)):
         if not isinstance(one, pd.DataFrame):
-            raise DataError(f"{what} is a {type(one).__name__}, not a pandas DataFrame.", hint="Give two frames.")
+            raise DataError(
+                t("{frame} is a {type}, not a pandas DataFrame.", frame=what, type=type(one).__name__),
+                hint=t("Give two frames."),
+            )
     os.environ.setdefault("DO_NOT_TRACK", "1")
     given = {
         "threshold": threshold,
@@ -160,11 +164,12 @@ def _compared(
 def _system(settings: Settings, name: str | None) -> tuple[System, dict[str, Any]]:
     """The system whose policy is taken and among whose runs this one is listed, else one for this call."""
     if name is None:
-        return System(id="frames", title="Frames in Python"), {}
+        return System(id="frames", title=t("Frames in Python")), {}
     systems = load_systems(settings)
     system = systems.by_id.get(name)
     if system is None:
-        raise DataError(f"There is no system {name!r}.", hint=f"There are {', '.join(systems.by_id)}.")
+        hint = t("There are {systems}.", systems=", ".join(systems.by_id))
+        raise DataError(t("There is no system {system!r}.", system=name), hint=hint)
     if system.drift is None or system.drift.source == "gauge":
         return system, {}
     rules = {key: getattr(system.drift, key) for key in tables.Rules.__slots__}
@@ -183,4 +188,5 @@ def _list(settings: Settings, system: System, folder: Path) -> None:
         # The files are the truth: the next scan lists them.
         import warnings
 
-        warnings.warn(f"The run is kept in {folder} and not listed yet: {error.text}", stacklevel=3)
+        message = t("The run is kept in {folder} and not listed yet: {why}", folder=folder, why=error.text)
+        warnings.warn(message, stacklevel=3)

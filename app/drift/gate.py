@@ -8,7 +8,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,9 +17,10 @@ import pandas as pd
 
 from app.drift import chance, rows
 from app.drift.aggregates import sides
-from app.drift.methods import method_of
+from app.drift.methods import kind_words, method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
 from app.drift.result import Column, Policy, Side
+from app.words.message import listed, some, t, tn
 
 # From this difference of null shares on, the rows with a value are not the same kind of rows in both periods.
 MAX_NULL_MOVE: Final = 0.25
@@ -81,21 +82,21 @@ def check(
     look = _Look(_named(reference, policy), _named(current, policy), policy, names)
     apart = {policy.label, policy.identifier, *policy.left_out}
     asked = [readable(name) for name in features] or look.derived(ignored)
-    wanted = [name for name in dict.fromkeys(asked) if name not in apart]
-    found = [(look.feature(name), name) for name in wanted]
+    judged = [name for name in dict.fromkeys(asked) if name not in apart]
+    looks = [(look.feature(name), name) for name in judged]
     if policy.label and policy.label not in policy.left_out:
-        found.append((look.feature(policy.label, counts_as_feature=False, missing=label_reason), policy.label))
+        looks.append((look.feature(policy.label, counts_as_feature=False, missing=label_reason), policy.label))
     if policy.identifier and policy.identifier not in policy.left_out:
-        found.append((look.identifier(policy.identifier), policy.identifier))
-    pairs = {name: one.pair for one, name in found if one.pair is not None}
+        looks.append((look.identifier(policy.identifier), policy.identifier))
+    pairs = {name: one.pair for one, name in looks if one.pair is not None}
     left = pd.DataFrame({name: pair[0].reset_index(drop=True) for name, pair in pairs.items()})
     right = pd.DataFrame({name: pair[1].reset_index(drop=True) for name, pair in pairs.items()})
-    refusal = look.too_few() or look.same([name for name in wanted if name in pairs], left, right)
-    look.note_policy(reference, current, [name for _, name in found])
-    look.note_one_sided([name for _, name in found], ignored)
+    refusal = look.too_few() or look.same([name for name in judged if name in pairs], left, right)
+    look.note_policy(reference, current, [name for _, name in looks])
+    look.note_one_sided([name for _, name in looks], ignored)
     look.note_repeated()
     look.note_method_switch(left)
-    return Gate(left, right, tuple(one.column for one, _ in found), refusal, tuple(look.notes))
+    return Gate(left, right, tuple(one.column for one, _ in looks), refusal, tuple(look.notes))
 
 
 def _named(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
@@ -129,9 +130,15 @@ class _Look:
     def too_few(self) -> str:
         """Why there are too few rows to say anything, or ""."""
         rows = ((self.names.ref, len(self.reference)), (self.names.cur, len(self.current)))
-        few = [f"{name} has {found:,} {'row' if found == 1 else 'rows'}" for name, found in rows if self._few(found)]
-        needed = f"at least {self.policy.min_rows} are needed to say anything (min_rows)."
-        return f"{' and '.join(few)}; {needed}" if few else ""
+        few = [
+            tn("{month} has {n:count} row", "{month} has {n:count} rows", count, month=name)
+            for name, count in rows
+            if self._few(count)
+        ]
+        if not few:
+            return ""
+        least = self.policy.min_rows
+        return t("{few}; at least {n} are needed to say anything (min_rows).", few=listed(few), n=least)
 
     def _few(self, rows: int) -> bool:
         return rows < self.policy.min_rows
@@ -149,8 +156,8 @@ class _Look:
         chancy = "" if reason else self._by_chance(name, ref, cur)
         reason = reason or chancy
         kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
-        said = missing or reason if reason else ""
-        column = Column(name, kind, comparable=not reason, reason=said, uncertain=bool(chancy))
+        why = missing or reason if reason else ""
+        column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy))
         left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
         if kind in ("number", "category"):
             left, right = sides(ref.data, cur.data, kind)
@@ -165,11 +172,9 @@ class _Look:
         for side, data in ((self.names.ref, ref), (self.names.cur, cur)):
             present = int(data.notna().sum())
             if not present:
-                return _Found(Column(name, "text", reason=f"no value at all in {side}"))
+                return _Found(Column(name, "text", reason=t("no value at all in {month}", month=side)))
             if self._few(present) and not self._few(len(data)):
-                return _Found(
-                    Column(name, "text", reason=f"only {present:,} of {len(data):,} rows have a value in {side}")
-                )
+                return _Found(Column(name, "text", reason=_few_values(present, len(data), side)))
         left, right = texts(ref), texts(cur)
         one, two = sides(left, right, "text")
         return _Found(Column(name, "text", comparable=True, ref=one, cur=two), (left, right))
@@ -177,29 +182,33 @@ class _Look:
     def _presence(self, name: str) -> str:
         frames = ((self.names.ref, self.reference), (self.names.cur, self.current))
         counts = [(side, list(frame.columns).count(name)) for side, frame in frames]
-        missing = [side for side, found in counts if not found]
+        missing = [side for side, count in counts if not count]
         if len(missing) == len(counts):
-            return "in neither of the two"
+            return t("in neither of the two")
         if missing:
             frame = self.reference if missing[0] == self.names.ref else self.current
-            return f"missing in {missing[0]}{_alike(name, frame.columns)}"
-        twice = [side for side, found in counts if found > 1]
-        return f"two columns of this name in {twice[0]}" if twice else ""
+            alike = [other for other in frame.columns if other.strip().casefold() == name.strip().casefold()]
+            if alike:  # it differs in white space or case alone
+                return t("missing in {month}, which has {column!r}", month=missing[0], column=alike[0])
+            return t("missing in {month}", month=missing[0])
+        twice = [side for side, count in counts if count > 1]
+        return t("two columns of this name in {month}", month=twice[0]) if twice else ""
 
     def _kinds(self, ref: Plain, cur: Plain) -> str:
         both = ((self.names.ref, ref), (self.names.cur, cur))
         empty = [side for side, plainly in both if plainly.kind == "empty"]
         if empty:
-            return f"no value at all in {' and '.join(empty)}"
+            return t("no value at all in {month}", month=listed(empty))
         unlike = [_kind_words(plainly) for _, plainly in both]
         if any(plainly.kind == "time" for _, plainly in both):
-            return "a point in time, which no distribution describes"
+            return t("a point in time, which no distribution describes")
         if unlike[0] != unlike[1]:
-            return f"{unlike[0]} in {self.names.ref}, {unlike[1]} in {self.names.cur}"
+            first, second = unlike
+            return t("{first} in {ref}, {second} in {cur}", first=first, second=second, **self._names)
         if ref.kind == "unknown":
-            return f"{ref.reason} in {self.names.ref}"
+            return t("{values} in {month}", values=ref.reason, month=self.names.ref)
         if ref.kind == "category" and flags_against_words(ref, cur):
-            return f"True and False in one of {self.names.ref} and {self.names.cur}, text in the other"
+            return t("True and False in one of {ref} and {cur}, text in the other", **self._names)
         return ""
 
     def _values(self, name: str, ref: Plain, cur: Plain) -> str:
@@ -208,25 +217,42 @@ class _Look:
             if plainly.kind == "number":
                 infinite = int(np.isinf(plainly.data.to_numpy(dtype=float, na_value=np.nan)).sum())
                 if infinite:
-                    return f"{infinite:,} infinite {'value' if infinite == 1 else 'values'} in {side}"
+                    return tn(
+                        "{n:count} infinite value in {month}",
+                        "{n:count} infinite values in {month}",
+                        infinite,
+                        month=side,
+                    )
             rows, present = len(plainly.data), int(plainly.data.notna().sum())
             # Too few rows in the whole period is reported once, for the period.
             if self._few(present) and not self._few(rows):
-                return f"only {present:,} of {rows:,} rows have a value in {side}"
+                return _few_values(present, rows, side)
             different = plainly.data.nunique() if plainly.kind == "category" else 0
             if different > MAX_CATEGORIES or different > max(present / 2, FEW_CATEGORIES):
-                return f"{different:,} different values in {present:,} rows of {side}: free text or an identifier"
+                return t(
+                    "{values:count} different values in {rows:count} rows of {month}: free text or an identifier",
+                    values=different,
+                    rows=present,
+                    month=side,
+                )
             empty.append(1 - present / rows)
         return self._null_move(name, *empty)
 
     def _null_move(self, name: str, before: float, after: float) -> str:
         move = abs(after - before)
         if move > MAX_NULL_MOVE:
-            return f"nulls went from {before:.0%} in {self.names.ref} to {after:.0%} in {self.names.cur}"
+            shares = {"before": before, "after": after, **self._names}
+            return t("nulls went from {before:.0%} in {ref} to {after:.0%} in {cur}", **shares)
         if move > NOTED_NULL_MOVE:
             self.notes.append(
-                f"{name}: nulls went from {before:.1%} in {self.names.ref} to {after:.1%} in {self.names.cur};"
-                " the comparison leaves them out."
+                t(
+                    "{column}: nulls went from {before:.1%} in {ref} to {after:.1%} in {cur};"
+                    " the comparison leaves them out.",
+                    column=name,
+                    before=before,
+                    after=after,
+                    **self._names,
+                )
             )
         return ""
 
@@ -239,8 +265,8 @@ class _Look:
         method = chosen or chance.default_method(left, right, ref.kind)
         if ref.kind == "number":
             for side, values in ((self.names.ref, left), (self.names.cur, right)):
-                if reason := _unbinned(values):
-                    return f"{reason} in {side}"
+                if reason := _unbinned(values, side):
+                    return reason
         if method == "wasserstein" and ref.kind == "number" and (reason := self._spread(left, right)):
             return reason
         return ""
@@ -260,47 +286,57 @@ class _Look:
         if (values == first).all():
             if (right == first).all():
                 return ""
-            return f"always {first:g} in {self.names.ref}: there is no spread to measure a distance by"
+            there = {"value": float(first), "month": self.names.ref}
+            return t("always {value:g} in {month}: there is no spread to measure a distance by", **there)
         if spread < chance.MIN_SPREAD:
-            return (
-                f"a spread of {spread:.2g} in {self.names.ref}: below {chance.MIN_SPREAD} normed Wasserstein measures"
-                " nothing; use a larger unit, or another method"
+            return t(
+                "a spread of {spread:.2g} in {month}: below {least} normed Wasserstein measures nothing;"
+                " use a larger unit, or another method",
+                spread=spread,
+                month=self.names.ref,
+                least=chance.MIN_SPREAD,
             )
         low, high = np.quantile(values, [BULK, 1 - BULK])
         # Evidently's own threshold, also where the policy has a larger one: without outliers most values are within
-        # five spreads, and who asks for as much is not told that they are outliers.
+        # five spreads, and they are no outliers for a policy that allows as much.
         if 0 < high - low < spread * chance.THRESHOLDS["wasserstein"]:
-            return (
-                f"a spread of {spread:.2g} in {self.names.ref} where {1 - 2 * BULK:.0%} of the values lie within"
-                f" {high - low:.2g}: beside its outliers normed Wasserstein sees nothing of them"
+            return t(
+                "a spread of {spread:.2g} in {month} where {share:.0%} of the values lie within {width:.2g}:"
+                " beside its outliers normed Wasserstein sees nothing of them",
+                spread=spread,
+                month=self.names.ref,
+                share=1 - 2 * BULK,
+                width=float(high - low),
             )
         return ""
 
     def same(self, names: Sequence[str], left: pd.DataFrame, right: pd.DataFrame) -> str:
-        """A refusal when both hold the same rows, whatever their identifiers; else ""."""
+        """A refusal when both hold the same rows, identifiers aside; else ""."""
         identifier = self.policy.identifier
         also = (left[identifier], right[identifier]) if identifier in left.columns else None
         if not rows.same(left[list(names)], right[list(names)], also=also):
             return ""
-        return f"{self.names.ref} and {self.names.cur} hold the same rows: there is nothing to compare."
+        return t("{ref} and {cur} hold the same rows: there is nothing to compare.", **self._names)
 
     def note_policy(self, reference: pd.DataFrame, current: pd.DataFrame, counted: Sequence[str]) -> None:
         """Name what the policy leaves out, and what it names without effect."""
-        policy, known = self.policy, {readable(str(name)) for name in (*reference.columns, *current.columns)}
-        left_out = [name for name in policy.left_out if name in known]
+        policy, present = self.policy, {readable(str(name)) for name in (*reference.columns, *current.columns)}
+        left_out = [name for name in policy.left_out if name in present]
         if left_out:
-            self.notes.append(f"Left out by the policy: {_listed(left_out)}.")
+            self.notes.append(t("Left out by the policy: {columns}.", columns=_named_columns(left_out)))
         for key, named in (
             ("left_out", policy.left_out),
             ("thresholds", policy.thresholds),
             ("methods", policy.methods),
         ):
-            nowhere = [name for name in named if name not in known]
+            nowhere = [name for name in named if name not in present]
             if nowhere:
-                self.notes.append(f"{key} names {_listed(nowhere)}, which neither {self._both('nor')} has.")
-            idle = [name for name in named if name in known and name not in counted]
+                absent = {"key": key, "columns": _named_columns(nowhere), **self._names}
+                self.notes.append(t("{key} names {columns}, which neither {ref} nor {cur} has.", **absent))
+            idle = [name for name in named if name in present and name not in counted]
             if idle and key != "left_out":
-                self.notes.append(f"{key} names {_listed(idle)}, which is not compared.")
+                columns = _named_columns(idle)
+                self.notes.append(t("{key} names {columns}, which is not compared.", key=key, columns=columns))
 
     def note_one_sided(self, counted: Sequence[str], ignored: Sequence[str]) -> None:
         """Name the columns that only one of the two has, also those that no one asked to compare."""
@@ -309,65 +345,80 @@ class _Look:
         for side, frame, other in sides:
             only = [name for name in frame.columns if name not in {*other.columns, *apart}]
             if only:
-                compared = "" if set(only) & set(counted) else "; not compared"
-                self.notes.append(f"Only {side} has {_listed(only)}{compared}.")
+                columns = _named_columns(only)
+                if set(only) & set(counted):
+                    self.notes.append(t("Only {month} has {columns}.", month=side, columns=columns))
+                else:
+                    self.notes.append(t("Only {month} has {columns}; not compared.", month=side, columns=columns))
 
     def note_repeated(self) -> None:
         """Count rows that repeat another one, and identifiers that do."""
         identifier = self.policy.identifier
         for side, frame in ((self.names.ref, self.reference), (self.names.cur, self.current)):
-            twice = rows.repeated(frame)
+            twice, counts = rows.repeated(frame), {"rows": len(frame), "month": side}
             if twice:
-                self.notes.append(f"{twice:,} of {len(frame):,} rows of {side} repeat another row.")
+                self.notes.append(t("{n:count} of {rows:count} rows of {month} repeat another row.", n=twice, **counts))
             if identifier is None or list(frame.columns).count(identifier) != 1:
                 continue
             again = rows.repeated_values(frame[identifier])
             if again:
-                self.notes.append(f"{again:,} of {len(frame):,} rows of {side} repeat an identifier ({identifier}).")
+                counts |= {"n": again, "identifier": identifier}
+                self.notes.append(
+                    t("{n:count} of {rows:count} rows of {month} repeat an identifier ({identifier}).", **counts)
+                )
 
     def note_method_switch(self, compared: pd.DataFrame) -> None:
         """Say when a month is near the size at which Evidently changes its methods, or nulls put columns below it."""
-        found, switch = len(self.reference), chance.METHOD_SWITCH_ROWS
+        size, switch = len(self.reference), chance.METHOD_SWITCH_ROWS
         scored = [name for name in compared.columns if name != self.policy.identifier]
         few = [name for name in scored if compared[name].notna().sum() <= switch]
-        if abs(found - switch) <= METHOD_SWITCH_MARGIN * switch:
+        if abs(size - switch) <= METHOD_SWITCH_MARGIN * switch:
             self.notes.append(
-                f"{self.names.ref} has {found:,} rows. Up to {switch:,} Evidently tests for significance,"
-                " above it measures a distance: a slightly larger month may be judged differently."
+                t(
+                    "{month} has {rows:count} rows. Up to {switch:count} Evidently tests for significance, above it"
+                    " measures a distance: a slightly larger month may be judged differently.",
+                    month=self.names.ref,
+                    rows=size,
+                    switch=switch,
+                )
             )
-        elif found > switch and few:
+        elif size > switch and few:
             self.notes.append(
-                f"{_listed(few)}: {switch:,} values or fewer in {self.names.ref}, so Evidently tests for significance"
-                " where it measures a distance for the other columns."
+                t(
+                    "{columns}: {switch:count} values or fewer in {month}, so Evidently tests for significance where it"
+                    " measures a distance for the other columns.",
+                    columns=_named_columns(few),
+                    switch=switch,
+                    month=self.names.ref,
+                )
             )
 
-    def _both(self, word: str) -> str:
-        return f"{self.names.ref} {word} {self.names.cur}"
+    @property
+    def _names(self) -> dict[str, str]:
+        return {"ref": self.names.ref, "cur": self.names.cur}
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) if name != name.strip() else name for name in names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+def _named_columns(names: Sequence[str]) -> str:
+    return some([repr(name) if name != name.strip() else name for name in names], NAMED)
 
 
-def _alike(name: str, names: Iterable[str]) -> str:
-    """`, which has 'Plan '`: a column there that differs in white space or case alone."""
-    found = [other for other in names if other.strip().casefold() == name.strip().casefold()]
-    return f", which has {found[0]!r}" if found else ""
+def _few_values(present: int, rows: int, month: str) -> str:
+    counts = {"values": present, "rows": rows}
+    return t("only {values:count} of {rows:count} rows have a value in {month}", **counts, month=month)
 
 
 def _kind_words(side: Plain) -> str:
-    words = {"number": "numbers", "category": "text or categories"}
-    return words.get(side.kind, side.reason)
+    return kind_words(side.kind) or side.reason
 
 
-def _unbinned(side: pd.Series) -> str:
+def _unbinned(side: pd.Series, month: str) -> str:
     """Why these numbers have no histogram, and so no place in a report; or ""."""
     low, high = float(side.min()), float(side.max())
     if max(abs(low), abs(high)) > MAX_NUMBER:
-        return f"numbers beyond {MAX_NUMBER:g}, too large to reckon a spread of,"
+        values = {"most": MAX_NUMBER, "month": month}
+        return t("numbers beyond {most:g}, too large to reckon a spread of, in {month}", **values)
     if high > low and not (np.diff(np.linspace(low, high, MANY_BINS + 1)) > 0).all():
-        return "numbers so close together that a float cannot tell what is between them"
+        return t("numbers so close together that a float cannot tell what is between them in {month}", month=month)
     return ""
 
 
@@ -380,4 +431,4 @@ def _identifying(ref: Plain, cur: Plain, policy: Policy) -> str:
             ordered = np.sort(values.to_numpy(dtype=float))
             if not np.all(np.diff(ordered) == 1):
                 return ""
-    return "a different value in every row: an identifier"
+    return t("a different value in every row: an identifier")

@@ -9,13 +9,12 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from app.base.text import one_line
 from app.config import Gauge, System
 from app.drift.result import Verdict
 from app.errors import DataError
 from app.prometheus import Answer, Prometheus, State
 from app.prometheus.promql import fill
-from app.words.numbers import number
+from app.words.message import english, on_one_line, sentences, t
 
 # A gauge has no separate window; expressions that name one get the one minute of the charts.
 WINDOW: Final = 60.0
@@ -45,8 +44,8 @@ def look(prometheus: Prometheus, system: System, threshold: float | None = None)
     """Ask for the gauge and decide. Raises DataError for a system without one; a failed query is a reason."""
     drift = system.drift
     if not isinstance(drift, Gauge):
-        message = f"{system.title} has no drift gauge."
-        raise DataError(message, hint='Set source = "gauge" and expr under [drift] in its system file.')
+        message = t("{system} has no drift gauge.", system=system.title)
+        raise DataError(message, hint=t('Set source = "gauge" and expr under [drift] in its system file.'))
     limit = drift.threshold if threshold is None else threshold
     seen = judge(system.id, _ask(prometheus, system, drift.expr), limit)
     if seen.value is not None or drift.needs is None or drift.has is None:
@@ -54,7 +53,11 @@ def look(prometheus: Prometheus, system: System, threshold: float | None = None)
     count = _ask(prometheus, system, drift.has).value
     if count is None or count >= drift.needs:
         return seen
-    reason = f"the drift gauge has no value yet: the service needs {drift.needs:,} predictions, has {count:,.0f}."
+    reason = t(
+        "the drift gauge has no value yet: the service needs {needs:count} predictions, has {n:count}.",
+        needs=drift.needs,
+        n=count,
+    )
     unknown = _unknown(system.id, limit, reason)
     return replace(unknown, missing=math.ceil(drift.needs - count))
 
@@ -64,7 +67,8 @@ def _ask(prometheus: Prometheus, system: System, expr: str) -> Answer:
 
 
 def _unknown(system_id: str, threshold: float, reason: str) -> Look:
-    line = f"[Evidently] report_html=- report_json=- drift_share=NaN -> {Verdict.UNDECIDED} {reason}"
+    # no catalogue: the line of a drift run
+    line = f"[Evidently] report_html=- report_json=- drift_share=NaN -> {Verdict.UNDECIDED} {english(reason)}"
     return Look(system_id, None, threshold, Verdict.UNDECIDED, reason, line)
 
 
@@ -73,13 +77,20 @@ def judge(system_id: str, answer: Answer, threshold: float) -> Look:
     value = answer.value if answer.state in (State.OK, State.PARTIAL) else None
     if value is None:
         many = len(answer.series) > 1
-        why = f"the expression has {len(answer.series)} series, one is needed" if many else answer.reason
-        reason = one_line(f"the drift gauge has no value: {why or 'nothing was answered'}. {answer.hint}").rstrip()
+        series = len(answer.series)
+        why = t("the expression has {n} series, one is needed", n=series) if many else answer.reason
+        empty = t("the drift gauge has no value: {why}.", why=why or t("nothing was answered"))
+        reason = on_one_line(sentences([empty, answer.hint]))
         return _unknown(system_id, threshold, reason)
     triggered = value >= threshold
     verdict = Verdict.RETRAINING_TRIGGERED if triggered else Verdict.NO_ACTION
     simulated, sign = (" (SIMULÉ)", ">=") if triggered else ("", "<")
+    # no catalogue: as above
     words = f"{verdict}{simulated} drift_share={value:.2f} {sign} {threshold:.2f} (target_drift=NaN)"
-    line = f"[Evidently] report_html=- report_json=- drift_share={value:.2f} -> {words}"
-    reason = f"the drift gauge is {number(value)}, {'at or above' if triggered else 'below'} {number(threshold)}."
+    line = f"[Evidently] report_html=- report_json=- drift_share={value:.2f} -> {words}"  # no catalogue: as above
+    values = {"value": value, "threshold": threshold}
+    if triggered:
+        reason = t("the drift gauge is {value:number}, at or above {threshold:number}.", **values)
+    else:
+        reason = t("the drift gauge is {value:number}, below {threshold:number}.", **values)
     return Look(system_id, value, threshold, verdict, reason, line)

@@ -21,6 +21,7 @@ from app.runs.index import Ledger
 from app.runs.locks import KeyHeld, Request, held
 from app.runs.opening import opened
 from app.runs.run import Run, created_at, new_run_id
+from app.words.message import t
 
 LOG = logging.getLogger("vigie.library")
 # Evidently's JSON has 2 KB a column; parsed it takes twenty times its size.
@@ -54,12 +55,18 @@ def import_report(
     title = _title(name)
     created = _moment(at)
     if not html and not json:
-        raise ReportError("There is nothing to import: the file is empty.", hint="Give an HTML file, a JSON, or both.")
+        raise ReportError(
+            t("There is nothing to import: the file is empty."), hint=t("Give an HTML file, a JSON, or both.")
+        )
     if html is not None:
         _check_html(html)
     if json is not None and len(json) > MAX_JSON_BYTES:
-        message = f"The JSON has {len(json):,} bytes; at most {MAX_JSON_BYTES:,} are read."
-        raise ReportError(message, hint="Import the HTML alone.")
+        message = t(
+            "The JSON has {json:,} bytes; at most {MAX_JSON_BYTES:,} are read.",
+            json=len(json),
+            MAX_JSON_BYTES=MAX_JSON_BYTES,
+        )
+        raise ReportError(message, hint=t("Import the HTML alone."))
     sums = ":".join(hashlib.sha256(part).hexdigest() if part is not None else "-" for part in (html, json))
     request = Request("imported", system.id, f"imported:{system.id}:{sums}", {})
     run_id = new_run_id()
@@ -77,7 +84,7 @@ def import_report(
                 shutil.rmtree(keep.set_aside(folder) or folder, ignore_errors=True)
                 raise
     except KeyHeld as other:
-        raise ReportError("This report is being imported at this moment.", hint="Reload the list.") from other
+        raise ReportError(t("This report is being imported at this moment."), hint=t("Reload the list.")) from other
     _keep_bounded(settings)
     return run
 
@@ -90,7 +97,7 @@ def _contents(
 
     ref, cur = _months(title)
     files: dict[str, bytes] = {}
-    reason = "imported from an HTML without JSON: its share and its decision are not read"
+    reason = t("imported from an HTML without JSON: its share and its decision are not read")
     about = {"name": title, "ref": ref, "cur": cur, "reason": f"{reason} ({title})" if title else reason}
     if html is not None:
         files[f"drift_{ref}_vs_{cur}.html"] = safe_html(html)
@@ -106,8 +113,8 @@ def _not_there_yet(ledger: Ledger, key: str) -> None:
     for run in ledger.runs(kind="imported", key=key):
         if Path(run.path or "/nonexistent").is_dir():
             day = time.strftime("%Y-%m-%d", time.gmtime(created_at(run.id)))
-            message = f"This report is there already: it was imported on {day} as {run.id}."
-            raise AlreadyImported(message, hint="Open that run.", run=run.id)
+            message = t("This report is there already: it was imported on {day} as {id_}.", day=day, id_=run.id)
+            raise AlreadyImported(message, hint=t("Open that run."), run=run.id)
 
 
 def _keep_bounded(settings: Settings) -> None:
@@ -121,18 +128,22 @@ def _keep_bounded(settings: Settings) -> None:
 def _check_html(html: bytes) -> None:
     """Lenient: anything that begins as HTML is a report; the console shows it in a sandbox."""
     if not html.strip():
-        raise ReportError("The HTML file is empty.", hint="Save the report again and give that file.")
+        raise ReportError(t("The HTML file is empty."), hint=t("Save the report again and give that file."))
     if len(html) > reports.MAX_FILE_BYTES:
-        message = f"The HTML has {len(html):,} bytes; a report may have {reports.MAX_FILE_BYTES:,}."
-        raise ReportError(message, hint="Leave out columns with very many values.")
+        message = t(
+            "The HTML has {html:,} bytes; a report may have {MAX_FILE_BYTES:,}.",
+            html=len(html),
+            MAX_FILE_BYTES=reports.MAX_FILE_BYTES,
+        )
+        raise ReportError(message, hint=t("Leave out columns with very many values."))
     try:
         html.decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"The HTML file is not UTF-8 text (byte {error.start:,})."
-        raise ReportError(message, hint="Give the file as Evidently saved it.") from error
+        message = t("The HTML file is not UTF-8 text (byte {start:,}).", start=error.start)
+        raise ReportError(message, hint=t("Give the file as Evidently saved it.")) from error
     if b"\0" in html or not _MARKUP.search(html[:HTML_HEAD_BYTES]):
-        message = "This file is not HTML: there is no <html>, <head> or <body> at its beginning."
-        raise ReportError(message, hint="Give the HTML that Evidently saved.")
+        message = t("This file is not HTML: there is no <html>, <head> or <body> at its beginning.")
+        raise ReportError(message, hint=t("Give the HTML that Evidently saved."))
 
 
 def _title(name: str) -> str:
@@ -145,7 +156,9 @@ def _moment(at: float | None) -> float:
     if at is None:
         return now
     if not math.isfinite(at) or not 0 <= at <= now + CLOCK_SECONDS:
-        raise ReportError("The date of the report is not between 1970 and today.", hint="Leave it empty for today.")
+        raise ReportError(
+            t("The date of the report is not between 1970 and today."), hint=t("Leave it empty for today.")
+        )
     return float(at)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from app.words.message import t
+
 NUMBER: Final = frozenset({"number"})
 CATEGORY: Final = frozenset({"category"})
 BOTH: Final = NUMBER | CATEGORY
@@ -42,9 +44,9 @@ class Method:
         """Why it cannot judge a column of this kind ("number", "category"), or ""."""
         if kind in self.kinds:
             return ""
-        words = {"number": "numbers", "category": "text or categories"}
-        judged = " or ".join(words[one] for one in sorted(self.kinds) if one in words) or "text alone"
-        return f"the method chosen for it ({self.name}) judges {judged}, not {words.get(kind, kind)}"
+        judged = next((kind_words(one) for one in self.kinds if kind_words(one)), t("text alone"))
+        values = {"method": self.name, "judged": judged, "kind": kind_words(kind) or kind}
+        return t("the method chosen for it ({method}) judges {judged}, not {kind}", **values)
 
     @property
     def sign(self) -> str:
@@ -54,55 +56,71 @@ class Method:
         return ">" if self.strict else "≥"
 
 
-_EQUAL_ROWS: Final = "equally many rows on both sides"
+def kind_words(kind: str) -> str:
+    """What columns of this kind hold; "" for any other than numbers and categories."""
+    return {"number": t("numbers"), "category": t("text or categories")}.get(kind, "")
+
+
+_EQUAL_ROWS: Final = t("equally many rows on both sides")
 METHODS: Final = (
-    Method("anderson", "Anderson-Darling", "Anderson-Darling p-value", True, True, NUMBER, "more than one value"),
-    Method("chisquare", "chi-square p_value", "chi-square p-value", True, True, CATEGORY),
-    Method("cramer_von_mises", "Cramer-von Mises", "Cramér-von Mises p-value", True, False, NUMBER),
-    Method("ed", "Energy-distance", "energy distance", False, True, NUMBER),
+    Method("anderson", "Anderson-Darling", t("Anderson-Darling p-value"), True, True, NUMBER, t("more than one value")),
+    Method("chisquare", "chi-square p_value", t("chi-square p-value"), True, True, CATEGORY),
+    Method("cramer_von_mises", "Cramer-von Mises", t("Cramér-von Mises p-value"), True, False, NUMBER),
+    Method("ed", "Energy-distance", t("energy distance"), False, True, NUMBER),
     Method(
-        "es", "Epps-Singleton", "Epps-Singleton p-value", True, True, NUMBER, "values that differ in their middle half"
+        "es",
+        "Epps-Singleton",
+        t("Epps-Singleton p-value"),
+        True,
+        True,
+        NUMBER,
+        t("values that differ in their middle half"),
     ),
     Method(
         "fisher_exact",
         "Fisher's Exact test",
-        "Fisher's exact p-value",
+        t("Fisher's exact p-value"),
         True,
         True,
         CATEGORY,
-        f"two values and {_EQUAL_ROWS}",
+        t("two values and equally many rows on both sides"),
     ),
-    Method("g_test", "g_test", "G-test p-value", True, True, CATEGORY, _EQUAL_ROWS),
+    Method("g_test", "g_test", t("G-test p-value"), True, True, CATEGORY, _EQUAL_ROWS),
     # numpy gives whole numbers no bin narrower than 1: 0 and 1 fall into the same one, and every distance is 0.
     Method(
-        "hellinger", "Hellinger distance", "Hellinger", False, False, BOTH, "values that fall into more than one bin"
+        "hellinger",
+        "Hellinger distance",
+        t("Hellinger"),
+        False,
+        False,
+        BOTH,
+        t("values that fall into more than one bin"),
     ),
-    Method("jensenshannon", "Jensen-Shannon distance", "Jensen-Shannon", False, False, BOTH),
-    Method("kl_div", "Kullback-Leibler divergence", "Kullback-Leibler", False, False, BOTH),
-    Method("ks", "K-S p_value", "Kolmogorov-Smirnov p-value", True, False, NUMBER),
+    Method("jensenshannon", "Jensen-Shannon distance", t("Jensen-Shannon"), False, False, BOTH),
+    Method("kl_div", "Kullback-Leibler divergence", t("Kullback-Leibler"), False, False, BOTH),
+    Method("ks", "K-S p_value", t("Kolmogorov-Smirnov p-value"), True, False, NUMBER),
     Method(
         "mannw",
         "Mann-Whitney U-rank test",
-        "Mann-Whitney p-value",
+        t("Mann-Whitney p-value"),
         True,
         True,
         NUMBER,
-        beware="Evidently asks it one way only: it sees values that grew, not values that fell",
+        beware=t("Evidently asks it one way only: it sees values that grew, not values that fell"),
     ),
-    Method("psi", "PSI", "PSI", False, False, BOTH),
-    Method("t_test", "t_test", "t-test p-value", True, True, NUMBER),
+    Method("psi", "PSI", t("PSI"), False, False, BOTH),
+    Method("t_test", "t_test", t("t-test p-value"), True, True, NUMBER),
     # Its score is the p-value of a permutation test, not the distance it is named after.
-    Method("TVD", "Total-Variation-Distance", "total variation p-value", True, True, CATEGORY),
-    Method("wasserstein", "Wasserstein distance (normed)", "normed Wasserstein", False, False, NUMBER),
-    Method("z", "Z-test p_value", "z-test p-value", True, True, CATEGORY, "two values"),
+    Method("TVD", "Total-Variation-Distance", t("total variation p-value"), True, True, CATEGORY),
+    Method("wasserstein", "Wasserstein distance (normed)", t("normed Wasserstein"), False, False, NUMBER),
+    Method("z", "Z-test p_value", t("z-test p-value"), True, True, CATEGORY, t("two values")),
     # The two that Evidently takes for text; they cannot be chosen.
-    Method("perc_text_content_drift", "Percentile text content drift", "text content", False, True, TEXT),
-    Method("abs_text_content_drift", "Absolute text content drift", "text content", False, True, TEXT),
+    Method("perc_text_content_drift", "Percentile text content drift", t("text content"), False, True, TEXT),
+    Method("abs_text_content_drift", "Absolute text content drift", t("text content"), False, True, TEXT),
 )
 _BY_NAME: Final = {key.lower(): one for one in METHODS for key in (one.name, one.shown)}
 
 
 def method_of(name: str) -> Method:
     """The method of either name. One that is not known (an imported report's own) counts as a distance."""
-    known = _BY_NAME.get(name.lower())
-    return known or Method(name, name, name, p_value=False, strict=False, kinds=BOTH)
+    return _BY_NAME.get(name.lower()) or Method(name, name, name, p_value=False, strict=False, kinds=BOTH)

@@ -10,6 +10,8 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
+from app.words.message import t
+
 Kind = Literal["number", "category", "time", "empty", "unknown"]
 # A category longer than this is shown nowhere and makes a report of many megabytes.
 MAX_VALUE_CHARS: Final = 200
@@ -25,7 +27,6 @@ MAX_CODES: Final = 20
 FLAGS: Final = {"true": "True", "false": "False"}
 # From here on a float no longer holds every whole number.
 EXACT: Final = 2**53
-MIXED: Final = "numbers and text mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Plain:
 
 
 def plain(series: pd.Series) -> Plain:
-    """Normalise one column of whatever dtype."""
+    """Normalise one column of any dtype."""
     dtype = series.dtype
     if isinstance(dtype, pd.SparseDtype):
         return plain(pd.Series(np.asarray(series), index=series.index))
@@ -51,7 +52,7 @@ def plain(series: pd.Series) -> Plain:
     if pd.api.types.is_timedelta64_dtype(dtype):
         return Plain(series.dt.total_seconds(), "number")
     if pd.api.types.is_complex_dtype(dtype):
-        return Plain(series, "unknown", "values that are neither numbers nor text (complex numbers)")
+        return Plain(series, "unknown", t("values that are neither numbers nor text (complex numbers)"))
     if pd.api.types.is_bool_dtype(dtype):
         return Plain(series.astype(bool) if series.notna().all() else _objects(series), "category")
     if pd.api.types.is_numeric_dtype(dtype) and not isinstance(dtype, pd.ArrowDtype):
@@ -109,10 +110,10 @@ def _numbers(series: pd.Series) -> Plain:
         return Plain(pd.Series(series.to_numpy(dtype=float, na_value=np.nan), index=series.index), "number")
     present = series.dropna()
     if series.notna().all() and int(present.max()) <= np.iinfo(np.int64).max:
-        found = pd.Series(series.to_numpy(dtype="int64"), index=series.index)
+        numbers = pd.Series(series.to_numpy(dtype="int64"), index=series.index)
     else:
-        found = pd.Series(series.to_numpy(dtype=float, na_value=np.nan), index=series.index)
-    return _told_apart(found, present)
+        numbers = pd.Series(series.to_numpy(dtype=float, na_value=np.nan), index=series.index)
+    return _told_apart(numbers, present)
 
 
 def _told_apart(numbers: pd.Series, whole: pd.Series) -> Plain:
@@ -120,32 +121,34 @@ def _told_apart(numbers: pd.Series, whole: pd.Series) -> Plain:
     if max(abs(int(whole.max())), abs(int(whole.min()))) > EXACT:
         floats = pd.Series([float(value) for value in whole.unique()])
         if floats.nunique() < len(floats):
-            return Plain(numbers, "unknown", "whole numbers beyond 2^53, which cannot be told apart")
+            return Plain(numbers, "unknown", t("whole numbers beyond 2^53, which cannot be told apart"))
     return Plain(numbers, "number")
 
 
 def _from_objects(series: pd.Series) -> Plain:
-    found = pd.api.types.infer_dtype(series, skipna=True)
-    if found == "string":
+    inferred = pd.api.types.infer_dtype(series, skipna=True)
+    if inferred == "string":
         return _from_text(series)
-    if found == "boolean":
+    if inferred == "boolean":
         return Plain(series, "category")
-    if found in ("datetime", "datetime64", "date", "period", "time"):
+    if inferred in ("datetime", "datetime64", "date", "period", "time"):
         return Plain(series, "time")
-    if found in ("timedelta", "timedelta64"):
+    if inferred in ("timedelta", "timedelta64"):
         return Plain(pd.to_timedelta(series).dt.total_seconds(), "number")
-    if found == "interval":
+    if inferred == "interval":
         # Bins, as pandas.cut makes them: their names are categories.
         return Plain(texts(series), "category")
     kinds = {type(value) for value in series if value is not None}
     real = {kind for kind in kinds if issubclass(kind, Number) and not issubclass(kind, bool | complex)}
     if kinds == real:
-        return _from_numbers(series, whole=found == "integer")
+        return _from_numbers(series, whole=inferred == "integer")
     rest = {*kinds} - real
     if rest and all(issubclass(kind, str | bool | np.bool_) for kind in rest):
-        return Plain(series, "unknown", MIXED if str in rest else "numbers and True or False mixed")
+        return Plain(
+            series, "unknown", t("numbers and text mixed") if str in rest else t("numbers and True or False mixed")
+        )
     names = ", ".join(sorted(kind.__name__ for kind in kinds)[:3])
-    return Plain(series, "unknown", f"values that are neither numbers nor text ({names})")
+    return Plain(series, "unknown", t("values that are neither numbers nor text ({types})", types=names))
 
 
 def _from_numbers(series: pd.Series, *, whole: bool) -> Plain:
@@ -153,7 +156,7 @@ def _from_numbers(series: pd.Series, *, whole: bool) -> Plain:
         numbers = pd.Series([np.nan if one is None else float(one) for one in series], series.index)
         return _told_apart(numbers, series.dropna()) if whole else Plain(numbers, "number")
     except (OverflowError, ValueError, TypeError):
-        return Plain(series, "unknown", "numbers too large to compare")
+        return Plain(series, "unknown", t("numbers too large to compare"))
 
 
 def _from_text(series: pd.Series) -> Plain:
@@ -161,7 +164,8 @@ def _from_text(series: pd.Series) -> Plain:
     if len(values) >= MIN_DATES and _all_like(values, DATE):
         return Plain(series, "time")
     if len(values) > MAX_CODES and _all_like(values, NUMBER_TEXT):
-        return Plain(series, "unknown", f'numbers written as text ("{values[0].strip()[:20]}")')
+        example = values[0].strip()[:20]
+        return Plain(series, "unknown", t('numbers written as text ("{example}")', example=example))
     return Plain(series, "category")
 
 
@@ -180,11 +184,11 @@ def texts(series: pd.Series) -> pd.Series:
     objects = _objects(series)
     try:
         # Each different value is written once: there are few of them in a million rows.
-        known = {value: _text(value) for value in objects.dropna().unique()}
+        written = {value: _text(value) for value in objects.dropna().unique()}
     except TypeError:
         # Lists and mappings have no hash.
         return objects.map(_text, na_action="ignore")
-    return objects.map(known, na_action="ignore")
+    return objects.map(written, na_action="ignore")
 
 
 def readable(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -16,6 +16,8 @@ from app.base.text import plain
 from app.config import Drift
 from app.errors import DataError, ReportError
 from app.runs.source import Source
+from app.words.language import ENGLISH, speaking
+from app.words.message import code_of, english, kept, t
 
 VERSION: Final = 1
 # Periods made of captured requests: their comparisons are looked at by hand.
@@ -60,7 +62,8 @@ class Policy:
         """The system's own policy, or the same with another threshold, a share. Raises DataError for what is none."""
         if threshold is not None and not _share(threshold):
             shown = repr(threshold)[:40]
-            raise DataError(f"threshold is {shown}; accepted: a share from 0 to 1.", hint="Try 0.3.")
+            message = t("threshold is {value}; accepted: a share from 0 to 1.", value=shown)
+            raise DataError(message, hint=t("Try 0.3."))
         return cls(
             columns=drift.columns,
             threshold=drift.threshold if threshold is None else float(threshold),
@@ -184,8 +187,11 @@ class Result:
         return any(side.key.startswith(CAPTURE) for side in (self.ref, self.cur))
 
     def to_json(self) -> bytes:
-        """result.json. Every number that is not finite becomes null."""
-        raw = {"version": VERSION, **asdict(self)}
+        """result.json, in English, with `codes` for another language. A number that is not finite becomes null."""
+        texts = (self.reason, self.target_drift.reason, *self.notes, *(column.reason for column in self.columns))
+        codes = {english(text): code for text in texts if (code := code_of(text)) is not None}
+        with speaking(ENGLISH):
+            raw = {"version": VERSION, **asdict(self), "codes": codes}
         return json.dumps(plain(raw), allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
     @classmethod
@@ -194,30 +200,33 @@ class Result:
         try:
             raw = json.loads(data)
             if raw["version"] != VERSION:
-                raise ReportError(
-                    f"This run was saved in version {raw['version']} of result.json; this Vigie reads {VERSION}.",
-                    hint="Open it with the Vigie that wrote it.",
+                versions = {"version": raw["version"], "ours": VERSION}
+                message = t(
+                    "This run was saved in version {version} of result.json; this Vigie reads {ours}.", **versions
                 )
+                raise ReportError(message, hint=t("Open it with the Vigie that wrote it."))
             return _result(raw)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ReportError(
-                f"result.json cannot be read ({type(error).__name__}).", hint="Run the comparison again."
-            ) from error
+            message = t("result.json cannot be read ({why}).", why=type(error).__name__)
+            raise ReportError(message, hint=t("Run the comparison again.")) from error
 
 
 def _result(raw: dict[str, Any]) -> Result:
-    rest = {name: raw[name] for name in ("run", "system", "share", "k", "n", "share_features", "reason", "line")}
+    rest = {name: raw[name] for name in ("run", "system", "share", "k", "n", "share_features", "line")}
+    codes: Mapping[str, Any] = raw["codes"] if isinstance(raw.get("codes"), dict) else {}
+    target = Target(**raw["target_drift"])
     return Result(
         **rest,
+        reason=kept(raw["reason"], codes.get(raw["reason"])),
         ref=Months(**raw["ref"]),
         cur=Months(**raw["cur"]),
         policy=_policy(raw["policy"]),
-        columns=tuple(_column(row) for row in raw["columns"]),
-        target_drift=Target(**raw["target_drift"]),
+        columns=tuple(_column(row, codes) for row in raw["columns"]),
+        target_drift=replace(target, reason=kept(target.reason, codes.get(target.reason))),
         decision=Verdict(raw["decision"]),
         seconds=None if raw["seconds"] is None else float(raw["seconds"]),
         peak_bytes=raw["peak_bytes"],
-        notes=tuple(raw.get("notes", ())),
+        notes=tuple(kept(note, codes.get(note)) for note in raw.get("notes", ())),
         own=raw.get("own"),
         source=Source.from_dict(raw.get("source")),
     )
@@ -227,8 +236,9 @@ def _policy(raw: dict[str, Any]) -> Policy:
     return Policy(**{**raw, "left_out": tuple(raw.get("left_out", ()))})
 
 
-def _column(row: dict[str, Any]) -> Column:
-    return Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"])})
+def _column(row: dict[str, Any], codes: Mapping[str, Any]) -> Column:
+    column = Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"])})
+    return replace(column, reason=kept(column.reason, codes.get(column.reason)))
 
 
 def _side(row: dict[str, Any]) -> Side:

@@ -8,7 +8,8 @@ from app.base.text import one_line
 from app.drift.decide import NAMED, Decision, counted_columns, left_out, nearness, target_reached, target_rule
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
-from app.words.numbers import apart, limit, moved, number, share_moved
+from app.words.message import clauses, english, figure, on_one_line, sentences, t
+from app.words.numbers import apart, moved, number, share_moved
 
 
 def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> str:
@@ -16,27 +17,30 @@ def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> s
     if decision.verdict is Verdict.UNDECIDED:
         return decision.reason
     counted = decision.counted
-    head = f"{counted.k} of {counted.n} columns drifted{_other_counting(policy, decision)}"
+    head: str = t("{k} of {n} columns drifted", k=counted.k, n=counted.n)
+    if other := _other_counting(policy, decision):
+        head = t("{counted} ({other})", counted=head, other=other)
     shown = counted_columns(columns, policy)
     drifted = sorted((column for column in shown if column.drifted), key=_order, reverse=True)
     missed = [column for column in shown if column.comparable and column.drifted is False]
     parts = [head]
     if drifted:
-        parts[0] += f": {_described(drifted[0])}"
+        parts[0] = t("{counted}: {column}", counted=head, column=_described(drifted[0]))
         parts += [_described(column) for column in drifted[1:NAMED]]
-        parts += [f"and {len(drifted) - NAMED} more"] if len(drifted) > NAMED else []
+        parts += [t("and {n} more", n=len(drifted) - NAMED)] if len(drifted) > NAMED else []
     nearest = max(missed, key=_order, default=None)
     if nearest is not None and _order(nearest) > 0:
-        parts.append(f"nearest miss {nearest.name} {_score(nearest)}")
+        parts.append(t("nearest miss {column} {score:figure}", column=nearest.name, score=_score(nearest)))
     if counted.comparable < counted.n:
-        parts.append(f"not comparable: {left_out(shown)}")
+        parts.append(t("not comparable: {columns}", columns=left_out(shown)))
     if decision.target is not None:
         rule = target_rule(policy, decision.target)
         if decision.by_target:
-            parts.insert(0, f"{rule} triggers by itself")
+            parts.insert(0, t("{rule} triggers by itself", rule=rule))
         else:
-            parts.append(f"{rule} triggers too" if target_reached(policy, decision.target) else rule)
-    return one_line("; ".join(parts) + ".")
+            reached = target_reached(policy, decision.target)
+            parts.append(t("{rule} triggers too", rule=rule) if reached else rule)
+    return on_one_line(t("{parts}.", parts=clauses(parts)))
 
 
 def _order(column: Column) -> float:
@@ -44,14 +48,17 @@ def _order(column: Column) -> float:
 
 
 def _other_counting(policy: Policy, decision: Decision) -> str:
-    """The other way of counting in brackets, with a warning when it decides differently."""
+    """The other way of counting, with a warning when it decides differently; or ""."""
     features = policy.columns == "all"
     other = decision.features if features else decision.everything
     if other == decision.counted:
         return ""
-    name = "features alone" if features else "with label and identifier"
+    counts = {"k": other.k, "n": other.n}
+    counting = (
+        t("features alone {k} of {n}", **counts) if features else t("with label and identifier {k} of {n}", **counts)
+    )
     differs = countings_differ(policy, decision)
-    return f" ({name} {other.k} of {other.n}{', which decides differently' if differs else ''})"
+    return t("{counting}, which decides differently", counting=counting) if differs else counting
 
 
 def countings_differ(policy: Policy, decision: Decision) -> bool:
@@ -65,30 +72,40 @@ def countings_differ(policy: Policy, decision: Decision) -> bool:
 
 def target_words(policy: Policy, target: Target, columns: Sequence[Column]) -> str:
     """Both measures of target drift in one sentence: the difference of the label rates, and Evidently's value drift."""
-    label = policy.label or "the label"
+    label = policy.label or t("the label")
     if target.value is None:
-        words = f"Target drift is not measured: {target.reason.rstrip('.') or 'no reason is known'}."
+        words = t("Target drift is not measured: {why:clause}.", why=target.reason or t("no reason is known"))
     elif target.ref_rate is None or target.cur_rate is None:
-        words = f"Target drift {number(target.value)}."
+        words = t("Target drift {value:number}.", value=target.value)
     else:
-        rates = share_moved(target.ref_rate, target.cur_rate)
-        words = f"Target drift {number(target.value)}: the rate of {label} went {rates}."
+        words = t(
+            "Target drift {value:number}: the rate of {label} went {rates:figure}.",
+            value=target.value,
+            label=label,
+            rates=figure(share_moved, target.ref_rate, target.cur_rate),
+        )
     column = next((one for one in columns if one.name == policy.label), None)
     if column is None or column.method is None or column.score is None or column.threshold is None:
-        return one_line(words)
-    drifted = "drifted" if column.drifted else "did not drift"
-    return one_line(f"{words} By Evidently's value drift {label} {drifted}: {_against(column)}.")
+        return on_one_line(words)
+    about = {"label": label, "score": _against(column)}
+    if column.drifted:
+        drifted = t("By Evidently's value drift {label} drifted: {score}.", **about)
+    else:
+        drifted = t("By Evidently's value drift {label} did not drift: {score}.", **about)
+    return on_one_line(sentences([words, drifted]))
 
 
 def _described(column: Column) -> str:
-    text = f"{column.name} {_against(column)}"
+    judged = t("{column} {score}", column=column.name, score=_against(column))
     if column.ref.mean is not None and column.cur.mean is not None:
-        return f"{text}, mean {moved(column.ref.mean, column.cur.mean)}"
+        means = figure(moved, column.ref.mean, column.cur.mean)
+        return t("{judged}, mean {means:figure}", judged=judged, means=means)
     move = largest_move(column)
     if move is not None:
         value, before, after = move
-        return f"{text}, {value} {share_moved(before, after)}"
-    return text
+        shares = figure(share_moved, before, after)
+        return t("{judged}, {value} {shares:figure}", judged=judged, value=value, shares=shares)
+    return judged
 
 
 def _against(column: Column) -> str:
@@ -96,17 +113,22 @@ def _against(column: Column) -> str:
     method = method_of(column.method or "")
     if method.name == "perc_text_content_drift":
         # Its threshold is a percentile of what a random classifier reaches: no number to hold the score against.
-        return f"{number(column.score)} ({method.words})"
+        return t("{score:number} ({method})", score=column.score, method=method.words)
     opposite = {"≥": "<", ">": "≤", "≤": ">", "<": "≥"}
-    sign = method.sign if column.drifted else opposite[method.sign]
-    return f"{_score(column)} {sign} {limit(column.threshold or 0.0)} ({method.words})"
+    return t(
+        "{score:figure} {sign} {threshold:limit} ({method})",
+        score=_score(column),
+        sign=method.sign if column.drifted else opposite[method.sign],
+        threshold=column.threshold or 0.0,
+        method=method.words,
+    )
 
 
 def _score(column: Column) -> str:
-    """The score with as many digits as tell it from its threshold."""
+    """A figure: the score with as many digits as tell it from its threshold."""
     if column.score is None or column.threshold is None:
-        return number(column.score)
-    return apart(column.score, column.threshold)
+        return figure(number, column.score)
+    return figure(apart, column.score, column.threshold)
 
 
 def largest_move(column: Column) -> tuple[str, float, float] | None:
@@ -123,13 +145,17 @@ def largest_move(column: Column) -> tuple[str, float, float] | None:
 
 def method_words(method: str) -> str:
     """Evidently's name of a method in the words people use."""
-    return method_of(method).words
+    return t(method_of(method).words)
+
+
+# --- the two lines of a drift run (contracts.md): English for every reader --------------------------------------------
 
 
 def target_line(target: Target) -> str:
     """`[Target drift] …`: rates and difference with four decimals, or the reason."""
     if target.value is None or target.ref_rate is None or target.cur_rate is None:
-        return f"[Target drift] not measured: {one_line(target.reason)}"
+        return f"[Target drift] not measured: {one_line(english(target.reason))}"  # no catalogue: as above
+    # no catalogue: as above
     return f"[Target drift] ref_rate={target.ref_rate:.4f} cur_rate={target.cur_rate:.4f} abs_diff={target.value:.4f}"
 
 
@@ -141,7 +167,7 @@ def decision_line(policy: Policy, decision: Decision, target: Target, *, html: s
     head = f"[Evidently] report_html={html or '-'} report_json={json or '-'}"
     share = decision.share
     if share is None:
-        return f"{head} drift_share=NaN -> {Verdict.UNDECIDED} {decision.reason}"
+        return f"{head} drift_share=NaN -> {Verdict.UNDECIDED} {english(decision.reason)}"
     drift = "NaN" if target.value is None else repr(float(target.value))
     sign = ">=" if decision.counted.reaches(policy.threshold) else "<"
     words = f"drift_share={share:.2f} {sign} {policy.threshold:.2f}"

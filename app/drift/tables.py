@@ -17,6 +17,7 @@ from app.drift.result import Policy
 from app.errors import DataError
 from app.periods import Period, labelled
 from app.runs.source import Source
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,10 +53,11 @@ class Rules:
             return Drift(source="tables", **given)
         except ValidationError as error:
             first = error.errors()[0]
-            message = first["msg"].removeprefix("Value error, ")
+            message = first["msg"].removeprefix("Value error, ")  # no catalogue: pydantic puts it before every sentence
             place = ".".join(map(str, first["loc"]))
             raise DataError(
-                f"{place}: {message}." if place else f"{message}.", hint="docs/system-file.md lists what is accepted."
+                f"{place}: {message}." if place else f"{message}.",
+                hint=t("docs/system-file.md lists what is accepted."),
             ) from None
 
 
@@ -75,21 +77,24 @@ def pair(system: System, names: tuple[str, str], rules: Rules, source: Source, f
 def frame(data: pd.DataFrame, drift: Drift, period: Period) -> Frame:
     """One table as a loaded period. DataError for one without rows or columns, or with too many columns."""
     if not len(data) or not len(data.columns):
-        raise DataError(f"{period.key} has no rows.", hint="Give a table with rows below its column names.")
+        message = t("{table} has no rows.", table=period.key)
+        raise DataError(message, hint=t("Give a table with rows below its column names."))
     check_width(len(data.columns), period.key)
     loaded = labelled(data, drift.label, period)
-    return loaded if drift.label else replace(loaded, label_reason="no column was named as the label.")
+    return loaded if drift.label else replace(loaded, label_reason=t("no column was named as the label."))
 
 
 def check_width(columns: int, name: str) -> None:
     """DataError for a table with too many columns."""
     if columns > MAX_COLUMNS:
-        message = f"{name} has {columns:,} columns; at most {MAX_COLUMNS:,} are compared."
-        raise DataError(message, hint="Give the columns that matter.")
+        counts = {"n": columns, "most": MAX_COLUMNS}
+        message = t("{table} has {n:count} columns; at most {most:count} are compared.", table=name, **counts)
+        raise DataError(message, hint=t("Give the columns that matter."))
 
 
 def named(names: Mapping[str, Any], frames: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     """DataError when a column that the rules name is in neither table."""
     for what, name in names.items():
         if name and not any(name in one.columns for one in frames):
-            raise DataError(f"Neither table has a column {name!r} ({what}).", hint="Look at the names of the columns.")
+            absent = t("Neither table has a column {column!r} ({role}).", column=name, role=what)
+            raise DataError(absent, hint=t("Look at the names of the columns."))

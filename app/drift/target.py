@@ -8,6 +8,7 @@ import pandas as pd
 
 from app.drift.normalise import plain
 from app.drift.result import Target
+from app.words.message import clauses, t, tn
 
 if TYPE_CHECKING:
     from app.periods import Frame
@@ -24,18 +25,27 @@ def measure(reference: Frame, current: Frame, label: str | None, min_rows: int =
     With fewer than `min_rows` labels on a side a rate says nothing: one label more moves it too far.
     """
     if not label:
-        return Target(reason=f"{reference.label_reason.rstrip('.') or 'the system file names no label'}.")
+        return Target(reason=t("{why:clause}.", why=reference.label_reason or t("the system file names no label")))
     reasons = [frame.label_reason for frame in (reference, current) if frame.label_reason]
     if reasons:
-        return Target(reason=f"{'; '.join(dict.fromkeys(reasons))}.")
+        return Target(reason=t("{why:clause}.", why=clauses(dict.fromkeys(reasons))))
     rates = []
     for frame in (reference, current):
         if frame.labelled is not None and frame.labelled < min_rows:
-            rows = f"{frame.labelled:,} {'row' if frame.labelled == 1 else 'rows'} of {frame.key}"
-            return Target(reason=f"only {rows} have a label; at least {min_rows} are needed (min_rows).")
+            few = tn(
+                "only {n:count} row of {month} has a label; at least {least} are needed (min_rows).",
+                "only {n:count} rows of {month} have a label; at least {least} are needed (min_rows).",
+                frame.labelled,
+                month=frame.key,
+                least=min_rows,
+            )
+            return Target(reason=few)
         rate = _rate(frame.data[label])
         if rate is None:
-            return Target(reason=f"{label} is not a yes/no value in {frame.key}; its value drift is among the columns.")
+            unlike = {"label": label, "month": frame.key}
+            return Target(
+                reason=t("{label} is not a yes/no value in {month}; its value drift is among the columns.", **unlike)
+            )
         rates.append(rate)
     return Target(abs(rates[1] - rates[0]), rates[0], rates[1])
 

@@ -26,6 +26,7 @@ from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
 from app.runs.kinds import DRIFT
 from app.runs.run import Ending, State
 from app.runs.source import Source
+from app.words.message import t
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ HEAD_BYTES: Final = 1_000_000
 STALE_SECONDS: Final = 3600.0
 MAX_NAME: Final = 120
 KINDS: Final = (".csv", ".parquet")
-HINT: Final = "Give CSV (UTF-8, with commas) or Parquet."
+HINT: Final = t("Give CSV (UTF-8, with commas) or Parquet.")
 PARQUET: Final = b"PAR1"
 TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -99,12 +100,13 @@ def hand_over(settings: Settings, system: str, ref: Given, cur: Given, rules: Ru
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise StorageFull(
-            f"The files cannot be kept in {folder.parent} ({error.strerror}).", hint="Make room on the disk."
+            t("The files cannot be kept in {parent} ({strerror}).", parent=folder.parent, strerror=error.strerror),
+            hint=t("Make room on the disk."),
         ) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    source = Source.of("upload", f"{names[0]} with {names[1]}", *sums)
+    source = Source.of("upload", t("{names} with {names_2}", names=names[0], names_2=names[1]), *sums)
     from app.drift.tables import keys
 
     first, second = keys(*(PurePosixPath(name).stem for name in names))
@@ -128,7 +130,7 @@ def _kept(folder: Path, ref: Given, cur: Given) -> tuple[str, str]:
         target.parent.mkdir(mode=0o700)
         sums.append(_copy(given, target))
     if sums[0] == sums[1]:
-        raise DataError("Both files hold the same bytes: there is nothing to compare.", hint="Give two of them.")
+        raise DataError(t("Both files hold the same bytes: there is nothing to compare."), hint=t("Give two of them."))
     return sums[0], sums[1]
 
 
@@ -173,14 +175,16 @@ def run(job: Job) -> Ending:
     try:
         system = load_systems(job.settings).by_id.get(job.system)
         if system is None:
-            raise DataError(f"There is no system {job.system!r}.", hint="Its file was removed or renamed.")
+            raise DataError(
+                t("There is no system {system!r}.", system=job.system), hint=t("Its file was removed or renamed.")
+            )
         rules = tables.Rules(**{name: _fixed(value) for name, value in job.args["rules"].items()})
         names = (PurePosixPath(handed["ref"]).stem, PurePosixPath(handed["cur"]).stem)
         source = Source.from_dict(job.args["source"]) or Source.of("upload", "")
         pair = tables.pair(system, names, rules, source)
         frames = []
         for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
-            job.progress("loading reference" if side == "ref" else "loading current", index, comparison.STEPS)
+            job.progress(t("loading reference") if side == t("ref") else t("loading current"), index, comparison.STEPS)
             frames.append(tables.frame(read(folder / side, str(handed[side])), pair.drift, period))
         tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
         verdicts = comparison.judge(job, pair, frames[0], frames[1])
@@ -196,7 +200,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
 
     path = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
     if path is None:
-        raise DataError(f"{name} is no longer there.", hint="Give both files again.")
+        raise DataError(t("{name} is no longer there.", name=name), hint=t("Give both files again."))
     try:
         if path.suffix == ".parquet":
             _bounded(path, name)
@@ -204,7 +208,15 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     except VigieError as error:
         raise type(error)(error.text.replace(str(path), name), hint=error.hint) from None
     if len(data) > MAX_ROWS:
-        raise DataError(f"{name} has {len(data):,} rows; at most {MAX_ROWS:,} are read.", hint="Give a sample of them.")
+        raise DataError(
+            t(
+                "{name} has {data:,} rows; at most {MAX_ROWS:,} are read.",
+                name=name,
+                data=len(data),
+                MAX_ROWS=MAX_ROWS,
+            ),
+            hint=t("Give a sample of them."),
+        )
     return data
 
 
@@ -242,13 +254,19 @@ def _bounded(path: Path, name: str) -> None:
     except unreadable() as error:
         raise _unreadable(name, error) from error
     if meta.num_rows > MAX_ROWS or size > MAX_UNPACKED:
-        message = f"{name} has {meta.num_rows:,} rows, {size:,} bytes unpacked; at most {MAX_ROWS:,} rows are read."
-        raise DataError(message, hint="Give a sample of them.")
+        message = t(
+            "{name} has {num_rows:,} rows, {size:,} bytes unpacked; at most {MAX_ROWS:,} rows are read.",
+            name=name,
+            num_rows=meta.num_rows,
+            size=size,
+            MAX_ROWS=MAX_ROWS,
+        )
+        raise DataError(message, hint=t("Give a sample of them."))
 
 
 def _unreadable(name: str, error: Exception) -> SourceUnavailable:
     cause = " ".join(str(error).split())[:200]
-    return SourceUnavailable(f"{name} cannot be read: {cause}.", hint=HINT)
+    return SourceUnavailable(t("{name} cannot be read: {cause}.", name=name, cause=cause), hint=HINT)
 
 
 def _fixed(value: Any) -> Any:
@@ -258,7 +276,7 @@ def _fixed(value: Any) -> Any:
 
 def _place(settings: Settings, token: str) -> Path:
     if not TOKEN.fullmatch(token):
-        raise DataError("These are no files that were handed over.", hint="Give both files again.")
+        raise DataError(t("These are no files that were handed over."), hint=t("Give both files again."))
     return settings.home / "uploads" / token
 
 
@@ -276,16 +294,24 @@ def _head(given: Given) -> bytes:
     given.content.seek(0)
     name = _name(given)
     if not head.strip():
-        raise DataError(f"{name} is empty.", hint=HINT)
+        raise DataError(t("{name} is empty.", name=name), hint=HINT)
     if head.startswith(PARQUET):
         return head
-    other = {b"PK": "a ZIP or an Excel file", b"<": "HTML or XML", b"{": "JSON", b"[{": "JSON", b"\x1f\x8b": "gzip"}
+    other = {
+        b"PK": t("a ZIP or an Excel file"),
+        b"<": t("HTML or XML"),
+        b"{": t("JSON"),
+        b"[{": t("JSON"),
+        b"\x1f\x8b": t("gzip"),
+    }
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     what = next((words for mark, words in other.items() if start.startswith(mark)), "")
     if not what and b"\0" in head:
-        what = "binary, or text in UTF-16"
+        what = t("binary, or text in UTF-16")
     if what or name.lower().endswith(".parquet"):
-        raise DataError(f"{name} is {what or 'no Parquet file'}, and no table that is read.", hint=HINT)
+        raise DataError(
+            t("{name} is {what}, and no table that is read.", name=name, what=what or "no Parquet file"), hint=HINT
+        )
     # Before pandas takes minutes for the names alone.
     check_width(_width(re.split(rb"[\r\n]", start, maxsplit=1)[0]), name)
     return head
@@ -307,8 +333,8 @@ def _copy(given: Given, target: Path) -> str:
         while block := given.content.read(HEAD_BYTES):
             size += len(block)
             if size > MAX_BYTES:
-                message = f"{_name(given)} has more than {MAX_BYTES:,} bytes."
-                raise DataError(message, hint='Name it in a system file ([drift] source = "files").')
+                message = t("{given} has more than {MAX_BYTES:,} bytes.", given=_name(given), MAX_BYTES=MAX_BYTES)
+                raise DataError(message, hint=t('Name it in a system file ([drift] source = "files").'))
             whole.update(block)
             file.write(block)
     return whole.hexdigest()

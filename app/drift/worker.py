@@ -14,6 +14,7 @@ from app.errors import DataError
 from app.periods import Period, list_periods, load, pick
 from app.runs.job import Job
 from app.runs.run import Ending, State
+from app.words.message import t
 
 if TYPE_CHECKING:
     from app.periods import Frame
@@ -42,9 +43,9 @@ def run(job: Job) -> Ending:
         return uploads.run(job)
     begun = time.monotonic()
     pair = pair_of(job.settings, job.system, job.args)
-    job.progress("loading reference", 0, STEPS)
+    job.progress(t("loading reference"), 0, STEPS)
     reference = load_period(job.settings, pair, pair.ref)
-    job.progress("loading current", 1, STEPS)
+    job.progress(t("loading current"), 1, STEPS)
     current = load_period(job.settings, pair, pair.cur)
     verdicts = judge(job, pair, reference, current)
     result, path = save(job, pair, (reference, current), verdicts, begun)
@@ -56,21 +57,23 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
     if system is None:
-        raise DataError(f"There is no system {system_id!r}.", hint=f"Known: {', '.join(systems.by_id)}.")
+        hint = t("Known: {systems}.", systems=", ".join(systems.by_id))
+        raise DataError(t("There is no system {system!r}.", system=system_id), hint=hint)
     drift = system.drift
     if drift is None:
-        raise DataError(f"{system.title} has no months to compare.", hint="Add [drift] to its system file.")
+        message = t("{system} has no months to compare.", system=system.title)
+        raise DataError(message, hint=t("Add [drift] to its system file."))
     if drift.source == "gauge":
         raise DataError(
-            f"{system.title} measures its drift itself, as a gauge: there are no months to compare.",
-            hint="Look at the gauge on the Charts page.",
+            t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.title),
+            hint=t("Look at the gauge on the Charts page."),
         )
     periods = list_periods(settings, system, labels=False)
     ref, cur = args.get("ref"), args.get("cur")
     if not ref and not cur and len(periods) == 2:
         ref, cur = periods[0].key, periods[1].key
     if not ref or not cur:
-        raise DataError("Two months are needed.", hint="Give ref and cur: a date, month_000, or a period's key.")
+        raise DataError(t("Two months are needed."), hint=t("Give ref and cur: a date, month_000, or a period's key."))
     policy = Policy.of(drift, args.get("threshold"))
     return Pair(system, drift, policy, pick(periods, str(ref)), pick(periods, str(cur)))
 

@@ -36,6 +36,8 @@ FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
         "rate_words": lambda value: units.format_value(value, "1/s", words=True),
         "percent": lambda value: units.format_value(value, "ratio"),
         "bytes": lambda value: units.format_value(value, "bytes"),
+        # A number that a function of `numbers` has written, see `figure`.
+        "figure": localised,
         # Of texts: part of a sentence, without its full stop; the beginning of one.
         "clause": lambda text: str(_anew(text)).rstrip("."),
         "capital": lambda text: f"{_anew(text)[:1].upper()}{_anew(text)[1:]}",
@@ -201,6 +203,18 @@ def either(texts: Sequence[str]) -> str:
     if len(texts) < 2:
         return joined(texts, "")
     return t("{first} or {last}", first=joined(texts[:-1], ", "), last=texts[-1])
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are: `a, b, c and 4 more`."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else t("{names} and {n} more", names=shown, n=len(names) - most)
+
+
+def figure(write: Callable[..., str], *values: float | None) -> str:
+    """What the function writes, in English: the value of a `{…:figure}`, which each reader sees in their own way."""
+    with speaking(ENGLISH):
+        return write(*values)
 
 
 def clause(text: str) -> Message:
