@@ -356,18 +356,18 @@ def read_scores(text: str | bytes) -> Reading:
 
 
 def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
-    found = {}
+    scores = {}
     for metric in metrics:
         if metric_type(metric) == "ValueDrift":
             arguments = metric_arguments(metric)
             value = metric["value"]
             threshold = arguments.get("threshold")
             method = arguments.get("method")
-            found[str(arguments["column"])] = Score(
+            scores[str(arguments["column"])] = Score(
                 column=str(arguments["column"]),
                 value=None if value is None else float(value),
                 # A method that was chosen is there by its short name, one that Evidently took by the other.
                 method=None if method is None else method_of(str(method)).shown,
                 threshold=None if threshold is None else float(threshold),
             )
-    return found
+    return scores

@@ -41,7 +41,7 @@ OWN_BYTES: Final = 100_000_000
 class Pair:
     """The two periods of a run, and what they are judged by.
 
-    With a `source` of its own the rows are not the system's: nothing of the run is published flat. `folder` is where
+    With a `source` the rows are not the system's: nothing of the run is published flat. `folder` is where
     it is kept, in place of the system's.
     """
 

@@ -1,4 +1,4 @@
-"""The metrics in Evidently's JSON, whatever its age: their class, their arguments. Pure and without Evidently.
+"""The metrics in Evidently's JSON, of any age: their class, their arguments. Pure and without Evidently.
 
 Today's file has `config` next to `metric_name`; up to 0.7.15 the arguments are in the string `metric_id` alone.
 """

@@ -95,7 +95,7 @@ def compare(
 
     The arguments from `threshold` on are the keys of `[drift]` in docs/system-file.md, with their defaults. With
     `reports`, a folder, HTML, JSON and result.json are kept in `reports/runs/<run>/`. With `system`, the id of a
-    system, its `[drift]` gives what is not said here, the files are among its reports and the run is in the list of
+    system, its `[drift]` gives what is not given here, the files are among its reports and the run is in the list of
     the console, as one of another source: it moves no gauge. `name` is `reference_vs_current` in the files' names, or
     a word for both. Raises DataError (or another VigieError).
     """

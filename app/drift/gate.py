@@ -1,6 +1,6 @@
 """What may be compared: a look at both periods before Evidently, which is silently wrong on some inputs.
 
-Evidently drops a column that is missing in current, compares a handful of rows, ignores nulls however many, counts
+Evidently drops a column that is missing in current, compares a handful of rows, ignores any number of nulls, counts
 infinities in one metric and not in the other, and answers raw errors on categories, decimals, dates and empty columns.
 So each counted column is normalised to plain numbers or plain categories here, or listed as not comparable with its
 reason.

@@ -19,7 +19,7 @@ from app.drift.result import Column, Months, Policy, Result, Side, Target, Verdi
 from app.drift.sentence import decision_line, sentence
 from app.drift.what_if import Change, recompute
 from app.errors import ReportError
-from app.words.numbers import limit
+from app.words.message import on_one_line, t
 
 # A page shows some hundred columns; a report of more than this was not made to be looked at.
 MAX_COLUMNS: Final = 2000
@@ -28,12 +28,12 @@ MAX_COLUMN_NAME: Final = 200
 MAX_REASON: Final = 2000
 # Evidently rounds nothing, but a share goes through JSON as text.
 SHARE_ERROR: Final = 1e-6
-TODAY: Final = "today's Evidently (metric_name)"
-OLDER: Final = "Evidently 0.7.15 or older (metric_id)"
-OLDEST: Final = "Evidently 0.4 (metric and result)"
-HINT: Final = "Give the JSON that Evidently saved with the report."
-UNSAID: Final = "the report does not say how this column was judged"
-PERCENTILE_TEXT: Final = "percentile text content drift"
+TODAY: Final = t("today's Evidently (metric_name)")
+OLDER: Final = t("Evidently 0.7.15 or older (metric_id)")
+OLDEST: Final = t("Evidently 0.4 (metric and result)")
+HINT: Final = t("Give the JSON that Evidently saved with the report.")
+UNSAID: Final = t("the report does not say how this column was judged")
+PERCENTILE_TEXT: Final = "percentile text content drift"  # no catalogue: a name of Evidently
 # Column types as Evidently 0.4 writes them.
 _KINDS: Final = {"num": "number", "cat": "category", "text": "text"}
 
@@ -59,7 +59,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Whose run it becomes: id, system, the months in the words of whoever gave it, and a name for it (may be "")."""
+    """Whose run it becomes: id, system, the months as the caller names them, and a name for it (may be "")."""
 
     run: str
     system: str
@@ -73,14 +73,14 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
 
     Raises ReportError when it is no report with a share of drifted columns, or contradicts itself.
     """
-    said = _said(data)
-    if said.count is None or said.share is None:
-        raise ReportError("There is no share of drifted columns in this report.", hint=HINT)
-    k, n = _counts(said)
-    threshold = own_threshold if said.threshold is None else said.threshold
-    columns, policy = _judged(said, k, n, threshold)
+    report = _said(data)
+    if report.count is None or report.share is None:
+        raise ReportError(t("There is no share of drifted columns in this report."), hint=t(HINT))
+    k, n = _counts(report)
+    threshold = own_threshold if report.threshold is None else report.threshold
+    columns, policy = _judged(report, k, n, threshold)
     # A share of 0 may be one over nothing, which is not the calm it looks like.
-    share = said.share if n else None
+    share = report.share if n else None
     if share is None:
         verdict = Verdict.UNDECIDED
     else:
@@ -88,65 +88,80 @@ def read(data: bytes, names: Names, own_threshold: float) -> Result:
     result = Result(
         run=names.run,
         system=names.system,
-        ref=Months(names.ref, said.rows_ref),
-        cur=Months(names.cur, said.rows_cur),
+        ref=Months(names.ref, report.rows_ref),
+        cur=Months(names.cur, report.rows_cur),
         policy=policy,
         share=share,
         k=k if n else None,
         n=n,
         share_features=None,
         columns=columns,
-        target_drift=Target(reason="an imported report does not say it"),
+        target_drift=Target(reason=t("an imported report does not say it")),
         decision=verdict,
         reason="",
         line="",
         seconds=None,
         peak_bytes=None,
-        notes=_notes(said, columns, policy, k),
+        notes=_notes(report, columns, policy, k),
     )
     decision = recompute(result, Change()).decision
-    title = f", {names.title}" if names.title else ""
-    if share is None:
-        of = "of no column" if said.total == 0 else "and the report does not say of how many columns"
-        words = f"a share of 0, {of}: nothing follows from it."
+    words: str
+    if share is None and report.total == 0:
+        words = t("a share of 0, of no column: nothing follows from it.")
+    elif share is None:
+        words = t("a share of 0, and the report does not say of how many columns: nothing follows from it.")
     else:
-        drifted = f"{k} of {n} columns drifted."
-        words = sentence(policy, decision, columns) if decision.counted.k == k and k else drifted
-        words = f"share {share:.2f} {'≥' if share >= threshold else '<'} {limit(threshold)}, {words}"
-    reason = one_line(f"imported from {said.form}{title}: {words}")[:MAX_REASON]
+        drifted = t("{k} of {n} columns drifted.", k=k, n=n)
+        words = t(
+            "share {share:.2f} {sign} {threshold:limit}, {why}",
+            share=share,
+            sign="≥" if share >= threshold else "<",
+            threshold=threshold,
+            why=sentence(policy, decision, columns) if decision.counted.k == k and k else drifted,
+        )
+    reason = on_one_line(from_elsewhere(report.form, names.title, words))
+    reason = reason if len(reason) <= MAX_REASON else reason[:MAX_REASON]
     return replace(result, reason=reason, line=decision_line(policy, decision, result.target_drift))
 
 
+def from_elsewhere(form: str, title: str, words: str) -> str:
+    """The reason of an imported run."""
+    if title:
+        return t("imported from {form}, {name}: {why}", form=form, name=title, why=words)
+    return t("imported from {form}: {why}", form=form, why=words)
+
+
 def _said(data: bytes) -> Said:
-    """What the file says, in whichever form."""
+    """What the file says, in each of its forms."""
     try:
         raw = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ReportError(f"This file is not JSON ({one_line(str(error))[:200]}).", hint=HINT) from error
+        message = t("This file is not JSON ({why}).", why=one_line(str(error))[:200])
+        raise ReportError(message, hint=t(HINT)) from error
     metrics = raw.get("metrics") if isinstance(raw, dict) else None
-    found = [metric for metric in metrics if isinstance(metric, dict)] if isinstance(metrics, list) else []
-    if not found:
-        raise ReportError("This is no report of Evidently: it has no list of metrics.", hint=HINT)
-    if any("result" in metric and "metric" in metric for metric in found):
-        return _oldest(found)
-    said = Said(TODAY if any("metric_name" in metric or "config" in metric for metric in found) else OLDER)
-    for metric in found:
-        _take(said, metric_type(metric), metric_arguments(metric), metric.get("value"))
-    return said
+    listed = [metric for metric in metrics if isinstance(metric, dict)] if isinstance(metrics, list) else []
+    if not listed:
+        raise ReportError(t("This is no report of Evidently: it has no list of metrics."), hint=t(HINT))
+    if any("result" in metric and "metric" in metric for metric in listed):
+        return _oldest(listed)
+    report = Said(TODAY if any("metric_name" in metric or "config" in metric for metric in listed) else OLDER)
+    for metric in listed:
+        _take(report, metric_type(metric), metric_arguments(metric), metric.get("value"))
+    return report
 
 
-def _take(said: Said, kind: str, arguments: Mapping[str, Any], value: Any) -> None:
+def _take(report: Said, kind: str, arguments: Mapping[str, Any], value: Any) -> None:
     """Add what one metric says."""
     name = str(arguments.get("column", ""))[:MAX_COLUMN_NAME]
     match kind:
-        case "DriftedColumnsCount" if said.count is None and isinstance(value, Mapping):
-            said.count, said.share = _number(value.get("count")), _number(value.get("share"))
-            said.threshold = _number(arguments.get("drift_share"))
-            said.counted = _names(arguments.get("columns"))
+        case "DriftedColumnsCount" if report.count is None and isinstance(value, Mapping):
+            report.count, report.share = _number(value.get("count")), _number(value.get("share"))
+            report.threshold = _number(arguments.get("drift_share"))
+            report.counted = _names(arguments.get("columns"))
         case "ValueDrift" if name:
-            said.judged.add(name)
+            report.judged.add(name)
             _put(
-                said,
+                report,
                 name,
                 method=_method(arguments.get("method")),
                 score=_number(value),
@@ -154,44 +169,44 @@ def _take(said: Said, kind: str, arguments: Mapping[str, Any], value: Any) -> No
             )
         case "RowCount":
             # Of the current data: the JSON does not say how many rows the reference has.
-            said.rows_cur = _whole(value)
+            report.rows_cur = _whole(value)
         case "MeanValue" if name:
-            _put(said, name, kind="number", cur=Side(mean=_number(value)))
+            _put(report, name, kind="number", cur=Side(mean=_number(value)))
         case "UniqueValueCount" if name:
-            _put(said, name, kind="category")
+            _put(report, name, kind="category")
 
 
 def _oldest(metrics: Sequence[Mapping[str, Any]]) -> Said:
     """The form of Evidently 0.4."""
-    said = Said(OLDEST)
+    report = Said(OLDEST)
     for metric in metrics:
         result = metric.get("result")
         if not isinstance(result, Mapping):
             continue
-        if "share_of_drifted_columns" in result and said.count is None:
-            said.count = _number(result.get("number_of_drifted_columns"))
-            said.share = _number(result.get("share_of_drifted_columns"))
-            said.total = _whole(result.get("number_of_columns"))
+        if "share_of_drifted_columns" in result and report.count is None:
+            report.count = _number(result.get("number_of_drifted_columns"))
+            report.share = _number(result.get("share_of_drifted_columns"))
+            report.total = _whole(result.get("number_of_columns"))
         if metric.get("metric") == "DatasetDriftMetric":
             # The table next to it has its own fixed threshold.
-            said.threshold = _number(result.get("drift_share"))
+            report.threshold = _number(result.get("drift_share"))
         table = result.get("drift_by_columns")
         for name, row in (table if isinstance(table, Mapping) else {}).items():
             if isinstance(row, Mapping):
-                said.judged.add(str(name)[:MAX_COLUMN_NAME])
-                _put_oldest(said, str(name)[:MAX_COLUMN_NAME], row)
+                report.judged.add(str(name)[:MAX_COLUMN_NAME])
+                _put_oldest(report, str(name)[:MAX_COLUMN_NAME], row)
         for side in ("reference", "current"):
-            told = result.get(side)
-            rows = _whole(told.get("number_of_rows")) if isinstance(told, Mapping) else None
+            table = result.get(side)
+            rows = _whole(table.get("number_of_rows")) if isinstance(table, Mapping) else None
             if rows is not None:
-                setattr(said, "rows_ref" if side == "reference" else "rows_cur", rows)
-    return said
+                setattr(report, "rows_ref" if side == "reference" else "rows_cur", rows)
+    return report
 
 
-def _put_oldest(said: Said, name: str, row: Mapping[str, Any]) -> None:
+def _put_oldest(report: Said, name: str, row: Mapping[str, Any]) -> None:
     flag, method = row.get("drift_detected"), row.get("stattest_name")
     _put(
-        said,
+        report,
         name,
         kind=_KINDS.get(str(row.get("column_type")), "unknown"),
         method=_method(method),
@@ -205,39 +220,39 @@ def _method(value: Any) -> str | None:
     return str(value)[:MAX_COLUMN_NAME] if value else None
 
 
-def _put(said: Said, name: str, **values: Any) -> None:
-    said.columns[name] = replace(said.columns.get(name, Column(name, "unknown")), **values)
-    if len(said.columns) > MAX_COLUMNS:
-        raise ReportError(
-            f"This report has more than {MAX_COLUMNS} columns.", hint="Import one that compares fewer columns."
-        )
+def _put(report: Said, name: str, **values: Any) -> None:
+    report.columns[name] = replace(report.columns.get(name, Column(name, "unknown")), **values)
+    if len(report.columns) > MAX_COLUMNS:
+        message = t("This report has more than {most} columns.", most=MAX_COLUMNS)
+        raise ReportError(message, hint=t("Import one that compares fewer columns."))
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
 
 
-def _counts(said: Said) -> tuple[int, int]:
+def _counts(report: Said) -> tuple[int, int]:
     """How many columns drifted, and of how many: the report says the one and the share; the other follows."""
-    count, share = said.count or 0.0, said.share or 0.0
+    count, share = report.count or 0.0, report.share or 0.0
     whole = 0 <= count <= MAX_COLUMNS and count == int(count) and 0 <= share <= 1 and (count == 0) == (share == 0)
     if whole and count == 0:
-        return 0, said.total or len(said.counted) or len(said.judged)
+        return 0, report.total or len(report.counted) or len(report.judged)
     n = round(count / share) if whole and share >= count / MAX_COLUMNS else 0
     if n < 1 or not math.isclose(count / n, share, abs_tol=SHARE_ERROR):
-        message = f"This report contradicts itself: {count:g} drifted columns, and a share of {share:g}."
-        raise ReportError(message, hint=HINT)
+        figures = {"drifted": count, "share": share}
+        message = t("This report contradicts itself: {drifted:g} drifted columns, and a share of {share:g}.", **figures)
+        raise ReportError(message, hint=t(HINT))
     return int(count), n
 
 
-def _scored(said: Said) -> list[Column]:
+def _scored(report: Said) -> list[Column]:
     """The columns that were judged; others are only described in the report."""
-    return [one for one in said.columns.values() if one.name in said.judged]
+    return [one for one in report.columns.values() if one.name in report.judged]
 
 
-def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column, ...], Policy]:
+def _judged(report: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column, ...], Policy]:
     """The columns with their flags, and the policy that counts as the report does."""
-    columns = _scored(said)
-    counted = set(said.counted) or {column.name for column in columns}
+    columns = _scored(report)
+    counted = set(report.counted) or {column.name for column in columns}
     apart = [column.name for column in columns if column.name not in counted]
     # A separate score for one column next to the others: that is how the label is watched.
     label = apart[0] if len(apart) == 1 else None
@@ -258,7 +273,7 @@ def _judged(said: Said, k: int, n: int, threshold: float) -> tuple[tuple[Column,
         # Judged against a percentile that is not written down: it drifted when the count is one above the others'.
         flags[name] = k > others
     if k in (0, n) and len(named) == n:
-        # None, or all: then it is known of each, whatever else the form leaves out.
+        # None, or all: then it is known of each, even if the form does not say it.
         flags |= {column.name: k > 0 for column in named if flags[column.name] is None}
     return tuple(_column(column, flags[column.name]) for column in columns), policy
 
@@ -276,21 +291,25 @@ def _flag(column: Column) -> bool | None:
 
 
 def _column(column: Column, flag: bool | None) -> Column:
-    known = flag is not None
-    reason = "" if known else ("the report gives no number for it" if column.score is None else UNSAID)
-    return replace(column, drifted=flag, comparable=known, reason=reason)
+    reason = ""
+    if flag is None:
+        reason = t("the report gives no number for it") if column.score is None else t(UNSAID)
+    return replace(column, drifted=flag, comparable=flag is not None, reason=reason)
 
 
-def _notes(said: Said, columns: Sequence[Column], policy: Policy, k: int) -> tuple[str, ...]:
-    notes = [f"Imported from {said.form}: rows, label and histograms that it does not carry are unknown."]
-    if said.threshold is None:
+def _notes(report: Said, columns: Sequence[Column], policy: Policy, k: int) -> tuple[str, ...]:
+    form = report.form
+    notes = [t("Imported from {form}: rows, label and histograms that it does not carry are unknown.", form=form)]
+    if report.threshold is None:
+        own = policy.threshold
         notes.append(
-            f"The report names no threshold for its share; the system's own {limit(policy.threshold)} is used."
+            t("The report names no threshold for its share; the system's own {threshold:limit} is used.", threshold=own)
         )
     apart = {policy.label, *policy.left_out}
     flags = [column.drifted for column in columns if column.name not in apart]
     if None not in flags and sum(flag is True for flag in flags) != k:
-        notes.append(f"The report counts {k} drifted columns; by the scores in it they are {flags.count(True)}.")
+        scored = flags.count(True)
+        notes.append(t("The report counts {k} drifted columns; by the scores in it they are {n}.", k=k, n=scored))
     return tuple(notes)
 
 
@@ -308,10 +327,10 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def _whole(value: Any) -> int | None:

@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import time
+from json import dumps
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from app.runs.index import Ledger
 from app.runs.locks import KeyHeld, Request, held
 from app.runs.opening import opened
 from app.runs.run import Run, created_at, new_run_id
-from app.words.message import t
+from app.words.message import code_of, english, t
 
 LOG = logging.getLogger("vigie.library")
 # Evidently's JSON has 2 KB a column; parsed it takes twenty times its size.
@@ -55,17 +56,13 @@ def import_report(
     title = _title(name)
     created = _moment(at)
     if not html and not json:
-        raise ReportError(
-            t("There is nothing to import: the file is empty."), hint=t("Give an HTML file, a JSON, or both.")
-        )
+        nothing = t("There is nothing to import: the file is empty.")
+        raise ReportError(nothing, hint=t("Give an HTML file, a JSON, or both."))
     if html is not None:
         _check_html(html)
     if json is not None and len(json) > MAX_JSON_BYTES:
-        message = t(
-            "The JSON has {json:,} bytes; at most {MAX_JSON_BYTES:,} are read.",
-            json=len(json),
-            MAX_JSON_BYTES=MAX_JSON_BYTES,
-        )
+        sizes = {"size": len(json), "most": MAX_JSON_BYTES}
+        message = t("The JSON has {size:count} bytes; at most {most:count} are read.", **sizes)
         raise ReportError(message, hint=t("Import the HTML alone."))
     sums = ":".join(hashlib.sha256(part).hexdigest() if part is not None else "-" for part in (html, json))
     request = Request("imported", system.id, f"imported:{system.id}:{sums}", {})
@@ -97,15 +94,18 @@ def _contents(
 
     ref, cur = _months(title)
     files: dict[str, bytes] = {}
-    reason = t("imported from an HTML without JSON: its share and its decision are not read")
-    about = {"name": title, "ref": ref, "cur": cur, "reason": f"{reason} ({title})" if title else reason}
+    reason: str = t("imported from an HTML without JSON: its share and its decision are not read")
+    reason = t("{reason} ({name})", reason=reason, name=title) if title else reason
+    about = {"name": title, "ref": ref, "cur": cur}
     if html is not None:
         files[f"drift_{ref}_vs_{cur}.html"] = safe_html(html)
     if json is not None:
         own = DEFAULT_THRESHOLD if system.drift is None else system.drift.threshold
         result = read(json, Names(run_id, system.id, ref, cur, title), own)
         files |= {f"drift_{ref}_vs_{cur}.json": json, "result.json": result.to_json()}
-        about |= {"reason": result.reason, "outcome": str(result.decision)}
+        about |= {"outcome": str(result.decision)}
+        reason = result.reason
+    about |= {"reason": english(reason), "reason_code": dumps(code_of(reason))}
     return files, about
 
 
@@ -113,7 +113,7 @@ def _not_there_yet(ledger: Ledger, key: str) -> None:
     for run in ledger.runs(kind="imported", key=key):
         if Path(run.path or "/nonexistent").is_dir():
             day = time.strftime("%Y-%m-%d", time.gmtime(created_at(run.id)))
-            message = t("This report is there already: it was imported on {day} as {id_}.", day=day, id_=run.id)
+            message = t("This report is there already: it was imported on {day} as {run}.", day=day, run=run.id)
             raise AlreadyImported(message, hint=t("Open that run."), run=run.id)
 
 
@@ -130,16 +130,13 @@ def _check_html(html: bytes) -> None:
     if not html.strip():
         raise ReportError(t("The HTML file is empty."), hint=t("Save the report again and give that file."))
     if len(html) > reports.MAX_FILE_BYTES:
-        message = t(
-            "The HTML has {html:,} bytes; a report may have {MAX_FILE_BYTES:,}.",
-            html=len(html),
-            MAX_FILE_BYTES=reports.MAX_FILE_BYTES,
-        )
+        sizes = {"size": len(html), "most": reports.MAX_FILE_BYTES}
+        message = t("The HTML has {size:count} bytes; a report may have {most:count}.", **sizes)
         raise ReportError(message, hint=t("Leave out columns with very many values."))
     try:
         html.decode("utf-8")
     except UnicodeDecodeError as error:
-        message = t("The HTML file is not UTF-8 text (byte {start:,}).", start=error.start)
+        message = t("The HTML file is not UTF-8 text (byte {start:count}).", start=error.start)
         raise ReportError(message, hint=t("Give the file as Evidently saved it.")) from error
     if b"\0" in html or not _MARKUP.search(html[:HTML_HEAD_BYTES]):
         message = t("This file is not HTML: there is no <html>, <head> or <body> at its beginning.")
@@ -156,9 +153,8 @@ def _moment(at: float | None) -> float:
     if at is None:
         return now
     if not math.isfinite(at) or not 0 <= at <= now + CLOCK_SECONDS:
-        raise ReportError(
-            t("The date of the report is not between 1970 and today."), hint=t("Leave it empty for today.")
-        )
+        message = t("The date of the report is not between 1970 and today.")
+        raise ReportError(message, hint=t("Leave it empty for today."))
     return float(at)
 
 

@@ -64,7 +64,9 @@ def kind_words(kind: str) -> str:
 _EQUAL_ROWS: Final = t("equally many rows on both sides")
 METHODS: Final = (
     Method("anderson", "Anderson-Darling", t("Anderson-Darling p-value"), True, True, NUMBER, t("more than one value")),
-    Method("chisquare", "chi-square p_value", t("chi-square p-value"), True, True, CATEGORY),
+    Method(
+        "chisquare", "chi-square p_value", t("chi-square p-value"), True, True, CATEGORY
+    ),  # no catalogue: Evidently's names here and below
     Method("cramer_von_mises", "Cramer-von Mises", t("Cramér-von Mises p-value"), True, False, NUMBER),
     Method("ed", "Energy-distance", t("energy distance"), False, True, NUMBER),
     Method(
@@ -78,7 +80,7 @@ METHODS: Final = (
     ),
     Method(
         "fisher_exact",
-        "Fisher's Exact test",
+        "Fisher's Exact test",  # no catalogue: Evidently's name
         t("Fisher's exact p-value"),
         True,
         True,
@@ -89,19 +91,21 @@ METHODS: Final = (
     # numpy gives whole numbers no bin narrower than 1: 0 and 1 fall into the same one, and every distance is 0.
     Method(
         "hellinger",
-        "Hellinger distance",
+        "Hellinger distance",  # no catalogue: Evidently's name
         t("Hellinger"),
         False,
         False,
         BOTH,
         t("values that fall into more than one bin"),
     ),
+    # no catalogue: Evidently's names
     Method("jensenshannon", "Jensen-Shannon distance", t("Jensen-Shannon"), False, False, BOTH),
+    # no catalogue: as above
     Method("kl_div", "Kullback-Leibler divergence", t("Kullback-Leibler"), False, False, BOTH),
     Method("ks", "K-S p_value", t("Kolmogorov-Smirnov p-value"), True, False, NUMBER),
     Method(
         "mannw",
-        "Mann-Whitney U-rank test",
+        "Mann-Whitney U-rank test",  # no catalogue: Evidently's name
         t("Mann-Whitney p-value"),
         True,
         True,
@@ -111,11 +115,15 @@ METHODS: Final = (
     Method("psi", "PSI", t("PSI"), False, False, BOTH),
     Method("t_test", "t_test", t("t-test p-value"), True, True, NUMBER),
     # Its score is the p-value of a permutation test, not the distance it is named after.
+    # no catalogue: Evidently's names
     Method("TVD", "Total-Variation-Distance", t("total variation p-value"), True, True, CATEGORY),
+    # no catalogue: as above
     Method("wasserstein", "Wasserstein distance (normed)", t("normed Wasserstein"), False, False, NUMBER),
     Method("z", "Z-test p_value", t("z-test p-value"), True, True, CATEGORY, t("two values")),
     # The two that Evidently takes for text; they cannot be chosen.
+    # no catalogue: its names
     Method("perc_text_content_drift", "Percentile text content drift", t("text content"), False, True, TEXT),
+    # no catalogue: as above
     Method("abs_text_content_drift", "Absolute text content drift", t("text content"), False, True, TEXT),
 )
 _BY_NAME: Final = {key.lower(): one for one in METHODS for key in (one.name, one.shown)}

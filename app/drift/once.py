@@ -1,4 +1,4 @@
-"""Within one report Evidently computes the same things again and again: here they are computed once, and told.
+"""Within one report Evidently computes the same things again and again: here they are computed once, and reported.
 
 The drift test of a column runs three times, its distribution nine times, its picture eight times. While `once` is in
 force a call with equal arguments gives the first answer, and equal means value by value, so that the report stays the
@@ -43,10 +43,10 @@ _IN_FORCE: Final = threading.Lock()
 
 
 @contextmanager
-def once(told: Told | None = None) -> Iterator[None]:
-    """Evidently's reports made inside, by this thread, compute each column once; `told` hears of every column.
+def once(listener: Told | None = None) -> Iterator[None]:
+    """Evidently's reports made inside, by this thread, compute each column once; `listener` hears of every column.
 
-    What `told` raises is raised at the end.
+    What `listener` raises is raised at the end.
     """
     if not _IN_FORCE.acquire(blocking=False):
         # Another thread makes a report: this one is made as Evidently makes it.
@@ -55,7 +55,7 @@ def once(told: Told | None = None) -> Iterator[None]:
     undo: list[tuple[Any, str, Any]] = []
     try:
         mine, answers = threading.get_ident(), _Answers()
-        counter = _Counter(told)
+        counter = _Counter(listener)
         for place in _REUSED:
             _replace(place, lambda original: _reusing(original, answers, mine), undo)
         for place in _COMPARED:
@@ -103,8 +103,8 @@ def _telling(original: Callable[..., Any], tell: Callable[..., None], mine: int)
 class _Counter:
     """Columns that have been described, and compared."""
 
-    def __init__(self, told: Told | None) -> None:
-        self._told = told
+    def __init__(self, listener: Told | None) -> None:
+        self._listener = listener
         # Raised when the reports are made: inside Evidently it would pass for a failure of a column.
         self.failure: Exception | None = None
         self._seen: dict[str, set[str]] = {DESCRIBING: set(), COMPARING: set()}
@@ -122,9 +122,9 @@ class _Counter:
         seen = self._seen[stage]
         if column and column not in seen:
             seen.add(column)
-            if self._told is not None and self.failure is None:
+            if self._listener is not None and self.failure is None:
                 try:
-                    self._told(stage, len(seen))
+                    self._listener(stage, len(seen))
                 except Exception as error:  # noqa: BLE001 - raised by `once`
                     self.failure = error
 
@@ -144,8 +144,8 @@ class _Answers:
 
     def find(self, key: tuple[Any, ...], columns: list[pd.Series]) -> tuple[Any] | None:
         """The answer to an equal call, in its own tuple, for an answer may be None."""
-        for known, answer in self._by_key.get(key, ()):
-            if all(one is other or one.equals(other) for one, other in zip(known, columns, strict=True)):
+        for asked, answer in self._by_key.get(key, ()):
+            if all(one is other or one.equals(other) for one, other in zip(asked, columns, strict=True)):
                 return (answer,)
         return None
 
@@ -169,9 +169,9 @@ def _reusing(original: Callable[..., Any], answers: _Answers, mine: int) -> Call
             key = (called, *(_token(value, columns) for value in bound.arguments.values()))
         except (_Foreign, TypeError):
             return original(*arguments, **named)
-        known = answers.find(key, columns)
-        if known is not None:
-            return known[0]
+        earlier = answers.find(key, columns)
+        if earlier is not None:
+            return earlier[0]
         answer = original(*arguments, **named)
         answers.keep(key, columns, answer)
         return answer

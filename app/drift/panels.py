@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from app.config import Drift, Panel, System
 from app.prometheus.promql import matcher
+from app.words.message import t
 
 # All gauges on comparisons begin so, and no service's do.
 OURS = "vigie_"
-NOT_COMPARED = "no comparison under the system's own policy was scraped in this range"
-NONE_DRIFTED = "no column drifted in a comparison of this range, or none was scraped"
-COMPARE = "Compare two months; Prometheus has to scrape the console's /metrics."
+NOT_COMPARED = t("no comparison under the system's own policy was scraped in this range")
+NONE_DRIFTED = t("no column drifted in a comparison of this range, or none was scraped")
+COMPARE = t("Compare two months; Prometheus has to scrape the console's /metrics.")
 
 
 def panels(system: System) -> tuple[Panel, ...]:
@@ -22,9 +23,9 @@ def panels(system: System) -> tuple[Panel, ...]:
     own = matcher("system", system.id)
     drawn = " ".join(text for panel in system.panels for text in texts(panel))
     made = (_share(own), _columns(own), _target(own, system, system.drift), _scores(own))
-    found = [(metric, panel) for metric, panel in made if panel is not None and metric not in drawn]
+    new = [(metric, panel) for metric, panel in made if panel is not None and metric not in drawn]
     ids = {panel.id for panel in system.panels}
-    return tuple(panel for _, panel in found if panel.id not in ids)
+    return tuple(panel for _, panel in new if panel.id not in ids)
 
 
 def texts(panel: Panel) -> tuple[str, ...]:
@@ -36,18 +37,21 @@ def why_empty(panel: Panel) -> tuple[str, str] | None:
     """(reason, hint) of an empty panel on comparisons; None for any other, whose traffic may say why."""
     if not all(OURS in text for text in texts(panel)):
         return None
-    return (NONE_DRIFTED, COMPARE) if any("== 1" in text for text in texts(panel)) else (NOT_COMPARED, COMPARE)
+    reason = NONE_DRIFTED if any("== 1" in text for text in texts(panel)) else NOT_COMPARED
+    return t(reason), t(COMPARE)
 
 
 def _share(own: str) -> tuple[str, Panel]:
     return "vigie_drift_share", Panel(
         id="drift_share",
-        title="Share of drifted columns",
+        title=t("Share of drifted columns"),
         expr={"share": f"vigie_drift_share{{{own}}}", "threshold": f"vigie_drift_threshold{{{own}}}"},
         unit="ratio",
         tab="drift",
-        help="The newest comparison with the system's own policy; from the threshold on retraining is due. The share "
-        "is missing while that comparison is undecided.",
+        help=t(
+            "The newest comparison with the system's own policy; from the threshold on retraining is due. The share "
+            "is missing while that comparison is undecided."
+        ),
     )
 
 
@@ -55,11 +59,11 @@ def _columns(own: str) -> tuple[str, Panel]:
     columns = f"vigie_drift_columns{{{own}"
     return "vigie_drift_columns", Panel(
         id="drift_columns",
-        title="Columns that drifted and that cannot be compared",
+        title=t("Columns that drifted and that cannot be compared"),
         expr={"drifted": f'{columns}, state="drifted"}}', "not comparable": f'{columns}, state="not_comparable"}}'},
         unit="count",
         tab="drift",
-        help="Of all columns of the newest comparison with the system's own policy.",
+        help=t("Of all columns of the newest comparison with the system's own policy."),
     )
 
 
@@ -70,26 +74,29 @@ def _target(own: str, system: System, drift: Drift) -> tuple[str, Panel | None]:
         return metric, None
     return metric, Panel(
         id="drift_target",
-        title="Target drift",
+        title=t("Target drift"),
         expr=f"{metric}{{{own}}}",
         unit="1",
-        legend="difference of the label rates",
+        legend="difference of the label rates",  # no catalogue: a name of a series
         tab="drift",
         bad=drift.target_threshold,
-        help="Absolute difference of the label rates of both months; no value when a month has no labels.",
+        help=t("Absolute difference of the label rates of both months; no value when a month has no labels."),
     )
 
 
 def _scores(own: str) -> tuple[str, Panel]:
     # All columns of a wide table would leave no room for their lines; those that drifted are asked for.
+    # no catalogue: PromQL
     drifted = f"on (system, column) vigie_drift_column_drifted{{{own}}} == 1"
     return "vigie_drift_column_score", Panel(
         id="drift_scores",
-        title="Score of the columns that drifted",
-        expr=f"vigie_drift_column_score{{{own}}} and {drifted}",
+        title=t("Score of the columns that drifted"),
+        expr=f"vigie_drift_column_score{{{own}}} and {drifted}",  # no catalogue: PromQL
         unit="1",
         legend="{{column}}",
         tab="drift",
-        help="By each column's own method: a distance grows with drift, a p-value falls, so a line compares with its "
-        "own past. The scores of all columns, with their thresholds, stand in the comparison.",
+        help=t(
+            "By each column's own method: a distance grows with drift, a p-value falls, so a line compares with its "
+            "own past. The scores of all columns, with their thresholds, stand in the comparison."
+        ),
     )

@@ -19,6 +19,7 @@ from app.runs.record import Record
 from app.runs.result import RESULT, read_result, read_result_in
 from app.runs.run import MAX_WHOLE, Ending, Meta, Run, State
 from app.runs.source import Source, columns_of
+from app.words.message import kept
 
 if TYPE_CHECKING:
     from app.config import Settings, System
@@ -102,7 +103,7 @@ class Imported(Comparison):
             created=created if math.isfinite(created) else run.created,
             key=about.get("key", run.key),
             outcome=about.get("outcome", ""),
-            reason=about.get("reason", ""),
+            reason=kept(about.get("reason", ""), about.get("reason_code")),
             ref=about.get("ref", ""),
             cur=about.get("cur", ""),
             **columns_of(Source.of("imported", about.get("name", ""), run.id)),

@@ -26,8 +26,8 @@ def same(left: pd.DataFrame, right: pd.DataFrame, *, also: tuple[pd.Series, pd.S
         return False
     if forms >= MANY_FORMS:
         return True
-    known = also is None or np.array_equal(_column(also[0]), _column(also[1]))
-    return bool(np.array_equal(first, second) and known)
+    alike = also is None or np.array_equal(_column(also[0]), _column(also[1]))
+    return bool(np.array_equal(first, second) and alike)
 
 
 def repeated(frame: pd.DataFrame) -> int:
@@ -59,10 +59,10 @@ def _as_floats(series: pd.Series) -> pd.Series:
 
 
 def _combined(columns: list[np.ndarray]) -> np.ndarray:
-    found = np.zeros(len(columns[0]), dtype="uint64")
+    combined = np.zeros(len(columns[0]), dtype="uint64")
     for column in columns:
-        found = found * np.uint64(1_000_003) ^ column
-    return found
+        combined = combined * np.uint64(1_000_003) ^ column
+    return combined
 
 
 def _column(series: pd.Series) -> np.ndarray:

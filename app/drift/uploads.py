@@ -100,13 +100,13 @@ def hand_over(settings: Settings, system: str, ref: Given, cur: Given, rules: Ru
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise StorageFull(
-            t("The files cannot be kept in {parent} ({strerror}).", parent=folder.parent, strerror=error.strerror),
+            t("The files cannot be kept in {folder} ({why}).", folder=folder.parent, why=error.strerror),
             hint=t("Make room on the disk."),
         ) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    source = Source.of("upload", t("{names} with {names_2}", names=names[0], names_2=names[1]), *sums)
+    source = Source.of("upload", f"{names[0]} with {names[1]}", *sums)  # no catalogue: kept in the index
     from app.drift.tables import keys
 
     first, second = keys(*(PurePosixPath(name).stem for name in names))
@@ -175,16 +175,15 @@ def run(job: Job) -> Ending:
     try:
         system = load_systems(job.settings).by_id.get(job.system)
         if system is None:
-            raise DataError(
-                t("There is no system {system!r}.", system=job.system), hint=t("Its file was removed or renamed.")
-            )
+            message = t("There is no system {system!r}.", system=job.system)
+            raise DataError(message, hint=t("Its file was removed or renamed."))
         rules = tables.Rules(**{name: _fixed(value) for name, value in job.args["rules"].items()})
         names = (PurePosixPath(handed["ref"]).stem, PurePosixPath(handed["cur"]).stem)
         source = Source.from_dict(job.args["source"]) or Source.of("upload", "")
         pair = tables.pair(system, names, rules, source)
         frames = []
         for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
-            job.progress(t("loading reference") if side == t("ref") else t("loading current"), index, comparison.STEPS)
+            job.progress(t("loading reference") if side == "ref" else t("loading current"), index, comparison.STEPS)
             frames.append(tables.frame(read(folder / side, str(handed[side])), pair.drift, period))
         tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
         verdicts = comparison.judge(job, pair, frames[0], frames[1])
@@ -200,7 +199,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
 
     path = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
     if path is None:
-        raise DataError(t("{name} is no longer there.", name=name), hint=t("Give both files again."))
+        raise DataError(t("{file} is no longer there.", file=name), hint=t("Give both files again."))
     try:
         if path.suffix == ".parquet":
             _bounded(path, name)
@@ -208,15 +207,9 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     except VigieError as error:
         raise type(error)(error.text.replace(str(path), name), hint=error.hint) from None
     if len(data) > MAX_ROWS:
-        raise DataError(
-            t(
-                "{name} has {data:,} rows; at most {MAX_ROWS:,} are read.",
-                name=name,
-                data=len(data),
-                MAX_ROWS=MAX_ROWS,
-            ),
-            hint=t("Give a sample of them."),
-        )
+        counts = {"rows": len(data), "most": MAX_ROWS}
+        message = t("{file} has {rows:count} rows; at most {most:count} are read.", file=name, **counts)
+        raise DataError(message, hint=t("Give a sample of them."))
     return data
 
 
@@ -255,18 +248,18 @@ def _bounded(path: Path, name: str) -> None:
         raise _unreadable(name, error) from error
     if meta.num_rows > MAX_ROWS or size > MAX_UNPACKED:
         message = t(
-            "{name} has {num_rows:,} rows, {size:,} bytes unpacked; at most {MAX_ROWS:,} rows are read.",
-            name=name,
-            num_rows=meta.num_rows,
+            "{file} has {rows:count} rows, {size:count} bytes unpacked; at most {most:count} rows are read.",
+            file=name,
+            rows=meta.num_rows,
             size=size,
-            MAX_ROWS=MAX_ROWS,
+            most=MAX_ROWS,
         )
         raise DataError(message, hint=t("Give a sample of them."))
 
 
 def _unreadable(name: str, error: Exception) -> SourceUnavailable:
     cause = " ".join(str(error).split())[:200]
-    return SourceUnavailable(t("{name} cannot be read: {cause}.", name=name, cause=cause), hint=HINT)
+    return SourceUnavailable(t("{file} cannot be read: {why}.", file=name, why=cause), hint=t(HINT))
 
 
 def _fixed(value: Any) -> Any:
@@ -294,24 +287,23 @@ def _head(given: Given) -> bytes:
     given.content.seek(0)
     name = _name(given)
     if not head.strip():
-        raise DataError(t("{name} is empty.", name=name), hint=HINT)
+        raise DataError(t("{file} is empty.", file=name), hint=t(HINT))
     if head.startswith(PARQUET):
         return head
     other = {
         b"PK": t("a ZIP or an Excel file"),
         b"<": t("HTML or XML"),
-        b"{": t("JSON"),
-        b"[{": t("JSON"),
-        b"\x1f\x8b": t("gzip"),
+        b"{": "JSON",
+        b"[{": "JSON",
+        b"\x1f\x8b": "gzip",
     }
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     what = next((words for mark, words in other.items() if start.startswith(mark)), "")
     if not what and b"\0" in head:
         what = t("binary, or text in UTF-16")
     if what or name.lower().endswith(".parquet"):
-        raise DataError(
-            t("{name} is {what}, and no table that is read.", name=name, what=what or "no Parquet file"), hint=HINT
-        )
+        what = what or t("no Parquet file")
+        raise DataError(t("{file} is {what}, and no table that is read.", file=name, what=what), hint=t(HINT))
     # Before pandas takes minutes for the names alone.
     check_width(_width(re.split(rb"[\r\n]", start, maxsplit=1)[0]), name)
     return head
@@ -333,7 +325,7 @@ def _copy(given: Given, target: Path) -> str:
         while block := given.content.read(HEAD_BYTES):
             size += len(block)
             if size > MAX_BYTES:
-                message = t("{given} has more than {MAX_BYTES:,} bytes.", given=_name(given), MAX_BYTES=MAX_BYTES)
+                message = t("{file} has more than {most:count} bytes.", file=_name(given), most=MAX_BYTES)
                 raise DataError(message, hint=t('Name it in a system file ([drift] source = "files").'))
             whole.update(block)
             file.write(block)

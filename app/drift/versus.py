@@ -10,39 +10,52 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
-from app.base.text import one_line
 from app.drift.decide import counted_columns
 from app.drift.result import Column, Policy, Result
 from app.drift.sentence import method_words
+from app.words.message import clauses, figure, listed, on_one_line, some, t, tn
 from app.words.numbers import moved, number, share_moved
 
 # Words for the fields of a policy, in the order a reader cares for them.
 POLICY_WORDS: Final = {
-    "threshold": "threshold of the share",
-    "target_threshold": "threshold of target drift",
-    "columns": "columns counted",
-    "left_out": "columns left out",
-    "thresholds": "thresholds of single columns",
-    "methods": "methods of single columns",
-    "min_rows": "rows needed",
-    "comparable": "comparable columns needed",
-    "label": "label",
-    "identifier": "identifier",
+    "threshold": t("threshold of the share"),
+    "target_threshold": t("threshold of target drift"),
+    "columns": t("columns counted"),
+    "left_out": t("columns left out"),
+    "thresholds": t("thresholds of single columns"),
+    "methods": t("methods of single columns"),
+    "min_rows": t("rows needed"),
+    "comparable": t("comparable columns needed"),
+    "label": t("label"),
+    "identifier": t("identifier"),
 }
 # So many columns are named in one note; the table has them all.
 NAMED: Final = 5
 
 
 class Change(StrEnum):
-    """What became of a column between two runs."""
+    """What became of a column between two runs, as the CSV of a page names it."""
 
-    NEWLY_DRIFTED = "newly drifted"
+    NEWLY_DRIFTED = "newly drifted"  # no catalogue: a key
     RECOVERED = "recovered"
-    STILL_DRIFTED = "drifted in both"
+    STILL_DRIFTED = "drifted in both"  # no catalogue: a key
     STILL_CALM = "drifted in neither"
-    UNKNOWN = "not comparable"
-    ONLY_A = "only in the first"
+    UNKNOWN = "not comparable"  # no catalogue: a key
+    ONLY_A = "only in the first"  # no catalogue: a key
     ONLY_B = "only in the second"
+
+    @property
+    def words(self) -> str:
+        """The same for a reader."""
+        return {
+            Change.NEWLY_DRIFTED: t("newly drifted"),
+            Change.RECOVERED: t("recovered"),
+            Change.STILL_DRIFTED: t("drifted in both"),
+            Change.STILL_CALM: t("drifted in neither"),
+            Change.UNKNOWN: t("not comparable"),
+            Change.ONLY_A: t("only in the first"),
+            Change.ONLY_B: t("only in the second"),
+        }[self]
 
     @property
     def same(self) -> bool:
@@ -83,7 +96,7 @@ class Row:
     @property
     def words(self) -> str:
         """The change and every remark on it, in one line."""
-        return "; ".join([self.change, *self.remarks])
+        return clauses([self.change.words, *self.remarks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +115,17 @@ class Versus:
 
 
 class _Side:
-    """One of the two runs: what it is called, and the names of the columns that count in it."""
+    """One of the two runs: whether it is the first, and the names of the columns that count in it."""
 
-    def __init__(self, result: Result, word: str) -> None:
+    def __init__(self, result: Result, *, first: bool) -> None:
         self.result = result
-        self.word = word
+        self.first = first
         self.counted = frozenset(column.name for column in counted_columns(result.columns, result.policy))
 
 
 def versus(a: Result, b: Result) -> Versus:
     """Put two runs side by side, the columns that turned round first."""
-    sides = (_Side(a, "first"), _Side(b, "second"))
+    sides = (_Side(a, first=True), _Side(b, first=False))
     pairs = _paired(a.columns, b.columns)
     rows = sorted((_row(name, left, right, sides) for name, left, right in pairs), key=_rank)
     return Versus(
@@ -131,13 +144,13 @@ def _paired(left: Sequence[Column], right: Sequence[Column]) -> list[tuple[str, 
 
 
 def _keyed(columns: Sequence[Column]) -> dict[tuple[str, int], Column]:
-    found: dict[tuple[str, int], Column] = {}
+    keyed: dict[tuple[str, int], Column] = {}
     for column in columns:
         n = 0
-        while (column.name, n) in found:
+        while (column.name, n) in keyed:
             n += 1
-        found[column.name, n] = column
-    return found
+        keyed[column.name, n] = column
+    return keyed
 
 
 def _rank(row: Row) -> tuple[int, float, str]:
@@ -155,7 +168,7 @@ def _row(name: str, a: Column | None, b: Column | None, sides: tuple[_Side, _Sid
         score_moved=_difference(a.score, b.score) if a and b and same else None,
         scores=_scores(a, b),
         moves=_moves(a, b),
-        remarks=tuple(one_line(remark) for remark in _remarks(name, a, b, sides)),
+        remarks=tuple(on_one_line(remark) for remark in _remarks(name, a, b, sides)),
     )
 
 
@@ -179,7 +192,7 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 def _score(column: Column | None) -> str:
-    return "no such column" if column is None else number(column.score)
+    return t("no such column") if column is None else number(column.score)
 
 
 def _scores(a: Column | None, b: Column | None) -> str:
@@ -196,30 +209,34 @@ def _remarks(name: str, a: Column | None, b: Column | None, sides: tuple[_Side, 
     parts: list[str] = []
     if a is None or b is None:
         if name in sides[0 if a is None else 1].result.policy.left_out:
-            parts.append("left out by the policy of the other run")
+            parts.append(t("left out by the policy of the other run"))
     else:
         parts += [
-            f"{side.word}: {one.reason or 'no reason was kept'}"
-            for one, side in zip((a, b), sides, strict=True)
+            t("first: {why}", why=why) if side.first else t("second: {why}", why=why)
+            for one, side, why in zip((a, b), sides, (_why(a), _why(b)), strict=True)
             if one.drifted is None
         ]
         parts += _other_measure(a, b)
     parts += [
-        f"not counted in the {side.word}"
+        t("not counted in the first") if side.first else t("not counted in the second")
         for one, side in zip((a, b), sides, strict=True)
         if one is not None and name not in side.counted
     ]
     return parts
 
 
+def _why(column: Column) -> str:
+    return column.reason or t("no reason was kept")
+
+
 def _other_measure(a: Column, b: Column) -> list[str]:
     """What makes two scores of a column something else than two readings of one instrument."""
-    parts = []
+    parts: list[str] = []
     if a.drifted is not None and b.drifted is not None and not _same_method(a, b):
-        methods = " and ".join(method_words(one.method) if one.method else "unknown" for one in (a, b))
-        parts.append(f"different methods ({methods}): the scores are not comparable")
+        methods = listed([method_words(one.method) if one.method else t("unknown") for one in (a, b)])
+        parts.append(t("different methods ({methods}): the scores are not comparable", methods=methods))
     if a.threshold is not None and b.threshold is not None and a.threshold != b.threshold:
-        parts.append(f"threshold {moved(a.threshold, b.threshold)}")
+        parts.append(t("threshold {levels:figure}", levels=figure(moved, a.threshold, b.threshold)))
     return parts
 
 
@@ -228,11 +245,16 @@ def _other_measure(a: Column, b: Column) -> list[str]:
 
 def _moves(a: Column | None, b: Column | None) -> str:
     """Reference → current of both runs: the means, or the share of the value that moved most in either."""
-    sides = [(one, word) for one, word in ((a, "first"), (b, "second")) if one is not None]
-    value = _value([one for one, _ in sides])
-    told = [f"{word} {_move(one, value)}" for one, word in sides]
-    what = "mean" if any(one.ref.mean is not None or one.cur.mean is not None for one, _ in sides) else value
-    return one_line(f"{what}: {', '.join(told)}" if what else "unknown")
+    columns = [one for one in (a, b) if one is not None]
+    value = _value(columns)
+    means = any(one.ref.mean is not None or one.cur.mean is not None for one in columns)
+    what = t("mean") if means else value
+    if not what:
+        return t("unknown")
+    first = None if a is None else t("first {move}", move=_move(a, value))
+    second = None if b is None else t("second {move}", move=_move(b, value))
+    moves = ", ".join(move for move in (first, second) if move)
+    return on_one_line(t("{what}: {moves}", what=what, moves=moves))
 
 
 def _move(column: Column, value: str | None) -> str:
@@ -242,7 +264,7 @@ def _move(column: Column, value: str | None) -> str:
     if ref.mean is not None or cur.mean is not None:
         return f"{number(ref.mean)} → {number(cur.mean)}"
     if value is None or ref.shares is None or cur.shares is None:
-        return "unknown"
+        return t("unknown")
     return share_moved(ref.shares.get(value, 0.0), cur.shares.get(value, 0.0))
 
 
@@ -260,59 +282,76 @@ def _value(columns: Sequence[Column]) -> str | None:
 
 
 def _sentence(a: Result, b: Result, rows: Sequence[Row]) -> str:
-    verdicts = f"Both {a.decision}" if a.decision == b.decision else f"{a.decision} → {b.decision}"
+    same_decision = a.decision == b.decision
+    verdicts = t("Both {decision}", decision=a.decision) if same_decision else f"{a.decision} → {b.decision}"
     counts = {change: sum(row.change is change for row in rows) for change in Change}
     same = counts[Change.STILL_DRIFTED] + counts[Change.STILL_CALM]
     parts = [
-        f"{counts[Change.NEWLY_DRIFTED]} newly drifted",
-        f"{counts[Change.RECOVERED]} recovered",
-        f"{same} the same",
+        tn("{n} newly drifted", "{n} newly drifted", counts[Change.NEWLY_DRIFTED]),
+        tn("{n} recovered", "{n} recovered", counts[Change.RECOVERED]),
+        tn("{n} the same", "{n} the same", same),
     ]
     alone = counts[Change.ONLY_A] + counts[Change.ONLY_B]
-    parts += [f"{counts[Change.UNKNOWN]} not comparable"] if counts[Change.UNKNOWN] else []
-    parts += [f"{alone} in one run only"] if alone else []
-    return one_line(f"{verdicts}: {_share_words(a, b)}; {_target_words(a, b)}; {', '.join(parts)}.")
+    unknown = counts[Change.UNKNOWN]
+    parts += [tn("{n} not comparable", "{n} not comparable", unknown)] if unknown else []
+    parts += [tn("{n} in one run only", "{n} in one run only", alone)] if alone else []
+    heads = {"verdicts": verdicts, "share": _share_words(a, b), "target": _target_words(a, b)}
+    return on_one_line(t("{verdicts}: {share}; {target}; {columns}.", **heads, columns=", ".join(parts)))
 
 
 def _target_words(a: Result, b: Result) -> str:
     before, after = a.target_drift.value, b.target_drift.value
     if before is None or after is None:
-        return f"target drift {number(before)} → {number(after)}"
-    return f"target drift {moved(before, after)}"
+        return t("target drift {before:number} → {after:number}", before=before, after=after)
+    return t("target drift {values:figure}", values=figure(moved, before, after))
 
 
 def _share_words(a: Result, b: Result) -> str:
     if a.share is None or b.share is None:
-        return f"share {_share(a)} → {_share(b)}"
+        return t("share {before} → {after}", before=_share(a), after=_share(b))
     texts = f"{a.share:.2f}", f"{b.share:.2f}"
-    shares = " → ".join(texts) if texts[0] != texts[1] else moved(a.share, b.share)
-    return f"share {shares} ({a.k} of {a.n} → {b.k} of {b.n} columns)"
+    return t(
+        "share {shares:figure} ({k} of {n} → {later_k} of {later_n} columns)",
+        shares=" → ".join(texts) if texts[0] != texts[1] else figure(moved, a.share, b.share),
+        k=a.k,
+        n=a.n,
+        later_k=b.k,
+        later_n=b.n,
+    )
 
 
 def _share(result: Result) -> str:
-    return "unknown" if result.share is None else f"{number(result.share)} ({result.k} of {result.n})"
+    if result.share is None:
+        return t("unknown")
+    return t("{share:number} ({k} of {n})", share=result.share, k=result.k, n=result.n)
 
 
 def _notes(a: Result, b: Result, rows: Sequence[Row]) -> list[str]:
     """What makes the two runs less comparable than they look."""
-    notes = []
+    notes: list[str] = []
     if a.system != b.system:
-        notes.append(f"Two systems: {a.system} and {b.system}. Columns of one name need not mean the same.")
+        systems = {"first": a.system, "second": b.system}
+        notes.append(t("Two systems: {first} and {second}. Columns of one name need not mean the same.", **systems))
     if a.ref.key != b.ref.key:
-        notes.append(f"The references differ: {a.ref.key} and {b.ref.key}.")
+        notes.append(t("The references differ: {first} and {second}.", first=a.ref.key, second=b.ref.key))
     changed = policy_changes(a.policy, b.policy)
     if changed:
-        notes.append(f"The policies differ: {'; '.join(changed)}.")
+        notes.append(t("The policies differ: {changes}.", changes=clauses(changed)))
     other = [row.name for row in rows if _methods_differ(row)]
     if other:
-        named = ", ".join(other[:NAMED]) + (f" and {len(other) - NAMED} more" if len(other) > NAMED else "")
-        notes.append(f"Different methods on {named}: their scores are not comparable, only whether they drifted.")
-    notes += [
-        f"{word} run has no column by column result: {result.reason or 'the reason was not kept.'}"
-        for result, word in ((a, "The first"), (b, "The second"))
-        if not result.columns
-    ]
-    return [one_line(note) for note in notes]
+        named = some(other, NAMED)
+        notes.append(
+            t(
+                "Different methods on {columns}: their scores are not comparable, only whether they drifted.",
+                columns=named,
+            )
+        )
+    unkept = t("the reason was not kept.")
+    if not a.columns:
+        notes.append(t("The first run has no column by column result: {why}", why=a.reason or unkept))
+    if not b.columns:
+        notes.append(t("The second run has no column by column result: {why}", why=b.reason or unkept))
+    return [on_one_line(note) for note in notes]
 
 
 def _methods_differ(row: Row) -> bool:
@@ -324,8 +363,8 @@ def _methods_differ(row: Row) -> bool:
 def policy_changes(a: Policy, b: Policy) -> list[str]:
     """What differs between two policies, each as text: `threshold of the share 0.3 → 0.05`."""
     return [
-        f"{words} {_shown(getattr(a, name))} → {_shown(getattr(b, name))}"
-        for name, words in _policy_fields()
+        t("{rule} {before} → {after}", rule=rule, before=_shown(getattr(a, name)), after=_shown(getattr(b, name)))
+        for name, rule in _policy_fields()
         if getattr(a, name) != getattr(b, name)
     ]
 
@@ -333,15 +372,15 @@ def policy_changes(a: Policy, b: Policy) -> list[str]:
 def _policy_fields() -> list[tuple[str, str]]:
     # A field that a later policy brings is compared too, under its own name until it has a better one.
     names = [field.name for field in fields(Policy)]
-    known = [name for name in POLICY_WORDS if name in names]
-    return [(name, POLICY_WORDS.get(name, name)) for name in dict.fromkeys([*known, *names])]
+    named = [name for name in POLICY_WORDS if name in names]
+    return [(name, t(POLICY_WORDS.get(name, name))) for name in dict.fromkeys([*named, *names])]
 
 
 def _shown(value: Any) -> str:
     if value is None or (isinstance(value, Mapping | tuple) and not value):
-        return "none"
+        return t("none")
     if isinstance(value, float):
-        return f"{value:g}"
+        return t("{value:g}", value=value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

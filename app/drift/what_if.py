@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
-from app.base.text import one_line
 from app.drift.decide import Counting, Decision, counted_columns, decide, nearness, target_reached, target_unknown
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Target, Verdict
 from app.drift.sentence import sentence
-from app.words.numbers import limit
+from app.words.message import on_one_line, some, t
 
 # A turning point is given with so many digits, rounded to the side on which it has turned.
 FLIP_DIGITS: Final = 4
@@ -32,7 +31,7 @@ class Change:
     """What to try instead of a run's own policy; None and empty leave it as it was.
 
     `threshold` is the share of drifted columns. `distance` and `p_value` are thresholds of every column judged by one
-    or the other, except those that the policy gives one of their own; `thresholds` are of single columns and beat both.
+    or the other, except those that the policy gives a separate one; `thresholds` are of single columns and beat both.
     `left_out` come to those that the policy leaves out.
     """
 
@@ -108,8 +107,8 @@ class _Base:
         if result.decision is Verdict.UNDECIDED:
             # What the columns do not report was the gate's word: no other policy takes it back.
             return cls(result, "" if own.reason == result.reason else result.reason)
-        told = own.verdict is result.decision and (own.counted.k, own.counted.n) == (result.k, result.n)
-        if told and not _unscored(result.policy, result.columns):
+        same = own.verdict is result.decision and (own.counted.k, own.counted.n) == (result.k, result.n)
+        if same and not _unscored(result.policy, result.columns):
             return cls(result)
         # An imported report may know how many columns drifted, and not which.
         return cls(result, "", Counting(result.k or 0, result.n, result.n))
@@ -121,33 +120,35 @@ class _Base:
         if self.total is not None:
             return policy, columns, self._on_total(change, policy, target)
         if self.refusal:
-            known = target if policy.target_threshold is not None else None
-            return policy, columns, replace(decide(policy, columns, self.refusal), target=known)
+            measured = target if policy.target_threshold is not None else None
+            return policy, columns, replace(decide(policy, columns, self.refusal), target=measured)
         return policy, columns, _decision(policy, columns, target)
 
     def _on_total(self, change: Change, policy: Policy, target: Target) -> Decision:
         """On k of n alone: the share's threshold and the rule on the target can change, and nothing else."""
         total = self.total or Counting(0, 0, 0)
         if change != Change(threshold=change.threshold, target_threshold=change.target_threshold):
-            reason = "this run keeps no scores of single columns: only the share threshold can be tried on it."
+            reason: str = t("this run keeps no scores of single columns: only the share threshold can be tried on it.")
             if any(column.drifted is not None for column in self.result.columns):
-                reason = "this run was decided by an earlier rule; compare the months again to try more than the share."
+                reason = t(
+                    "this run was decided by an earlier rule; compare the months again to try more than the share."
+                )
             return replace(decide(policy, (), reason), counted=total, features=total, everything=total)
-        known = target if policy.target_threshold is not None else None
+        measured = target if policy.target_threshold is not None else None
         if reason := target_unknown(policy, target, total):
-            return Decision(Verdict.UNDECIDED, one_line(reason), total, total, total, known)
+            return Decision(Verdict.UNDECIDED, on_one_line(reason), total, total, total, measured)
         reached, by_share = target_reached(policy, target), total.reaches(policy.threshold)
         verdict = Verdict.RETRAINING_TRIGGERED if by_share or reached else Verdict.NO_ACTION
-        return Decision(verdict, "", total, total, total, known, by_target=reached and not by_share)
+        return Decision(verdict, "", total, total, total, measured, by_target=reached and not by_share)
 
 
 def _decision(policy: Policy, columns: Sequence[Column], target: Target) -> Decision:
-    found = decide(policy, columns, "", target)
-    missing = _unscored(policy, columns)
-    if found.verdict is Verdict.UNDECIDED or not missing:
-        return found
-    names = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
-    return decide(policy, columns, one_line(f"not scored in this run: {names}. Compare the months again."), target)
+    decision = decide(policy, columns, "", target)
+    missing = some(_unscored(policy, columns), NAMED)
+    if decision.verdict is Verdict.UNDECIDED or not missing:
+        return decision
+    reason = t("not scored in this run: {columns}. Compare the months again.", columns=missing)
+    return decide(policy, columns, on_one_line(reason), target)
 
 
 def _unscored(policy: Policy, columns: Sequence[Column]) -> list[str]:
@@ -165,11 +166,11 @@ def _applied(result: Result, change: Change) -> tuple[Policy, tuple[Column, ...]
     for column in result.columns:
         if column.name in apart:
             continue
-        wanted = _wanted(column, policy, change)
-        if wanted is not None and wanted != column.threshold and column.score is not None:
-            drifted = method_of(column.method or "").drifted(column.score, wanted)
-            columns.append(replace(column, threshold=wanted, drifted=drifted))
-            thresholds[column.name] = wanted
+        threshold = _threshold(column, policy, change)
+        if threshold is not None and threshold != column.threshold and column.score is not None:
+            drifted = method_of(column.method or "").drifted(column.score, threshold)
+            columns.append(replace(column, threshold=threshold, drifted=drifted))
+            thresholds[column.name] = threshold
         else:
             columns.append(column)
     if change == Change():
@@ -185,7 +186,7 @@ def _applied(result: Result, change: Change) -> tuple[Policy, tuple[Column, ...]
     return changed, tuple(columns)
 
 
-def _wanted(column: Column, policy: Policy, change: Change) -> float | None:
+def _threshold(column: Column, policy: Policy, change: Change) -> float | None:
     """The threshold that the change asks of this column; None where it asks none, or none can be set."""
     if not can_change(column):
         return None
@@ -198,8 +199,8 @@ def _wanted(column: Column, policy: Policy, change: Change) -> float | None:
 
 def can_change(column: Column) -> bool:
     """Whether another threshold can be tried on a column: text is judged by a percentile no one wrote down."""
-    known = column.score is not None and column.threshold is not None and column.method is not None
-    return known and column.comparable and column.drifted is not None and column.kind != "text"
+    scored = column.score is not None and column.threshold is not None and column.method is not None
+    return scored and column.comparable and column.drifted is not None and column.kind != "text"
 
 
 # --- what would turn the verdict -------------------------------------------------------------------------------------
@@ -215,15 +216,12 @@ def _flips(
     for to in (Verdict.RETRAINING_TRIGGERED, Verdict.NO_ACTION):
         if to is decision.verdict:
             continue
-        found = [
-            *_share(change, policy, decision, to),
-            *_target(change, policy, decision, to),
-        ]
+        flips = [*_share(change, policy, decision, to), *_target(change, policy, decision, to)]
         if to is Verdict.RETRAINING_TRIGGERED or not target_reached(policy, decision.target):
             needed = _needed(policy, decision.counted, to)
-            found += _columns(base, change, counted, needed, to)
-            found += _without(change, counted, to)
-        yield from (one for one in found if base.decided(one.change)[2].verdict is to)
+            flips += _columns(base, change, counted, needed, to)
+            flips += _without(change, counted, to)
+        yield from (one for one in flips if base.decided(one.change)[2].verdict is to)
 
 
 def _needed(policy: Policy, counted: Counting, to: Verdict) -> int:
@@ -238,15 +236,23 @@ def _share(change: Change, policy: Policy, decision: Decision, to: Verdict) -> I
     counted = decision.counted
     if to is Verdict.RETRAINING_TRIGGERED:
         point = value = counted.k / counted.n
-        drifted = f"{counted.k} of {counted.n}"
+        drifted = t("{k} of {n} columns drifted", k=counted.k, n=counted.n)
     else:
         most = counted.at_most
         point, value = most.k / most.n, math.nextafter(most.k / most.n, math.inf)
-        drifted = f"{'at most ' if most.k > counted.k else ''}{most.k} of {most.n}"
+        if most.k > counted.k:
+            drifted = t("at most {k} of {n} columns drifted", k=most.k, n=most.n)
+        else:
+            drifted = t("{k} of {n} columns drifted", k=most.k, n=most.n)
     # At a threshold of zero everything triggers: true, and of no use to anyone.
     if point and value <= 1:
-        told = f"{to} with a share threshold {_told(point, value, policy.threshold)} (now {limit(policy.threshold)})"
-        words = f"{told}: {drifted} columns drifted"
+        words = t(
+            "{decision} with a share threshold {bound} (now {now:limit}): {drifted}",
+            decision=to,
+            bound=_bound(point, value, policy.threshold),
+            now=policy.threshold,
+            drifted=drifted,
+        )
         yield Flip("share", to, value, None, replace(change, threshold=value), words)
 
 
@@ -256,8 +262,13 @@ def _target(change: Change, policy: Policy, decision: Decision, to: Verdict) -> 
         return
     lower = to is Verdict.RETRAINING_TRIGGERED
     value = target.value if lower else math.nextafter(target.value, math.inf)
-    told = f"{to} with a target threshold {_told(target.value, value, now)} (now {limit(now)})"
-    yield Flip("target", to, value, None, replace(change, target_threshold=value), told)
+    words = t(
+        "{decision} with a target threshold {bound} (now {now:limit})",
+        decision=to,
+        bound=_bound(target.value, value, now),
+        now=now,
+    )
+    yield Flip("target", to, value, None, replace(change, target_threshold=value), words)
 
 
 def _columns(base: _Base, change: Change, counted: Sequence[Column], needed: int, to: Verdict) -> Iterator[Flip]:
@@ -268,9 +279,15 @@ def _columns(base: _Base, change: Change, counted: Sequence[Column], needed: int
     if abs(needed) == 1 and turning:
         column, value = min(turning, key=lambda pair: abs(math.log(pair[1] / (pair[0].threshold or 1.0))))
         now = column.threshold or 0.0
-        told = f"{to} with a threshold {_told(column.score or 0.0, value, now)} for {column.name} (now {limit(now)})"
-        wanted = replace(change, thresholds={**change.thresholds, column.name: value})
-        yield Flip("column", to, value, column.name, wanted, one_line(told))
+        words = t(
+            "{decision} with a threshold {bound} for {column} (now {now:limit})",
+            decision=to,
+            bound=_bound(column.score or 0.0, value, now),
+            column=column.name,
+            now=now,
+        )
+        changed = replace(change, thresholds={**change.thresholds, column.name: value})
+        yield Flip("column", to, value, column.name, changed, on_one_line(words))
     own = {*base.result.policy.thresholds, *change.thresholds}
     for kind in ("distance", "p_value"):
         common = [
@@ -289,10 +306,13 @@ def _columns(base: _Base, change: Change, counted: Sequence[Column], needed: int
         if len(points) < abs(needed):
             continue
         value, score = points[abs(needed) - 1]
-        every = "every distance" if kind == "distance" else "every p-value"
-        told = f"{to} with a threshold {_told(score, value, now)} for {every} (now {limit(now)})"
-        wanted = replace(change, distance=value) if kind == "distance" else replace(change, p_value=value)
-        yield Flip(kind, to, value, None, wanted, told)
+        about = {"decision": to, "bound": _bound(score, value, now), "now": now}
+        if kind == "distance":
+            words = t("{decision} with a threshold {bound} for every distance (now {now:limit})", **about)
+            yield Flip(kind, to, value, None, replace(change, distance=value), words)
+        else:
+            words = t("{decision} with a threshold {bound} for every p-value (now {now:limit})", **about)
+            yield Flip(kind, to, value, None, replace(change, p_value=value), words)
 
 
 def _kind(column: Column) -> Literal["distance", "p_value"]:
@@ -320,27 +340,37 @@ def _without(change: Change, counted: Sequence[Column], to: Verdict) -> Iterator
         "incomparable": [column.name for column in order if not column.comparable],
         "calm": [column.name for column in reversed(order) if column.comparable and not column.drifted],
     }
-    wanted = {Verdict.NO_ACTION: ("drifted", "incomparable"), Verdict.RETRAINING_TRIGGERED: ("incomparable", "calm")}
-    said = {"drifted": "drifted columns", "incomparable": "columns that cannot be compared", "calm": "calm columns"}
-    for group in wanted[to]:
+    helpful = {Verdict.NO_ACTION: ("drifted", "incomparable"), Verdict.RETRAINING_TRIGGERED: ("incomparable", "calm")}
+    for group in helpful[to]:
         names = groups[group]
         if names:
-            others = f", or any other of the {len(names)} {said[group]}" if len(names) > 1 else ""
-            words = one_line(f"{to} without {names[0]}{others}")
+            words: str = t("{decision} without {column}", decision=to, column=names[0])
+            if len(names) > 1:
+                words = t("{without}, or any other of {group}", without=words, group=_group(group, len(names)))
             left_out = replace(change, left_out=change.left_out | {names[0]})
-            yield Flip("left_out", to, None, names[0], left_out, words)
+            yield Flip("left_out", to, None, names[0], left_out, on_one_line(words))
 
 
-def _told(point: float, value: float, now: float) -> str:
+def _group(group: str, n: int) -> str:
+    if group == "drifted":
+        return t("the {n} drifted columns", n=n)
+    return (
+        t("the {n} columns that cannot be compared", n=n) if group == "incomparable" else t("the {n} calm columns", n=n)
+    )
+
+
+def _bound(point: float, value: float, now: float) -> str:
     """`of 0.0887 or lower`, `above 0.25`: a number that has turned the verdict itself, seen from `now`."""
     lower = value < now
     short = float(f"{point:.{FLIP_DIGITS}g}")
     if short == point:
-        beyond = "below" if lower else "above"
-        return (
-            f"of {limit(point)} or {'lower' if lower else 'higher'}" if value == point else f"{beyond} {limit(point)}"
-        )
+        if value == point:
+            return (
+                t("of {value:limit} or lower", value=point) if lower else t("of {value:limit} or higher", value=point)
+            )
+        return t("below {value:limit}", value=point) if lower else t("above {value:limit}", value=point)
     exact = Decimal(value)
     step = Decimal(1).scaleb(exact.adjusted() - FLIP_DIGITS + 1)
     rounded = exact.quantize(step, rounding=ROUND_FLOOR if lower else ROUND_CEILING)
-    return f"of {rounded.normalize():f} or {'lower' if lower else 'higher'}"
+    text = f"{rounded.normalize():f}"
+    return t("of {value:figure} or lower", value=text) if lower else t("of {value:figure} or higher", value=text)
