@@ -13,7 +13,7 @@ from typing import Any, Final
 from app.drift.decide import counted_columns
 from app.drift.result import Column, Policy, Result
 from app.drift.sentence import method_words
-from app.words.message import clauses, figure, listed, on_one_line, some, t, tn
+from app.words.message import clauses, figure, joined, listed, on_one_line, some, t, tn
 from app.words.numbers import moved, number, share_moved
 
 # Words for the fields of a policy, in the order a reader cares for them.
@@ -253,7 +253,7 @@ def _moves(a: Column | None, b: Column | None) -> str:
         return t("unknown")
     first = None if a is None else t("first {move}", move=_move(a, value))
     second = None if b is None else t("second {move}", move=_move(b, value))
-    moves = ", ".join(move for move in (first, second) if move)
+    moves = joined([move for move in (first, second) if move], ", ")
     return on_one_line(t("{what}: {moves}", what=what, moves=moves))
 
 
@@ -296,7 +296,7 @@ def _sentence(a: Result, b: Result, rows: Sequence[Row]) -> str:
     parts += [tn("{n} not comparable", "{n} not comparable", unknown)] if unknown else []
     parts += [tn("{n} in one run only", "{n} in one run only", alone)] if alone else []
     heads = {"verdicts": verdicts, "share": _share_words(a, b), "target": _target_words(a, b)}
-    return on_one_line(t("{verdicts}: {share}; {target}; {columns}.", **heads, columns=", ".join(parts)))
+    return on_one_line(t("{verdicts}: {share}; {target}; {columns}.", **heads, columns=joined(parts, ", ")))
 
 
 def _target_words(a: Result, b: Result) -> str:
