@@ -1,0 +1,111 @@
+"""Pages in a language in which every text of ours differs from its id: what they hold and pass on stays the same."""
+
+from __future__ import annotations
+
+import gettext
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app.config import Settings, load_systems
+from app.runs.index import Ledger
+from app.runs.run import Run, State
+from tests.conftest import ROOT
+from tests.kept_runs import keep, result
+
+# The first pages of a process import Streamlit and draw figures.
+RUN_SECONDS = 240
+FAILED = "20240501T000000Z-000001"
+
+
+class Brackets(gettext.NullTranslations):
+    """`⟦text⟧` for every text: one that is compared, or is a key, no longer fits."""
+
+    def gettext(self, message: str) -> str:
+        return f"⟦{message}⟧"
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return f"⟦{msgid1 if n == 1 else msgid2}⟧"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Iterator[Path]:
+    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "home").mkdir()
+    for module in ("app.words.message", "app.words.language"):
+        monkeypatch.setattr(f"{module}.catalogue", lambda _: Brackets())
+    forget()
+    yield tmp_path / "home"
+    forget()
+
+
+def forget() -> None:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def opened(page: str, **query: str | list[str]) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
+    app.run()
+    app.switch_page(f"../pages/{page}.py")
+    for name, value in {"system": "streamflow", **query}.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def labels(app: AppTest) -> list[str]:
+    """The label of every button and control of a page."""
+    kinds = ("button", "selectbox", "multiselect", "text_input", "number_input", "toggle", "segmented_control")
+    return [str(one.label) for kind in kinds for one in app.main.get(kind)]
+
+
+@pytest.fixture
+def runs(home) -> None:
+    settings = Settings.from_env()
+    system = load_systems(settings).by_id["streamflow"]
+    months = ("2024-01-31", "2024-02-29")
+    keep(settings, system, result("20240501T000000Z-000000", "streamflow", drifted=1, months=months), 1.7e9)
+    with Ledger(settings.ledger_url) as ledger:
+        ledger.add(Run(FAILED, "drift", "streamflow", "k", State.FAILED, 1.7e9, path=str(home), reason="no database"))
+
+
+@pytest.mark.usefixtures("runs")
+def test_filters_order_and_marks_of_runs_do_not_depend_on_the_language():
+    address = {"state": "failed", "seen": "not acknowledged", "sort": "share", "kind": ["drift", "imported"]}
+    app = opened("reports", **address)
+    assert {name: app.query_params[name] for name in address} == address
+    (row,) = app.main.dataframe[0].value.to_dict("records")
+    assert row["decision"] == "✕ ⟦failed⟧"
+    assert row["kind"] == "⟦drift⟧"
+    assert all(label.startswith("⟦") for label in labels(app))
+    # Another option, as the browser hands it in: the address follows by the value.
+    app.selectbox(key="seen").set_value("acknowledged").run()
+    assert app.query_params["seen"] in ("acknowledged", ["acknowledged"])
+    assert not app.main.dataframe
+    next(one for one in app.button if one.label == "⟦Clear filters⟧").click().run()
+    assert not {"state", "seen", "kind"} & set(app.query_params)
+    assert len(app.main.dataframe[0].value) == 2
+
+
+def test_a_way_of_sending_is_picked_by_its_value(home):
+    app = opened("traffic")
+    assert all(label.startswith("⟦") for label in labels(app))
+    assert [one.key for one in app.number_input] == ["load-count", "load-over", "load-errors"]
+    app.segmented_control(key="load-mode").set_value("rate").run()
+    assert not app.exception
+    assert [one.key for one in app.number_input] == ["load-rate", "load-duration", "load-errors"]
+    assert app.selectbox(key="load-shape").value == "steady"
+
+
+@pytest.mark.parametrize("page", ["add_service", "drift"])
+def test_every_label_of_a_page_is_in_the_catalogue(home, page):
+    assert all(label.startswith("⟦") for label in labels(opened(page)))
