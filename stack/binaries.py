@@ -80,10 +80,10 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of `doctor`: a place that was looked at and what was found there."""
+    """One line of `doctor`: a place that was looked at and what is there."""
 
     place: str
-    found: bool
+    present: bool
     text: str
 
 
@@ -126,25 +126,25 @@ def fetch(
 
 def steps(program: Program, home: Home, environ: Mapping[str, str]) -> list[Step]:
     """Return what each place says, in the order in which they are tried; downloads nothing."""
-    found = []
+    rows = []
     try:
         named = _named(program, environ)
-        found.append(Step(program.variable, named is not None, _said(named) if named else "not set"))
+        rows.append(Step(program.variable, named is not None, _said(named) if named else "not set"))
     except BinaryRefused as error:
-        found.append(Step(program.variable, found=False, text=error.line()))
+        rows.append(Step(program.variable, present=False, text=error.line()))
     on_path = _on_path(program, environ)
     nothing = f"no {' or '.join(program.on_path)}"
-    found.append(Step("PATH", on_path is not None, _said(on_path) if on_path else nothing))
+    rows.append(Step("PATH", on_path is not None, _said(on_path) if on_path else nothing))
     cached = _cached(program, home)
-    found.append(Step("cache", cached is not None, _said(cached) if cached else f"nothing in {home.bin}"))
-    found.append(_apt_step(program))
+    rows.append(Step("cache", cached is not None, _said(cached) if cached else f"nothing in {home.bin}"))
+    rows.append(_apt_step(program))
     try:
         name = release.stem(program.name, program.release_version)
         text = f"{name}.tar.gz, checked against the release's sha256sums (asked only when needed)"
-        found.append(Step("release", found=True, text=text))
+        rows.append(Step("release", present=True, text=text))
     except BinaryAbsent as error:
-        found.append(Step("release", found=False, text=str(error)))
-    return found
+        rows.append(Step("release", present=False, text=str(error)))
+    return rows
 
 
 def how_to_install(os_release: Path = Path("/etc/os-release")) -> str:
@@ -255,11 +255,11 @@ def _from_release(program: Program, folder: Path, report: Report, releases: str)
 def _apt_step(program: Program) -> Step:
     reason = apt.missing()
     if reason:
-        return Step("apt", found=False, text=reason)
+        return Step("apt", present=False, text=reason)
     file = apt.candidate(program.package)
     if file:
-        return Step("apt", found=True, text=f"offers {file}")
-    return Step("apt", found=False, text=f"its lists know no {program.package}; `fetch` gets lists of its own")
+        return Step("apt", present=True, text=f"offers {file}")
+    return Step("apt", present=False, text=f"its lists know no {program.package}; `fetch` gets lists of its own")
 
 
 def _said(binary: Binary) -> str:

@@ -24,10 +24,10 @@ PASSWORDS = {
     "VIGIE_TOKEN": "the console's sign-in form, and its /metrics as bearer",
 }
 PROFILE = "COMPOSE_PROFILES"
-# Whom the containers run as when root typed `make env`: nothing in them needs root.
+# The user of the containers when root typed `make env`: nothing in them needs root.
 SOMEBODY = 10001
 HEADER = """\
-# Written by `make env` for Docker Compose; readable by you alone, and not in git. Change what you like: what stands
+# Written by `make env` for Docker Compose; readable by you alone, and not in git. Change what you like: what is
 # here is never overwritten. Other variables, such as ports and versions: .env.example.
 """
 
@@ -47,11 +47,11 @@ def wanted(user: int, group: int) -> dict[str, str]:
     return {PROFILE: "full", "VIGIE_UID": str(user), "VIGIE_GID": str(group), **passwords}
 
 
-def additions(values: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """Return the lines for what an .env with the variables `known` lacks."""
+def additions(values: Mapping[str, str], present: Mapping[str, str]) -> str:
+    """Return the lines for what an .env with the variables `present` lacks."""
     lines = []
     for name, value in values.items():
-        if name not in known:
+        if name not in present:
             lines += [f"# {PASSWORDS[name]}"] if name in PASSWORDS else []
             lines.append(f"{name}={value}")
     return "".join(f"{line}\n" for line in lines)
@@ -64,11 +64,11 @@ def write(path: Path, values: Mapping[str, str]) -> list[str]:
     """
     try:
         before = path.read_text("utf-8") if path.exists() else ""
-        known = read(before)
-        empty = [name for name in PASSWORDS if known.get(name) == ""]
+        present = read(before)
+        empty = [name for name in PASSWORDS if present.get(name) == ""]
         if empty:
             raise StackError(f"{empty[0]} is empty in {path}", "Give it a value, or delete the line and try again")
-        lines = additions(values, known)
+        lines = additions(values, present)
         # Opened for adding, never truncated; 0600 from its first byte on.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "a", encoding="utf-8") as file:
@@ -78,11 +78,11 @@ def write(path: Path, values: Mapping[str, str]) -> list[str]:
                 file.write(("" if before else HEADER) + ("\n" if before and not before.endswith("\n") else "") + lines)
     except (OSError, UnicodeDecodeError) as error:
         raise StackError(f"{path} cannot be written: {error}", "Look at the file and its folder") from error
-    return [name for name in values if name not in known]
+    return [name for name in values if name not in present]
 
 
 def give_reports(folder: Path, values: Mapping[str, str]) -> None:
-    """Make the folder that containers write reports to, owned by whom they run as; raises StackError."""
+    """Make the folder that containers write reports to, owned by the user they run as; raises StackError."""
     try:
         folder.mkdir(exist_ok=True)
         if os.getuid() == 0 and folder.stat().st_uid == 0:

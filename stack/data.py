@@ -47,11 +47,11 @@ def locked(home: Path) -> Iterator[None]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock = Lock(home / ".world.lock")
-        deadline, said = time.monotonic() + LOCK_SECONDS, False
+        deadline, announced = time.monotonic() + LOCK_SECONDS, False
         while not lock.acquire():
-            if not said:
+            if not announced:
                 say(f"world: another process is making {home}; waiting for it")
-                said = True
+                announced = True
             if time.monotonic() > deadline:
                 raise WorldError(
                     f"another process has held {lock.path} for {LOCK_SECONDS:.0f} s; stop it and try again"

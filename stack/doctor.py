@@ -24,11 +24,12 @@ def report(home: Home, environ: Mapping[str, str]) -> None:
     rows.append(("mode", True, "attached to your Prometheus: nothing is started" if attached else "embedded stack"))
     for program in binaries.PROGRAMS.values():
         rows += [
-            (f"{program.name}: {step.place}", step.found, step.text) for step in binaries.steps(program, home, environ)
+            (f"{program.name}: {step.place}", step.present, step.text)
+            for step in binaries.steps(program, home, environ)
         ]
     ports = {system: api.port for system, api in apis.APIS.items()}
-    wanted = {"console": launch.CONSOLE_PORT, "prometheus": services.PROMETHEUS_PORT, **ports}
-    for name, port in {**wanted, "node_exporter": services.NODE_EXPORTER_PORT}.items():
+    own_ports = {"console": launch.CONSOLE_PORT, "prometheus": services.PROMETHEUS_PORT, **ports}
+    for name, port in {**own_ports, "node_exporter": services.NODE_EXPORTER_PORT}.items():
         free = places.port_is_free(port)
         rows.append(
             (f"port {port}", free, f"free for {name}" if free else f"taken: {name} will take the next free one")

@@ -29,7 +29,7 @@ FIRST_BYTES = 2_500_000_000
 # What a start writes when everything is installed: world, logs, runs.
 LATER_BYTES = 300_000_000
 
-# How often the time and the bytes are said: on a terminal one line is drawn over, in a log lines add up (seconds).
+# How often the time and the bytes are shown: on a terminal one line is drawn over, in a log lines add up (seconds).
 TERMINAL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 5.0
 # The interpreter of a whole environment answers in 20 ms.
@@ -229,7 +229,7 @@ class Runner:
 
 @contextmanager
 def _locked(root: Path, say: Say) -> Iterator[None]:
-    """Hold the checkout itself as a lock: no file of it is left, whatever happens."""
+    """Hold the checkout itself as a lock: no file of it is left, in any case."""
     lock = Lock(root)
     if not lock.acquire():
         say("Another start is making the Python environment; waiting for it.")
@@ -257,11 +257,11 @@ def _count(lock: Path) -> int:
 
 
 def _installed(venv: Path, lock: Path) -> Callable[[], str]:
-    """How many of a lock's packages are there, in words. Only of an environment that begins empty."""
+    """How many of a lock's packages are there, as a sentence. Only of an environment that begins empty."""
     whole = _count(lock)
 
     def words() -> str:
-        # Written when the files of a package are all in place; the folder itself stands there from the beginning.
+        # Written when the files of a package are all in place; the folder itself is there from the beginning.
         there = sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info/INSTALLER"))
         return f"{min(there, whole)} of {whole} packages unpacked"
 

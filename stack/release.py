@@ -61,7 +61,7 @@ def fetch(program: str, version: str, into: Path, report: Report, base: str = RE
     """Download, verify and unpack one program into a folder; return its path. Raises BinaryAbsent."""
     name = stem(program, version)
     address = f"{base}/{program}/releases/download/v{version}"
-    wanted = _published_sum(f"{address}/sha256sums.txt", f"{name}.tar.gz")
+    published = _published_sum(f"{address}/sha256sums.txt", f"{name}.tar.gz")
     tarball = into / f"{name}.tar.gz"
     digest = hashlib.sha256()
     started = time.monotonic()
@@ -69,10 +69,10 @@ def fetch(program: str, version: str, into: Path, report: Report, base: str = RE
         for chunk in _chunks(answer, TARBALL_BYTES, started + WHOLE_SECONDS, report):
             digest.update(chunk)
             file.write(chunk)
-    if digest.hexdigest() != wanted:
+    if digest.hexdigest() != published:
         tarball.unlink()
         raise BinaryAbsent(
-            f"{name}.tar.gz has sha256 {digest.hexdigest()[:12]}…, its release says {wanted[:12]}…: not used"
+            f"{name}.tar.gz has sha256 {digest.hexdigest()[:12]}…, its release says {published[:12]}…: not used"
         )
     report(f"unpacking {name}.tar.gz")
     path = _take(tarball, f"{name}/{program}", into / program)

@@ -50,7 +50,7 @@ def build(
     console: str,
     systems: Sequence[str],
     *,
-    known: Mapping[str, Api] = APIS,
+    offered: Mapping[str, Api] = APIS,
 ) -> Plan:
     """Return the plan for a home: which tasks are due, which services to run, which more can be asked for.
 
@@ -59,17 +59,17 @@ def build(
     """
     tasks = [task for program in binaries.PROGRAMS.values() for task in _fetch_tasks(program, home, environ)]
     fetched = {task.name for task in tasks}
-    tasks += [known[system].task(home) for system in systems]
+    tasks += [offered[system].task(home) for system in systems]
     services = [_prometheus(home, environ, fetched), _node_exporter(home, environ, fetched)]
-    services += [known[system].service(home) for system in systems]
-    jobs = [api.job for api in known.values()]
+    services += [offered[system].service(home) for system in systems]
+    jobs = [api.job for api in offered.values()]
     write_prometheus_config(home, jobs)
     forget_own_targets(home)
-    wanted = Wanted(home, list(known))
-    wanted.begin()
+    requests = Wanted(home, list(offered))
+    requests.begin()
 
     def more(say: Callable[[str], None]) -> list[Addition]:
-        asked = (known[system] for system in wanted.new(say) if system not in systems)
+        asked = (offered[system] for system in requests.new(say) if system not in systems)
         return [Addition([api.task(home)], api.service(home)) for api in asked]
 
     return Plan(
@@ -78,9 +78,9 @@ def build(
         environ=environ,
         tasks=tasks,
         services=services,
-        publish=lambda addresses: write_targets(home, addresses, console, known),
+        publish=lambda addresses: write_targets(home, addresses, console, offered),
         more=more,
-        offers=list(known) if systems else [],
+        offers=list(offered) if systems else [],
     )
 
 
@@ -128,12 +128,12 @@ def forget_own_targets(home: Home) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_targets(home: Home, addresses: Mapping[str, str], console: str, known: Mapping[str, Api]) -> None:
+def write_targets(home: Home, addresses: Mapping[str, str], console: str, offered: Mapping[str, Api]) -> None:
     """Write the targets of each job; a job without an address has none."""
     folder = home.stack / "targets"
     folder.mkdir(mode=0o700, exist_ok=True)
-    jobs: dict[str, list[str]] = {api.job: [] for api in known.values()}
-    for system, api in known.items():
+    jobs: dict[str, list[str]] = {api.job: [] for api in offered.values()}
+    for system, api in offered.items():
         if system in addresses:
             jobs[api.job].append(_host_port(addresses[system]))
     jobs["node-exporter"] = [_host_port(addresses["node_exporter"])] if "node_exporter" in addresses else []
@@ -207,12 +207,12 @@ def _prometheus(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Se
             "--web.cors.origin=none",
             *QUERY_LIMITS,
         ]
-        known = _help(path)
+        listed = _help(path)
         assets = path.parent.parent / "share" / "prometheus" / "web"
-        if "--web.local-assets" in known and assets.is_dir():
+        if "--web.local-assets" in listed and assets.is_dir():
             # Debian's build looks for its pages under /usr/share, where an unpacked package has none.
             flags.append(f"--web.local-assets={assets}/")
-        if "--storage.tsdb.use-lockfile" in known:
+        if "--storage.tsdb.use-lockfile" in listed:
             flags.append("--storage.tsdb.use-lockfile")
         return flags
 

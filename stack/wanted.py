@@ -46,9 +46,9 @@ def ask(home: Home, systems: Sequence[str], asker: Owner | None) -> None:
 class Wanted:
     """The requests of one home, as its supervisor reads them."""
 
-    def __init__(self, home: Home, known: Collection[str]) -> None:
+    def __init__(self, home: Home, offered: Collection[str]) -> None:
         self._folder = folder(home)
-        self._known = known
+        self._offered = offered
         self._given: set[str] = set()
         self._said: set[str] = set()
 
@@ -58,12 +58,12 @@ class Wanted:
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in self._names():
-                if name in self._known and not _asker_runs(self._folder / name):
+                if name in self._offered and not _asker_runs(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
 
     def new(self, say: Say) -> list[str]:
         """Return the systems asked for since the last call, each once; say what is not known, each once."""
-        found = []
+        systems = []
         try:
             names = self._names()
         except FileNotFoundError:
@@ -73,13 +73,13 @@ class Wanted:
             self._say_once(f"{self._folder} cannot be read ({error.strerror}): no system is started when picked", say)
             return []
         for name in names:
-            if name not in self._known:
+            if name not in self._offered:
                 shown = ascii(name[:NAME_CHARACTERS])
-                self._say_once(f"{shown} is no system of this stack ({', '.join(self._known)}); ignored", say)
+                self._say_once(f"{shown} is no system of this stack ({', '.join(self._offered)}); ignored", say)
             elif name not in self._given:
                 self._given.add(name)
-                found.append(name)
-        return found
+                systems.append(name)
+        return systems
 
     def _names(self) -> list[str]:
         """Return the names of plain files, without the drafts of an atomic write (a dot in front). Raises OSError."""

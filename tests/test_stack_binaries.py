@@ -248,7 +248,7 @@ def test_doctor_names_every_place_in_their_order(home: Home, without_apt: dict[s
 
     assert [step.place for step in steps] == ["VIGIE_PROMETHEUS_BIN", "PATH", "cache", "apt", "release"]
     assert "is not a file" in steps[0].text
-    assert [step.found for step in steps[:4]] == [False] * 4
+    assert [step.present for step in steps[:4]] == [False] * 4
 
 
 @pytest.mark.skipif(bool(apt.missing()), reason=apt.missing() or "apt is here")

@@ -1,4 +1,4 @@
-"""The language a text is said in: that of the reader, never one for the whole process."""
+"""The language of a text: that of its reader, never one for the whole process."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _READERS: Final[list[Callable[[], str]]] = []
 
 
 def language() -> str:
-    """The language of the text that is said now: one of LANGUAGES."""
+    """The language of the text that is made now: one of LANGUAGES."""
     chosen = _CHOSEN.get() or next((answer for reader in _READERS if (answer := reader())), ENGLISH)
     return chosen if chosen in LANGUAGES else ENGLISH
 
 
 @contextmanager
 def speaking(chosen: str) -> Iterator[None]:
-    """Texts within are said in this language, whoever reads: for files, alerts and the command line."""
+    """Texts within are in this language: for files, alerts and the command line."""
     token = _CHOSEN.set(chosen)
     try:
         yield

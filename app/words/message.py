@@ -1,6 +1,6 @@
 """Sentences with values: the English sentence is the message id of gettext's catalogues.
 
-A value is written by one of our number forms, so that a sentence that was kept can be said again in another language,
+A value is written by one of our number forms, so that a kept sentence can be written again in another language,
 numbers included.
 
     t("{drifted} of {columns} columns drifted", drifted=7, columns=16)
@@ -23,7 +23,7 @@ from app.base.text import one_line
 from app.words import numbers, units
 from app.words.language import ENGLISH, catalogue, language, localised, speaking
 
-# What may stand behind the colon of a placeholder beside Python's own: `{rows:count}`.
+# What may follow the colon of a placeholder, with Python's own formats: `{rows:count}`.
 FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
         "count": numbers.count,
@@ -100,7 +100,7 @@ class Message(str):
 
 
 def t(text: str, /, **values: Any) -> Message:
-    """A text of the catalogue with its values; a message that exists already is said anew, for the present reader."""
+    """A text of the catalogue with its values; a message is written anew for the present reader."""
     if isinstance(text, Message):
         return text.anew()
     return Message(text, values)
@@ -138,7 +138,7 @@ def _written_once(text: str, values: Mapping[str, Any]) -> bool:
 
 
 def english(text: str) -> str:
-    """The text as files and tables keep it, whoever reads now."""
+    """The text as files and tables keep it, in any language of the reader."""
     with speaking(ENGLISH):
         return str(text.anew()) if isinstance(text, Message) else text
 

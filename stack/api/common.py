@@ -139,7 +139,7 @@ class BodyLimit:
 
 
 class Measured:
-    """Count and time every request, whatever becomes of it; answer 500 for what no one caught."""
+    """Count and time every request, also one that fails; answer 500 for what no one caught."""
 
     def __init__(self, app: Asgi, count: Count, log: logging.Logger) -> None:
         self.app, self.count, self.log = app, count, log

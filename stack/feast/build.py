@@ -132,7 +132,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def said(folder: Path) -> Iterator[None]:
-    """Whatever Feast raises as a WorldError: its own errors, pandas', pyarrow's and the databases'."""
+    """Any error of Feast as a WorldError: its own errors, pandas', pyarrow's and the databases'."""
     try:
         yield
     except WorldError:

@@ -129,18 +129,18 @@ def _newest(connection: "psycopg.Connection[Any]", where: Place) -> tuple[str, l
     missing = [
         table for table in SNAPSHOTS if not connection.execute("SELECT to_regclass(%s)", (table,)).fetchall()[0][0]
     ]
-    found = None if missing else connection.execute(f"SELECT max(as_of)::date FROM {SNAPSHOTS[0]}").fetchone()  # noqa: S608
-    if found is None or found[0] is None:
+    newest = None if missing else connection.execute(f"SELECT max(as_of)::date FROM {SNAPSHOTS[0]}").fetchone()  # noqa: S608
+    if newest is None or newest[0] is None:
         raise WorldError(
             f"The {where} holds no month yet. Type `python -m stack ingest --from DIR --as-of DATE`, "
             "or `python -m stack ingest --sample` for the months of the sample world."
         )
-    content: list[Any] = [str(found[0])]
+    content: list[Any] = [str(newest[0])]
     for table in SNAPSHOTS:
         rows = "count(*), md5(string_agg(t::text, '|' ORDER BY t.user_id COLLATE \"C\"))"
         query = f"SELECT {rows} FROM {table} t WHERE as_of::date = %s"  # noqa: S608 - names from above
-        content.append([*connection.execute(query, (found[0],)).fetchall()[0]])
-    return str(found[0]), content
+        content.append([*connection.execute(query, (newest[0],)).fetchall()[0]])
+    return str(newest[0]), content
 
 
 def fingerprint(where: Place, content: list[Any]) -> str:

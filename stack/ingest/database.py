@@ -59,8 +59,8 @@ def months(where: Place) -> list[date]:
     with connected(where) as connection:
         if not _columns(connection, SUBSCRIPTIONS):
             return []
-        found = connection.execute(f"SELECT DISTINCT {AS_OF}::date FROM {SUBSCRIPTIONS} ORDER BY 1").fetchall()  # noqa: S608 - constants
-    return [day for (day,) in found]
+        rows = connection.execute(f"SELECT DISTINCT {AS_OF}::date FROM {SUBSCRIPTIONS} ORDER BY 1").fetchall()  # noqa: S608 - constants
+    return [day for (day,) in rows]
 
 
 def _prepare(connection: "psycopg.Connection[Any]", layout: Layout, labels_of: date | None) -> None:
@@ -80,8 +80,8 @@ def _prepare(connection: "psycopg.Connection[Any]", layout: Layout, labels_of: d
     if layout.table == LABELS and PERIOD_START not in there:
         _date_labels(connection, labels_of)
         there[PERIOD_START] = "date"
-    wanted = [*layout.names, *([layout.dated] if layout.dated else [])]
-    missing = [name for name in wanted if name not in there]
+    needed = [*layout.names, *([layout.dated] if layout.dated else [])]
+    missing = [name for name in needed if name not in there]
     if missing:
         raise IngestError(
             f"The table {layout.table} is there without the column {', '.join(missing)}. "
@@ -92,7 +92,7 @@ def _prepare(connection: "psycopg.Connection[Any]", layout: Layout, labels_of: d
 
 
 def _allow_gaps(connection: "psycopg.Connection[Any]", table: str, frame: pd.DataFrame) -> None:
-    """Let columns that have no value in some rows hold NULL: tables of an earlier version said NOT NULL."""
+    """Let columns that have no value in some rows hold NULL: tables of an earlier version demand NOT NULL."""
     query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND attnotnull"
     strict = {name for (name,) in connection.execute(query, (table,)).fetchall()}
     for name in frame.columns[frame.isna().any()]:

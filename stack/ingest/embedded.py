@@ -23,10 +23,10 @@ def put(home: Path, month: Month) -> tuple[Month, bool]:
     """
     with locked(home):
         target = home / INGESTED / str(month.as_of)
-        known = {one["as_of"]: one for one in ingested(home)}.get(str(month.as_of))
-        if known is not None and LABELS not in month.frames and known["labelled"]:
+        earlier = {one["as_of"]: one for one in ingested(home)}.get(str(month.as_of))
+        if earlier is not None and LABELS not in month.frames and earlier["labelled"]:
             month = _with_labels(month, read_month(target, month.as_of))
-        changed = known is None or known["sha256"] != month.sha256
+        changed = earlier is None or earlier["sha256"] != month.sha256
         if changed:
             target.parent.mkdir(exist_ok=True)
             with replaced(target) as folder:

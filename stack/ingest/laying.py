@@ -19,8 +19,8 @@ from stack.world.store import CREATED_AFTER
 
 def lay_over(data: Path, home: Path) -> None:
     """Put the kept months into a world that is being made: ``data`` has streamflow.db and features/."""
-    for known in ingested(home):
-        month = read_month(home / INGESTED / known["as_of"], date.fromisoformat(known["as_of"]))
+    for kept in ingested(home):
+        month = read_month(home / INGESTED / kept["as_of"], date.fromisoformat(kept["as_of"]))
         _into_database(data / "streamflow.db", month)
         for table, stem in FEATURE_FILES.items():
             _into_parquet(data / "features" / f"{stem}.parquet", month.as_of, month.frames[table])
@@ -53,16 +53,16 @@ def _plain(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 def _into_parquet(path: Path, as_of: date, frame: pd.DataFrame) -> None:
     """Replace a month of a feature file; one row group a month, in their order, as the sample is written."""
-    known = pq.read_table(path)
+    before = pq.read_table(path)
     at = datetime.combine(as_of, datetime.min.time(), UTC)
-    stamps = pa.scalar(at, known.schema.field("event_timestamp").type)
+    stamps = pa.scalar(at, before.schema.field("event_timestamp").type)
     rows = len(frame)
     values: dict[str, Any] = {"event_timestamp": [at] * rows, "created": [at + CREATED_AFTER] * rows}
-    values |= {name: frame[name].tolist() for name in known.schema.names if name not in values}
-    added = pa.Table.from_pydict(values, schema=known.schema)
-    others = known.filter(pc.not_equal(known["event_timestamp"], stamps))
+    values |= {name: frame[name].tolist() for name in before.schema.names if name not in values}
+    added = pa.Table.from_pydict(values, schema=before.schema)
+    others = before.filter(pc.not_equal(before["event_timestamp"], stamps))
     months = sorted({*pc.unique(others["event_timestamp"]).to_pylist(), at})
-    with pq.ParquetWriter(path, known.schema, compression="snappy") as writer:
+    with pq.ParquetWriter(path, before.schema, compression="snappy") as writer:
         for month in months:
             part = (
                 added

@@ -189,9 +189,9 @@ def _order(path: Path, header: Sequence[str], layout: Layout) -> list[int]:
     missing = [name for name in layout.names if name not in names]
     unknown = [name for name in names if name not in layout.names]
     twice = sorted({name for name in names if names.count(name) > 1})
-    for found, what in ((twice, "has twice"), (missing, "lacks"), (unknown, "does not know")):
-        if found:
-            listed = ", ".join(repr(name[:SHOWN]) for name in found[:8])
+    for accounts, what in ((twice, "has twice"), (missing, "lacks"), (unknown, "does not know")):
+        if accounts:
+            listed = ", ".join(repr(name[:SHOWN]) for name in accounts[:8])
             subject = path.name if what != "does not know" else f"{path.name}: this table"
             raise IngestError(f"{subject} {what} {listed}. Its columns are {', '.join(layout.names)}.")
     return [names.index(name) for name in layout.names]
@@ -204,8 +204,8 @@ def _text_schema(layout: Layout) -> pa.DataFrameSchema:
         return f"(?:{_PATTERNS[column.kind]})?" if column.optional else _PATTERNS[column.kind]
 
     def matches(column: Column) -> pa.Check:
-        found = re.compile(pattern(column)).fullmatch
-        return pa.Check(lambda cell: found(cell) is not None, element_wise=True, name="form")
+        matches = re.compile(pattern(column)).fullmatch
+        return pa.Check(lambda cell: matches(cell) is not None, element_wise=True, name="form")
 
     return pa.DataFrameSchema({column.name: pa.Column(object, matches(column)) for column in layout.columns})
 
@@ -261,15 +261,15 @@ def _validate(path: Path, frame: pd.DataFrame, lines: list[int], layout: Layout,
         shown = repr(value[:SHOWN]) if isinstance(value, str) else str(value)
         if str(first["check"]) == "field_uniqueness":
             before = lines[int((frame[name] == value).to_numpy().argmax())]
-            said = f"{name} {shown} was on line {before} already; each account has one row"
+            fault = f"{name} {shown} was on line {before} already; each account has one row"
         else:
-            wanted = next(column for column in layout.columns if column.name == name).wanted
-            said = f"{name} is {shown}; {wanted} is wanted"
+            expected = next(column for column in layout.columns if column.name == name).wanted
+            fault = f"{name} is {shown}; {expected} is wanted"
         others = sorted({int(index) for index in cases["index"]} - {place})
         more = (
             f" (and {len(others):,} more bad rows, lines {_listed([lines[one] for one in others])})" if others else ""
         )
-        raise IngestError(f"{path.name}, line {lines[place]}: {said}{more}.") from None
+        raise IngestError(f"{path.name}, line {lines[place]}: {fault}{more}.") from None
 
 
 def _listed(lines: Sequence[int]) -> str:

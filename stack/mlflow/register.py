@@ -5,7 +5,7 @@ stack/api/streamflow/train.py writes them. Standard library only, over MLflow 2'
 API's own environment, because one pickled with the scikit-learn of MLflow's image does not load there.
 
 A second call changes nothing: versions carry the file's sha256. Who may write to the registry is the operator's matter;
-the service opens no file whose sha256 it was not told by its own side (see stack/api/streamflow/registry.py).
+the service opens no file whose sha256 is not in its own configuration (see stack/api/streamflow/registry.py).
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Server:
 
     def _refused(self, error: urllib.error.HTTPError) -> RegistrationFailed:
         try:
-            told = json.loads(error.read(MAX_BYTES))
-            code, message = str(told["error_code"]), str(told["message"]).splitlines()[0][:300]
+            body = json.loads(error.read(MAX_BYTES))
+            code, message = str(body["error_code"]), str(body["message"]).splitlines()[0][:300]
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             code, message = "", f"{error.reason}; is it MLflow?"
         return RegistrationFailed(f"MLflow at {self.address} refused with {error.code}: {message}", code)
@@ -183,9 +183,9 @@ def register(server: Server, model: Model, name: str = NAME) -> tuple[str, bool]
 
 def _known(server: Server, model: Model, name: str) -> str | None:
     """The newest usable version that holds these bytes."""
-    wanted = f"name='{name}' and tags.sha256='{model.sha256}'"
-    found = server.ask("GET", "model-versions/search", filter=wanted).get("model_versions", [])
-    ready = [int(one["version"]) for one in found if one.get("status") == "READY"]
+    same_model = f"name='{name}' and tags.sha256='{model.sha256}'"
+    versions = server.ask("GET", "model-versions/search", filter=same_model).get("model_versions", [])
+    ready = [int(one["version"]) for one in versions if one.get("status") == "READY"]
     return str(max(ready)) if ready else None
 
 
@@ -219,14 +219,14 @@ def _create(server: Server, model: Model, name: str) -> str:
 
 def _experiment(server: Server) -> str:
     try:
-        found = server.ask("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)["experiment"]
+        experiment = server.ask("GET", "experiments/get-by-name", experiment_name=EXPERIMENT)["experiment"]
     except RegistrationFailed as error:
         if error.code not in ABSENT:
             raise
         return str(server.ask("POST", "experiments/create", {"name": EXPERIMENT})["experiment_id"])
-    if found.get("lifecycle_stage") == "deleted":
+    if experiment.get("lifecycle_stage") == "deleted":
         raise RegistrationFailed(f"the experiment {EXPERIMENT!r} was deleted in MLflow: restore it there")
-    return str(found["experiment_id"])
+    return str(experiment["experiment_id"])
 
 
 def _upload(server: Server, model: Model, root: str) -> None:

@@ -1,4 +1,4 @@
-"""Connecting to the database that POSTGRES_* names, with deadlines and failures in words; the password stays inside."""
+"""Connecting to the database of POSTGRES_*, with deadlines and failures as sentences; the password stays inside."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -105,11 +105,11 @@ def connected(where: Place) -> Iterator["psycopg.Connection[Any]"]:
 
 
 def _why(error: Exception) -> str:
-    said = " ".join(str(error).split())
-    missing = re.search(r'database "[^"]*" does not exist', said)
+    message = " ".join(str(error).split())
+    missing = re.search(r'database "[^"]*" does not exist', message)
     if missing:
         return "does not exist"
     for pattern, clause in _CAUSES:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, message, re.IGNORECASE):
             return clause
-    return f"cannot be used: {said[:300] or type(error).__name__}"
+    return f"cannot be used: {message[:300] or type(error).__name__}"

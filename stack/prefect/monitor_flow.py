@@ -165,8 +165,8 @@ def _request(settings: Settings, system_id: str, ref: str | None, cur: str | Non
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
     if system is None or system.drift is None or system.drift.source == "gauge":
-        known = ", ".join(one.id for one in systems.by_id.values() if one.drift and one.drift.source != "gauge")
-        raise DataError(f"There is no system {system_id!r} with months to compare.", hint=f"Known: {known}.")
+        names = ", ".join(one.id for one in systems.by_id.values() if one.drift and one.drift.source != "gauge")
+        raise DataError(f"There is no system {system_id!r} with months to compare.", hint=f"Known: {names}.")
     periods = list_periods(settings, system)
     newest = [period.key for period in periods]
     cur = pick(periods, cur).key if cur else _at(newest, len(newest) - 1, system.title)
@@ -209,19 +209,19 @@ def _recorded(settings: Settings, request: Request) -> Iterator[tuple[Job, list[
 def find_new_month(system: str) -> tuple[str, str] | None:
     """The two newest months, when no one has compared them yet under the system's own policy."""
     settings = Settings.from_env()
-    known = load_systems(settings).by_id.get(system)
-    if known is not None and len(list_periods(settings, known)) < 2:
+    configured = load_systems(settings).by_id.get(system)
+    if configured is not None and len(list_periods(settings, configured)) < 2:
         get_run_logger().info("fewer than two months: nothing to compare yet")
         return None
     request = _request(settings, system, None, None, None)
     ref, cur = str(request.args["ref"]), str(request.args["cur"])
-    source = None if known is None else source_of(settings, known)
+    source = None if configured is None else source_of(settings, configured)
     with opened(settings) as ledger:
         done = ledger.newest(DRIFT, system, request.key, source=source)
         tried = ledger.count(kind=DRIFT, system=system, key=request.key)
     if done is not None or tried >= TRIES:
-        told = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"
-        get_run_logger().info("%s against %s: %s", cur, ref, told)
+        why = f"compared in run {done.id}" if done is not None else f"tried {tried} times without a result"
+        get_run_logger().info("%s against %s: %s", cur, ref, why)
         return None
     return ref, cur
 
@@ -229,8 +229,8 @@ def find_new_month(system: str) -> tuple[str, str] | None:
 @flow(name="new_month", retries=0, persist_result=False)
 def new_month(system: str = SYSTEM) -> str | None:
     """Compare the newest month with the one before it, once; None when there is nothing new."""
-    found = find_new_month(system)
-    return str(monitor_month(*found, system=system)) if found else None
+    months = find_new_month(system)
+    return str(monitor_month(*months, system=system)) if months else None
 
 
 def _schedule(system: str, every: int) -> None:

@@ -167,14 +167,14 @@ class Race(NamedTuple):
 
 def races() -> list[Race]:
     """The 70 races in order; their rows add up to ROWS, in proportion to the length of each race."""
-    found = [
+    calendar_rows = [
         (year, circuit, FIRST_RACE[year] + timedelta(days=round(place * FIRST_TO_LAST[year] / (len(calendar) - 1))))
         for year, calendar in CALENDAR.items()
         for place, circuit in enumerate(calendar)
     ]
-    total, done = sum(CIRCUITS[circuit].laps for _, circuit, _ in found), 0
+    total, done = sum(CIRCUITS[circuit].laps for _, circuit, _ in calendar_rows), 0
     out: list[Race] = []
-    for number, (year, circuit, day) in enumerate(found):
+    for number, (year, circuit, day) in enumerate(calendar_rows):
         done += CIRCUITS[circuit].laps
         rows = ROWS * done // total - sum(race.rows for race in out)
         out.append(Race(number, year, circuit, day, rows))
@@ -353,10 +353,10 @@ def ensure_password(folder: Path, earlier: Path | None = None) -> None:
     if path.exists():
         return
     kept = earlier / "password" if earlier else None
-    known = kept.read_text("utf-8") if kept and kept.is_file() else ""
+    text = kept.read_text("utf-8") if kept and kept.is_file() else ""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(handle, "w", encoding="utf-8") as file:
-        file.write(known.strip() or secrets.token_urlsafe(PASSWORD_BYTES))
+        file.write(text.strip() or secrets.token_urlsafe(PASSWORD_BYTES))
 
 
 def ensure_laps(home: Path, *, force: bool = False) -> bool:

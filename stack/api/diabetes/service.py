@@ -147,15 +147,15 @@ class Prediction(BaseModel):
 
 def edges(values: Sequence[float]) -> list[float]:
     """Where bins end (inclusive): the deciles, without those that would leave a bin under MIN_SHARE."""
-    ordered, found, below = sorted(values), list[float](), 0
+    ordered, ends, below = sorted(values), list[float](), 0
     for decile in range(1, BINS):
         edge = ordered[-(-decile * len(ordered) // BINS) - 1]
         upto = sum(value <= edge for value in ordered)
         least = MIN_SHARE * len(ordered)
         if upto - below >= least and len(ordered) - upto >= least:
-            found.append(edge)
+            ends.append(edge)
             below = upto
-    return found
+    return ends
 
 
 def shares(counts: Sequence[int]) -> list[float]:
@@ -175,7 +175,7 @@ class DriftWindow:
     def __init__(self, reference: Mapping[str, Sequence[float]], size: int, minimum: int) -> None:
         self.size, self.minimum = size, minimum
         self._edges = {name: edges(values) for name, values in reference.items()}
-        self._counts = {name: [0] * (len(found) + 1) for name, found in self._edges.items()}
+        self._counts = {name: [0] * (len(ends) + 1) for name, ends in self._edges.items()}
         self._reference: dict[str, list[float]] = {}
         for name, values in reference.items():
             counts = [0] * len(self._counts[name])
@@ -188,7 +188,7 @@ class DriftWindow:
 
     def add(self, row: Iterable[float]) -> None:
         """Take in one prediction's features, in the order of the reference; the oldest one leaves a full window."""
-        bins = bytes(bisect_left(found, value) for found, value in zip(self._edges.values(), row, strict=True))
+        bins = bytes(bisect_left(ends, value) for ends, value in zip(self._edges.values(), row, strict=True))
         with self._lock:
             self._rows.append(bins)
             gone = self._rows.popleft() if len(self._rows) > self.size else None
@@ -205,8 +205,8 @@ class DriftWindow:
         with self._lock:
             if len(self._rows) < self.minimum:
                 return {}
-            counts = {name: list(found) for name, found in self._counts.items()}
-        return {name: psi(self._reference[name], shares(found)) for name, found in counts.items()}
+            counts = {name: list(row) for name, row in self._counts.items()}
+        return {name: psi(self._reference[name], shares(row)) for name, row in counts.items()}
 
 
 @dataclass(slots=True)
@@ -273,7 +273,7 @@ def load(environ: Mapping[str, str]) -> Predictor:
     except NotReadyError:
         raise
     except Exception as error:
-        # joblib, pickle and numpy raise their own; whatever it was, the service must say it and stay up.
+        # joblib, pickle and numpy raise their own; the service must say it and stay up.
         log.exception("loading failed")
         raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
     return Predictor(model=model, described=described, window=DriftWindow(reference, size, minimum))
@@ -306,8 +306,8 @@ class DriftCollector(Collector):
 def count(method: str, path: str, status: int, seconds: float) -> None:
     """Note one answered request to /predict in the metrics."""
     if path == PREDICT:
-        known = method if method in STATUSES else "other"
-        COUNTED.get((known, status), COUNTED[known, 500]).inc()
+        label = method if method in STATUSES else "other"
+        COUNTED.get((label, status), COUNTED[label, 500]).inc()
         LATENCY.observe(seconds)
 
 
@@ -377,7 +377,7 @@ async def health() -> Response:
     predictor = ready.predictor
     if predictor is None:
         return answer(503, {"status": ready.status, "reason": ready.reason})
-    known = ("model", "auc_held_out", "positive_rate", "sklearn", "sha256")
+    names = ("model", "auc_held_out", "positive_rate", "sklearn", "sha256")
     window, scores = predictor.window, predictor.window.scores()
     drift = {
         "method": "PSI",
@@ -386,7 +386,7 @@ async def health() -> Response:
         "window": window.size,
         "score": max(scores.values()) if scores else None,
     }
-    model = {name: predictor.described.get(name) for name in known}
+    model = {name: predictor.described.get(name) for name in names}
     return answer(200, {"status": "ok", "model": model, "drift": drift})
 
 

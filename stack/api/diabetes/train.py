@@ -47,14 +47,14 @@ def read(path: Path) -> tuple[list[list[float]], list[int]]:
 
 def medians(features: list[list[float]]) -> dict[str, float]:
     """Column -> the median of what was measured, for the columns in which 0 means "not measured"."""
-    found = {}
+    by_column = {}
     for name in UNMEASURED_IS_0:
         place = FEATURES.index(name)
         values = [row[place] for row in features if row[place]]
         if not values:
             raise ValueError(f"{name} was measured in no row")
-        found[name] = median(values)
-    return found
+        by_column[name] = median(values)
+    return by_column
 
 
 def measured(features: list[list[float]], stand_ins: dict[str, float]) -> list[list[float]]:
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for model.joblib and model.json")
     options = parser.parse_args(arguments)
     try:
-        model, found = train(*read(options.reference))
+        model, facts = train(*read(options.reference))
         options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "model.joblib"
         joblib.dump(model, path, compress=0)
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
             "model": "logistic regression on 8 features",
             "label": LABEL,
             "features": list(FEATURES),
-            **found,
+            **facts,
             # The service measures drift against the data the model was trained on, and no other.
             "reference_sha256": hashlib.sha256(options.reference.read_bytes()).hexdigest(),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"training failed: {error}", file=sys.stderr)
         return 1
-    print(f"diabetes model trained: AUC {found['auc_held_out']:.3f} on held-out rows")
+    print(f"diabetes model trained: AUC {facts['auc_held_out']:.3f} on held-out rows")
     return 0
 
 

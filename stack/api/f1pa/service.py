@@ -200,9 +200,9 @@ class Model:
 
     def unknown(self, laps: Sequence[Features]) -> list[str]:
         """What the model has never seen and cannot guess, in sentences."""
-        known = self.described["circuits"]
-        wrong = sorted({int(lap.circuit_key) for lap in laps if lap.circuit_key not in known})
-        listed = ", ".join(map(str, known))
+        circuits = self.described["circuits"]
+        wrong = sorted({int(lap.circuit_key) for lap in laps if lap.circuit_key not in circuits})
+        listed = ", ".join(map(str, circuits))
         return [f"features.circuit_key: {key} is not one of the circuits known: {listed}" for key in wrong[:1]]
 
     def seconds(self, laps: Sequence[Features]) -> list[float]:
@@ -210,10 +210,10 @@ class Model:
         import numpy as np
 
         rows = [[getattr(lap, name) for name in self.described["features"]] for lap in laps]
-        found = [round(float(value), 3) for value in self.regressor.predict(np.array(rows, dtype=np.float64))]
-        if not all(map(math.isfinite, found)):
+        times = [round(float(value), 3) for value in self.regressor.predict(np.array(rows, dtype=np.float64))]
+        if not all(map(math.isfinite, times)):
             raise NotReadyError("the model gave no number")
-        return found
+        return times
 
 
 def load_model(folder: Path) -> Model:
@@ -226,7 +226,7 @@ def load_model(folder: Path) -> Model:
     except NotReadyError:
         raise
     except Exception as error:
-        # joblib and scikit-learn raise their own; whatever it was, the service must say it and stay up.
+        # joblib and scikit-learn raise their own; the service must say it and stay up.
         log.exception("loading failed")
         raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
     return model
@@ -496,12 +496,12 @@ async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response
         return failure(422, "invalid_features", sentence(error))
     laps = asked if isinstance(asked, list) else [asked]
     try:
-        known = service.ready.need()
-        wrong = known.unknown(laps)
+        predictor = service.ready.need()
+        wrong = predictor.unknown(laps)
         if wrong:
             return failure(422, "invalid_features", "; ".join(wrong))
         with PREDICTION_SECONDS.labels(KINDS[path]).time():
-            return await run_in_threadpool(known.seconds, laps)
+            return await run_in_threadpool(predictor.seconds, laps)
     except NotReadyError as error:
         return failure(503, "not_ready", str(error))
 
@@ -509,15 +509,15 @@ async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response
 @app.post(LAP, response_model=LapTime, responses=PREDICTING, openapi_extra=body_of(Lap, {"features": EXAMPLE}))
 async def predict_lap(request: Request) -> Response:
     """Predict the time of one lap, in seconds."""
-    found = await predicted(LAP, await request.body(), Lap)
-    return found if isinstance(found, Response) else answer(200, {"lap_duration": found[0]})
+    times = await predicted(LAP, await request.body(), Lap)
+    return times if isinstance(times, Response) else answer(200, {"lap_duration": times[0]})
 
 
 @app.post(BATCH, response_model=LapTimes, responses=PREDICTING, openapi_extra=body_of(Laps, {"features": [EXAMPLE]}))
 async def predict_batch(request: Request) -> Response:
     """Predict the times of up to 1,000 laps, in seconds and in the order of the question."""
-    found = await predicted(BATCH, await request.body(), Laps)
-    return found if isinstance(found, Response) else answer(200, {"lap_durations": found})
+    times = await predicted(BATCH, await request.body(), Laps)
+    return times if isinstance(times, Response) else answer(200, {"lap_durations": times})
 
 
 places = asyncio.Semaphore(MAX_QUERIES)
@@ -525,13 +525,13 @@ places = asyncio.Semaphore(MAX_QUERIES)
 
 async def rows_of(query: str) -> list[dict[str, Any]]:
     """The rows of a query, from a thread that a hanging database can keep. Raises QueryError after a while."""
-    loop, found = asyncio.get_running_loop(), Future[list[dict[str, Any]]]()
+    loop, rows = asyncio.get_running_loop(), Future[list[dict[str, Any]]]()
 
     def work() -> None:
         try:
-            found.set_result(service.database().rows(query))
+            rows.set_result(service.database().rows(query))
         except Exception as error:  # noqa: BLE001 - handed on to the one who asked
-            found.set_exception(error)
+            rows.set_exception(error)
         # The server may have stopped meanwhile.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(places.release)
@@ -539,9 +539,9 @@ async def rows_of(query: str) -> list[dict[str, Any]]:
     try:
         async with asyncio.timeout(ANSWER_SECONDS + 1):
             await places.acquire()
-            found.set_running_or_notify_cancel()
+            rows.set_running_or_notify_cancel()
             threading.Thread(target=work, name="query", daemon=True).start()
-            return await asyncio.wrap_future(found)
+            return await asyncio.wrap_future(rows)
     except TimeoutError as error:
         raise QueryError(f"no answer within {ANSWER_SECONDS + 1} s") from error
 
@@ -582,9 +582,9 @@ async def health() -> Response:
     model = service.ready.predictor
     if model is None:
         return answer(503, {"status": "not ready", "reason": service.ready.reason, **states})
-    known = {name: model.described.get(name) for name in ("model", "held_out", "later", "sklearn", "sha256")}
+    described = {name: model.described.get(name) for name in ("model", "held_out", "later", "sklearn", "sha256")}
     status = "ok" if states["database"]["connected"] else "degraded"
-    return answer(200, {"status": status, "model": known, **states})
+    return answer(200, {"status": status, "model": described, **states})
 
 
 add_common_routes(

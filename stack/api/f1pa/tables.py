@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason = str(getattr(error, "orig", None) or "it is not the address of a database (SQLAlchemy URL)")
         print(f"F1PA_DATABASE_URL: {' '.join(reason.split())}", file=sys.stderr)
         return 1
-    print(", ".join(f"{len(found)} {name}" for name, found in rows.items()) + " copied")
+    print(", ".join(f"{len(copied)} {name}" for name, copied in rows.items()) + " copied")
     return 0
 
 

@@ -81,12 +81,12 @@ def train(laps: Floats, seconds: Floats, share: float) -> tuple[Any, dict[str, A
     held, learnt = order[: int(cut * HELD_OUT)], order[int(cut * HELD_OUT) :]
     model = regressor()
     model.fit(laps[learnt], seconds[learnt])
-    found: dict[str, Any] = {"rows": len(learnt), "held_out": measured(model, laps[held], seconds[held])}
+    facts: dict[str, Any] = {"rows": len(learnt), "held_out": measured(model, laps[held], seconds[held])}
     if cut < len(seconds):
-        found["later"] = measured(model, laps[cut:], seconds[cut:])
+        facts["later"] = measured(model, laps[cut:], seconds[cut:])
     circuits = sorted({int(key) for key in laps[learnt, FEATURES.index("circuit_key")]})
     probe = dict(zip(FEATURES, laps[0].tolist(), strict=True))
-    return model, {**found, "circuits": circuits, "sklearn": sklearn.__version__, "probe": probe}
+    return model, {**facts, "circuits": circuits, "sklearn": sklearn.__version__, "probe": probe}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--share is more than 0 and at most 1")
     try:
         laps, seconds = read(options.laps)
-        model, found = train(laps, seconds, options.share)
+        model, facts = train(laps, seconds, options.share)
         options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "model.joblib"
         joblib.dump(model, path, compress=3)
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             "model": "boosted regression trees on 10 features",
             "label": LABEL,
             "features": list(FEATURES),
-            **found,
+            **facts,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
         (options.out / "model.json").write_text(json.dumps(described, indent=1) + "\n", "utf-8")
@@ -117,9 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
         # pyarrow's errors are ValueErrors; a missing column is a KeyError for some versions.
         print(f"training failed: {error}", file=sys.stderr)
         return 1
-    held = found["held_out"]
+    held = facts["held_out"]
     print(
-        f"lap time model trained on {found['rows']:,} laps: R² {held['r2']:.3f}, "
+        f"lap time model trained on {facts['rows']:,} laps: R² {held['r2']:.3f}, "
         f"{held['mae_seconds']:.2f} s mean error on held-out laps"
     )
     return 0

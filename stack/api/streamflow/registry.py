@@ -76,16 +76,16 @@ class Registry:
         """The version to serve. Raises RegistryError when there is none or the server does not answer."""
         try:
             answer = self._ask("registered-models/alias", name=NAME, alias=ALIAS)
-            found = answer.get("model_version")
+            entry = answer.get("model_version")
         except RegistryError as error:
             if not error.connected:
                 raise
             answer = self._ask("registered-models/get-latest-versions", name=NAME, stages=STAGE)
-            found = next(iter(answer.get("model_versions") or []), None)
-        if not isinstance(found, dict):
+            entry = next(iter(answer.get("model_versions") or []), None)
+        if not isinstance(entry, dict):
             raise RegistryError(f"the registry has no {NAME} with alias or stage {ALIAS}", connected=True)
-        tags = {str(tag.get("key")): str(tag.get("value")) for tag in found.get("tags") or []}
-        return Version(str(found.get("version")), str(found.get("source")), tags.get("sha256", ""))
+        tags = {str(tag.get("key")): str(tag.get("value")) for tag in entry.get("tags") or []}
+        return Version(str(entry.get("version")), str(entry.get("source")), tags.get("sha256", ""))
 
     def fetch(self, version: Version, trusted: Collection[str]) -> tuple[bytes, bytes]:
         """model.joblib and model.json of a version; RegistryError unless the former is one of `trusted`."""
@@ -138,8 +138,8 @@ class Registry:
 
     def _refused(self, error: urllib.error.HTTPError) -> RegistryError:
         try:
-            told = json.loads(error.read(MAX_BYTES))
-            message = f"MLflow says {error.code}: {str(told['message'])[:200]}"
+            body = json.loads(error.read(MAX_BYTES))
+            message = f"MLflow says {error.code}: {str(body['message'])[:200]}"
         except (OSError, HTTPException, ValueError, KeyError, TypeError):
             return RegistryError(f"{self.address} says {error.code}; is it MLflow?")
         return RegistryError(message, connected=True)
@@ -176,7 +176,7 @@ class Follower:
         self.connected, self.reason = connected, reason
 
     def _trusted(self) -> set[str]:
-        """The sha256 of the service's own file, and those it was told."""
-        told = {part.strip() for part in self.environ.get("STREAMFLOW_TRUSTED_SHA256", "").split(",")}
+        """The sha256 of the service's own file, and those of its configuration."""
+        named = {part.strip() for part in self.environ.get("STREAMFLOW_TRUSTED_SHA256", "").split(",")}
         own = json.loads((Path(self.environ["STREAMFLOW_MODEL_DIR"]) / "model.json").read_bytes())
-        return {str(own["sha256"]), *told} - {""}
+        return {str(own["sha256"]), *named} - {""}

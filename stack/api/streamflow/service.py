@@ -227,7 +227,7 @@ def load(environ: Mapping[str, str]) -> Predictor:
     except UnknownUserError as error:
         raise NotReadyError(f"the online store of {settings['FEAST_REPO']} is empty: materialise it") from error
     except Exception as error:
-        # Feast, protobuf, sqlite and joblib raise their own; whatever it was, the service must say it and stay up.
+        # Feast, protobuf, sqlite and joblib raise their own; the service must say it and stay up.
         log.exception("loading failed")
         raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
     return predictor
@@ -333,8 +333,8 @@ async def health() -> Response:
     predictor = ready.predictor
     if predictor is None:
         return answer(503, {"status": ready.status, "reason": ready.reason})
-    known = ("model", "trained_on", "auc_held_out", "sklearn", "sha256")
-    model = {name: predictor.described.get(name) for name in known} | {"source": predictor.source}
+    names = ("model", "trained_on", "auc_held_out", "sklearn", "sha256")
+    model = {name: predictor.described.get(name) for name in names} | {"source": predictor.source}
     registry = {} if ready.follower is None else {"registry": ready.follower.reason or "its model is in use"}
     return answer(200, {"status": "ok", "model": model, **registry})
 

@@ -78,11 +78,11 @@ def train(features: dict[str, dict[str, Any]], labels: dict[str, bool]) -> tuple
 
     users = sorted(user for user in labels if user in features)
     # What an account has no value for is left to the encoder, which takes a name that is not there for 0.
-    known = [{name: value for name, value in features[user].items() if value is not None} for user in users]
+    rows = [{name: value for name, value in features[user].items() if value is not None} for user in users]
     lost = [labels[user] for user in users]
     if len(set(lost)) != 2:
         raise ValueError(f"{len(users)} accounts have features and a label; both kinds of label are needed")
-    fit_x, test_x, fit_y, test_y = train_test_split(known, lost, test_size=HELD_OUT, random_state=SEED, stratify=lost)
+    fit_x, test_x, fit_y, test_y = train_test_split(rows, lost, test_size=HELD_OUT, random_state=SEED, stratify=lost)
     model = make_pipeline(DictVectorizer(sparse=False), StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(fit_x, fit_y)
     scores = model.predict_proba(test_x)[:, 1]
