@@ -44,8 +44,11 @@ def test_a_panel_is_asked_with_its_placeholders_filled(prometheus):
     assert "requests a second now" in sentence(panel("x", unit="1/s"), found)
 
 
-def test_a_title_says_the_window_in_words():
+def test_a_title_says_the_window_in_words_and_claims_none_that_was_not_asked():
     assert title(panel("up"), context(window=30)) == "p95 latency, 30 s window"
+    assert title(panel("up"), context(window=30), asked=False) == "p95 latency"
+    over = Panel(id="a", title="Requests over $window", expr="up")
+    assert title(over, context(window=30), asked=False) == "Requests over unknown"
 
 
 def test_several_expressions_are_named_by_their_keys(prometheus):
@@ -120,6 +123,7 @@ def test_an_empty_chart_says_when_the_last_request_was():
     canned = Canned(empty, Answer(State.OK, (counter,)))
     found = ask(canned, panel("x"), context(span=span, requests="api_requests_total"), Clock(now=span.end))
     assert found.reason == "the last request, at 07:55:00, is older than the 1 min window"
+    assert found.idle
     assert canned.asked == 'sum(api_requests_total{job="api"})'
 
 

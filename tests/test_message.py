@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from app.config import Settings, Systems, load_system
 from app.errors import DataError
+from app.prometheus import Answer, State, TimeRange
+from app.ui import cache
 from app.words import language
 from app.words.language import ask, speaking, word
 from app.words.message import Message, clause, joined, listed, read, t, tn
@@ -111,3 +114,22 @@ def test_each_reader_has_a_language_and_one_does_not_change_the_others(monkeypat
             assert pool.submit(language.language).result() == "fr"
     with speaking("xx"):
         assert language.language() == "en"
+
+
+@pytest.mark.usefixtures("french")
+def test_what_the_pages_cache_reaches_each_reader_in_their_language(monkeypatch: pytest.MonkeyPatch):
+    settings = Settings.from_env({})
+    system = load_system(settings.systems_dirs[0] / "streamflow.toml", settings)
+    text = {"en": "no value in month_001", "fr": "rien dans month_001"}
+    monkeypatch.setattr(cache, "reach", lambda _: DataError(t("no value in {side}", side="month_001")))
+    monkeypatch.setattr(cache, "systems", lambda: Systems({system.id: system}, ()))
+    monkeypatch.setattr(cache, "targets", lambda _: ([], None))
+    monkeypatch.setattr(cache, "prometheus", lambda _: None)
+    # A text that is glued is none that could be said anew.
+    glued = lambda *_: Answer(State.EMPTY, reason="; ".join([t("no value in {side}", side="month_001")]))  # noqa: E731
+    monkeypatch.setattr(cache, "ask", glued)
+    span = TimeRange(0.0, 300.0, 5.0)
+    for chosen in ("en", "fr", "en"):
+        with speaking(chosen):
+            assert cache.probe("http://127.0.0.1:9") == text[chosen]
+            assert [one.reason for one in cache.answers(system, system.panels[:1], span, None, "UTC")] == [text[chosen]]

@@ -137,6 +137,13 @@ def test_a_tile_tells_no_traffic_from_unknown(system):
     busy = replace(seen, answers={"kpi-rps": answer(2.0), "kpi-errors": answer(np.nan)})
     assert busy.shown("kpi-errors", "ratio") == "unknown"
     assert replace(seen, answers={}).why_unknown("kpi-p95") == "not asked"
+    # What the answer knows decides, in every language, not how its reason is worded.
+    for empty, text in (
+        (Answer(State.EMPTY, reason="personne n'a rien demandé", idle=True), "no traffic"),
+        (replace(answer(np.nan), state=State.EMPTY, hint="sans trafic, pas de moyenne"), "no traffic"),
+        (Answer(State.EMPTY, reason="no request in sight"), "unknown"),
+    ):
+        assert replace(seen, answers={"kpi-p95": empty}).shown("kpi-p95", "s") == text
 
 
 def test_the_last_decision_is_a_sentence_and_a_result_that_is_lost_is_said(system):

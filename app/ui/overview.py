@@ -211,9 +211,9 @@ def services(now: Now) -> None:
     for label, state, url, reason, origin in rows:
         tone = TONE_OF_STATE.get(state, "bad")
         place = link(url.partition("://")[2], url) if url else "—"
-        source = f"{widgets.plain(sources[origin])} · " if origin in sources else ""
+        facts = " · ".join(widgets.plain(text) for text in (sources.get(origin), t(reason)) if text)
         status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(service_state(state))}]"
-        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {source}{widgets.plain(t(reason))} |")
+        lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {facts} |")
     st.markdown("\n".join(lines))
 
 

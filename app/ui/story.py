@@ -69,7 +69,7 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """What became of it, beside its title."""
+        """What became of it, shown with its title."""
         if self.run is None:
             return ""
         if self.live:

@@ -24,7 +24,7 @@ TABLE_ROWS = 16
 TABLE_ROW_HEIGHT = 32
 # Width of the column of names in pixels, and the length in letters from which on they get more.
 NAME_WIDTH, LONG_NAME_WIDTH, LONG_NAME = 200, 300, 30
-# A name on the picker beside the plot; the table has it whole.
+# A name on the picker; the table has it whole.
 PICKER_NAME = 60
 
 
