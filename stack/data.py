@@ -3,25 +3,30 @@
 Standard library only.
 """
 
+import argparse
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from app.base.files import Lock
+from app.base.home import Home
 
 # How long a second process waits for the first: making world, model and Feast repository takes under a minute.
 LOCK_SECONDS: Final = 300.0
 # How often the waiting process looks.
 LOCK_POLL_SECONDS: Final = 0.2
+# Training takes five seconds at most; a machine that needs three minutes is stuck.
+TRAIN_SECONDS: Final = 180
 HASH_BLOCK: Final = 1 << 20
 # Months that `python -m stack ingest` keeps, one folder a month; this file in it is written last.
 INGESTED: Final = "ingested"
@@ -36,6 +41,40 @@ def say(text: str) -> None:
     """One progress line on standard output, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def trained(model: str, command: Sequence[str | Path], label: str) -> None:
+    """Run the training script of a model, and repeat what it prints after a label. Raises WorldError."""
+    # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WorldError(f"{model} was not trained within {TRAIN_SECONDS} s; try again") from error
+    if done.returncode:
+        raise WorldError(f"{model} could not be trained: {done.stderr.strip()[-2000:]}")
+    for line in done.stdout.splitlines():
+        say(f"{label}: {line}")
+
+
+def arguments_of(prog: str, description: str) -> argparse.ArgumentParser:
+    """The arguments of a command that makes data in a home: --home and --force."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    default = Home.of(os.environ).path
+    text = "folder for the sample data (default: VIGIE_HOME, else var/ of the checkout)"
+    parser.add_argument("--home", type=Path, default=default, help=text)
+    parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")
+    return parser
+
+
+def exit_code(label: str, make: Callable[[], object]) -> int:
+    """0 once everything is in place, 1 with one line of reason otherwise."""
+    try:
+        make()
+    except WorldError as error:
+        print(f"{label}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import sqlite3
-import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from stack.data import WorldError, ingested, locked, read_manifest, replaced, say, sha256
+from stack.data import ingested, locked, read_manifest, replaced, say, sha256, trained
 from stack.world import story
 
 # The libraries whose version can change the bytes of a file (numpy only through rounding of sums).
@@ -21,8 +19,6 @@ TRAIN: Final = Path(__file__).parents[1] / "api" / "streamflow" / "train.py"
 # What makes StreamFlow's bytes; the other systems' data have their own makers.
 MAKERS: Final = ("build.py", "population.py", "store.py", "story.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
-# Training takes two seconds; a machine that needs two minutes is stuck.
-TRAIN_SECONDS: Final = 120
 
 
 def libraries() -> dict[str, str]:
@@ -147,15 +143,4 @@ def _train(data: Path) -> None:
         "--out",
         str(data / "model"),
     ]
-    # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WorldError(f"the churn model was not trained within {TRAIN_SECONDS} s; try again") from error
-    if done.returncode:
-        raise WorldError(f"the churn model could not be trained: {done.stderr.strip()[-2000:]}")
-    for line in done.stdout.splitlines():
-        say(f"world: {line}")
+    trained("the churn model", command, "world")

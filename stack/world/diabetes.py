@@ -19,24 +19,20 @@ Every draw is made from raw 64-bit words of a seeded generator and sums, product
 not depend on the version of a random distribution.
 """
 
-import argparse
 import csv
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.base.home import Home
-from stack.data import WorldError, locked, replaced, say, sha256
+from stack.data import arguments_of, exit_code, locked, replaced, say, sha256, trained
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -71,8 +67,6 @@ TYPICAL: Final = 40
 WRITERS: Final = ("numpy", "scikit-learn", "joblib")
 TRAIN: Final = Path(__file__).parents[1] / "api" / "diabetes" / "train.py"
 SOURCES: Final = (Path(__file__), Path(__file__).parents[1] / "data.py", TRAIN)
-# Training takes three seconds, most of it imports; a machine that needs two minutes is stuck.
-TRAIN_SECONDS: Final = 120
 
 
 def uniforms(name: str, count: int = ROWS) -> Floats:
@@ -242,42 +236,19 @@ def _write(path: Path, columns: Mapping[str, Floats]) -> None:
 def _train(folder: Path) -> None:
     command: list[str | Path] = [sys.executable, TRAIN, "--reference", folder / "reference.csv"]
     command += ["--out", folder / "model"]
-    # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
-    environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WorldError(f"the diabetes model was not trained within {TRAIN_SECONDS} s; try again") from error
-    if done.returncode:
-        raise WorldError(f"the diabetes model could not be trained: {done.stderr.strip()[-2000:]}")
-    for line in done.stdout.splitlines():
-        say(f"diabetes: {line}")
+    trained("the diabetes model", command, "diabetes")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make what is missing; exit 0 when everything is in place, 1 with one line of reason otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m stack.world.diabetes", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--home",
-        type=Path,
-        default=Home.of(os.environ).path,
-        help="folder for the sample data (default: VIGIE_HOME, else var/ of the checkout)",
-    )
-    parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")
+    parser = arguments_of("python -m stack.world.diabetes", (__doc__ or "").split("\n")[0])
     parser.add_argument("--fields", action="store_true", help="print the values for [request.fields] and make nothing")
     options = parser.parse_args(arguments)
     if options.fields:
         for name, values in typical(population()).items():
             print(f'{name} = {{ from = "list", values = {json.dumps(values)} }}')
         return 0
-    try:
-        ensure(options.home.resolve(), force=options.force)
-    except WorldError as error:
-        print(f"diabetes: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("diabetes", lambda: ensure(options.home.resolve(), force=options.force))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,11 @@ What is made up: every lap, the weather, the teams and the codes of the drivers.
 are the real ones. Laps in and out of the pits and behind a safety car are left out, as data of this kind usually are.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import secrets
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -36,8 +34,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.base.home import Home
-from stack.data import WorldError, locked, replaced, say, sha256
+from stack.data import WorldError, arguments_of, exit_code, locked, replaced, say, sha256, trained
 from stack.world import story
 from stack.world.build import libraries
 from stack.world.population import uniforms
@@ -62,8 +59,6 @@ DRIFTING: Final = ("st_speed", "i1_speed", "temp", "rhum", "year")
 TRAIN: Final = Path(__file__).parents[1] / "api" / "f1pa" / "train.py"
 MAKERS: Final = ("f1pa.py", "population.py", "story.py", "../data.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
-# Training takes five seconds; a machine that needs three minutes is stuck.
-TRAIN_SECONDS: Final = 180
 # Length of the generated password before encoding: 144 random bits.
 PASSWORD_BYTES: Final = 18
 
@@ -412,34 +407,14 @@ def _make(folder: Path) -> None:
 
 def _train(folder: Path) -> None:
     laps, out = ["--laps", str(folder / "laps.parquet"), "--share", str(SPLIT)], ["--out", str(folder / "model")]
-    # One thread: sums in a fixed order, and the machine is shared with the stack that is starting.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(TRAIN), *laps, *out]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TRAIN_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WorldError(f"the lap time model was not trained within {TRAIN_SECONDS} s; try again") from error
-    if done.returncode:
-        raise WorldError(f"the lap time model could not be trained: {done.stderr.strip()[-2000:]}")
-    for line in done.stdout.splitlines():
-        say(f"f1pa: {line}")
+    trained("the lap time model", command, "f1pa")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make what is missing; exit 0 when everything is in place, 1 with one line of reason otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m stack.world.f1pa", description="The laps and the lap time model.")
-    default = Home.of(os.environ).path
-    parser.add_argument("--home", type=Path, default=default, help="folder (default: VIGIE_HOME, else var/)")
-    parser.add_argument("--force", action="store_true", help="make it again even when it is up to date")
-    options = parser.parse_args(arguments)
-    try:
-        ensure_laps(options.home.resolve(), force=options.force)
-    except WorldError as error:
-        print(f"f1pa: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options = arguments_of("python -m stack.world.f1pa", "The laps and the lap time model.").parse_args(arguments)
+    return exit_code("f1pa", lambda: ensure_laps(options.home.resolve(), force=options.force))
 
 
 if __name__ == "__main__":
