@@ -71,6 +71,7 @@ FIRST_QUERIES: Final[tuple[tuple[str, str], ...]] = (
         t("Mean latency in seconds over the last five minutes; NaN when there was no request."),
     ),
     (
+        # no catalogue: PromQL
         "histogram_quantile(0.95, sum by (le) (rate({latency}_bucket{{{selector}}}[5m])))",
         t("The latency that 19 of 20 requests stayed under, interpolated in a bucket."),
     ),

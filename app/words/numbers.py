@@ -1,4 +1,4 @@
-"""Plain numbers as a person reads them, and counts with their noun. Numbers with a unit: `app.words.units`."""
+"""Plain numbers as a person reads them. Numbers with a unit: `app.words.units`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from app.words.language import localised, word
 
-# Below this a number is written as 1.2e-09: no one counts nine zeros.
+# Below this a number is written as 1.2e-09: nobody counts nine zeros.
 TINY: Final = 1e-4
 # Two means that agree to six digits are equal to a reader.
 MOST_DIGITS: Final = 6
@@ -18,11 +18,6 @@ SCORE_DIGITS: Final = 8
 def count(value: float | None) -> str:
     """A whole number of things: `12,345`; unknown is a word."""
     return word("unknown") if value is None else localised(f"{value:,.0f}")
-
-
-def counted(value: float, noun: str, several: str = "") -> str:
-    """A count with its noun: `1 row`, `1,200 rows`; `several` is the plural where it takes more than an s."""
-    return f"{value:,.0f} {noun if value == 1 else several or f'{noun}s'}"
 
 
 def counts_moved(before: float | None, after: float | None) -> str:
