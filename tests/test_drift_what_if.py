@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.drift.decide import counted_columns, decide
@@ -252,6 +252,17 @@ def test_again_counts_the_runs_that_would_have_triggered():
     assert again([], Change()) == Again(0, 0, 0)
 
 
+def test_two_scores_whose_distance_from_the_threshold_rounds_alike_flip_at_the_first():
+    """At 0.1875 the energy distance is calm, PSI one step above; from 0.05 both are equally far in a float."""
+    columns = [
+        scored("psi", 0.1875, 0.05, "PSI"),
+        scored("ed", 0.1875, 0.05, "Energy-distance"),
+        scored("w", 0.01, 0.05),
+    ]
+    run = stored(columns, replace(ALL, threshold=0.5))
+    assert flip(recompute(run, Change()), "distance").value == 0.1875
+
+
 # --- by hypothesis ----------------------------------------------------------------------------------------------------
 
 KNOWN = [one for one in METHODS if one.kinds != TEXT]
@@ -356,6 +367,7 @@ def counted(found):
     return counted_columns(found.columns, found.policy)
 
 
+@settings(deadline=None)
 @given(runs(), st.one_of(st.just(Change()), CHANGES))
 def test_a_flip_turns_the_verdict_and_one_step_less_does_not(run, change):
     before = recompute(run, change)

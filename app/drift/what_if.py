@@ -301,7 +301,8 @@ def _columns(base: _Base, change: Change, counted: Sequence[Column], needed: int
         names = {column.name for column in common}
         points = sorted(
             ((point, column.score or 0.0) for column, point in turning if column.name in names),
-            key=lambda pair: abs(pair[0] - now),
+            # All are on one side of it; their differences from it may round to the same number.
+            key=lambda pair: pair[0] if pair[0] > now else -pair[0],
         )
         if len(points) < abs(needed):
             continue

@@ -46,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     for hook in pending.hooks:
         outcome, seconds = call_one(pending.event, hook, wait)
-        _say(f"hook {hook.name}: {outcome}")
+        _say(f"hook {hook.name}: {outcome}")  # no catalogue: a log line
         try:
             with opened(settings) as ledger:
                 ledger.hook(run, hook.name, outcome, seconds)
         except LedgerError as error:
-            _say(f"hook {hook.name}: its outcome is not in the ledger: {error.text}")
+            _say(f"hook {hook.name}: its outcome is not in the ledger: {error.text}")  # no catalogue: a log line
     return 0
 
 

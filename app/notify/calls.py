@@ -35,7 +35,9 @@ class Calls:
             say(line.decode("utf-8", "replace").rstrip())
         status = self._process.wait()
         if status:
+            # no catalogue: kept in English
             how = f"was killed (signal {-status})" if status < 0 else f"failed (exit {status})"
+            # no catalogue: kept in English
             skip(self._settings, self._run, say, f"unknown: the process that called it {how}")
 
     def ask_to_end(self) -> None:
@@ -56,7 +58,7 @@ def call(settings: Settings, run: str, say: Say) -> None:
         promise(pending, say)
         calls = Calls(settings, run)
     except (VigieError, OSError) as error:
-        say(f"the hooks of {run} were not called: {error}")
+        say(f"the hooks of {run} were not called: {error}")  # no catalogue: a log line
         return
     try:
         calls.follow(say)

@@ -14,7 +14,7 @@ _Given = TypeVar("_Given")
 Hide = Callable[[str], str]
 # An outcome is one line of a table.
 MAX_OUTCOME: Final = 400
-STOPPED: Final = "the process that ran the comparison was stopped"
+STOPPED: Final = "the process that ran the comparison was stopped"  # no catalogue: kept in English
 
 
 class Cancellable:
@@ -45,7 +45,7 @@ class Cancellable:
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """How one call went: `what` ("exit 0", "HTTP 500", "ended"), what it said, and whether its time tells anything."""
+    """How one call went: `what` ("exit 0", "HTTP 500", "ended"), what it printed, and whether its time counts."""
 
     what: str
     detail: str = ""
@@ -53,7 +53,7 @@ class HookResult:
 
     def line(self, seconds: float) -> str:
         """All of it on one bounded line."""
-        text = f"{self.what} after {seconds:.1f} s" if self.timed else self.what
+        text = f"{self.what} after {seconds:.1f} s" if self.timed else self.what  # no catalogue: kept in English
         text += f": {self.detail}" if self.detail else ""
         text = printable(text)
         return text if len(text) <= MAX_OUTCOME else text[: MAX_OUTCOME - 1] + "…"

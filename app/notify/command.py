@@ -43,8 +43,10 @@ def send(event: Event, hook: Hook, body: bytes, wait: Cancellable, hide: Hide) -
             process_group=0,
         )
     except FileNotFoundError:
+        # no catalogue: kept in English
         return HookResult("not started", f"there is no program {hook.command[0]!r}", timed=False)
     except (OSError, ValueError) as error:
+        # no catalogue: kept in English
         return HookResult("not started", str(getattr(error, "strerror", None) or error), timed=False)
     output = _Output(process)
     threading.Thread(target=_feed, args=(process, body), daemon=True).start()
@@ -53,7 +55,7 @@ def send(event: Event, hook: Hook, body: bytes, wait: Cancellable, hide: Hide) -
         # With a moment to put things away when there is one.
         stop([process], 0.0 if wait.stopped else GRACE_SECONDS)
         return HookResult("ended", STOPPED if wait.stopped else output.last_line(hide))
-    what = f"exit {status}" if status >= 0 else f"killed by signal {-status}"
+    what = f"exit {status}" if status >= 0 else f"killed by signal {-status}"  # no catalogue: kept in English
     return HookResult(what, output.last_line(hide))
 
 

@@ -11,6 +11,7 @@ from app.base.files import read
 from app.config import Settings, System, load_systems
 from app.config.drift import Hook
 from app.errors import VigieError
+from app.notify.channel import STOPPED
 from app.notify.event import Event, decision, outcome_of
 from app.runs.kinds import DRIFT
 from app.runs.opening import opened
@@ -19,8 +20,7 @@ from app.runs.run import State
 
 Say = Callable[[str], None]
 
-LOST: Final = "unknown: no outcome was written down"
-STOPPED: Final = "the process that ran the comparison was stopped"
+LOST: Final = "unknown: no outcome was written down"  # no catalogue: kept in English
 # Files in a run's folder: its owner is about to call the hooks, and someone has begun (a run calls them once).
 PROMISE: Final = "hooks.due"
 CLAIM: Final = "hooks.called"
@@ -73,7 +73,7 @@ def settle(settings: Settings, before: float, say: Say) -> None:
                 for name in names:
                     if name not in called:
                         ledger.hook(run.id, name, LOST, 0.0)
-                        say(f"{run.id} hook {name}: {LOST}")
+                        say(f"{run.id} hook {name}: {LOST}")  # no catalogue: a log line
     except VigieError as error:
         say(error.text)
 
@@ -92,6 +92,7 @@ def _promised(settings: Settings, run: str, before: float) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) and not alive else []
 
 
+# no catalogue: kept in English
 def skip(settings: Settings, run: str, say: Say, why: str = f"not called: {STOPPED}") -> None:
     """Write down why those hooks of a run have no outcome that have none."""
     try:
@@ -103,6 +104,6 @@ def skip(settings: Settings, run: str, say: Say, why: str = f"not called: {STOPP
             for hook in pending.hooks:
                 if hook.name not in called:
                     ledger.hook(run, hook.name, why, 0.0)
-                    say(f"hook {hook.name}: {why}")
+                    say(f"hook {hook.name}: {why}")  # no catalogue: a log line
     except VigieError as error:
         say(f"{run}: {error.text}")

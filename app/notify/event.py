@@ -13,6 +13,7 @@ from app.runs.own_source import source_of
 from app.runs.progress import as_run, read_progress
 from app.runs.result import read_result
 from app.services import address, public_url
+from app.words.message import english
 
 VERSION: Final = 1
 
@@ -34,21 +35,21 @@ class Event:
 
     @property
     def link(self) -> str | None:
-        """The run in the console, as a browser reaches it; None when no one said where that is."""
+        """The run in the console, as a browser reaches it; None where that is not known."""
         result = self.result
         where = public_url(self.settings, None, "console") or address(self.settings, None, "console").url
         return f"{where}/drift?system={quote(result.system)}&run={quote(result.run)}" if where else None
 
     @property
     def note(self) -> dict[str, Any]:
-        """What a hook is told; None for unknown. `text` is the same as a sentence, for services that show a line."""
+        """What a hook gets; None for unknown. `text` is the same as a sentence, for services that show a line."""
         result = self.result
         return {
             "version": VERSION,
             "system": result.system,
             "run": result.run,
             "decision": str(result.decision),
-            "reason": result.reason,
+            "reason": english(result.reason),
             "share": result.share,
             "threshold": result.policy.threshold,
             "k": result.k,
@@ -58,8 +59,9 @@ class Event:
             "target_drift": result.target_drift.value,
             "simulated": True,
             "link": self.link,
+            # no catalogue: kept in English
             "text": f"{self.system.title}: {result.decision} (simulated), {result.cur.key} against {result.ref.key}: "
-            f"{result.reason}",
+            f"{english(result.reason)}",
         }
 
 

@@ -17,7 +17,7 @@ from app.notify.channel import STOPPED, Cancellable, Hide, HookResult
 from app.notify.event import Event
 from app.notify.webhook import Bearer
 
-NOT_CALLED: Final = HookResult("not called", STOPPED, timed=False)
+NOT_CALLED: Final = HookResult("not called", STOPPED, timed=False)  # no catalogue: kept in English
 
 
 def call_one(event: Event, hook: Hook, wait: Cancellable) -> tuple[str, float]:
@@ -30,7 +30,7 @@ def call_one(event: Event, hook: Hook, wait: Cancellable) -> tuple[str, float]:
     try:
         result = (webhook if hook.url else command).send(event, hook, body, wait, hide)
     except VigieError as error:
-        result = HookResult("not called", str(error), timed=False)
+        result = HookResult("not called", str(error), timed=False)  # no catalogue: kept in English
     seconds = time.monotonic() - started
     return replace(result, detail=hide(result.detail)).line(seconds), seconds
 

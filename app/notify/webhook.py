@@ -61,12 +61,14 @@ def send(event: Event, hook: Hook, body: bytes, wait: Cancellable, _hide: Hide) 
             with egress.Session(hook.timeout, MAX_ANSWER, auth=token) as session:
                 answer = session.fetch(url, method="POST", data=body, headers=headers)
         except DeadlineExceeded:
-            return HookResult("ended", "no complete answer")
+            return HookResult("ended", "no complete answer")  # no catalogue: kept in English
         except EgressError as error:
             status = getattr(error, "status", None) or 0
             if 300 <= status < 400:
+                # no catalogue: kept in English
                 return HookResult(f"HTTP {status}", "a redirect, which is not followed")
             return HookResult("failed", _why(error, origin(url)).rstrip("."))
+        # no catalogue: kept in English
         return HookResult(f"HTTP {answer.status}", "" if answer.ok else _quoted(answer, url, token))
 
     result = wait.wait(post, hook.timeout + URL_SLACK)
@@ -80,15 +82,17 @@ def _why(error: EgressError, where: str) -> str:
     from app.egress.faults import map_error
 
     if isinstance(error, AnswerTooLarge):
+        # no catalogue: kept in English
         return f"{where} answered more than {MAX_ANSWER:,} bytes; the rest was not read"
     cause = error.__cause__
     # The same fault in the same words, at an address without path.
     text = str(error if cause is None else map_error(cause, where, 0.0))
+    # no catalogue: kept in English
     return text if text.count("://") == text.count(where) else f"{where}: the request failed ({type(error).__name__})"
 
 
 def _quoted(answer: Answer, url: str, token: Credentials | None) -> str:
-    """The beginning of what the receiver said, without token, path and query, in whichever way it writes them."""
+    """The beginning of the receiver's answer, without token, path and query in any form."""
     parts = urlsplit(url)
     path_parts = [parts.path, *re.split(r"[/?&=;]", f"{parts.path}?{parts.query}")]
     forms = {form for part in path_parts for form in (part, unquote(part), quote(unquote(part)), quote(part))}
