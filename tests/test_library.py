@@ -497,6 +497,22 @@ def test_two_people_import_the_same_report_at_once(settings, system, ledger):
     assert not list((settings.home / "jobs").glob("*.lock"))
 
 
+def test_an_import_that_a_scan_lists_first_is_kept(settings, systems, system, ledger, monkeypatch):
+    """A job host that starts reads the directories between the report and its row."""
+    save = reports.save
+
+    def seen(*arguments, **named):
+        folder = save(*arguments, **named)
+        assert rescan.rescan(ledger, settings, systems).added == (folder.name,)
+        return folder
+
+    monkeypatch.setattr(reports, "save", seen)
+    run = importing.import_report(settings, system, html=HTML, json=None)
+    assert ledger.runs() == [run]
+    assert Path(run.path).is_dir()
+    agree(settings, systems)
+
+
 def test_a_lost_index_finds_imports_again_as_they_were(settings, systems, system):
     old = time.time() - 30 * 86_400
     runs = [

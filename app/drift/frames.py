@@ -183,7 +183,7 @@ def _list(settings: Settings, system: System, folder: Path) -> None:
 
     try:
         with opened(settings) as ledger:
-            ledger.add(rescan.row_of_report(folder, system))
+            ledger.list_kept(rescan.row_of_report(folder, system))
     except VigieError as error:
         # The files are the truth: the next scan lists them.
         import warnings

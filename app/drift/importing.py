@@ -76,7 +76,7 @@ def import_report(
             folder = reports.save(directory, run_id, "imported", files, (), about=about)
             try:
                 run = rescan.row_of_report(folder, system)
-                ledger.add(run)
+                ledger.list_kept(run)
             except VigieError:
                 shutil.rmtree(keep.set_aside(folder) or folder, ignore_errors=True)
                 raise

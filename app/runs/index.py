@@ -110,6 +110,12 @@ class Ledger:
         with self._write() as connection:
             connection.execute(RUNS.insert().values(row_of(run)))
 
+    def list_kept(self, run: Run) -> None:
+        """Write the row of a run whose directory is whole; a scan that saw it has written the same row already."""
+        with self._write() as connection:
+            if connection.execute(sa.select(RUNS.c.id).where(RUNS.c.id == run.id)).first() is None:
+                connection.execute(RUNS.insert().values(row_of(run)))
+
     def update(self, run_id: str, **values: Any) -> None:
         """Change columns of one row; LedgerError when there is no such run."""
         unknown = values.keys() - {field.name for field in fields(Run)} | (values.keys() & {"id"})
