@@ -39,6 +39,17 @@ TOML = 'title = "Mine"\n[drift]\nsource = "files"\npath = "{period}.csv"\n'
 METADATA = "http://169.254.169.254/latest"
 
 
+RUN_HERE = """
+import json, sys
+from app import jobs
+from app.config import Settings
+from tests.hooks_fake_host import KINDS
+{before}
+args = json.loads(sys.argv[1])
+print(jobs.run_here(Settings.from_env(), "drift", "mine", "drift:mine:" + sys.argv[1], args, kinds=KINDS).id)
+"""
+
+
 class World:
     """A home with one system, `mine`, whose hooks each test writes."""
 
@@ -76,10 +87,13 @@ class World:
         path.write_text(textwrap.dedent(body))
         return [sys.executable, str(path)]
 
-    def run(self, **args):
-        """A run of this process, hooks and all."""
-        key = f"drift:mine:{json.dumps(args)}"
-        return jobs.run_here(self.settings, "drift", "mine", key, args, kinds=KINDS)
+    def run(self, before="", **args):
+        """A run of a process without a job host, hooks and all; `before` it, code in that process."""
+        code, job = RUN_HERE.format(before=before), json.dumps(args)
+        done = warm.run("-c", code, job, env=self.environ, libraries=warm.LIGHT, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        with Ledger(self.settings.ledger_url) as ledger:
+            return ledger.get(done.stdout.splitlines()[-1])
 
     def outcomes(self, run):
         with Ledger(self.settings.ledger_url) as ledger:
@@ -382,9 +396,9 @@ def test_nobody_is_told_of_other_policies_captures_and_decisions_not_asked_for(w
     assert told(world) == []
 
 
-def test_without_hooks_no_process_is_started(world, monkeypatch):
-    monkeypatch.setattr(calls, "Calls", None)
-    assert world.run().outcome == "RETRAINING_TRIGGERED"
+def test_without_hooks_no_process_is_started(world):
+    run = world.run(before="from app.notify import calls; calls.Calls = None")
+    assert run.outcome == "RETRAINING_TRIGGERED"
 
 
 def test_a_run_calls_its_hooks_once_whoever_asks_again(world):
@@ -394,13 +408,7 @@ def test_a_run_calls_its_hooks_once_whoever_asks_again(world):
     calls.call(world.settings, run.id, said.append)
     with Ledger(world.settings.ledger_url) as ledger:
         rescan.rescan(ledger, world.settings, load_systems(world.settings))
-    again = subprocess.run(
-        [sys.executable, "-m", "app.notify", run.id],
-        cwd=ROOT,
-        env=world.environ,
-        stdin=subprocess.PIPE,
-        timeout=PATIENCE,
-    )
+    again = warm.run("app.notify", run.id, env=world.environ, libraries=warm.LIGHT, timeout=PATIENCE)
     assert again.returncode == 0
     assert said == []
     assert len(told(world)) == 1
@@ -509,14 +517,7 @@ def test_a_command_line_that_ends_takes_its_hook_with_it(compared, number):
 
 @pytest.fixture
 def host(world):
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "hooks_fake_host.py"), "--parent-pipe"],
-        cwd=ROOT,
-        env=world.environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = warm.Command("tests.hooks_fake_host", "--parent-pipe", env=world.environ, libraries=warm.LIGHT)
 
     def answers():
         try:
@@ -589,14 +590,11 @@ def test_the_caller_that_is_killed_leaves_an_outcome_too(world, host):
         os.kill(hook, signal.SIGKILL)
 
 
-def test_hooks_that_a_killed_host_did_not_call_are_written_down_by_the_next(world, monkeypatch):
+def test_hooks_that_a_killed_host_did_not_call_are_written_down_by_the_next(world):
     """Host and caller killed at once, as when the power fails: with the hook begun, and before it began."""
     world.write({"command": ["true"]}, {"command": ["true"]})
-    monkeypatch.setattr(calls.Calls, "follow", lambda self, say: self._process.wait())
-    runs = [
-        jobs.run_here(world.settings, "drift", "mine", f"drift:mine:{key}", {}, kinds=KINDS).id
-        for key in ("a", "b", "c", "d")
-    ]
+    silent = "from app.notify import calls; calls.Calls.follow = lambda self, say: self._process.wait()"
+    runs = [world.run(silent, number=number).id for number in range(4)]
     begun, early, living, late = runs
     with Ledger(world.settings.ledger_url) as ledger, ledger._write() as connection:
         connection.exec_driver_sql("DELETE FROM hooks WHERE hook = 'hook1' OR run IN (?, ?, ?)", (early, living, late))

@@ -27,6 +27,7 @@ from app.runs import locks, progress, tidy
 from app.runs.index import Ledger
 from app.runs.locks import Request
 from app.runs.run import Run, State
+from tests import warm
 from tests.jobs_fake_host import KINDS
 from tests.waiting import until
 
@@ -54,21 +55,25 @@ class Hosts:
     def __init__(self):
         self.processes = []
 
-    def __call__(self, settings, *, wait=True, command=(str(TESTS / "jobs_fake_host.py"),), pipe=True):
-        process = subprocess.Popen(
-            [sys.executable, *command, *(["--parent-pipe"] if pipe else [])],
-            cwd=ROOT,
-            env=dict(settings.environ) | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def __call__(self, settings, *, wait=True, command=(), pipe=True):
+        """A host with kinds for tests, warm; from nothing with a `command` of its own."""
+        environment = dict(settings.environ) | {"PYTHONPATH": str(ROOT)}
+        options = ["--parent-pipe"] if pipe else []
+        if command:
+            process = subprocess.Popen(
+                [sys.executable, *command, *options],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        else:
+            process = warm.Command("tests.jobs_fake_host", *options, env=environment, libraries=warm.LIGHT)
         self.processes.append(process)
         if wait:
             until(lambda: answers(settings, process.pid) or process.poll() is not None, "the host to answer")
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None, f"the host ended with {process.poll()}"
         return process
 
     def close(self):
@@ -81,8 +86,6 @@ class Hosts:
                 process.kill()
                 process.wait()
                 raise
-            process.stdout.close()
-            process.stderr.close()
 
 
 def answers(settings, pid):
@@ -102,6 +105,15 @@ def hosts():
 @pytest.fixture
 def host(settings, hosts):
     return hosts(settings)
+
+
+# As the console starts it: a program of its own.
+COLD = (str(TESTS / "jobs_fake_host.py"),)
+
+
+@pytest.fixture
+def cold_host(settings, hosts):
+    return hosts(settings, command=COLD)
 
 
 def start(settings, do, *, kind="drift", key="", **more):
@@ -140,7 +152,7 @@ def gone(pid, started=None):
 
 
 @pytest.mark.quick
-def test_a_run_is_a_directory_a_progress_file_and_a_row(settings, host):
+def test_a_run_is_a_directory_a_progress_file_and_a_row(settings, cold_host):
     before = time.time()
     started = start(settings, "echo", month="é")
     assert not started.joined
@@ -161,7 +173,7 @@ def test_what_a_library_prints_goes_to_the_log_and_harms_nothing(settings, host)
     until(lambda: "a library that prints while it works" in log.read_text(), "the log")
 
 
-def test_the_worker_gets_one_thread_per_library_and_the_same_home(settings, host):
+def test_the_worker_gets_one_thread_per_library_and_the_same_home(settings, cold_host):
     found = json.loads(ended(settings, start(settings, "environment").run).reason)
     assert found == {
         "OMP_NUM_THREADS": "1",
@@ -464,13 +476,13 @@ def test_of_five_hosts_at_once_one_serves(settings, hosts):
 
 
 @pytest.mark.quick
-def test_the_host_ends_with_its_pipe_and_what_ran_is_interrupted_with_what_it_had(settings, host):
+def test_the_host_ends_with_its_pipe_and_what_ran_is_interrupted_with_what_it_had(settings, cold_host):
     drift = start(settings, "stubborn").run
     load = start(settings, "traffic", kind="load").run
     pids = [working(settings, run).detail["pid"] for run in (drift, load)]
     until(lambda: (working(settings, load).done or 0) > 3, "some requests")
-    host.stdin.close()
-    assert host.wait(PATIENCE) == 0
+    cold_host.stdin.close()
+    assert cold_host.wait(PATIENCE) == 0
     assert all(gone(pid) for pid in pids)
     assert [row(settings, run).state for run in (drift, load)] == [State.INTERRUPTED] * 2
     assert json.loads((settings.home / "runs" / load / "result.json").read_text())["sent"] > 0
@@ -480,7 +492,7 @@ def test_the_host_ends_with_its_pipe_and_what_ran_is_interrupted_with_what_it_ha
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_host_in_front_ends_on_a_signal(settings, hosts, number):
-    process = hosts(settings, pipe=False)
+    process = hosts(settings, pipe=False, command=COLD)
     run = start(settings, "sleep").run
     pid = working(settings, run).detail["pid"]
     process.send_signal(number)
@@ -493,7 +505,7 @@ def test_a_host_started_with_nohup_survives_a_hangup(settings, hosts):
     # As `nohup` does it: ignored before the program begins.
     ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     become = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    process = hosts(settings, pipe=False, command=("-c", f"{ignore}; {become}", str(TESTS / "jobs_fake_host.py")))
+    process = hosts(settings, pipe=False, command=("-c", f"{ignore}; {become}", *COLD))
     process.send_signal(signal.SIGHUP)
     run = start(settings, "echo").run
     assert ended(settings, run).state == "done"
@@ -501,11 +513,11 @@ def test_a_host_started_with_nohup_survives_a_hangup(settings, hosts):
     assert process.wait(PATIENCE) == 0
 
 
-def test_ctrl_c_in_the_console_is_not_for_the_host(settings, host):
+def test_ctrl_c_in_the_console_is_not_for_the_host(settings, cold_host):
     run = start(settings, "sleep").run
     working(settings, run)
-    host.send_signal(signal.SIGINT)
-    assert jobs.ping(settings).owner.pid == host.pid
+    cold_host.send_signal(signal.SIGINT)
+    assert jobs.ping(settings).owner.pid == cold_host.pid
     assert jobs.read_progress(settings, run).state == "running"
 
 
@@ -660,6 +672,7 @@ LOCAL = """
 import sys
 from app import jobs
 from app.config import Settings
+from tests import warm
 from tests.jobs_fake_host import KINDS
 run = jobs.run_here(Settings.from_env(), "drift", "streamflow", "drift:x", {"do": sys.argv[1]}, kinds=KINDS)
 print(run.state, run.reason)
@@ -672,15 +685,14 @@ def command_line(settings):
     made = []
 
     def begin(do):
-        command = [sys.executable, "-c", LOCAL, do]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        process = warm.Command("-c", LOCAL, do, env=environment, libraries=warm.LIGHT)
         made.append(process)
         return process
 
     yield begin
     for process in made:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def local_run(settings):

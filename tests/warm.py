@@ -1,16 +1,17 @@
-"""Commands of ours as processes of their own, without the seconds in which each would import Evidently and Feast.
+"""Commands of ours as processes of their own, without the time in which each would import its libraries.
 
-One process for each process of the test run imports them once. It forks a child for each command, which gets the
-command's arguments, environment, folder and standard streams, runs the module as `python -m` does, and leaves with its
-exit code. A worker that such a child starts is forked from it in the same way: with its own pipes, group and parent.
-For tests of what a command does. How it starts from nothing and what it imports is for a real process; so are our
-services: a library of the warm process has changed for good how Prometheus's client counts.
+One process for a whole run of tests imports them once. It forks a child for each command, which gets the command's
+arguments, environment, folder and standard streams, runs the module as `python -m` does, and leaves with its exit code.
+A worker or a caller of hooks that such a child starts is forked from it in the same way: with its own pipes, group and
+parent. For tests of what a command does. How it starts from nothing and what it imports is for a real process; so are
+our services: a library of the drift worker changes for good how Prometheus's client counts.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -32,11 +33,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # Standard input, output and errors of the command, and the line on which its pid and its end are told.
 GIVEN = 4
+# What a warm process has imported: what job host and command line need, or Evidently and Feast as well.
+LIGHT, HEAVY = "light", "heavy"
 # The heavy imports on a machine that others use as well; no test waits for it to pass.
 PATIENCE = 300.0
+# Nothing but forks is left to be taken apart.
+END_SECONDS = 10.0
 # What a worker sets for its libraries before it imports them (app.jobs.child.QUIET).
 QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "FEAST_USAGE": "False"}
-WORKER = ("-m", "app.jobs.worker")
+# What our processes start of ours.
+FORKED = ("app.jobs.worker", "app.notify")
 # Whoever is in here may hold a lock of SQLite, which would stay held for good in a process forked now.
 LOCKING = "/sqlalchemy/"
 
@@ -47,7 +53,9 @@ LOCKING = "/sqlalchemy/"
 class Command:
     """`python -m MODULE …` (or `python -c CODE …`) going in a warm process; what tests use of subprocess.Popen."""
 
-    def __init__(self, *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
+    def __init__(
+        self, *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, libraries: str = HEAVY
+    ) -> None:
         self.args = command
         self.returncode: int | None = None
         self._files = [tempfile.TemporaryFile() for _ in range(2)]
@@ -56,7 +64,8 @@ class Command:
         reading, writing = os.pipe()
         self.stdin = os.fdopen(writing, "wb")
         request = {"command": command, "cwd": str(cwd), "env": dict(os.environ if env is None else env)}
-        _send(request, (reading, out.fileno(), err.fileno(), theirs.fileno()))
+        data = json.dumps(request).encode() + b"\n"
+        socket.send_fds(_line(libraries), [data], (reading, out.fileno(), err.fileno(), theirs.fileno()))
         os.close(reading)
         theirs.close()
         self._told = self._line.makefile("r")
@@ -113,10 +122,14 @@ class Command:
 
 
 def run(
-    *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = PATIENCE
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    timeout: float = PATIENCE,
+    libraries: str = HEAVY,
 ) -> subprocess.CompletedProcess[str]:
     """What `python -m MODULE …` says and how it ends, as subprocess.run tells it."""
-    process = Command(*command, env=env, cwd=cwd)
+    process = Command(*command, env=env, cwd=cwd, libraries=libraries)
     try:
         out, err = process.communicate(timeout)
     except BaseException:
@@ -125,72 +138,121 @@ def run(
     return subprocess.CompletedProcess([*command], process.returncode or 0, out, err)
 
 
-_WARM: dict[int, tuple[subprocess.Popen[bytes], socket.socket]] = {}
+_LINES: dict[tuple[str, int], socket.socket] = {}
 
 
-def _send(request: Mapping[str, Any], files: Sequence[int]) -> None:
-    warm = _WARM.get(os.getpid())
-    if warm is None or warm[0].poll() is not None:
-        warm = _WARM[os.getpid()] = _started()
-    socket.send_fds(warm[1], [json.dumps(request).encode() + b"\n"], files)
+def _line(libraries: str) -> socket.socket:
+    """The line of this process to the warm process of this run of tests. It ends with the last line to it."""
+    line = _LINES.get((libraries, os.getpid()))
+    if line is None:
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.getpid()
+        place = Path(tempfile.gettempdir()) / f"vigie-{libraries}-{run}"
+        with place.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            line = _LINES[libraries, os.getpid()] = _connected(place, libraries)
+    return line
 
 
-def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    mine, theirs = socket.socketpair()
+def _connected(place: Path, libraries: str) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.connect(str(place))
+    except OSError:
+        # Nobody has asked yet.
+        place.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(place))
+            listener.listen(64)
+            _start(libraries, listener)
+        line.connect(str(place))
+    return line
+
+
+def _start(libraries: str, listener: socket.socket) -> None:
     strange = ("VIGIE_", "FEAST_", "POSTGRES_", "PROMETHEUS_", "REPORT_DIR")
     environ = {name: text for name, text in os.environ.items() if not name.startswith(strange)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
-        cwd=ROOT, env={**environ, **QUIET}, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "tests.warm", libraries, str(listener.fileno())],
+        cwd=ROOT, env={**environ, **QUIET}, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    theirs.close()
-    atexit.register(_end, process, mine, os.getpid())
-    return process, mine
+    atexit.register(_end, process, os.getpid())
 
 
-def _end(process: subprocess.Popen[bytes], line: socket.socket, owner: int) -> None:
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    """Wait for it, unless other processes of this run still need it."""
     if os.getpid() == owner:
-        line.close()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        for line in _LINES.values():
+            line.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
 
 
 # --- the warm process ------------------------------------------------------------------------------------------------
 
 
-def main(number: int) -> SimpleNamespace | None:
-    """Import what is heavy, then fork for each command. Comes back with a command in its child, and with None at the end."""
-    from app.drift import worker
-
+def main(libraries: str, number: int) -> SimpleNamespace | None:
+    """Import, then fork for each command. Comes back with a command in its child, and with None at the end."""
     gc.disable()
-    worker.preload()
-    import app.cli
-    import app.jobs.host  # noqa: F401 - to be there
+    if libraries == HEAVY:
+        from app.drift import worker
 
+        worker.preload()
+    import app.cli
+    import app.jobs.host
+    import app.jobs.worker
+    import app.notify.sending  # noqa: F401 - to be there
+    from app.config import Settings, load_systems
+    from app.runs.opening import opened
+
+    # What is loaded and compiled at the first use as well.
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings.from_env({**os.environ, "VIGIE_HOME": home, "REPORT_DIR": home})
+        load_systems(settings)
+        with opened(settings) as ledger:
+            ledger.runs()
     gc.freeze()
-    line = socket.socket(fileno=number)
+    listener = socket.socket(fileno=number)
+    lines = [listener]
     while True:
         # Whoever has ended is counted with this process: the CPU of a run of tests is told whole.
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        data, files = _received(line)
-        if not data:
-            _reap()
-            return None
-        if os.fork() == 0:
-            return _child(json.loads(data), files)
-        for file in files:
-            os.close(file)
+        for line in select.select(lines, [], [])[0]:
+            if line is listener:
+                lines.append(listener.accept()[0])
+                continue
+            data, files = _received(line)
+            if not data:
+                lines.remove(line)
+                line.close()
+                if _nobody_asks(listener, lines):
+                    _reap()
+                    return None
+            elif os.fork() == 0:
+                for one in lines:
+                    os.close(one.detach())
+                return _child(json.loads(data), files)
+            for file in files:
+                os.close(file)
+
+
+def _nobody_asks(listener: socket.socket, lines: Sequence[socket.socket]) -> bool:
+    """True when the last line is closed: from then on nobody finds this process."""
+    if len(lines) > 1:
+        return False
+    Path(listener.getsockname()).unlink(missing_ok=True)
+    return not select.select([listener], [], [], 0)[0]
 
 
 def _received(line: socket.socket) -> tuple[bytes, list[int]]:
-    """One request and its files; nothing when nobody can ask any more."""
-    data, files, _, _ = socket.recv_fds(line, 65_536, GIVEN)
-    while data and not data.endswith(b"\n"):
-        data += line.recv(65_536)
+    """One request and its files; nothing when this one will ask no more."""
+    try:
+        data, files, _, _ = socket.recv_fds(line, 65_536, GIVEN)
+        while data and not data.endswith(b"\n"):
+            data += line.recv(65_536)
+    except ConnectionResetError:
+        return b"", []
     return data, files
 
 
@@ -231,6 +293,9 @@ def _become(env: Mapping[str, str]) -> None:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # As each Python begins; subprocess has set them to what other programs expect.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(env)
     gc.enable()
@@ -261,9 +326,8 @@ def perform(module: str, arguments: Sequence[str]) -> int:
 
 def leave(code: int) -> None:
     """The end of a process, without the second in which it would take its memory apart."""
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.main_thread():
-            thread.join()
+    # Tells thread pools to end, and waits for every thread that is no daemon.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
@@ -272,18 +336,16 @@ def leave(code: int) -> None:
 
 
 def workers_are_forked() -> None:
-    """A worker started in here is a fork of this process: already warm, and else what a new one is."""
-    import asyncio
-
-    start = asyncio.create_subprocess_exec
+    """What is started in here of FORKED is a fork of this process: already warm, and else what a new one is."""
     os.register_at_fork(before=_no_other_holds_a_lock)
 
-    async def started(program: str, *arguments: str, **named: Any) -> Any:
-        if program == sys.executable and arguments[:2] == WORKER:
-            named["preexec_fn"] = lambda: _worker(arguments[2:], named["env"])
-        return await start(program, *arguments, **named)
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, args: Sequence[str], **named: Any) -> None:
+            if list(args[:2]) == [sys.executable, "-m"] and args[2] in FORKED:
+                named["preexec_fn"] = lambda: _forked(args[2], args[3:], named["env"])
+            super().__init__(args, **named)
 
-    asyncio.create_subprocess_exec = started  # type: ignore[assignment]
+    subprocess.Popen = Popen  # type: ignore[assignment,misc]
 
 
 def _no_other_holds_a_lock() -> None:
@@ -297,17 +359,17 @@ def _no_other_holds_a_lock() -> None:
             return
 
 
-def _worker(arguments: Sequence[str], env: Mapping[str, str]) -> None:
+def _forked(module: str, arguments: Sequence[str], env: Mapping[str, str]) -> None:
     """In the child that subprocess has forked and that will not become another program."""
     # Connections of the parent whose files are closed here are not taken apart: their numbers are others' by then.
     gc.freeze()
     # The pipe on which it would tell a failed exec is closed here as well: whoever waits for it goes on.
     _become(env)
-    leave(perform(WORKER[1], arguments))
+    leave(perform(module, arguments))
 
 
 if __name__ == "__main__":
-    given = main(int(sys.argv[1]))
+    given = main(sys.argv[1], int(sys.argv[2]))
     if given is None:
         # Nothing of it is worth the time that taking its memory apart would take.
         os._exit(0)
