@@ -1,5 +1,6 @@
 """The supervisor over real processes: start order, restarts, what it shows, and that nothing outlives it."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app.base import child_process
@@ -40,8 +42,8 @@ if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if mode == "parent":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    with open(notes + ".grandchild", "w") as file:
-        file.write(str(child.pid))
+    with open(notes + ".grandchildren", "a") as file:
+        file.write(f"{child.pid}\\n")
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(503 if mode == "unready" else 200)
@@ -191,6 +193,11 @@ class Stack:
     def starts_of(self, mode: str) -> list[str]:
         return [line for line in self.notes.read_text().splitlines() if line.split()[1] == mode]
 
+    def grandchildren(self) -> list[int]:
+        """What services of mode `parent` started."""
+        file = Path(f"{self.notes}.grandchildren")
+        return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def published(self) -> dict[str, str]:
         read: dict[str, str] = json.loads((self.home.stack / "published.json").read_text())
         return read
@@ -219,6 +226,12 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         child.wait()
     for pid, since in left:
         Owner(pid, since).end(child_process.STOP_SECONDS)
+    # A service that was killed could not end what it had started.
+    for pid in it.grandchildren():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            grandchild = psutil.Process(pid)
+            if grandchild.cmdline()[1:] == ["-c", "import time; time.sleep(600)"]:
+                grandchild.kill()
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -273,7 +286,7 @@ def test_a_signal_that_the_starter_ignores_stops_nothing(stack: Stack, port: int
 def test_children_of_services_end_with_an_orderly_stop(stack: Stack, port: int) -> None:
     supervisor = stack.start(two(port))
     stack.wait_for("second", State.UP)
-    grandchild = int(Path(f"{stack.notes}.grandchild").read_text())
+    (grandchild,) = stack.grandchildren()
     assert start_of(grandchild)
 
     supervisor.terminate()
