@@ -13,8 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import free_port
-from tests.console_world import END_SECONDS, ROOT, Console, get, nothing_left, processes_of, running, wait_until
+from tests.conftest import free_port, sample_home
+from tests.console_world import (
+    END_SECONDS,
+    ROOT,
+    Console,
+    get,
+    nothing_left,
+    processes_of,
+    running,
+    wait_until,
+    world_copy,
+)
 from tests.http_fakes import answer, serve
 
 # What a full console consists of, by a part of the command line.
@@ -40,9 +50,9 @@ def host(console: Console) -> int:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory, stack_binaries) -> Path:
-    """A home whose world and feature repository are made by the first console that runs on it."""
-    return tmp_path_factory.mktemp("process") / "home"
+def world(tmp_path_factory) -> Path:
+    """A home with a copy of the sample: how a console makes one is another test's question."""
+    return world_copy(sample_home(tmp_path_factory), tmp_path_factory.mktemp("process") / "home")
 
 
 @pytest.fixture
