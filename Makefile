@@ -29,12 +29,16 @@ environment:
 # Tests wait for servers and browsers more than they compute: three at a time suit two cores. A file stays together
 # (tests/conftest.py has the order, and what else stays together).
 WORKERS ?= 3
-PARALLEL := -n $(WORKERS) --dist loadfile
-test: check  ## everything: the checks, then all tests (WORKERS=n files at a time)
+# The pytest plugins of these three packages are used by no test, and would be loaded by every process.
+PLUGINS := -p no:faker -p no:schemathesis -p no:typeguard
+PARALLEL := -n $(WORKERS) --dist loadfile $(PLUGINS)
+# What pytest makes of the asserts of all files is written once, beside the checks, where each process would make it.
+test: environment  ## everything: the checks, then all tests (WORKERS=n files at a time)
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest --collect-only $(PLUGINS) > /dev/null 2>&1 & \
+		$(MAKE) check && wait
 	$(VENV)/python -m pytest $(PARALLEL)
 
-# The pytest plugins of these three packages are used by none of its tests, and loaded by every process.
-QUICK := -m "not browser and not heavy and not slow" -p no:faker -p no:schemathesis -p no:typeguard
+QUICK := -m "not browser and not heavy and not slow"
 quick: environment  ## tests without browser, other environments and what takes seconds
 	$(VENV)/python -m pytest $(PARALLEL) $(QUICK)
 
