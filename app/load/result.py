@@ -119,13 +119,13 @@ class Result:
         return cls.from_dict(raw)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `result.json` holds it: null for unknown, never NaN. `messages` holds what its texts were made of."""
+        """As `result.json` holds it: null for unknown, never NaN. `codes` gives by text what it was made of."""
         raw: dict[str, Any] = plain(self)
         reasons = [side.reason for side in (self.counted, self.prometheus, self.server_p95)]
         texts = [self.plan.get("words", ""), self.stopped_by, self.remark, self.sentence, *self.errors, *reasons]
         return raw | {
             "classes": self.classes,
-            "messages": {str(text): code for text in texts if (code := code_of(text))},
+            "codes": {str(text): code for text in texts if (code := code_of(text))},
         }
 
     @classmethod
@@ -136,7 +136,7 @@ class Result:
             message = t("the result of this load run has version {version}, not {ours}.", version=version, ours=VERSION)
             raise ReportError(message, hint=t("It was written by another version of the console."))
         try:
-            texts = _in_words({name: raw[name] for name in TEXTS if name in raw}, raw.get("messages") or {})
+            texts = _in_words({name: raw[name] for name in TEXTS if name in raw}, raw.get("codes") or {})
             plain_fields = {item.name: raw[item.name] for item in fields(cls) if item.name in raw}
             nested = {"counted": Counted, "prometheus": Seen, "server_p95": ServerP95}
             sides = {name: kind(**texts[name]) for name, kind in nested.items()}
@@ -150,11 +150,11 @@ class Result:
 TEXTS = ("plan", "errors", "counted", "prometheus", "server_p95", "stopped_by", "remark", "sentence")
 
 
-def _in_words(raw: Any, messages: Mapping[str, Any]) -> Any:
+def _in_words(raw: Any, codes: Mapping[str, Any]) -> Any:
     """The same with every text that was kept as a message."""
     if isinstance(raw, dict):
-        return {_in_words(name, messages): _in_words(value, messages) for name, value in raw.items()}
-    return kept(raw, messages.get(raw)) if isinstance(raw, str) else raw
+        return {_in_words(name, codes): _in_words(value, codes) for name, value in raw.items()}
+    return kept(raw, codes.get(raw)) if isinstance(raw, str) else raw
 
 
 def measured(tally: Tally) -> dict[str, Any]:
