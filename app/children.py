@@ -22,6 +22,7 @@ from app.base.redaction import redacted
 from app.config import Settings
 from app.doors.access import VARIABLE
 from app.errors import JobError
+from app.runs.kinds import DRIFT
 from app.services import read_state
 from app.words.message import t
 
@@ -181,7 +182,7 @@ class Children:
     async def _warm(self) -> bool:
         """Load Evidently and Feast while the last data are made; False when the job host does not answer yet."""
         try:
-            await asyncio.to_thread(jobs.warm, self.settings, "drift")
+            await asyncio.to_thread(jobs.warm, self.settings, DRIFT)
         except JobError as error:
             LOG.info("the drift worker was not warmed: %s", error)
             return False

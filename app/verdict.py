@@ -165,7 +165,7 @@ def last_decision(now: Now, clock: Clock) -> str:
     """The newest decision on the data of the system, in one sentence; "" where no months are compared."""
     if now.system.drift is None:
         return ""
-    if now.system.drift.source == "gauge":
+    if not now.system.compares:
         return t("This system measures its own drift: see Compare months.")
     if now.drift is None:
         return t("No months compared yet.")

@@ -20,7 +20,7 @@ if drift is None:
         t("This system names no data to compare."), t("Add a [drift] table to {system}.toml.", system=system.id)
     )
     two_files.alone(system)
-if drift.source == "gauge":
+if not system.compares:
     comparison.gauge(system, drift)
     two_files.alone(system)
 

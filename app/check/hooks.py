@@ -19,7 +19,7 @@ def rows(settings: Settings, system: System) -> Iterator[Row]:
     if system.drift is None:
         return
     for hook in system.drift.hooks:
-        if system.drift.source == "gauge":
+        if not system.compares:
             text = t("never called: a gauge decides without runs")
             hint = t("Prometheus tells of its decision: python -m app export rules.")
             yield Row("hook", hook.name, Outcome.EMPTY, text, hint)

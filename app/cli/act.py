@@ -144,7 +144,7 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _by_gauge(system: System) -> bool:
-    return system.drift is not None and system.drift.source == "gauge"
+    return system.drift is not None and not system.compares
 
 
 def _two_files(settings: Settings, system: System, options: argparse.Namespace) -> tuple[str, Mapping[str, Any]]:

@@ -224,6 +224,11 @@ class System(Table):
     dashboard: Dashboard = Dashboard()
     story: Annotated[tuple[Chapter, ...], Key(max_length=MAX_CHAPTERS)] = ()
 
+    @property
+    def compares(self) -> bool:
+        """Whether it has months to compare: data under [drift], not a gauge with which it measures its own drift."""
+        return self.drift is not None and self.drift.source != "gauge"
+
     @model_validator(mode="after")
     def _panels_differ(self) -> System:
         ids = [panel.id for panel in self.panels]

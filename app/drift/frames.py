@@ -170,7 +170,7 @@ def _system(settings: Settings, name: str | None) -> tuple[System, dict[str, Any
     if system is None:
         hint = t("There are {systems}.", systems=", ".join(systems.by_id))
         raise DataError(t("There is no system {system!r}.", system=name), hint=hint)
-    if system.drift is None or system.drift.source == "gauge":
+    if system.drift is None or not system.compares:
         return system, {}
     rules = {key: getattr(system.drift, key) for key in tables.Rules.__slots__}
     return system, rules | {"features": system.drift.feature_names}

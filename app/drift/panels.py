@@ -18,7 +18,7 @@ COMPARE = t("Compare two months; Prometheus has to scrape the console's /metrics
 
 def panels(system: System) -> tuple[Panel, ...]:
     """Share, drifted columns, scores by column and target drift; nothing without comparisons of months."""
-    if system.drift is None or system.drift.source == "gauge":
+    if system.drift is None or not system.compares:
         return ()
     own = matcher("system", system.id)
     drawn = " ".join(text for panel in system.panels for text in texts(panel))

@@ -63,7 +63,7 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
     if drift is None:
         message = t("{system} has no months to compare.", system=system.title)
         raise DataError(message, hint=t("Add [drift] to its system file."))
-    if drift.source == "gauge":
+    if not system.compares:
         raise DataError(
             t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.title),
             hint=t("Look at the gauge on the Charts page."),

@@ -127,7 +127,7 @@ def _statuses(system: System) -> list[Panel]:
 
 def _drift(system: System) -> list[dict[str, Any]]:
     """What the console exports of the newest comparison, unless the service measures its drift itself."""
-    if system.drift is None or system.drift.source == "gauge":
+    if system.drift is None or not system.compares:
         return []
     own = matcher("system", system.id)
     drawn = []

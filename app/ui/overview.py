@@ -177,7 +177,7 @@ def first_steps(now: Now) -> None:
             st.page_link(
                 "../pages/charts.py", label=t("Watch it arrive"), icon=":material/counter_2:", query_params=params
             )
-            if now.system.drift is not None and now.system.drift.source != "gauge":
+            if now.system.compares:
                 done = ":material/check_circle:" if now.drift is not None else ":material/counter_3:"
                 st.page_link("../pages/drift.py", label=t("Compare two months"), icon=done, query_params=params)
 

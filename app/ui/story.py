@@ -79,7 +79,7 @@ class Step:
 
 def steps(system: System) -> list[Step]:
     """The steps of a system's story with their newest runs; none where it has no requests or nothing to compare."""
-    if system.request is None or system.drift is None or system.drift.source == "gauge":
+    if system.request is None or system.drift is None or not system.compares:
         return []
     try:
         periods = cache.periods(system)

@@ -164,8 +164,8 @@ def _request(settings: Settings, system_id: str, ref: str | None, cur: str | Non
         raise ConfigError(f"threshold is {threshold:g}; accepted: a share from 0 to 1.", hint="Try 0.3.")
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
-    if system is None or system.drift is None or system.drift.source == "gauge":
-        names = ", ".join(one.id for one in systems.by_id.values() if one.drift and one.drift.source != "gauge")
+    if system is None or system.drift is None or not system.compares:
+        names = ", ".join(one.id for one in systems.by_id.values() if one.compares)
         raise DataError(f"There is no system {system_id!r} with months to compare.", hint=f"Known: {names}.")
     periods = list_periods(settings, system)
     newest = [period.key for period in periods]
