@@ -42,8 +42,9 @@ UNREAD_ERRORS: Final = (
 )
 # Arguments of a widget that are no text.
 NAMES: Final = frozenset(
-    "bind chart_type color delta_arrow delta_color format gap height icon key label_visibility language mime on_change "
-    "on_click on_select position selection_mode size type url_path vertical_alignment width".split()
+    "bind chart_type color default delta_arrow delta_color file_name format gap height horizontal_alignment icon key "
+    "label_visibility language mime on_change on_click on_select position selection_mode size type url_path "
+    "vertical_alignment width".split()
 )
 # Icons, colours and shields of Streamlit's Markdown.
 MARKUP: Final = re.compile(r":material/\w+:|:\w+\[|&nbsp;")
@@ -113,7 +114,7 @@ def _on_screen(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
     if not isinstance(parent, ast.Call) or node is parent.func:
         return False
     owner, name = _called(parent.func)
-    return owner in ("st", "column_config") and name not in ("get_all", "get_option")
+    return owner in ("st", "column_config") and name not in ("get", "get_all", "get_option")
 
 
 def _excused(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -55,7 +55,10 @@ MARKS: Final = {
 
 def address_form() -> None:
     """An address and Read; what was found is kept for this visit."""
-    with st.form("own-address", border=False), st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with (
+        st.form(key="own-address", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom", gap="small"),
+    ):
         url = st.text_input(t("Address of the service"), key="own_url", placeholder="http://127.0.0.1:8000", width=420)
         pressed = st.form_submit_button(t("Read"), type="primary", icon=":material/search:")
     if not pressed:

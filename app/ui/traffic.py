@@ -339,6 +339,7 @@ def _latencies(result: Mapping[str, Any]) -> None:
 
 
 def _outcomes(result: Mapping[str, Any]) -> None:
+    # no catalogue: a status
     rows = [(f"HTTP {status}", number) for status, number in sorted((result.get("by_status") or {}).items())]
     # "HTTP 500" is a status above and a cause here: one row.
     causes = {cause: number for cause, number in (result.get("errors") or {}).items() if not cause.startswith("HTTP ")}
