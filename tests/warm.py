@@ -241,7 +241,9 @@ def _nobody_asks(listener: socket.socket, lines: Sequence[socket.socket]) -> boo
     """True when the last line is closed: from then on nobody finds this process."""
     if len(lines) > 1:
         return False
-    Path(listener.getsockname()).unlink(missing_ok=True)
+    place = Path(listener.getsockname())
+    for file in (place, place.with_suffix(".lock")):
+        file.unlink(missing_ok=True)
     return not select.select([listener], [], [], 0)[0]
 
 
