@@ -24,31 +24,18 @@ from tests.console_world import (
 )
 
 pytestmark = pytest.mark.browser
+# The address of each page, the system it is opened for cold, and what it says of one that does not run: a state in words,
+# never an empty space. What every page says of every system is in test_pages.
 PAGES = {
-    "overview": "/",
-    "targets": "/targets",
-    "charts": "/charts",
-    "traffic": "/traffic",
-    "drift": "/drift",
-    "reports": "/reports",
-    "add_service": "/add_service",
+    "overview": ("/", "diabetes", "Prometheus does not scrape Diabetes"),
+    "targets": ("/targets", "f1pa", "NOT SCRAPED"),
+    "charts": ("/charts", "", ""),
+    "traffic": ("/traffic", "f1pa", "No address for F1PA lap times"),
+    "drift": ("/drift", "diabetes", "UNDECIDED[\\s\\S]*gauge has no value"),
+    "reports": ("/reports", "", ""),
+    "add_service": ("/add_service", "", ""),
 }
 TITLES = {"streamflow": "StreamFlow churn", "diabetes": "Diabetes", "f1pa": "F1PA lap times"}
-# What a page says of a system that does not run: a state in words, never an empty space.
-STATES = {
-    ("overview", "diabetes"): "Prometheus does not scrape Diabetes",
-    ("overview", "f1pa"): "Prometheus does not scrape F1PA lap times",
-    ("targets", "diabetes"): "NOT SCRAPED",
-    ("targets", "f1pa"): "NOT SCRAPED",
-    ("charts", "diabetes"): "Nothing to draw: ",
-    ("charts", "f1pa"): "Nothing to draw: ",
-    ("traffic", "diabetes"): "No address for Diabetes",
-    ("traffic", "f1pa"): "No address for F1PA lap times",
-    ("drift", "diabetes"): "UNDECIDED[\\s\\S]*gauge has no value",
-    ("drift", "f1pa"): "laps.parquet",
-    ("reports", "diabetes"): "No report of Diabetes yet",
-    ("reports", "f1pa"): "No report of F1PA lap times yet",
-}
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +66,17 @@ def fresh(console, home, port) -> Iterator[Console]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_opened_by_a_cold_bookmark_shows_the_frame_for_every_system(fresh, tabs, name):
-    for system in ("", "diabetes", "f1pa"):
-        page = tabs()
-        page.goto(f"{fresh.url}{PAGES[name]}" + (f"?system={system}" if system else ""))
-        ready(page, name)
-        frame_is_there(page)
-        picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
-        title = TITLES[system or "streamflow"]
-        wait_until(title, lambda: title in picked.inner_text() + picked.locator("input").input_value(), page=page)  # noqa: B023
-        assert parse_qs(urlsplit(page.url).query)["system"] == [system or "streamflow"]
-        if (name, system) in STATES:
-            wait_text(page, STATES[name, system])
-        no_trace(page)
+def test_a_page_opened_by_a_cold_bookmark_shows_the_frame_for_its_system(fresh, page, name):
+    path, system, state = PAGES[name]
+    page.goto(f"{fresh.url}{path}" + (f"?system={system}" if system else ""))
+    ready(page, name)
+    frame_is_there(page)
+    picked = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox]").first
+    title = TITLES[system or "streamflow"]
+    wait_until(title, lambda: title in picked.inner_text() + picked.locator("input").input_value(), page=page)
+    wait_equal(page, lambda: parse_qs(urlsplit(page.url).query)["system"], [system or "streamflow"])
+    wait_text(page, state)
+    no_trace(page)
 
 
 def test_the_picked_system_stays_through_navigation_and_the_back_button(fresh, page):

@@ -14,7 +14,7 @@ import pytest
 from app import jobs
 from app.config import Settings
 from tests.console_world import Console, no_trace, processes_of, ready, wait_text, wait_until
-from tests.test_browser_main_path import counted, run_in_address
+from tests.test_browser_main_path import counted, go, run_in_address
 
 pytestmark = pytest.mark.browser
 
@@ -152,12 +152,12 @@ def test_background_traffic_is_switched_on_in_one_tab_and_off_in_another(console
 
 
 def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page):
-    for path, name in (("/", "overview"), ("/targets", "targets"), ("/charts", "charts"), ("/traffic", "traffic")):
-        page.goto(f"{console.url}{path}")
-        ready(page, name)
-    warm(console, page)
     page.goto(console.url)
     ready(page, "overview")
+    for title, name in (("Targets", "targets"), ("Charts", "charts"), ("Generate traffic", "traffic")):
+        go(page, title, name)
+    warm(console, page)
+    go(page, "Overview", "overview")
     wait_text(page, "drift worker warm")
     assert console.process is not None
     with open(f"/proc/{console.process.pid}/maps") as maps:

@@ -128,6 +128,26 @@ def test_with_nothing_running_a_page_says_what_is_missing_and_what_to_do(home, p
         assert part in said, said
 
 
+@pytest.mark.parametrize("system", ["diabetes", "f1pa"])
+@pytest.mark.parametrize("page", ["Overview", "Targets", "Charts", "Compare months"])
+def test_of_a_system_that_its_prometheus_does_not_scrape_a_page_says_so(
+    home, monkeypatch, prometheus_url, page, system
+):
+    monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus_url)
+    forget()
+    app = run(page, system)
+    assert not app.exception
+    said = words(app)
+    title = {"diabetes": "Diabetes", "f1pa": "F1PA lap times"}[system]
+    expected = {
+        "Overview": f"Prometheus does not scrape {title}",
+        "Targets": "NOT SCRAPED",
+        "Charts": "Nothing to draw: ",
+        "Compare months": {"diabetes": r"UNDECIDED[\s\S]*gauge has no value", "f1pa": r"laps\.parquet"}[system],
+    }[page]
+    assert re.search(expected, said), said
+
+
 def test_a_gauge_short_of_predictions_says_how_many_and_offers_to_send_them(home, monkeypatch):
     """Nothing listens where they would go: that is said, and the page stands."""
     monkeypatch.setenv("VIGIE_DIABETES_URL", "http://127.0.0.1:9")
