@@ -5,17 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from app.errors import LedgerError
-from app.ui import import_report, kept_run, picked, reports, side_by_side, widgets
+from app.ui import import_report, kept_run, picked, reports, run_filters, side_by_side, widgets
 from app.words.message import t
 
 system = picked.system()
 
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     widgets.head(t("Reports"))
-    reports.every_system()
+    run_filters.every_system()
     import_report.button(system)
 try:
-    filters = reports.filters(system)
+    filters = run_filters.filters(system)
     reports.made_anew()
     listing = reports.look(filters)
 except LedgerError as error:

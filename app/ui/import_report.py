@@ -13,7 +13,7 @@ from app.config import System
 from app.drift import importing
 from app.drift.importing import MAX_NAME
 from app.errors import AlreadyImported, ReportError, VigieError
-from app.ui import cache, reports, widgets
+from app.ui import cache, reports, run_filters, widgets
 from app.ui.access import act
 from app.words.message import sentences, t
 
@@ -62,7 +62,7 @@ def _import(system: System, given: Sequence[UploadedFile], name: str, day: date 
     try:
         html, json = (_only(given, kind) for kind in ("html", "json"))
         with st.spinner(t("Reading the report …")):
-            at = reports.midnight(day)
+            at = run_filters.midnight(day)
             run = act(importing.import_report, cache.settings(), system, html=html, json=json, name=name, at=at)
     except VigieError as error:
         widgets.problem(error, title=t("Nothing was imported."))
