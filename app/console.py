@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.errors import VigieError
 from app.services import want
-from app.ui import cache, palette, picked, widgets
+from app.ui import cache, language, palette, picked, widgets
 from app.ui.access import act
 from app.words.message import t
 
@@ -29,6 +29,7 @@ def connection_line(seen: cache.Connection) -> str:
     return f":green[:material/cloud_done:] {widgets.plain(seen.name)} · {place} · {widgets.plain(answered)}"
 
 
+language.settle()
 # no catalogue: the name
 st.set_page_config(page_title="Vigie", page_icon=str(HERE / "ui" / "icon.png"), layout="wide")
 st.html(HERE / "ui" / "style.css")
@@ -76,6 +77,7 @@ with st.sidebar:
             except VigieError as error:
                 widgets.problem(error)
 
+    language.switch()
     if systems.by_id:
         connection()
     if not cache.access().open:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +21,7 @@ from app.config import Settings
 from app.doors import STRANGER, Access, Doors
 from app.gauges import Gauges
 from app.report_routes import OddReportPaths, report_routes
+from app.words.language import preferred, speaking
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,7 +63,7 @@ def routes(settings: Settings, *, prefix: str = "") -> list[Route]:
 def middleware(settings: Settings, doors: Doors | None = None) -> list[Middleware]:
     """Headers on every answer, then the doors (host, origin, access) for every route, page and WebSocket."""
     doors = doors or Doors(settings, Access.of(settings))
-    return [Middleware(SecurityHeaders), *doors.middleware(), Middleware(OddReportPaths)]
+    return [Middleware(SecurityHeaders), Middleware(Spoken), *doors.middleware(), Middleware(OddReportPaths)]
 
 
 class SecurityHeaders:
@@ -83,3 +84,17 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, complete)
+
+
+class Spoken:
+    """The texts of our own answers (sign-in, reports, refusals) are in the language that the browser asks for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on. A WebSocket carries a session of Streamlit, which has a language of its own."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        with speaking(preferred(Headers(scope=scope).get("accept-language", ""))):
+            return await self.app(scope, receive, send)

@@ -10,6 +10,7 @@ from app.jobs import Progress
 from app.runs.run import Run
 from app.runs.words import state_word
 from app.ui import cache
+from app.ui.language import language_params
 from app.ui.widgets import empty, plain
 from app.words.message import t
 
@@ -101,6 +102,6 @@ def system() -> System:
 
 
 def link_params() -> dict[str, str]:
-    """Query parameters that carry the picked system over to another page."""
+    """Query parameters that carry the picked system and language over to another page."""
     picked = st.session_state.get(SYSTEM_KEY)
-    return {SYSTEM_KEY: picked} if picked else {}
+    return {**({SYSTEM_KEY: picked} if picked else {}), **language_params()}

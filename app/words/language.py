@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gettext
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ CATALOGUES: Final = Path(__file__).parent / "locale"
 DOMAIN: Final = "vigie"
 # A line in the head of a catalogue: "yes" where every text has its translation.
 COMPLETE: Final = "X-Complete"
+# More of `Accept-Language` is not read: a browser's is a tenth of it.
+LONGEST_HEADER: Final = 500
 # French groups digits by a narrow space that no line breaks at.
 _TO_FRENCH: Final = str.maketrans({",": "\N{NARROW NO-BREAK SPACE}", ".": ","})
 
@@ -57,6 +59,18 @@ def catalogue(chosen: str) -> gettext.NullTranslations:
 def offered() -> list[str]:
     """The languages a reader may choose: English, and those that every text has been translated to."""
     return [one for one in LANGUAGES if one == ENGLISH or catalogue(one).info().get(COMPLETE.lower()) == "yes"]
+
+
+def preferred(header: str) -> str:
+    """The language offered that a browser likes best, by its `Accept-Language`; English where it names none of them."""
+    weighed = []
+    for part in header[:LONGEST_HEADER].split(","):
+        name, _, weight = part.partition(";q=")
+        with suppress(ValueError):
+            weighed.append((-float(weight or 1), name.strip().partition("-")[0].lower()))
+    return next(
+        (name for weight, name in sorted(weighed, key=lambda pair: pair[0]) if weight and name in offered()), ENGLISH
+    )
 
 
 def word(text: str) -> str:
