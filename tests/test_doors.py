@@ -278,6 +278,16 @@ def test_a_stranger_gets_nothing_but_the_form(closed, path):
     assert shown.headers["referrer-policy"] == "same-origin"
 
 
+def test_the_form_is_in_the_language_the_browser_asks_for(closed):
+    french, english = (
+        closed.get("/", headers={**HTML, "Accept-Language": asked}) for asked in ("fr-FR,fr;q=0.9", "de")
+    )
+    assert "Se connecter" in french.text
+    assert '<html lang="fr"' in french.text
+    assert "Sign in" in english.text
+    assert '<html lang="en"' in english.text
+
+
 def test_a_stranger_opens_no_socket_and_sends_no_file(closed):
     assert upgrade(closed, Origin=OWN)[0] == 401
     assert closed.put("/_stcore/upload_file/1/2", headers={"Origin": OWN}).status_code == 401

@@ -1,0 +1,78 @@
+"""The language of the reader: the browser's, the address's, or the one picked; each session and answer has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app.words.language import LONGEST_HEADER, offered, preferred
+from tests.conftest import ROOT
+
+# The first pages of a process import Streamlit and draw figures.
+RUN_SECONDS = 240
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Iterator[Path]:
+    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "home").mkdir()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield tmp_path / "home"
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def opened(page: str = "traffic", **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    app.switch_page(f"../pages/{page}.py")
+    app.run()
+    assert not app.exception
+    return app
+
+
+def title(app: AppTest) -> str:
+    return str(app.main.title[0].value)
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("", "en"), ("fr", "fr"), ("fr-CA,fr;q=0.9,en;q=0.8", "fr"), ("en-US,en;q=0.9,fr;q=0.8", "en"), ("de,fr;q=0.5", "fr"),
+     ("en;q=0.3, fr;q=0.7", "fr"), ("fr;q=0, en", "en"), ("fr;q=zero", "en"), (";;;,,,=", "en"), ("de," * LONGEST_HEADER + "fr", "en")],
+)  # fmt: skip
+def test_a_browser_is_answered_in_the_offered_language_it_likes_best(header, language):
+    assert preferred(header) == language
+
+
+def test_every_text_is_there_in_french():
+    assert offered() == ["en", "fr"]
+
+
+def test_the_address_names_the_language_the_switch_changes_it_and_both_keep_it(home):
+    english, french = opened(), opened(lang="fr")
+    assert (title(english), title(french)) == ("Generate traffic", "Générer du trafic")
+    keys = [[one.key for one in app.main.get("button") + app.main.get("number_input")] for app in (english, french)]
+    assert keys[0] == keys[1]
+    # One session does not change the other, nor does a page that is drawn again.
+    assert title(english.run()) == "Generate traffic"
+    french.segmented_control(key="language").set_value("en").run()
+    assert title(french) == "Generate traffic"
+    assert french.query_params["lang"] in ("en", ["en"])
+    # Back to the address before: the browser's back button.
+    french.query_params["lang"] = "fr"
+    assert title(french.run()) == "Générer du trafic"
+
+
+def test_a_language_that_is_not_offered_is_english(home):
+    assert title(opened(lang="xx")) == "Generate traffic"
