@@ -7,10 +7,10 @@ from app.runs.kinds import Kind
 
 FAKE = "tests.jobs_fake_worker"
 KINDS = {
-    "drift": Kind("drift", FAKE, 1, waiting=2, deadline=60, grace=0.8, warm=True),
-    "load": Kind("load", FAKE, 2, waiting=0, deadline=60, grace=3, graceful=True),
-    "brief": Kind("brief", FAKE, 1, waiting=1, deadline=0.5, grace=0.3),
-    "broken": Kind("broken", "no_such_module_anywhere", 1, waiting=1, deadline=60, grace=0.8, warm=True),
+    "drift": Kind("drift", FAKE, at_once=1, waiting=2, deadline=60, grace=0.8, warm=True),
+    "load": Kind("load", FAKE, at_once=2, waiting=0, deadline=60, grace=3, graceful=True),
+    "brief": Kind("brief", FAKE, at_once=1, waiting=1, deadline=0.5, grace=0.3),
+    "broken": Kind("broken", "no_such_module_anywhere", at_once=1, waiting=1, deadline=60, grace=0.8, warm=True),
 }
 
 if __name__ == "__main__":

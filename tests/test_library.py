@@ -627,7 +627,7 @@ def test_an_index_that_cannot_be_written_keeps_nothing_of_an_import(settings, sy
     def refuses(_self, _run):
         raise LedgerError("locked")
 
-    monkeypatch.setattr(Ledger, "add", refuses)
+    monkeypatch.setattr(Ledger, "list_kept", refuses)
     with pytest.raises(LedgerError, match="locked"):
         imported(settings, system, today(), html=HTML)
     assert everything(settings, system) == ({}, [])

@@ -199,7 +199,7 @@ def test_a_limit_of_the_kernel_on_file_size_keeps_nothing_of_an_import(settings,
 
 def test_killed_between_report_and_row_an_import_is_found_again(settings, systems, system, ledger):
     def work():
-        Ledger.add = lambda _self, _run: os.kill(os.getpid(), signal.SIGKILL)
+        Ledger.list_kept = lambda _self, _run: os.kill(os.getpid(), signal.SIGKILL)
         return imported(settings, system, today(), html=HTML, name="a vs b")
 
     assert in_a_child(work) == ""

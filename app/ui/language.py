@@ -45,7 +45,7 @@ def switch() -> None:
             t("Language"),
             languages,
             key=_SWITCH,
-            format_func=NAMES.__getitem__,
+            format_func=lambda one: NAMES[one],
             required=True,
             on_change=_keep,
             label_visibility="collapsed",

@@ -186,9 +186,17 @@ def clauses(texts: Iterable[str]) -> str:
 def on_one_line(text: str) -> str:
     """The text on one line and without control characters, which values from data may carry."""
     if isinstance(text, Message):
-        values = {name: on_one_line(value) if isinstance(value, str) else value for name, value in text.values.items()}
+        values = {
+            name: on_one_line(value) if isinstance(value, Message) else _inside(value)
+            for name, value in text.values.items()
+        }
         return Message(text.id, values, text.plural)
     return one_line(text)
+
+
+def _inside(value: Any) -> Any:
+    """A value on one line. A blank at its ends stays: a column may be called `f0 `, and the sentence is about that."""
+    return one_line(f"|{value}|")[1:-1] if isinstance(value, str) else value
 
 
 def listed(texts: Sequence[str]) -> str:
