@@ -198,7 +198,13 @@ def headline(policy: Policy, decision: Decision) -> str:
             return t("{comparable} of {columns} columns comparable", comparable=counted.comparable, columns=counted.n)
         return t("nothing is decided")
     sign = "≥" if counted.reaches(least) else "<"
-    share = f"{_drifted(counted.k, counted.n)}: {share_apart(decision.share, least)} {sign} {limit(least)}"
+    share = t(
+        "{drifted}: {share} {sign} {threshold:limit}",
+        drifted=_drifted(counted.k, counted.n),
+        share=share_apart(decision.share, least),
+        sign=sign,
+        threshold=least,
+    )
     if decision.by_target and decision.target is not None:
         against = f"{number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}"
         return f"{t('target drift {against}', against=against)}; {share}"

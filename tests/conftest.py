@@ -200,6 +200,28 @@ def absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+def forget_pages() -> None:
+    """Empty the console's caches: an earlier test's environment may be in them."""
+    import streamlit as st
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home for pages that are drawn here: no stack, no job host, no runs, and not the checkout's reports."""
+    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "FEAST_REPO", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "home" / "reports"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "home").mkdir()
+    forget_pages()
+    yield tmp_path / "home"
+    forget_pages()
+
+
 @pytest.fixture(scope="session")
 def prometheus_binary() -> Path:
     """The Prometheus that the stack finds or fetches."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import jobs
@@ -28,7 +27,7 @@ from app.drift.result import Result, Verdict
 from app.runs import reports
 from app.runs.index import Ledger
 from tests import here, warm
-from tests.conftest import ROOT
+from tests.conftest import ROOT, forget_pages
 from tests.drift_frames import FEATURES, ROWS, calm
 
 # Seeds between which no small test finds a difference (all p-values above 0.2).
@@ -283,15 +282,9 @@ def home(tmp_path_factory):
         patch.setenv("REPORT_DIR", str(root / "reports"))
         patch.setattr(jobs, "run_and_wait", here.run)
         worker.preload()
-        forget()
+        forget_pages()
         yield root
-    forget()
-
-
-def forget() -> None:
-    """What another case left in the console's caches."""
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    forget_pages()
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +375,7 @@ def test_a_sick_month_is_told_on_the_command_line_and_on_the_page(home, page, ca
         assert said in err
     assert "Traceback" not in err
     # The page of the same run.
-    forget()
+    forget_pages()
     page.query_params["run"] = run.id
     page.run()
     assert not page.exception

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.words.language import LONGEST_HEADER, offered, preferred
@@ -14,21 +10,6 @@ from tests.conftest import ROOT
 
 # The first pages of a process import Streamlit and draw figures.
 RUN_SECONDS = 240
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Iterator[Path]:
-    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "home").mkdir()
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    yield tmp_path / "home"
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def opened(page: str = "traffic", **query: str) -> AppTest:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_system
-from tests.conftest import ROOT, free_port
+from tests.conftest import ROOT, forget_pages, free_port
 from tests.http_fakes import answer, serve
 from tests.own_service_fixture import running_service
 
@@ -25,22 +24,11 @@ def service() -> Iterator[str]:
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch) -> Iterator[Path]:
-    """An empty home without a stack; the folder that new systems go to."""
-    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "VIGIE_PROPOSE_HOSTS", "REPORT_DIR", "VIGIE_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HOME", str(tmp_path))
+def own(home, tmp_path, monkeypatch) -> Path:
+    """The folder that new systems go to."""
+    monkeypatch.delenv("VIGIE_PROPOSE_HOSTS", raising=False)
     monkeypatch.setenv("VIGIE_SYSTEMS", str(tmp_path / "own"))
-    (tmp_path / "home").mkdir()
-    forget()
-    yield tmp_path / "own"
-    forget()
-
-
-def forget() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    return tmp_path / "own"
 
 
 def opened() -> AppTest:
@@ -190,7 +178,7 @@ def test_an_attached_prometheus_that_scrapes_the_service_is_recognised(
     own, monkeypatch, prometheus_url, scraped_service
 ):
     monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus_url)
-    forget()
+    forget_pages()
     app = read(scraped_service.url)
     said = words(app)
     assert 'already scraped: job="api"' in said

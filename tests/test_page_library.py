@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
@@ -15,31 +13,13 @@ from app.errors import StorageFull
 from app.runs.index import Ledger
 from app.runs.run import Note, Run, State
 from app.ui import reports as page
-from tests.conftest import ROOT
+from tests.conftest import ROOT, forget_pages
 from tests.kept_runs import keep, result
 
 RUN_SECONDS = 240
 RUN = Run(
     "20240501T000001Z-0000c1", "drift", "streamflow", "k", State.DONE, 1e9, path="/somewhere", outcome="NO_ACTION"
 )
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Iterator[Path]:
-    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "REPORT_DIR", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "home").mkdir()
-    forget()
-    yield tmp_path / "home"
-    forget()
-
-
-def forget() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def opened(**query: str | list[str]) -> AppTest:
@@ -118,7 +98,7 @@ def test_the_latest_note_says_whether_a_run_is_acknowledged():
 
 def test_an_index_that_cannot_be_read_is_said_with_what_is_not_lost(home, monkeypatch):
     monkeypatch.setenv("VIGIE_LEDGER_URL", f"sqlite:///{home}")
-    forget()
+    forget_pages()
     app = opened()
     assert "The list of runs cannot be read." in words(app)
     assert "No report is lost." in words(app)

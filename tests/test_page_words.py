@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gettext
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
@@ -32,23 +30,10 @@ class Brackets(gettext.NullTranslations):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch) -> Iterator[Path]:
-    for name in ("VIGIE_PROMETHEUS_URL", "PROMETHEUS_URL", "VIGIE_SYSTEMS", "VIGIE_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "reports"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "home").mkdir()
+def home(home, monkeypatch) -> Path:
     for module in ("app.words.message", "app.words.language"):
         monkeypatch.setattr(f"{module}.catalogue", lambda _: Brackets())
-    forget()
-    yield tmp_path / "home"
-    forget()
-
-
-def forget() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    return home
 
 
 def opened(page: str, **query: str | list[str]) -> AppTest:

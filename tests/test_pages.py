@@ -14,13 +14,11 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from hypothesis import HealthCheck, given, settings, strategies
 from streamlit.testing.v1 import AppTest
 
@@ -36,7 +34,7 @@ from app.ui.banner import decision_of
 from app.ui.comparison import period_label
 from app.ui.what_if import policy_lines
 from app.verdict import headline
-from tests.conftest import ROOT
+from tests.conftest import ROOT, forget_pages
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
 from tests.kept_runs import POLICY, keep, result
@@ -54,33 +52,6 @@ PAGES = {
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
 # A page asks several questions of a server that may answer slowly.
 RUN_SECONDS = 240
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Iterator[Path]:
-    """An empty home: no stack, no job host, no runs."""
-    for name in (
-        "VIGIE_PROMETHEUS_URL",
-        "PROMETHEUS_URL",
-        "FEAST_REPO",
-        "VIGIE_SYSTEMS",
-        "VIGIE_LEDGER_URL",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VIGIE_HOME", str(tmp_path / "home"))
-    # Not the checkout's, which holds what a person has compared there.
-    monkeypatch.setenv("REPORT_DIR", str(tmp_path / "home" / "reports"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "home").mkdir()
-    forget()
-    yield tmp_path / "home"
-    forget()
-
-
-def forget() -> None:
-    """What an earlier test's environment left in the caches."""
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 def run(page: str, system: str = "streamflow") -> AppTest:
@@ -134,7 +105,7 @@ def test_of_a_system_that_its_prometheus_does_not_scrape_a_page_says_so(
     home, monkeypatch, prometheus_url, page, system
 ):
     monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus_url)
-    forget()
+    forget_pages()
     app = run(page, system)
     assert not app.exception
     said = words(app)
@@ -220,7 +191,7 @@ def test_the_overview_says_of_errors_what_the_counter_tells(home, monkeypatch, p
 def test_a_prometheus_that_answers_nonsense_is_said_on_every_page(home, monkeypatch, lie, words_for_it):
     with serve(lie) as prometheus:
         monkeypatch.setenv("VIGIE_PROMETHEUS_URL", prometheus.url)
-        forget()
+        forget_pages()
         for page in ("Overview", "Targets", "Charts"):
             app = run(page)
             assert not app.exception
@@ -231,7 +202,7 @@ def test_a_prometheus_that_answers_nonsense_is_said_on_every_page(home, monkeypa
 def test_months_are_offered_without_any_service_and_the_first_two_are_picked(home, monkeypatch):
     write_system(home / "systems")
     monkeypatch.setenv("VIGIE_SYSTEMS", str(home / "systems"))
-    forget()
+    forget_pages()
     app = run("Compare months", SYSTEM)
     assert not app.exception
     # Nobody is there to compare them: that is an error with its next step, beside the pickers.
@@ -248,7 +219,7 @@ def kept(home: Path, monkeypatch, drifted: int, **changes: Any) -> AppTest:
     """The page of a finished run of the system with hostile data: 16 columns, so many of them drifted."""
     write_system(home / "systems")
     monkeypatch.setenv("VIGIE_SYSTEMS", str(home / "systems"))
-    forget()
+    forget_pages()
     settings = Settings.from_env()
     system = load_systems(settings).by_id[SYSTEM]
     found = result("20240301T000000Z-000001", SYSTEM, drifted=drifted, months=("2024-01-31", "2024-02-29"), **changes)
@@ -316,7 +287,7 @@ def test_a_run_whose_files_were_deleted_keeps_its_decision_on_the_page(home, mon
         before = ledger.get("20240301T000000Z-000001")
         shutil.rmtree(before.path)
         rescan.rescan(ledger, Settings.from_env(), load_systems(Settings.from_env()))
-    forget()
+    forget_pages()
     app = run("Compare months", SYSTEM)
     said = words(app)
     assert not app.exception
@@ -333,7 +304,7 @@ def test_a_run_of_another_home_is_waited_for_and_not_asked_for_without_a_pause(h
         going = Run("20260301T000000Z-000002", "drift", SYSTEM, key, State.RUNNING, time.time())
         own = source_of(Settings.from_env(), load_systems(Settings.from_env()).by_id[SYSTEM])
         ledger.add(replace(going, **columns_of(own)))
-    forget()
+    forget_pages()
     app = run("Compare months", SYSTEM)
     assert not app.exception
     assert "This run goes on elsewhere." in words(app)
@@ -479,7 +450,7 @@ def test_another_system_begins_with_a_threshold_of_its_own(home, monkeypatch, tm
             f"threshold = {threshold}\n"
         )
     monkeypatch.setenv("VIGIE_SYSTEMS", str(folder))
-    forget()
+    forget_pages()
     app = run("Compare months", "first")
     assert app.main.number_input[0].value == 0.3
     app.main.number_input[0].set_value(0.4).run()
@@ -492,7 +463,7 @@ def test_without_any_readable_system_the_frame_says_why(home, monkeypatch, tmp_p
     folder.mkdir()
     (folder / "mine.toml").write_text("title = 1")
     monkeypatch.setenv("VIGIE_SYSTEMS", str(folder))
-    forget()
+    forget_pages()
     app = run("Overview")
     assert not app.exception
     assert "mine.toml: key title is 1" in "".join(e.value for e in app.sidebar.error).replace("\\", "")

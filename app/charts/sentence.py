@@ -8,12 +8,14 @@ import numpy as np
 
 from app.config import Panel
 from app.prometheus import Answer, Series, State, TimeRange
-from app.words.message import t
+from app.words.message import t, tn
 from app.words.shared import text_value
 from app.words.units import Clock, format_number, format_time, format_value
 
 # More numbers than these make no sentence.
 MOST_NAMED = 3
+# The legend of the shipped systems for a rate of requests; a sentence can count those.
+REQUESTS = "requests"
 # Names longer than this are read in the legend.
 LONG_NAME = 24
 # The newest sample counts as "now" when it is at most this many steps old: one is the scrape, one the alignment.
@@ -128,9 +130,11 @@ def _through(series: Sequence[Series], span: TimeRange | None, clock: Clock, *, 
 def named_value(panel: Panel, series: Series, value: float | None, *, alone: bool = False) -> str:
     """A value with its name: `12.4 requests a second`, `p95 41 ms`."""
     name = series.name
+    if panel.unit == "1/s" and alone and name == REQUESTS:
+        n = value if value is None or format_number(value) != "1" else 1
+        return tn("{n:significant} request a second", "{n:significant} requests a second", n)
     if panel.unit == "1/s" and alone and name.isalpha():
-        things = name.removesuffix("s") if format_number(value) == "1" else name
-        return t("{rate:significant} {things} a second", rate=value, things=things)
+        return t("{name}: {rate:rate_words}", name=name, rate=value)
     text = format_value(value, panel.unit, words=alone and not name)
     return f"{name} {text}" if name and name != "value" else text
 

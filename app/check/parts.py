@@ -14,6 +14,7 @@ from app.config import Gauge, Settings, System
 from app.errors import AddressRefused, VigieError
 from app.services import Address
 from app.words.message import clauses, t
+from app.words.shared import rows
 
 # Bodies that are drawn and compared with the service's own schema: enough to meet each value of a short list.
 BODIES = 20
@@ -121,7 +122,7 @@ def data(settings: Settings, system: System, watched: Watched) -> Iterator[Row]:
         yield failed("drift", drift.source, error)
         return
     for one in periods:
-        counts = t("{rows:count} rows, {labels:count} with a label", rows=one.rows, labels=one.labelled)
+        counts = t("{rows}, {labelled:count} with a label", rows=rows(one.rows), labelled=one.labelled)
         yield Row("month", one.name, Outcome.OK, counts, one.note)
     if len(periods) < 2:
         text = t("{count} found; a comparison needs two", count=len(periods))

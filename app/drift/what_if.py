@@ -16,7 +16,7 @@ from app.drift.decide import Counting, Decision, counted_columns, decide, nearne
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Target, Verdict
 from app.drift.sentence import sentence
-from app.words.message import on_one_line, some, t
+from app.words.message import on_one_line, some, t, tn
 
 # A turning point is given with so many digits, rounded to the side on which it has turned.
 FLIP_DIGITS: Final = 4
@@ -354,10 +354,10 @@ def _without(change: Change, counted: Sequence[Column], to: Verdict) -> Iterator
 
 def _group(group: str, n: int) -> str:
     if group == "drifted":
-        return t("the {n} drifted columns", n=n)
-    return (
-        t("the {n} columns that cannot be compared", n=n) if group == "incomparable" else t("the {n} calm columns", n=n)
-    )
+        return tn("the {n} drifted column", "the {n} drifted columns", n)
+    if group == "incomparable":
+        return tn("the {n} column that cannot be compared", "the {n} columns that cannot be compared", n)
+    return tn("the {n} calm column", "the {n} calm columns", n)
 
 
 def _bound(point: float, value: float, now: float) -> str:

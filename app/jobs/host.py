@@ -35,7 +35,7 @@ from app.runs.kinds import KINDS, Kind
 from app.runs.locks import KeyHeld, Request
 from app.runs.progress import read_progress
 from app.runs.run import Ending, State
-from app.words.message import t
+from app.words.message import t, tn
 
 LOG = logging.getLogger("vigie.jobs")
 _Given = TypeVar("_Given")
@@ -169,7 +169,12 @@ class Host:
             if entry.active.request.lock_name == request.lock_name and not entry.stop.asked.is_set():
                 return {"run": entry.active.id, "joined": True}
         if len(mine) >= kind.at_once + kind.waiting:
-            message = t("{n} runs of kind {kind} are going already; no more are taken.", n=len(mine), kind=kind.name)
+            message = tn(
+                "{n} run of kind {kind} is going already; no more are taken.",
+                "{n} runs of kind {kind} are going already; no more are taken.",
+                len(mine),
+                kind=kind.name,
+            )
             raise JobError(message, hint=t("Wait for one to end, or stop one."))
         try:
             active = await self._on_disk(lambda: ActiveRun(self.settings, request))

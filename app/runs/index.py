@@ -1,4 +1,4 @@
-"""The index of runs: one row per drift, load, quality or monitoring run, and the notes people wrote on them.
+"""The index of runs: one row per run, and the notes people wrote on them.
 
 The run directories are the truth; this index makes listing, joining and marking quick and is remade from them by
 `rescan`. SQLite in WAL mode by default, any SQLAlchemy URL otherwise (`VIGIE_LEDGER_URL`). Times are seconds since the
@@ -49,7 +49,7 @@ from app.runs.tables import (
     storable,
     values_of,
 )
-from app.words.message import english, sentences, t
+from app.words.message import english, sentences, t, tn
 
 if TYPE_CHECKING:
     from app.runs.source import Source
@@ -491,8 +491,9 @@ def _absent(run_id: str, hint: str) -> LedgerError:
 
 def _made_from(directories: int) -> str:
     return english(
-        t(
+        tn(
+            "A new index of runs was made from {n} run directory; notes written into an earlier index are not in it.",
             "A new index of runs was made from {n} run directories; notes written into an earlier index are not in it.",
-            n=directories,
+            directories,
         )
     )

@@ -20,7 +20,7 @@ from app.ui import cache, widgets
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.verdict import Tone
-from app.words.message import t
+from app.words.message import t, tn
 from app.words.shared import PROMETHEUS_SILENT, capital
 
 # So many scrapes are drawn as strokes on a card.
@@ -87,7 +87,7 @@ def _history(target: Target, answer: Answer | None) -> tuple[str, str]:
             ago = f"{minutes:.0f} min" if minutes >= 1 else f"{minutes * 60:.0f} s"
             moment = f"{datetime.fromtimestamp(at, tz=widgets.zone()):%H:%M:%S}"
             since = t("since {moment} ({ago})", moment=moment, ago=ago)
-        return t("last {scrapes} scrapes {strokes}", scrapes=len(values), strokes=strokes), since
+        return tn("last scrape {strokes}", "last {n} scrapes {strokes}", len(values), strokes=strokes), since
     return "", ""
 
 

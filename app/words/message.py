@@ -106,8 +106,8 @@ def t(text: str, /, **values: Any) -> Message:
     return Message(text, values)
 
 
-def tn(one: str, several: str, n: float, /, **values: Any) -> Message:
-    """The same where a count decides the form; the count is the value `n`."""
+def tn(one: str, several: str, n: float | None, /, **values: Any) -> Message:
+    """The same where a count decides the form; the count is the value `n`, several where it is unknown."""
     return Message(one, {"n": n, **values}, several)
 
 

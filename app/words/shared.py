@@ -27,7 +27,7 @@ def counting(columns: str) -> Message:
     return t("all columns count") if columns == "all" else t("features alone count")
 
 
-def rows(n: float) -> Message:
+def rows(n: float | None) -> Message:
     """`1 row`, `7,043 rows`."""
     return tn("{n:count} row", "{n:count} rows", n)
 
