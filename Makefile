@@ -32,10 +32,12 @@ WORKERS ?= 3
 # The pytest plugins of these three packages are used by no test, and would be loaded by every process.
 PLUGINS := -p no:faker -p no:schemathesis -p no:typeguard
 PARALLEL := -n $(WORKERS) --dist loadfile $(PLUGINS)
-# What pytest makes of the asserts of all files is written once, beside the checks, where each process would make it.
+# What pytest makes of the asserts of all files is written once, beside the checks, where each process would make it;
+# a test file that cannot be imported ends the run there.
 test: environment  ## everything: the checks, then all tests (WORKERS=n files at a time)
-	@PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest --collect-only $(PLUGINS) > /dev/null 2>&1 & \
-		$(MAKE) check && wait
+	@$(MAKE) check & checks=$$!; \
+		listing=$$(PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest --collect-only -q $(PLUGINS) 2>&1) || \
+		{ echo "$$listing" | tail -60; wait; exit 1; }; wait $$checks
 	$(VENV)/python -m pytest $(PARALLEL)
 
 QUICK := -m "not browser and not heavy and not slow"

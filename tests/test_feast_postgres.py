@@ -27,10 +27,10 @@ from stack.ingest import database, sample
 from stack.ingest.reading import read_month
 from stack.postgres.connection import place
 from tests import warm
-from tests.conftest import ROOT, sample_home
+from tests.conftest import ROOT, forget_pages, sample_home
 from tests.drift_frames import quiet_job
 from tests.postgres_server import PASSWORD, fresh, server, small, where  # noqa: F401 - fixtures
-from tests.test_pages import PAGES, forget, run, words
+from tests.test_pages import PAGES, run, words
 from tests.waiting import until
 
 REF, CUR = date(2024, 1, 31), date(2024, 2, 29)
@@ -280,7 +280,7 @@ def said(command):
 
 def works(page, apart):
     """What a page should say and does not, and what it should not say and does."""
-    forget()
+    forget_pages()
     app = run(page)
     text = words(app) + " ".join(one.value for one in app.metric)
     expected = {
