@@ -1,0 +1,80 @@
+"""What the parts of a report ask: one system, one range, its Prometheus and its runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from app.charts import Context
+from app.errors import VigieError
+from app.prometheus import Prometheus, Target, TimeRange, connect
+from app.runs.opening import opened
+from app.runs.own_source import fingerprints
+from app.runs.run import Filter, Run
+from app.words.units import Clock
+
+if TYPE_CHECKING:
+    from app.config import Settings, System
+
+# Of 10,000 runs in a range a report names the newest ones and counts the rest.
+MOST_RUNS = 50
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One system and one range, `since` to `until` in epoch seconds. `step` is called with the name of each stage."""
+
+    settings: Settings
+    system: System
+    since: float
+    until: float
+    clock: Clock = field(default_factory=Clock)
+    step: Callable[[str], None] = lambda _: None
+
+    @cached_property
+    def prometheus(self) -> Prometheus:
+        """The system's Prometheus. Raises VigieError when no address is known."""
+        return connect(self.settings, self.system)
+
+    @cached_property
+    def targets(self) -> tuple[list[Target], VigieError | None]:
+        """The targets of this Prometheus, or why they are not known."""
+        try:
+            return self.prometheus.targets(), None
+        except VigieError as error:
+            return [], error
+
+    @cached_property
+    def context(self) -> Context:
+        """What placeholders mean over the range; the window is `auto`. Raises ConfigError."""
+        from app.prometheus.targets import scrape_interval
+
+        targets, _ = self.targets
+        scrape = scrape_interval(targets, self.system.prometheus.selector)
+        span = TimeRange.between(self.since, self.until, scrape=scrape)
+        return Context.of(self.system, None, span, targets)
+
+    def runs(self, kind: str) -> tuple[list[Run], int]:
+        """The newest MOST_RUNS runs of a kind, of this system's own source in the range, and how many there are.
+
+        Raises LedgerError.
+        """
+        criteria = Filter(
+            systems=(self.system.id,),
+            kinds=(kind,),
+            since=self.since,
+            until=self.until,
+            sources=fingerprints(self.settings, self.system),
+            elsewhere=False,
+        )
+        with opened(self.settings) as ledger:
+            return ledger.library(criteria, limit=MOST_RUNS), ledger.library_count(criteria)
+
+    @classmethod
+    def last(cls, settings: Settings, system: System, seconds: float) -> Asking:
+        """The range that ends now."""
+        now = time.time()
+        return cls(settings, system, now - seconds, now)
