@@ -57,9 +57,13 @@ __all__ = [
 
 
 def _safe(text: str) -> str:
-    """`redacted`, and the message itself where there was nothing to hide."""
+    """`redacted`; a message stays one where only values of it are hidden, for its readers in other languages."""
     safe = redacted(text)
-    return text if safe == text else safe
+    if safe == text:
+        return text
+    with_values = getattr(text, "with_values", None)  # of app.words, which this room may not know
+    again = with_values(redacted) if with_values else safe
+    return again if redacted(again) == again else safe
 
 
 class VigieError(Exception):

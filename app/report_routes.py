@@ -147,7 +147,7 @@ def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
     months = f" · {row.ref or word('unknown')} → {row.cur or word('unknown')}" if row.ref or row.cur else ""
     # Nothing is trained: the reference systems report it next to the word.
     simulated = " (SIMULÉ)" if row.outcome == "RETRAINING_TRIGGERED" else ""
-    title = f"{system.title if system else row.system}{months}"
+    title = f"{t(system.title) if system else row.system}{months}"
     decision = f"{row.outcome}{simulated}" if row.outcome else t("no decision, {kind} report", kind=row.kind)
     return _head(title, MARKS.get(row.outcome, UNMARKED), decision, t(row.reason))
 

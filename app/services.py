@@ -23,7 +23,7 @@ from app.base.processes import Owner, myself
 from app.config import Settings, System
 from app.config.settings import url_of
 from app.errors import StorageFull, VigieError
-from app.words.message import t
+from app.words.message import clauses, t
 
 # A row of state.json has some 300 bytes.
 MAX_STATE_BYTES = 1_000_000
@@ -164,7 +164,7 @@ def reach(url: str) -> VigieError | None:
 def activity(state: StackState) -> str:
     """What the embedded stack is busy with; "" when it is not."""
     busy = [f"{row.name}: {row.reason}" for row in state.services.values() if row.state == "starting" and row.reason]
-    return t("The stack is still starting ({services}).", services="; ".join(busy)) if busy else ""
+    return t("The stack is still starting ({services}).", services=clauses(busy)) if busy else ""
 
 
 def service_state(state: str) -> str:
@@ -224,7 +224,7 @@ def want(settings: Settings, system: System, asker: Owner | None = None) -> bool
     except OSError as error:
         message = t(
             "The stack cannot be asked to start {system}: {folder} cannot be written ({why}).",
-            system=system.title,
+            system=t(system.title),
             folder=file.parent,
             why=error.strerror,
         )

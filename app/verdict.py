@@ -118,13 +118,13 @@ def badges(now: Now) -> list[tuple[str, Tone]]:
         return [badge]
     if now.system.id in starting:
         # Prometheus scrapes a service from its launch on, and nothing answers for the first seconds.
-        return [(_up(now.targets), "unknown"), (t("{system} is starting", system=now.system.title), "warning")]
-    return [badge] if now.own else [badge, (t("{system} is not scraped", system=now.system.title), "unknown")]
+        return [(_up(now.targets), "unknown"), (t("{system} is starting", system=t(now.system.title)), "warning")]
+    return [badge] if now.own else [badge, (t("{system} is not scraped", system=t(now.system.title)), "unknown")]
 
 
 def behaviour(now: Now) -> str:
     """Whether the system is up and how it behaves, in one sentence."""
-    title = now.system.title
+    title = t(now.system.title)
     if now.targets_error is not None:
         return f"{whole(now.targets_error)} {activity(now.stack)}"
     down = [target for target in now.own if target.health == "down"]

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import verdict
 from app.ui import overview, picked, starting, story, widgets
+from app.words.message import t
 
 # Calm enough to read, quick enough to see traffic arrive.
 REFRESH_SECONDS = 5
@@ -18,7 +19,7 @@ system = picked.system()
 def draw() -> None:
     """The whole page, again every five seconds."""
     now = overview.look(system)
-    widgets.head(system.title, verdict.badges(now))
+    widgets.head(t(system.title), verdict.badges(now))
     with st.container(key="answer"):
         st.markdown(overview.answer(now))
     begins = starting.waiting(system, now.targets)

@@ -1,6 +1,7 @@
 """The catalogues of texts: `python -m tests.catalogue` brings them up to date with the code (`make words`).
 
-Ids are the literal first arguments of `t`, `tn` and `word`. They are listed in app/words/locale/vigie.pot; each language
+Ids are the literal first arguments of `t`, `tn` and `word`, and what people read in the shipped system files. They are
+listed in app/words/locale/vigie.pot; each language
 has its texts in <language>/LC_MESSAGES/vigie.po, which translators edit, and vigie.mo, which the product reads. Nothing
 in the files changes but texts: no dates, no line numbers, no guessed translations.
 """
@@ -9,14 +10,18 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import string
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+from app.config.system import System
+from app.config.table import NAMES_READ, READ, Table
 from app.words.language import CATALOGUES, COMPLETE, DOMAIN, ENGLISH, LANGUAGES
 from app.words.message import FORMS
 from tests.texts import CATALOGUE as FUNCTIONS
@@ -29,6 +34,10 @@ TEMPLATE: Final = CATALOGUES / f"{DOMAIN}.pot"
 TRANSLATED: Final = tuple(chosen for chosen in LANGUAGES if chosen != ENGLISH)
 # How many forms a count has, and which: written in digits, millions take the form of thousands.
 PLURALS: Final = {"fr": (2, "(n > 1)")}
+# The shipped system files: their texts are drawn by `t` as they stand.
+SYSTEMS: Final = "app/systems"
+# What a text without values keeps in another language: `$window`, `{{status}}`, `%(prog)s`.
+SIGNS: Final = re.compile(r"\$\{?\w+\}?|\{\{\s*\w+\s*\}\}|%(?:\(\w+\))?[sr]")
 HEAD: Final = "# The texts of Vigie: ids are the English texts. Values are in braces and keep their names."
 
 
@@ -71,7 +80,28 @@ def code(places: tuple[str, ...] = PLACES, root: Path = ROOT) -> Code:
                     faults.append(f"{name}:{node.lineno}: {one!r} has another plural elsewhere: {text.several!r}")
                 text.several = text.several or several
                 text.paths.add(name)
+    for path in sorted((root / SYSTEMS).glob("*.toml")):
+        for one in of_system(path):
+            texts.setdefault(one, Text(one)).paths.add(path.relative_to(root).as_posix())
     return Code(texts, tuple(faults))
+
+
+def of_system(path: Path) -> list[str]:
+    """What people read in a system file, as it is written there."""
+    texts = _read_texts(System.model_validate({**tomllib.loads(path.read_text("utf-8")), "id": path.stem}))
+    return [text for text in texts if SIGNS.sub("", text).strip()]
+
+
+def _read_texts(table: Table) -> Iterator[str]:
+    for name, key in type(table).model_fields.items():
+        value = getattr(table, name)
+        if READ in key.metadata and value:
+            yield value
+        if NAMES_READ in key.metadata and isinstance(value, dict):
+            yield from value
+        for part in value if isinstance(value, tuple) else [value]:
+            if isinstance(part, Table):
+                yield from _read_texts(part)
 
 
 def _files(place: Path) -> list[Path]:
@@ -152,6 +182,8 @@ def misfits(one: str, several: str, translations: tuple[str, ...]) -> Iterator[s
             yield f"{text!r} is no template: {error}"
             continue
         own = {name for name, _ in fields}
+        if set(SIGNS.findall(text)) != set(SIGNS.findall(several if index and several else one)):
+            yield f"{text!r} has other signs than {one!r}: `$window`, `{{{{status}}}}`, `%(prog)s` stay"
         yield from (f"{text!r} names {name!r}, unknown to {one!r}" for name in own - names[0] - names[1])
         yield from (f"{text!r} leaves out {name!r} of {one!r}" for name in names[min(index, 1)] - own)
         yield from (f"{text!r} has an unknown form {form!r}" for _, form in fields if not form_is_known(form))

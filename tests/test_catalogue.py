@@ -111,9 +111,55 @@ def test_a_call_that_would_fail_or_stay_english_is_a_fault(tmp_path, call, fault
     assert fault in "\n".join(collected(tmp_path, call).faults)
 
 
+SYSTEM = """
+title = "Mine"
+[[panels]]
+id = "rps"
+title = "Answers, $window window"
+expr.good = "up"
+legend = "{{status}}"
+help = "Of all."
+[[panels]]
+id = "up"
+title = "Mine"
+expr = "up"
+legend = "{{status}} of all"
+[[status]]
+title = "Ready"
+expr = "up"
+[[alerts]]
+name = "Down"
+expr = "up == 0"
+condition = "Down."
+[dashboard]
+title = "Board"
+rows = [{ title = "Row", panels = ["up"] }]
+[[story]]
+ref = "first"
+cur = "second"
+look = "Look."
+"""
+
+
+def test_what_people_read_in_a_shipped_system_file_is_collected_and_nothing_else_of_it(tmp_path):
+    (tmp_path / "app/systems").mkdir(parents=True)
+    (tmp_path / "app/systems/mine.toml").write_text(SYSTEM)
+    texts = collected(tmp_path, "t('Ready')").texts
+    assert set(texts) == {
+        *("Mine", "Answers, $window window", "good", "Of all.", "{{status}} of all"),
+        *("Ready", "Down.", "Board", "Row", "Look."),
+    }
+    assert texts["Ready"].paths == {"x.py", "app/systems/mine.toml"}
+    assert texts["Mine"].paths == {"app/systems/mine.toml"}
+
+
 @pytest.mark.parametrize(
     ("one", "several", "translations", "fault"),
     [
+        ("in $window", "", ("$window",), ""),
+        ("in $window", "", ("$fenêtre",), "has other signs"),
+        ("{{status}} of %s", "", ("{{statut}} de %s",), "has other signs"),
+        ("%(prog)s: %(message)s", "", ("%(prog)s : %(message)d",), "has other signs"),
         ("{a} of {b}", "", ("{b} : {a:count}",), ""),
         ("{a} of {b}", "", ("{a}",), "leaves out 'b'"),
         ("{a}", "", ("{a} {c}",), "names 'c'"),

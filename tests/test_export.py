@@ -19,6 +19,7 @@ from app.config import Settings, load_systems
 from app.config.system import Alert, System
 from app.errors import ConfigError
 from app.export import dashboard_json, rules_file, rules_of
+from tests.catalogue import code
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "stack" / "prometheus" / "alerts.yml"
@@ -51,6 +52,42 @@ def test_the_committed_dashboards_are_those_of_the_system_files():
     for name, one in systems.items():
         again = "python -m app export dashboards stack/grafana/provisioning/dashboards/json"
         assert (DASHBOARDS / f"{name}.json").read_text() == dashboard_json(one), again
+
+
+def test_a_chosen_language_is_that_of_the_files_in_every_text_and_of_nothing_that_is_asked(tmp_path, environ, capsys):
+    french, texts = tmp_path / "fr", set(code((), ROOT).texts)
+    for what in ("rules", "dashboards"):
+        assert main(["--lang", "fr", "export", what, str(french), "--json"], environ) == 0
+    english_rules, rules = (yaml.safe_load((folder / "alerts.yml").read_text()) for folder in (RULES.parent, french))
+    for before, after in zip(english_rules["groups"], rules["groups"], strict=True):
+        for old, new in zip(before["rules"], after["rules"], strict=True):
+            assert {**old, "annotations": None} == {**new, "annotations": None}
+            assert all(new["annotations"][name] != text for name, text in old["annotations"].items())
+    for path in DASHBOARDS.iterdir():
+        before, after = (json.loads((folder / path.name).read_text()) for folder in (DASHBOARDS, french))
+        assert _asked(before) == _asked(after)
+        # Products and signs are called the same in both.
+        stay = {"StreamFlow churn", "HTTP", "API", "PSI", "p50", "p95", "p99", "predictions"}
+        words = {text for text in _words(after) if text in texts or "window" in text or "rate interval" in text}
+        assert words <= stay
+
+
+def _asked(value, key=""):
+    """All of a dashboard but its texts."""
+    if isinstance(value, dict):
+        texts = ("title", "description", "legendFormat", "noValue", "name")
+        return {name: _asked(item, name) for name, item in value.items() if name not in texts}
+    return [_asked(item) for item in value] if isinstance(value, list) else value
+
+
+def _words(value):
+    """Its titles, descriptions and legends."""
+    if isinstance(value, dict):
+        texts = ("title", "description", "legendFormat", "noValue")
+        yield from (value[name] for name in texts if name in value)
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _words(item)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.words.language import LONGEST_HEADER, offered, preferred
+from tests.catalogue import code
 from tests.conftest import ROOT
 
 # The first pages of a process import Streamlit and draw figures.
@@ -53,6 +54,39 @@ def test_the_address_names_the_language_the_switch_changes_it_and_both_keep_it(h
     # Back to the address before: the browser's back button.
     french.query_params["lang"] = "fr"
     assert title(french.run()) == "Générer du trafic"
+
+
+OWN = """
+title = "Mine"
+[[panels]]
+id = "mine"
+title = "{0} of {{status}}, $window window"
+expr = "up"
+help = "100 % of %s"
+[[panels]]
+id = "as_ours"
+title = "HTTP latency, $window window"
+expr = "up"
+"""
+
+
+@pytest.mark.parametrize("system", ["streamflow", "diabetes", "f1pa", "mine"])
+def test_what_a_shipped_system_file_says_is_french_and_a_text_of_ones_own_stays_as_it_is(
+    home, tmp_path, monkeypatch, system
+):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/mine.toml").write_text(OWN)
+    monkeypatch.setenv("VIGIE_SYSTEMS", str(tmp_path / "own"))
+    english, french = (opened("charts", lang=lang, system=system) for lang in ("en", "fr"))
+    shipped = {} if system == "mine" else code((), ROOT).texts
+    english_texts, texts = ({one.value for one in app.main.markdown} for app in (english, french))
+    if system == "mine":
+        assert {r"**\{0\} of \{\{status\}\}**", "**Latence HTTP**"} <= texts
+    else:
+        assert len(english_texts - texts) > 4
+    assert not {f"**{text.partition(', $')[0]}**" for text in shipped if text != "HTTP"} & texts
+    assert french.selectbox(key="system").options == ["Churn StreamFlow", "Diabète", "F1PA, temps au tour", "Mine"]
+    assert french.selectbox(key="system").value == system
 
 
 def test_a_language_that_is_not_offered_is_english(home):

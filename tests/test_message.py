@@ -49,6 +49,13 @@ def test_a_sentence_and_its_numbers_are_said_in_the_language_of_the_one_who_read
     assert (number(0.089), tn("{n:count} row", "{n:count} rows", 1)) == ("0.089", "1 row")
 
 
+@pytest.mark.parametrize("text", ["{0}", "{{status}}, {", "100 % of %s", "$window {n:count}", "{a.__class__}", ""])
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_text_of_a_users_own_file_is_drawn_as_it_is_written(language, text):
+    with speaking(language):
+        assert t(text) == text
+
+
 @pytest.mark.usefixtures("french")
 def test_a_kept_message_comes_back_whole_and_in_the_present_language():
     message = t("{k} of {n} columns", k=7, n=tn("{n:count} row", "{n:count} rows", 2))
@@ -90,18 +97,28 @@ def test_joined_sentences_are_each_said_again():
     with speaking("fr"):
         # A plain text is a name: a column called `unknown` keeps it.
         assert t("{k} of {n} columns", k="unknown", n=t("unknown")) == "unknown colonnes sur inconnu"
-        assert t(both) == read(json.loads(json.dumps(both.code()))) == "2 lignes; up; rien dans a"
-        assert t(listed([rows, both])) == "2 lignes and 2 lignes; up; rien dans a"
+        assert (
+            t(both)
+            == read(json.loads(json.dumps(both.code())))
+            == "2 lignes\N{NARROW NO-BREAK SPACE}; up\N{NARROW NO-BREAK SPACE}; rien dans a"
+        )
+        assert t(listed([rows, both])) == f"2 lignes and {t(both)}"
         assert t(joined([rows], "; ")) == "2 lignes"
 
 
+@pytest.mark.usefixtures("french")
 def test_an_error_keeps_its_message_and_hides_a_password_all_the_same():
     error = DataError(t("no value in {side}", side="month_001"))
     assert isinstance(error.message, Message)
     assert error.message.code()["values"] == {"side": "month_001"}
-    hidden = DataError(t("{url} does not answer", url="postgresql://user:secret@db/x"))
+    hidden = DataError(t("{k} of {n} columns", k=t("no value in {side}", side="postgresql://user:secret@db/x"), n=2))
     assert "secret" not in hidden.text
-    assert not isinstance(hidden.message, Message)
+    with speaking("fr"):
+        assert t(hidden.message) == "rien dans postgresql://***@db/x colonnes sur 2"
+    # Where the sentence itself makes the password of a value, the sentence is lost.
+    spread = DataError(t("password={side}", side="secret"))
+    assert "secret" not in spread.text
+    assert not isinstance(spread.message, Message)
 
 
 def test_each_reader_has_a_language_and_one_does_not_change_the_others(monkeypatch: pytest.MonkeyPatch):

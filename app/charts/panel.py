@@ -18,7 +18,7 @@ from app.prometheus import Answer, Prometheus, Series, State, Target, TimeRange
 from app.prometheus.outcomes import MAX_VALUES, Rule, ValuesOf, adapted, outcome_labels
 from app.prometheus.promql import fill, rate_interval, step_for, window_for
 from app.prometheus.targets import scrape_interval
-from app.words.message import t
+from app.words.message import clauses, t
 from app.words.units import Clock, format_duration, format_time
 
 # How far back the last request is looked for when a chart is empty: half an hour finely, then a working day.
@@ -69,10 +69,10 @@ class Context:
 
 def title(panel: Panel, context: Context, *, asked: bool = True) -> str:
     """The panel's title with its window: `p95 latency, 1 min window`; `p95 latency` where nothing could be asked."""
-    text = panel.title
+    text: str = t(panel.title)
     if not asked:
         text = ", ".join(part for part in text.split(", ") if not _OF_WINDOW.search(part))
-        text = text or _OF_WINDOW.sub(t("unknown"), panel.title)
+        text = text or _OF_WINDOW.sub(t("unknown"), t(panel.title))
     values = {
         "window": format_duration(context.window),
         "rate_interval": format_duration(rate_interval(context.scrape, context.span.step)),
@@ -107,7 +107,7 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
         return replace(
             answer,
             state=State.PARTIAL,
-            reason=t("{series} unknown: {why}", series=name, why=cannot.reason),
+            reason=t("{series} unknown: {why}", series=t(name), why=cannot.reason),
             hint=cannot.hint,
         )
     if answer.state is State.EMPTY:
@@ -165,7 +165,7 @@ def merge(answers: Mapping[str, Answer], legend: str = "") -> Answer:
         series=tuple(_distinct(series)),
         warnings=tuple(dict.fromkeys(notes)),
         infos=tuple(dict.fromkeys(infos)),
-        reason="; ".join(dict.fromkeys(notes)) if state is State.PARTIAL else explains.reason if empty else "",
+        reason=clauses(dict.fromkeys(notes)) if state is State.PARTIAL else explains.reason if empty else "",
         hint=explains.hint if state is not State.OK else "",
         seconds=seconds,
         total_series=sum(answer.total_series for answer in answers.values()),
@@ -179,14 +179,14 @@ def _named(key: str, series: Sequence[Series], legend: str) -> list[Series]:
         own = legend_name(legend, one.labels) if legend or not key else ""
         if key and len(series) > 1 and not own:
             own = legend_name("", one.labels)
-        named.append(replace(one, name=" · ".join(part for part in (key, own) if part)))
+        named.append(replace(one, name=" · ".join(part for part in (t(key), own) if part)))
     return named
 
 
 def legend_name(legend: str, labels: Mapping[str, str]) -> str:
     """`{{status}}` filled from the labels; without a template the series as PromQL writes it, or `value`."""
     if legend:
-        text = _TEMPLATE.sub(lambda hit: labels.get(hit[1], ""), legend).strip()
+        text = _TEMPLATE.sub(lambda hit: labels.get(hit[1], ""), t(legend)).strip()
         if text:
             return _short(text)
     pairs = ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__")

@@ -15,7 +15,7 @@ from app.words.units import Clock, format_number, format_time, format_value
 # More numbers than these make no sentence.
 MOST_NAMED = 3
 # The legend of the shipped systems for a rate of requests; a sentence can count those.
-REQUESTS = "requests"
+REQUESTS = t("requests")
 # Names longer than this are read in the legend.
 LONG_NAME = 24
 # The newest sample counts as "now" when it is at most this many steps old: one is the scrape, one the alignment.
@@ -130,7 +130,7 @@ def _through(series: Sequence[Series], span: TimeRange | None, clock: Clock, *, 
 def named_value(panel: Panel, series: Series, value: float | None, *, alone: bool = False) -> str:
     """A value with its name: `12.4 requests a second`, `p95 41 ms`."""
     name = series.name
-    if panel.unit == "1/s" and alone and name == REQUESTS:
+    if panel.unit == "1/s" and alone and name == t(REQUESTS):
         n = value if value is None or format_number(value) != "1" else 1
         return tn("{n:significant} request a second", "{n:significant} requests a second", n)
     if panel.unit == "1/s" and alone and name.isalpha():

@@ -13,7 +13,7 @@ from app.errors import VigieError
 from app.exposition import Described, Sample
 from app.prometheus.names import metric_names, texts_of
 from app.prometheus.promql import TimeRange
-from app.words.message import t, tn
+from app.words.message import clauses, t, tn
 
 if TYPE_CHECKING:
     from app.charts.panel import Context
@@ -94,7 +94,7 @@ def expression(watched: Watched, part: str, name: str, asked: Panel | str) -> Ro
             wrong = [note for note in answer.warnings if note.partition(": ")[0] in asked.expr]
             if wrong:
                 # One of several expressions that fails is a mistake in the file, even when the others answer.
-                return Row(part, name, Outcome.ERROR, "; ".join(wrong), answer.hint)
+                return Row(part, name, Outcome.ERROR, clauses(wrong), answer.hint)
         return _judged(watched, part, name, texts_of(asked.expr), answer)
     try:
         answer = prometheus.query(context.fill(asked))

@@ -40,7 +40,7 @@ def periods(settings: Settings, options: argparse.Namespace) -> int:
     rows = [[one.name, one.key, count(one.rows), count(one.labelled), t(one.note)] for one in months]
     table([t("name"), t("key"), t("rows"), t("labelled"), t("note")], rows)
     if not months:
-        say_note(t("{system} has no months to compare", system=system.title))
+        say_note(t("{system} has no months to compare", system=t(system.title)))
     return Exit.DONE
 
 

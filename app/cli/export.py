@@ -14,6 +14,7 @@ from app.config import Settings, System, load_systems
 from app.errors import StorageFull
 from app.export.dashboards import dashboard_json
 from app.export.rules import rules_file
+from app.words.language import speaking
 from app.words.message import t
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def export_files(settings: Settings, options: argparse.Namespace) -> int:
         systems = load_systems(settings)
         chosen, broken = list(systems.by_id.values()), list(systems.broken)
     make: Callable[[list[System]], dict[str, str]] = options.files
-    written = [_write(options.folder / name, text) for name, text in make(chosen).items()]
+    with speaking(options.lang):  # of the files, whatever is printed
+        files = make(chosen)
+    written = [_write(options.folder / name, text) for name, text in files.items()]
     if options.json:
         say_json({"written": written, "broken": [error_object(error) for error in broken]})
     else:

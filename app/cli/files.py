@@ -59,7 +59,7 @@ def systems_check(settings: Settings, options: argparse.Namespace) -> int:
             panels = tn("{n:count} panel", "{n:count} panels", len(system.panels))
             alerts = tn("{n:count} alert", "{n:count} alerts", len(system.alerts))
             counts = {"panels": panels, "alerts": alerts}
-            say(t("ok {system}: {title}, {panels}, {alerts}", system=system.id, title=system.title, **counts))
+            say(t("ok {system}: {title}, {panels}, {alerts}", system=system.id, title=t(system.title), **counts))
         for report in reports:
             _print_report(report)
             if closed[report.system]:

@@ -20,7 +20,7 @@ from pydantic import Field as Key
 from app.base.files import read
 from app.config.drift import Drift, DriftTable, table_of
 from app.config.settings import Settings, check_url
-from app.config.table import Table, Text, reason
+from app.config.table import NAMES_READ, READ, Table, Text, reason
 from app.errors import ConfigError
 from app.words.message import t
 
@@ -41,6 +41,9 @@ MAX_LOOK = 300
 EXPANDED = ("VIGIE_HOME", "VIGIE_ROOT")
 
 Identifier = Annotated[str, Key(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+# Texts that people read.
+Title = Annotated[Text, READ]
+Words = Annotated[str, READ]
 MetricName = Annotated[str, Key(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 
 
@@ -93,14 +96,14 @@ class Panel(Table):
     """A titled expression with unit and legend. `expr` is one expression, or several by legend name."""
 
     id: Identifier
-    title: Text
-    expr: str | dict[str, str]
+    title: Title
+    expr: Annotated[str | dict[str, str], NAMES_READ]
     unit: Literal["1/s", "s", "ratio", "bytes", "bytes/s", "count", "1", "celsius"] = "1"
-    legend: str = ""
+    legend: Words = ""
     kind: Literal["line", "area", "state"] = "line"
     warn: float | None = None
     bad: float | None = None
-    help: str = ""
+    help: Words = ""
     tab: Literal["service", "resources", "drift"] = "service"
 
 
@@ -111,15 +114,15 @@ class Alert(Table):
     expr: Text
     for_: Annotated[str, Key(alias="for", pattern=r"^[0-9]+(ms|[smhdwy])$")] = "1m"
     severity: Literal["info", "warning", "critical"] = "warning"
-    condition: str = ""
-    impact: str = ""
-    action: str = ""
+    condition: Words = ""
+    impact: Words = ""
+    action: Words = ""
 
 
 class Status(Table):
     """A gauge of the service that is 1 when something holds and 0 when it does not."""
 
-    title: Text
+    title: Title
     expr: Text
 
 
@@ -186,14 +189,14 @@ class Load(Table):
 class Row(Table):
     """A titled row of a dashboard: panels by id, left to right."""
 
-    title: Text
+    title: Title
     panels: Annotated[tuple[Identifier, ...], Key(min_length=1, max_length=MAX_CELLS)]
 
 
 class Dashboard(Table):
     """The Grafana dashboard that `export dashboards` writes. Panels that no row names follow in rows by tab."""
 
-    title: Annotated[str, Key(min_length=1, max_length=80)] | None = None
+    title: Annotated[str | None, Key(min_length=1, max_length=80), READ] = None
     refresh: Literal["5s", "10s", "30s", "1m"] = "10s"
     rows: tuple[Row, ...] = ()
 
@@ -203,14 +206,14 @@ class Chapter(Table):
 
     ref: Text
     cur: Text
-    look: Annotated[str, Key(max_length=MAX_LOOK)] = ""
+    look: Annotated[str, Key(max_length=MAX_LOOK), READ] = ""
 
 
 class System(Table):
     """One monitored service, as its file describes it; `id` is the file's stem."""
 
     id: Annotated[str, Key(pattern=rf"^{SYSTEM_ID.pattern}$")]
-    title: Annotated[str, Key(min_length=1, max_length=80)]
+    title: Annotated[str, Key(min_length=1, max_length=80), READ]
     api: Api = Api()
     prometheus: PrometheusSource = PrometheusSource()
     metrics: Metrics = Metrics()

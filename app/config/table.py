@@ -11,6 +11,10 @@ from pydantic import Field as Key
 from app.words.message import Message, t
 
 Text = Annotated[str, Key(min_length=1, max_length=4000)]
+# Mark keys whose text, or whose names, people read. Those of the shipped files are in the catalogue, and all are drawn
+# by `t`: what is written in a file of one's own stays as it is.
+READ: Final = "read by people"
+NAMES_READ: Final = "names are read by people"
 # What pydantic reports of most faults, by its own name of them; its other texts stay as they are.
 REASONS: Final = {
     "missing": t("Field required"),

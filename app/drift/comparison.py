@@ -22,7 +22,7 @@ from app.runs.kinds import DRIFT
 from app.runs.own_source import source_of
 from app.runs.result import RESULT
 from app.runs.source import Source
-from app.words.message import t
+from app.words.message import clauses, t
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
@@ -151,7 +151,7 @@ def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
         Names(pair.ref.key, pair.cur.key),
         features=pair.drift.feature_names,
         ignored=[pair.drift.time] if pair.drift.time else [],
-        label_reason="; ".join(dict.fromkeys(filter(None, (reference.label_reason, current.label_reason)))),
+        label_reason=clauses(dict.fromkeys((reference.label_reason, current.label_reason))),
     )
 
 

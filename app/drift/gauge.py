@@ -44,7 +44,7 @@ def look(prometheus: Prometheus, system: System, threshold: float | None = None)
     """Ask for the gauge and decide. Raises DataError for a system without one; a failed query is a reason."""
     drift = system.drift
     if not isinstance(drift, Gauge):
-        message = t("{system} has no drift gauge.", system=system.title)
+        message = t("{system} has no drift gauge.", system=t(system.title))
         raise DataError(message, hint=t('Set source = "gauge" and expr under [drift] in its system file.'))
     limit = drift.threshold if threshold is None else threshold
     seen = judge(system.id, _ask(prometheus, system, drift.expr), limit)

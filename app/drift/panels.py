@@ -45,7 +45,7 @@ def _share(own: str) -> tuple[str, Panel]:
     return "vigie_drift_share", Panel(
         id="drift_share",
         title=t("Share of drifted columns"),
-        expr={"share": f"vigie_drift_share{{{own}}}", "threshold": f"vigie_drift_threshold{{{own}}}"},
+        expr={t("share"): f"vigie_drift_share{{{own}}}", t("threshold"): f"vigie_drift_threshold{{{own}}}"},
         unit="ratio",
         tab="drift",
         help=t(
@@ -60,7 +60,10 @@ def _columns(own: str) -> tuple[str, Panel]:
     return "vigie_drift_columns", Panel(
         id="drift_columns",
         title=t("Columns that drifted and that cannot be compared"),
-        expr={"drifted": f'{columns}, state="drifted"}}', "not comparable": f'{columns}, state="not_comparable"}}'},
+        expr={
+            t("drifted"): f'{columns}, state="drifted"}}',
+            t("not comparable"): f'{columns}, state="not_comparable"}}',
+        },
         unit="count",
         tab="drift",
         help=t("Of all columns of the newest comparison with the system's own policy."),
@@ -77,7 +80,7 @@ def _target(own: str, system: System, drift: Drift) -> tuple[str, Panel | None]:
         title=t("Target drift"),
         expr=f"{metric}{{{own}}}",
         unit="1",
-        legend="difference of the label rates",  # no catalogue: a name of a series
+        legend=t("difference of the label rates"),
         tab="drift",
         bad=drift.target_threshold,
         help=t("Absolute difference of the label rates of both months; no value when a month has no labels."),

@@ -61,11 +61,14 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
         raise DataError(t("There is no system {system!r}.", system=system_id), hint=hint)
     drift = system.drift
     if drift is None:
-        message = t("{system} has no months to compare.", system=system.title)
+        message = t("{system} has no months to compare.", system=t(system.title))
         raise DataError(message, hint=t("Add [drift] to its system file."))
     if not system.compares:
         raise DataError(
-            t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.title),
+            t(
+                "{system} measures its drift itself, as a gauge: there are no months to compare.",
+                system=t(system.title),
+            ),
             hint=t("Look at the gauge on the Charts page."),
         )
     periods = list_periods(settings, system, labels=False)

@@ -1,5 +1,4 @@
 """A Grafana dashboard per system: its panels in titled rows, its status gauges, its drift."""
-# no catalogue in this file: a dashboard is made once, for all its readers
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ from app.config import Panel, System
 from app.drift import panels as drift_panels
 from app.export import grafana
 from app.prometheus.promql import matcher
+from app.words.message import t
 
 # Grafana's grid is 24 columns wide; a panel of height 8 is about 300 pixels high.
 GRID, HEIGHT, STAT_HEIGHT, TITLE_HEIGHT = 24, 8, 4, 1
@@ -22,11 +22,11 @@ SCHEMA_VERSION = 39
 SPAN = "now-15m"
 REFRESH_CHOICES = ("5s", "10s", "30s", "1m", "5m", "15m")
 # Tab of the console's charts -> row of the dashboard, in this order.
-ROWS = {"service": "API", "resources": "System", "drift": "Drift"}
+ROWS = {"service": t("API"), "resources": t("System"), "drift": t("Drift")}
 # The same rows when the system file has put the important panels into its own rows.
-FURTHER_ROWS = {"service": "API, further", "resources": "System", "drift": "Drift"}
+FURTHER_ROWS = ROWS | {"service": t("API, further")}
 # Every open dashboard asks each panel again at each refresh: the cost of 5 s is in its description.
-ABOUT = (
+ABOUT = t(
     "Made from the panels of the system file; the console shows the same ones. Traffic, latency and errors tell "
     "whether the service answers and how fast, not whether its predictions are right (F1, AUC, accuracy need labels). "
     "Each refresh asks Prometheus once per panel and per open dashboard: 5 s for one person, 30 s for a room."
@@ -45,8 +45,8 @@ def dashboard(system: System) -> dict[str, Any]:
     """The dashboard as plain values."""
     return {
         "uid": f"vigie-{system.id}",
-        "title": system.dashboard.title or system.title,
-        "description": ABOUT,
+        "title": t(system.dashboard.title or system.title),
+        "description": t(ABOUT),
         "tags": ["vigie", system.id],
         "schemaVersion": SCHEMA_VERSION,
         "timezone": "browser",
@@ -65,7 +65,7 @@ def dashboard(system: System) -> dict[str, Any]:
 def _link() -> dict[str, Any]:
     return {
         "type": "dashboards",
-        "title": "Other systems",
+        "title": t("Other systems"),
         "tags": ["vigie"],
         "asDropdown": True,
         "icon": "external link",
@@ -80,7 +80,7 @@ def _link() -> dict[str, Any]:
 def _alerts(system: System) -> dict[str, Any]:
     """Marks where an alert of this system fired."""
     return {
-        "name": "Alerts",
+        "name": t("Alerts"),
         "datasource": grafana.DATASOURCE,
         "enable": True,
         "iconColor": "red",
@@ -102,17 +102,17 @@ def _rows(system: System) -> Iterator[_Row]:
     """The rows the system file asks for, then the other panels by tab."""
     by_id = {panel.id: panel for panel in system.panels}
     for row in system.dashboard.rows:
-        yield row.title, [[grafana.draw(system, by_id[name]) for name in row.panels]], False
+        yield t(row.title), [[grafana.draw(system, by_id[name]) for name in row.panels]], False
     named = {name for row in system.dashboard.rows for name in row.panels}
     states = [grafana.status(system, one) for one in _statuses(system)]
     if states:
-        yield "Status", _lines(states, beside=grafana.MAX_STATS), bool(named)
+        yield t("Status"), _lines(states, beside=grafana.MAX_STATS), bool(named)
     for tab, title in (FURTHER_ROWS if named else ROWS).items():
         rest = [grafana.draw(system, panel) for panel in system.panels if panel.tab == tab and panel.id not in named]
         if tab == "drift":
             rest += _drift(system)
         if rest:
-            yield title, _lines(rest), bool(named)
+            yield t(title), _lines(rest), bool(named)
 
 
 def _statuses(system: System) -> list[Panel]:
@@ -134,7 +134,7 @@ def _drift(system: System) -> list[dict[str, Any]]:
     for panel in drift_panels.panels(system):
         if panel.id == "drift_scores":
             bars = f"vigie_drift_column_score{{{own}}}"
-            drawn.append(grafana.bars(system, "Drift score by column", bars, "{{column}}"))
+            drawn.append(grafana.bars(system, t("Drift score by column"), bars, "{{column}}"))
         else:
             drawn.append(grafana.draw(system, panel))
     drawn.insert(1, grafana.decision(system, f"vigie_decision{{{own}}} == 1"))

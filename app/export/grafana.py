@@ -1,5 +1,4 @@
 """A panel of a system file as a panel of Grafana (11.2): expressions, units, thresholds, legends."""
-# no catalogue in this file: a dashboard is made once, for all its readers
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ from typing import Any
 from app.config import Gauge, Panel, System
 from app.prometheus import names
 from app.prometheus.promql import GRAFANA_LENGTHS
+from app.words.message import t
 
 RATE_INTERVAL, RANGE = GRAFANA_LENGTHS
 # A dashboard's data source is chosen by this variable when it is imported; it holds no address and no uid.
@@ -27,11 +27,14 @@ UNITS = {
 MAX_STATS = 6
 # A share goes from nothing to all; other units find their own scale.
 RATIO_FLOOR = 0
-AVERAGED = "Averaged over Grafana's rate interval: at least four scrapes, longer when a long time is shown."
-NO_VALUE = "no data"
+AVERAGED = t("Averaged over Grafana's rate interval: at least four scrapes, longer when a long time is shown.")
+NO_VALUE = t("no data")
+NOT_COMPARED = t("no comparison yet")
 RETRAIN, CALM, OPEN = "RETRAINING_TRIGGERED", "NO_ACTION", "UNDECIDED"
 
-_WINDOW_WORDS = re.compile(r"[,;:]?\s*\$\{?(?:window|rate_interval)\}?\s+window")
+_WINDOW = r"\$\{?(?:window|rate_interval)\}?"
+# In English, and in French.
+_WINDOW_WORDS = re.compile(rf"[,;:]?\s*(?:{_WINDOW}\s+window|fenêtre (?:de )?{_WINDOW})")
 _PLACEHOLDER = re.compile(r"\$\{?(selector|window|rate_interval|range)\}?")
 
 
@@ -104,7 +107,7 @@ def status(system: System, panel: Panel) -> dict[str, Any]:
         "fieldConfig": {
             "defaults": {
                 "unit": "none",
-                "noValue": NO_VALUE,
+                "noValue": t(NO_VALUE),
                 "mappings": [words],
                 "thresholds": {"mode": "absolute", "steps": steps},
                 "color": {"mode": "thresholds"},
@@ -118,14 +121,14 @@ def status(system: System, panel: Panel) -> dict[str, Any]:
 def decision(system: System, expr: str) -> dict[str, Any]:
     """The decision of the newest comparison as a tile that shows its name."""
     colours = {RETRAIN: "red", CALM: "green", OPEN: "orange"}
-    text = "Decision of the newest comparison with the system's own policy. Retraining is simulated."
+    text = t("Decision of the newest comparison with the system's own policy. Retraining is simulated.")
     return {
-        **_frame("stat", "Decision", text),
+        **_frame("stat", t("Decision"), text),
         "targets": [_target(0, filled(system, "drift", expr), "{{decision}}", instant=True)],
         "fieldConfig": {
             "defaults": {
                 "unit": "none",
-                "noValue": "no comparison yet",
+                "noValue": t(NOT_COMPARED),
                 "mappings": [],
                 "thresholds": {"mode": "absolute", "steps": [{"color": "text", "value": None}]},
             },
@@ -143,7 +146,7 @@ def decision(system: System, expr: str) -> dict[str, Any]:
 
 def bars(system: System, name: str, expr: str, legend_text: str) -> dict[str, Any]:
     """The newest value of each series as a bar."""
-    text = "Newest comparison. Methods differ by column (see the report), so bars compare with their own past only."
+    text = t("Newest comparison. Methods differ by column (see the report), so bars compare with their own past only.")
     return {
         **_frame("bargauge", name, text),
         "targets": [_target(0, filled(system, "drift", expr), legend_text, instant=True)],
@@ -151,7 +154,7 @@ def bars(system: System, name: str, expr: str, legend_text: str) -> dict[str, An
             "defaults": {
                 "unit": "none",
                 "min": 0,
-                "noValue": "no comparison yet",
+                "noValue": t(NOT_COMPARED),
                 "mappings": [],
                 "thresholds": {"mode": "absolute", "steps": [{"color": "blue", "value": None}]},
                 "color": {"mode": "thresholds"},
@@ -181,22 +184,22 @@ def filled(system: System, place: str, expr: str) -> str:
 
 def title(text: str, system: System) -> str:
     """A title without the console's window, which no dashboard has: `p95 latency, $window window` is `p95 latency`."""
-    words = {"window": "rate interval", "rate_interval": "rate interval", "range": "time shown"}
-    words["selector"] = system.prometheus.selector
-    return _PLACEHOLDER.sub(lambda hit: words[hit[1]], _WINDOW_WORDS.sub("", text)).strip() or text
+    interval, selector = t("rate interval"), system.prometheus.selector
+    words = {"window": interval, "rate_interval": interval, "range": t("time shown"), "selector": selector}
+    return _PLACEHOLDER.sub(lambda hit: words[hit[1]], _WINDOW_WORDS.sub("", t(text))).strip() or text
 
 
 def description(system: System, panel: Panel, expressions: list[str]) -> str:
     """The panel's help, how it is averaged, and without help what is asked."""
     text = title(panel.help, system) if panel.help else "; ".join(expressions)
-    return f"{text}\n\n{AVERAGED}" if any(RATE_INTERVAL in expr for expr in expressions) else text
+    return f"{text}\n\n{t(AVERAGED)}" if any(RATE_INTERVAL in expr for expr in expressions) else text
 
 
 def legend(panel: Panel, name: str) -> str:
     """The name of a line as the console gives it: key, template, or what tells the series apart."""
     if isinstance(panel.expr, dict) or name:
-        return f"{name} · {panel.legend}" if panel.legend else name
-    return panel.legend or "__auto"
+        return f"{t(name)} · {t(panel.legend)}" if panel.legend else t(name)
+    return t(panel.legend) or "__auto"
 
 
 def _frame(kind: str, name: str, text: str) -> dict[str, Any]:
@@ -235,7 +238,7 @@ def _defaults(system: System, panel: Panel) -> dict[str, Any]:
     steps += [{"color": colour, "value": value} for colour, value in _bounds(system, panel)]
     return {
         "unit": UNITS[panel.unit],
-        "noValue": NO_VALUE,
+        "noValue": t(NO_VALUE),
         "mappings": [],
         "thresholds": {"mode": "absolute", "steps": steps},
     }

@@ -1,5 +1,4 @@
 """Alerting rules for Prometheus: those of the system files, and those on each system's drift."""
-# no catalogue in this file: rules and their annotations are made once, for all their readers
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from app.config import Gauge, System
 from app.prometheus.names import filled
 from app.prometheus.promql import matcher
+from app.words.message import t
 from app.words.numbers import entire
 
 # A rule has no chart to take its window from: the length at which a short burst no longer wakes anyone.
@@ -21,8 +21,9 @@ RANGE = "1h"
 SHARE_FOR = "0m"
 # A gauge moves with every request: two minutes tell a burst from a change.
 GAUGE_FOR = "2m"
-STALE_MODEL = "The model answers for data it was not trained on; its predictions may be wrong."
+STALE_MODEL = t("The model answers for data it was not trained on; its predictions may be wrong.")
 
+# no catalogue: a comment of the file
 HEADER = """\
 # Made by `python -m app export rules` from app/systems/*.toml: change a rule there, then make this file again.
 """
@@ -63,9 +64,9 @@ def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
         return
     if isinstance(drift, Gauge):
         subject = _filled(system, "drift", drift.expr)
-        condition = f"The service's own drift score is at or above {drift.threshold:g}."
-        action = "Find the feature that moved, then decide on retraining."
-        texts = {"condition": condition, "impact": STALE_MODEL, "action": action}
+        condition = t("The service's own drift score is at or above {threshold:g}.", threshold=drift.threshold)
+        action = t("Find the feature that moved, then decide on retraining.")
+        texts = {"condition": condition, "impact": t(STALE_MODEL), "action": action}
         yield (
             subject,
             _rule(system, "DataDrift", f"{bracketed(subject)} >= {entire(drift.threshold)}", texts, for_=GAUGE_FOR),
@@ -73,18 +74,18 @@ def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
         return
     own = matcher("system", system.id)
     texts = {
-        "condition": "The share of drifted columns in the newest comparison is at or above its threshold.",
-        "impact": STALE_MODEL,
-        "action": "Open the comparison in the console, find the columns that moved, then decide on retraining.",
+        "condition": t("The share of drifted columns in the newest comparison is at or above its threshold."),
+        "impact": t(STALE_MODEL),
+        "action": t("Open the comparison in the console, find the columns that moved, then decide on retraining."),
     }
     expr = f"vigie_drift_share{{{own}}} >= vigie_drift_threshold{{{own}}}"
     yield "vigie_drift_share", _rule(system, "DataDrift", expr, texts)
     if drift.target_threshold is not None:
         yield "vigie_target_drift", _target_rule(system, own, drift.target_threshold)
     texts = {
-        "condition": "The newest comparison could not decide: too little of it can be compared.",
-        "impact": "Drift is not watched until a comparison decides; an alert on drift before it has ended with it.",
-        "action": "Open the comparison in the console: it says what is missing.",
+        "condition": t("The newest comparison could not decide: too little of it can be compared."),
+        "impact": t("Drift is not watched until a comparison decides; an alert on drift before it has ended with it."),
+        "action": t("Open the comparison in the console: it says what is missing."),
     }
     expr = f'vigie_decision{{{own}, decision="UNDECIDED"}} == 1'
     yield "vigie_decision", _rule(system, "DriftUndecided", expr, texts, severity="info")
@@ -93,9 +94,11 @@ def _drift_rules(system: System) -> Iterator[tuple[str, Rule]]:
 def _target_rule(system: System, own: str, threshold: float) -> Rule:
     """Target drift from its threshold on, where the newest comparison decided at all."""
     texts = {
-        "condition": f"The rate of the label in the newest comparison moved by {threshold:g} or more.",
-        "impact": "What is predicted has become more or less frequent; the model's probabilities may be off.",
-        "action": "Open the comparison in the console, look at the rates of both months, then decide on retraining.",
+        "condition": t(
+            "The rate of the label in the newest comparison moved by {threshold:g} or more.", threshold=threshold
+        ),
+        "impact": t("What is predicted has become more or less frequent; the model's probabilities may be off."),
+        "action": t("Open the comparison in the console, look at the rates of both months, then decide on retraining."),
     }
     decided = f'vigie_decision{{{own}, decision="RETRAINING_TRIGGERED"}} == 1'
     expr = f"vigie_target_drift{{{own}}} >= {entire(threshold)} and on (system) {decided}"
@@ -119,7 +122,7 @@ def _filled(system: System, place: str, expr: str) -> str:
 
 def _annotations(**texts: str) -> dict[str, str]:
     """Texts that are there, protected: Prometheus reads annotations as templates, ours are sentences."""
-    return {name: text.replace("{{", '{{"{{"}}') for name, text in texts.items() if text}
+    return {name: t(text).replace("{{", '{{"{{"}}') for name, text in texts.items() if text}
 
 
 def rules_file(systems: Iterable[System]) -> str:

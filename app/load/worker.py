@@ -143,7 +143,7 @@ def prepare(job: Job) -> Ready:
     api = address(job.settings, system, "api")
     if api.url is None:
         why = api.reason or t("none is configured")
-        message = t("{system} has no address to send to: {why}.", system=system.title, why=why)
+        message = t("{system} has no address to send to: {why}.", system=t(system.title), why=why)
         command, file = "python -m stack up", f"{system.id}.toml"  # no catalogue: a command
         hint = t("Start the embedded stack ({command}), or give [api] url in {file}.", command=command, file=file)
         raise Unreachable(message, hint=hint)

@@ -26,10 +26,10 @@ def entity_ids(settings: Settings, system: System, period_key: str | None, limit
     drift = system.drift
     if drift is None or not drift.identifier:
         hint = t("Set drift.identifier in its system file.")
-        raise DataError(t("{system} names no identifier.", system=system.title), hint=hint)
+        raise DataError(t("{system} names no identifier.", system=t(system.title)), hint=hint)
     if not isinstance(drift, PeriodSource):
         raise DataError(
-            t("{system} measures drift as a gauge: it has no rows.", system=system.title),
+            t("{system} measures drift as a gauge: it has no rows.", system=t(system.title)),
             hint=t("Use from = 'list' or 'range'."),
         )
     periods = drift.list_periods(settings, labels=False)
@@ -44,7 +44,10 @@ def load(settings: Settings, system: System, period: Period) -> Frame:
     """
     if not isinstance(system.drift, PeriodSource):
         raise DataError(
-            t("{system} measures its drift itself, as a gauge: there are no months to compare.", system=system.title),
+            t(
+                "{system} measures its drift itself, as a gauge: there are no months to compare.",
+                system=t(system.title),
+            ),
             hint=t("Look at the gauge on the Charts page."),
         )
     frame = system.drift.load(settings, period)

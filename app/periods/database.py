@@ -39,7 +39,7 @@ def url_of(settings: Settings, system: System) -> str:
     url = settings.postgres_url or (system.drift.database if system.drift is not None else None)
     if not url:
         hint = t("Set drift.database in its system file.")
-        raise DataError(t("{system} names no database.", system=system.title), hint=hint)
+        raise DataError(t("{system} names no database.", system=t(system.title)), hint=hint)
     return url
 
 

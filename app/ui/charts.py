@@ -145,7 +145,9 @@ def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], c
     clock = widgets.clock()
     with st.container(key=f"panel-{panel.id}"):
         asked = answer.state is not State.ERROR
-        st.markdown(f"**{widgets.plain(title(panel, context, asked=asked))}**", help=widgets.plain(panel.help) or None)
+        st.markdown(
+            f"**{widgets.plain(title(panel, context, asked=asked))}**", help=widgets.plain(t(panel.help)) or None
+        )
         drawn = figure(panel, answer, marks, palette.theme(), None if age else context.span, clock=clock)
         st.plotly_chart(drawn, key=f"plot-{panel.id}", config=PLOT, theme=None)
         with st.container(key=f"sentence-{panel.id}"):

@@ -37,7 +37,7 @@ def _ask(system: System) -> None:
     def ask() -> None:
         if st.session_state.pop(_CLOSE, False):
             st.rerun()
-        becomes = t("It becomes a run of **{system}**.", system=widgets.plain(system.title))
+        becomes = t("It becomes a run of **{system}**.", system=widgets.plain(t(system.title)))
         st.markdown(sentences([becomes, READ]))
         given = st.file_uploader(t("Files"), type=["html", "json"], accept_multiple_files=True, key="import-files")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

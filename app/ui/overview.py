@@ -160,7 +160,7 @@ def status_tiles(now: Now) -> None:
     for cell, panel, answer in zip(st.columns(len(panels)), panels, answers, strict=True):
         with cell.container(border=True, key=panel.id):
             tone, text = verdict.status(answer, span, widgets.clock())
-            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(panel.title)}**")
+            st.markdown(f":{MARKDOWN[tone]}[{SHAPES[tone]}] **{widgets.plain(t(panel.title))}**")
             st.caption(widgets.plain(text))
 
 

@@ -30,6 +30,7 @@ def system_picker(systems: Systems) -> None:
     if not systems.by_id:
         return
     ids = list(systems.by_id)
+    titles = {one.id: t(one.title) for one in systems.by_id.values()}
     # Not `bind="query-params"`: that writes the title into the address, and every link of the console names the id.
     asked = st.query_params.get(SYSTEM_KEY)
     named = asked or st.session_state.get(SYSTEM_KEY)
@@ -42,7 +43,7 @@ def system_picker(systems: Systems) -> None:
         t("System"),
         ids,
         key=SYSTEM_KEY,
-        format_func=lambda key: systems.by_id[key].title,
+        format_func=titles.__getitem__,
         on_change=_move_address,
         label_visibility="collapsed",
         help=t("Everything on every page is about this one system."),
@@ -56,7 +57,7 @@ def system_picker(systems: Systems) -> None:
     if instead == picked:
         # An old bookmark must not pass for another system's data.
         name = missing if len(missing) <= _MISSING_CHARS else f"{missing[:_MISSING_CHARS]}…"
-        shown = systems.by_id[picked].title
+        shown = titles[picked]
         text = t("No system is called **{name}**. This is {system}.", name=plain(name), system=plain(shown))
         st.warning(text)
     elif missing:

@@ -180,7 +180,7 @@ def nothing(system: System, filters: Filter) -> None:
             return
         none = t("No report yet.")
         if filters.systems:
-            none = t("No report of {system} yet.", system=widgets.plain(system.title))
+            none = t("No report of {system} yet.", system=widgets.plain(t(system.title)))
         if system.drift is None:
             why = t("This system names no data to compare. A report can be imported.")
         else:

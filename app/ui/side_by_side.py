@@ -18,7 +18,7 @@ from app.ui import cache, palette, reports, widgets
 from app.ui.banner import FRAME_OF, TONE_OF, read
 from app.ui.palette import MARKDOWN, SHAPES, TONES
 from app.verdict import Tone
-from app.words.message import t
+from app.words.message import clauses, t
 from app.words.numbers import number
 from app.words.shared import RUN_ELSEWHERE, counting
 
@@ -163,7 +163,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "moves": row.moves,
         "threshold": _pair(*(number(one.threshold) if one else "–" for one in (row.a, row.b))),
         "method": _pair(*(method_words(one.method or "") or t("unknown") if one else "–" for one in (row.a, row.b))),
-        "remarks": "; ".join(map(t, row.remarks)) or t("none"),
+        "remarks": clauses(row.remarks) or t("none"),
     }
 
 

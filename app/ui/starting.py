@@ -51,7 +51,7 @@ def steps(system: System, stack: StackState) -> list[Step]:
         title = capital(task.about)
         stage = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
         rows.append(Step(title, state, stage))
-    names = {"prometheus": "Prometheus", "node_exporter": t("Node exporter"), system.id: system.title}
+    names = {"prometheus": "Prometheus", "node_exporter": t("Node exporter"), system.id: t(system.title)}
     for name, title in names.items():
         row = stack.services.get(name)
         if row is not None:
@@ -59,7 +59,7 @@ def steps(system: System, stack: StackState) -> list[Step]:
             # What it waits for is a line above already.
             silent = state == "done" or any(row.reason.startswith(task.about) for task in stack.tasks)
             rows.append(Step(title, state, "" if silent else row.reason))
-    title = t("First scrape of {system}", system=system.title)
+    title = t("First scrape of {system}", system=t(system.title))
     ready = all(step.state == "done" for step in rows)
     return [*rows, Step(title, "going", t("a few seconds")) if ready else Step(title, "waiting")]
 

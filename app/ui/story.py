@@ -221,7 +221,7 @@ def _blocked(system: System) -> str | None:
     if place.url is not None and place.state not in ("starting", "down", "absent"):
         return None
     why = t(place.reason) or service_state(place.state)
-    return t("{system} must answer first: {why}.", system=system.title, why=why)
+    return t("{system} must answer first: {why}.", system=t(system.title), why=why)
 
 
 def _cancel(system: System, story: Sequence[Step]) -> None:

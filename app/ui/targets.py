@@ -142,7 +142,7 @@ def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:
         st.markdown(f":gray[{SHAPES['unknown']} **{state}**] &nbsp; {widgets.plain(selector)}")
         text = t(
             "The file of {system} expects targets with {selector}; this Prometheus knows none.",
-            system=system.title,
+            system=t(system.title),
             selector=selector,
         )
         st.markdown(widgets.plain(f"{text} {start_hint(cache.settings(), system)}"))

@@ -54,7 +54,7 @@ def target_line(system: System) -> str:
     assert request is not None
     if place.url is None:
         hint = start_hint(cache.settings(), system)
-        why = t("No address for {system}: {reason}. {hint}", system=system.title, reason=place.reason, hint=hint)
+        why = t("No address for {system}: {reason}. {hint}", system=t(system.title), reason=place.reason, hint=hint)
         return f":gray[{SHAPES['unknown']}] {widgets.plain(why)}"
     bound = t("never more than {rate:g} requests a second", rate=system.load.max_rate)
     origin = widgets.plain(t(ORIGINS.get(place.origin, place.origin)))

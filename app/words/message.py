@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from app.base.text import one_line
 from app.words import numbers, units
-from app.words.language import ENGLISH, catalogue, language, localised, speaking
+from app.words.language import ENGLISH, FRENCH, catalogue, language, localised, speaking
 
 # What may follow the colon of a placeholder, with Python's own formats: `{rows:count}`.
 FORMS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
@@ -48,6 +48,8 @@ _KEPT: Final = (str, int, float, bool, type(None))
 # A kept code is a few times as long as its sentence, which has at most 2,000 characters; each join of two is a level.
 MAX_CODE: Final = 12_000
 MAX_DEPTH: Final = 50
+# Between the parts of what is joined; French writes a space before a semicolon.
+_SEMICOLON: Final = "}; {"
 # A width or a precision of three digits is in no text of ours, and could ask for gigabytes of spaces.
 _WIDE: Final = re.compile(r"[0-9]{3}")
 
@@ -92,6 +94,18 @@ class Message(str):
     def anew(self) -> Message:
         """The same, in the language of the one who reads now."""
         return type(self)(self.id, self.values, self.plural)
+
+    def with_values(self, change: Callable[[str], str]) -> Message:
+        """The same with its values that are texts changed, those of the messages within it too."""
+        values = {
+            name: value.with_values(change)
+            if isinstance(value, Message)
+            else change(value)
+            if isinstance(value, str)
+            else value
+            for name, value in self.values.items()
+        }
+        return type(self)(self.id, values, self.plural)
 
     def code(self) -> dict[str, Any]:
         """Id and values as JSON takes them; `read` is the way back."""
@@ -185,18 +199,12 @@ def clauses(texts: Iterable[str]) -> str:
 
 def on_one_line(text: str) -> str:
     """The text on one line and without control characters, which values from data may carry."""
-    if isinstance(text, Message):
-        values = {
-            name: on_one_line(value) if isinstance(value, Message) else _inside(value)
-            for name, value in text.values.items()
-        }
-        return Message(text.id, values, text.plural)
-    return one_line(text)
+    return text.with_values(_inside) if isinstance(text, Message) else one_line(text)
 
 
-def _inside(value: Any) -> Any:
+def _inside(value: str) -> str:
     """A value on one line. A blank at its ends stays: a column may be called `f0 `, and the sentence is about that."""
-    return one_line(f"|{value}|")[1:-1] if isinstance(value, str) else value
+    return one_line(f"|{value}|")[1:-1]
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -240,6 +248,8 @@ def _in_words(text: str, values: Mapping[str, Any], plural: str) -> str:
         return ""  # gettext answers the empty id with the head of the catalogue
     texts = catalogue(language())
     template = texts.ngettext(text, plural, _whole(values["n"])) if plural else texts.gettext(text)
+    if _SEMICOLON in template and language() == FRENCH:
+        template = template.replace(_SEMICOLON, "}\N{NARROW NO-BREAK SPACE}; {")
     return _FORMATTER.vformat(template, (), values) if values else template
 
 
