@@ -201,7 +201,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
     colours = COLOURS[theme]
     near_by = [(column, nearness(column)) for column in by_nearness(columns) if column.comparable]
     scored = [(column, near) for column, near in near_by if near is not None][:DOTS]
-    widest = _widest([near for _, near in scored])
+    widest = widest_of([near for _, near in scored])
     figure = go.Figure()
     for drifted in (True, False):
         part = [(at, *pair) for at, pair in enumerate(scored) if bool(pair[0].drifted) is drifted]
@@ -241,7 +241,7 @@ def dot_plot(columns: Sequence[Column], *, theme: Theme) -> go.Figure:
     return framed(figure, theme, height=90 + ROW_HEIGHT * max(3, len(scored)))
 
 
-def _widest(distances: Sequence[float]) -> float:
+def widest_of(distances: Sequence[float]) -> float:
     """Where the plot ends: at `WIDEST`, or where a quarter of the columns is beyond, at most at `END_OF_AXIS`."""
     finite = sorted(one for one in distances if math.isfinite(one))
     return min(END_OF_AXIS, max(WIDEST, finite[len(finite) * 3 // 4])) if finite else WIDEST
