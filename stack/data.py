@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ LOCK_SECONDS: Final = 300.0
 LOCK_POLL_SECONDS: Final = 0.2
 # Training takes five seconds at most; a machine that needs three minutes is stuck.
 TRAIN_SECONDS: Final = 180
-HASH_BLOCK: Final = 1 << 20
 # Months that `python -m stack ingest` keeps, one folder a month; this file in it is written last.
 INGESTED: Final = "ingested"
 MONTH_FILE: Final = "month.json"
@@ -39,8 +39,7 @@ class WorldError(Exception):
 
 def say(text: str) -> None:
     """One progress line on standard output, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    print(text, flush=True)
 
 
 def trained(model: str, command: Sequence[str | Path], label: str) -> None:
@@ -135,20 +134,76 @@ def replaced(target: Path) -> Iterator[Path]:
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        while block := handle.read(HASH_BLOCK):
-            digest.update(block)
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def ensure(label: str, target: Path, is_current: Callable[[], bool], make: Callable[[Path], None], force: bool) -> bool:
+    """Have ``make`` fill the folder anew unless it is current; True when it was made. Raises WorldError."""
+    if force or not is_current():
+        with locked(target.parent):
+            # Another process may have made it while this one waited.
+            if force or not is_current():
+                started = time.monotonic()
+                with replaced(target) as folder:
+                    make(folder)
+                say(f"{label}: {target} made, {_size(target)} in {time.monotonic() - started:.1f} s")
+                return True
+    say(f"{label}: {target} is up to date")
+    return False
+
+
+def _size(folder: Path) -> str:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def libraries(*names: str) -> dict[str, str]:
+    """Versions of what can change the bytes of a file besides our code (numpy only through rounding of sums)."""
+    return {name: sqlite3.sqlite_version if name == "sqlite" else version(name) for name in names}
+
+
+def generator(sources: Iterable[Path], writers: Mapping[str, str]) -> str:
+    """A hash of the code that makes a folder and of the libraries that write it."""
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(json.dumps(writers, sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def read_manifest(home: Path) -> dict[str, Any] | None:
-    """``world.json`` of this home, or None where there is none that can be read."""
+def files_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of each file, for a manifest."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def has_files(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the files of a manifest are there with their sizes (no hashing)."""
     try:
-        manifest = json.loads((home / "world" / "world.json").read_text("utf-8"))
+        return all((folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+    except (OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest, empty where there is none that can be read."""
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def world_of(home: Path) -> dict[str, Any]:
+    """``world.json`` of this home. Raises WorldError where there is no sample world."""
+    manifest = read_manifest(home / "world" / "world.json")
+    if not manifest:
+        raise WorldError(f"no sample world in {home / 'world'}: run python -m stack.world --home {home} first")
+    return manifest
 
 
 def ingested(home: Path) -> list[dict[str, Any]]:

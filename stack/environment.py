@@ -19,7 +19,7 @@ from pathlib import Path
 
 from app.base.files import Lock, replace
 from stack import apt
-from stack.errors import BinaryAbsent, EnvironmentFailed
+from stack.errors import BinaryAbsent, StackError
 
 Say = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def ensure(
 ) -> Path:
     """Make the environment as the locks say, if it is not so already; return its interpreter.
 
-    Raises EnvironmentFailed with what to type. Two calls at once: the second waits, and finds it done.
+    Raises StackError with what to type. Two calls at once: the second waits, and finds it done.
     """
     if is_current(root, development=development):
         return python_of(root)
@@ -88,9 +88,9 @@ def ensure(
 
 
 def check_room(root: Path, needed: int, free: int) -> None:
-    """Raise EnvironmentFailed when the disk has less room than is needed (bytes)."""
+    """Raise StackError when the disk has less room than is needed (bytes)."""
     if free < needed:
-        raise EnvironmentFailed(
+        raise StackError(
             f"{root} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed",
             "Make room (`df -h` shows where), or clone into a folder on a larger disk, and type the same again",
         )
@@ -150,7 +150,7 @@ def _uv(run: "Runner") -> Path:
         base = getattr(sys, "_base_executable", None) or sys.executable
         pip = [] if _has("ensurepip") else ["--without-pip"]
         if not _has("venv"):
-            raise EnvironmentFailed("this Python has no venv module", _venv_hint())
+            raise StackError("this Python has no venv module", _venv_hint())
         run.step("making the environment", [base, "-m", "venv", *pip, str(venv)])
     uv = venv / "bin" / "uv"
     if uv.exists():
@@ -164,7 +164,7 @@ def _uv(run: "Runner") -> Path:
         return uv
     present = shutil.which("uv", path=run.environ.get("PATH", ""))
     if present is None:
-        raise EnvironmentFailed("this Python has no pip, and none could be fetched", _venv_hint())
+        raise StackError("this Python has no pip, and none could be fetched", _venv_hint())
     return Path(present)
 
 
@@ -199,7 +199,7 @@ class Runner:
     free_bytes: Callable[[Path], int]
 
     def step(self, what: str, command: Sequence[str], progress: Callable[[], str] | None = None) -> None:
-        """Run a command to its end, with `progress` beside its time; raises EnvironmentFailed when it fails."""
+        """Run a command to its end, with `progress` beside its time; raises StackError when it fails."""
         ignored = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}
         clean = {key: value for key, value in self.environ.items() if key not in ignored}
         terminal = sys.stderr.isatty()
@@ -221,7 +221,7 @@ class Runner:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
         self.say(f"  {what}: {'done' if code == 0 else 'failed'} after {time.monotonic() - started:.1f} s")
         if code:
-            raise EnvironmentFailed(
+            raise StackError(
                 f"{what} failed (`{Path(command[0]).name}` ended with {code}; its words are above)",
                 "Check the network and the room on the disk, then type the same again",
             )

@@ -1,10 +1,8 @@
 """What can go wrong before and around the services.
 
-StackError            every error of this package; `.hint` says what to type next
-├── EnvironmentFailed the Python environment could not be made
-├── BinaryAbsent      no usable program was found or fetched; the stack runs without it
-├── BinaryRefused     a program the user named is not usable (no fallback is tried)
-└── PortTaken         a port that was asked for by number belongs to another program
+StackError        every error of this package; `.hint` says what to type next
+├── BinaryAbsent  no usable program was found or fetched; the stack runs without it
+└── BinaryRefused a program the user named is not usable (no fallback is tried)
 """
 
 
@@ -21,17 +19,9 @@ class StackError(Exception):
         return f"{self}. {self.hint}" if self.hint else str(self)
 
 
-class EnvironmentFailed(StackError):
-    """The Python environment could not be made."""
-
-
 class BinaryAbsent(StackError):
     """No usable program was found or fetched."""
 
 
 class BinaryRefused(StackError):
     """A program that the user named is not usable."""
-
-
-class PortTaken(StackError):
-    """A port asked for by number belongs to another program."""

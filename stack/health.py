@@ -5,6 +5,7 @@ import http.client
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from stack.places import HOST
@@ -75,11 +76,20 @@ def listens(pid: int, port: int) -> bool | None:
     except (OSError, ValueError, IndexError):
         return None  # not Linux
     for one in running:
-        # Gone, or closed, since it was listed; or someone else's.
+        # It may have gone since it was listed.
         with contextlib.suppress(OSError):
-            if one == pid or os.getsid(one) == pid:
-                for link in Path(f"/proc/{one}/fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        if str(link.readlink()) in sockets:
-                            return True
+            if (one == pid or os.getsid(one) == pid) and not sockets.isdisjoint(open_files(one)):
+                return True
     return False
+
+
+def open_files(pid: int) -> Iterator[str]:
+    """Yield what a process has open; nothing for one that has ended or belongs to another user."""
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return
+    for link in links:
+        # Closed since it was listed.
+        with contextlib.suppress(OSError):
+            yield str(link.readlink())

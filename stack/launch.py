@@ -18,7 +18,7 @@ from app.base.files import Lock
 from app.base.home import ROOT, Home
 from app.base.processes import myself
 from stack import binaries, environment, logs, places
-from stack.errors import PortTaken, StackError
+from stack.errors import StackError
 from stack.places import HOST, PORTS_TRIED
 
 Say = Callable[[str], None]
@@ -121,7 +121,7 @@ def _joined(home: Home, say: Say, port: int | None) -> bool:
 
 def _check_port(port: int | None) -> None:
     if port is not None and not places.port_is_free(port):
-        raise PortTaken(
+        raise StackError(
             f"port {port} belongs to another program",
             "Type `python3 -m stack run` without --port to take the next free one",
         )

@@ -1,12 +1,11 @@
 """The real plan: Prometheus, node exporter and the prediction APIs of the sample systems."""
 
-import contextlib
 import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.base.files import replace
@@ -15,6 +14,7 @@ from app.base.processes import LINUX, PS_SECONDS
 from stack import binaries, state
 from stack.apis import APIS, Api
 from stack.errors import BinaryRefused
+from stack.health import open_files
 from stack.places import HOST
 from stack.plan import Addition, CannotStart, Plan, Service, Task
 from stack.wanted import Wanted
@@ -148,19 +148,7 @@ def users_of(folder: Path) -> list[int]:
         return _users_by_command(str(folder.resolve()))
     inside = str(folder.resolve()) + os.sep
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if pid != os.getpid() and any(file.startswith(inside) for file in _open_files(pid))]
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    """Yield the files a process has open; none for one that has ended or belongs to another user."""
-    try:
-        links = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return
-    for link in links:
-        # Closed since it was listed.
-        with contextlib.suppress(OSError):
-            yield str(link.readlink())
+    return [pid for pid in pids if pid != os.getpid() and any(file.startswith(inside) for file in open_files(pid))]
 
 
 def _users_by_command(folder: str) -> list[int]:

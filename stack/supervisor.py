@@ -79,6 +79,14 @@ class Unit:
     listed: bool = False
     ends: deque[float] = field(default_factory=deque)
 
+    def release(self) -> None:
+        """End what is left of it: nothing it started may outlive it and keep its port."""
+        if self.probe:
+            self.probe.close()
+        child_process.stop([] if self.child is None else [self.child])
+        self.child = self.probe = None
+        self.shown = replace(self.shown, pid=None, started=None)
+
 
 class Supervisor:
     """One stack of one home; `run` returns when it has been stopped and every child has ended."""
@@ -349,11 +357,7 @@ class Supervisor:
         """Show the tasks next to which a service starts as what it waits for; end it when one of them has failed."""
         for job in (self._jobs[name] for name in unit.service.beside):
             if job.phase is Phase.FAILED:
-                if unit.probe:
-                    unit.probe.close()
-                child_process.stop([] if unit.child is None else [unit.child])
-                unit.child = unit.probe = None
-                unit.shown = replace(unit.shown, pid=None, started=None)
+                unit.release()
                 log = self._home.log(job.task.name)
                 self._give_up(unit, job.task.failure, f"{job.reason} (log {log})")
                 return True
@@ -366,11 +370,7 @@ class Supervisor:
 
     def _after_end(self, unit: Unit, code: int) -> None:
         """Start it again after a pause, or give up after too many ends in a short time."""
-        if unit.probe:
-            unit.probe.close()
-        if unit.child is not None:
-            # Nothing it started may outlive it and keep its port.
-            child_process.stop([unit.child])
+        unit.release()
         last = logs.last_line(self._home.log(unit.service.name), unit.log_start)
         # A signal came from outside: the last line of the log would only mislead.
         what = f"ended with {child_process.ending(code)}" + (f": {last}" if last and code >= 0 else "")
@@ -379,8 +379,6 @@ class Supervisor:
         while unit.ends and now - unit.ends[0] > RESTART_WINDOW_SECONDS:
             unit.ends.popleft()
         lost_port = unit.shown.state is State.STARTING and not places.port_is_free(unit.port)
-        unit.child = unit.probe = None
-        unit.shown = replace(unit.shown, pid=None, started=None)
         if len(unit.ends) > RESTARTS:
             self._give_up(unit, State.DOWN, f"{what} ({len(unit.ends)} times in a minute; not started again)")
             return

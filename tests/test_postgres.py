@@ -276,8 +276,9 @@ def test_months_lie_side_by_side_and_each_keeps_its_labels(server, where, small)
     path = small / "labels.csv"
     path.write_text(path.read_text().replace("U0001,False", "U0001,True"))
     database.put(where, read_month(small, CUR))
-    assert database.months(where) == [REF, CUR]
     with server.connect(where.database) as connection:
+        months = connection.execute("select distinct as_of from subscriptions_profile_snapshots order by 1").fetchall()
+        assert months == [(REF,), (CUR,)]
         query = "select period_start, count(*) filter (where churn_label) from labels group by 1 order by 1"
         assert connection.execute(query).fetchall() == [(REF, 1), (CUR, 2)]
     path.unlink()

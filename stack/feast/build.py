@@ -11,14 +11,13 @@ import json
 import os
 import runpy
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from stack.data import WorldError, locked, read_manifest, replaced, say
+from stack.data import WorldError, ensure, read_manifest, say, world_of
 
 VERSION: Final = 1
 DEFINITIONS: Final = Path(__file__).parent / "features.py"
@@ -52,53 +51,35 @@ def fingerprint(home: Path, manifest: dict[str, Any]) -> str:
 
 def is_current(home: Path) -> bool:
     """Whether the repository there was made from today's definitions and world, and is complete."""
-    manifest = read_manifest(home)
+    world, marker = read_manifest(home / "world" / "world.json"), read_manifest(home / "feast" / MARKER)
     try:
-        marker = json.loads((home / "feast" / MARKER).read_text("utf-8"))
-        if manifest is None or marker["fingerprint"] != fingerprint(home, manifest):
-            return False
         # The online store is opened for writing by its readers; its size stays, its existence is what matters.
-        return all((home / "feast" / name).stat().st_size > 0 for name in FILES)
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = all((home / "feast" / name).stat().st_size > 0 for name in FILES)
+        return whole and marker["fingerprint"] == fingerprint(home, world)
+    except (OSError, KeyError, TypeError, AttributeError):
         return False
 
 
 def ensure_repository(home: Path, *, force: bool = False) -> bool:
     """Make ``<home>/feast`` unless it is current; True when it was made. Raises WorldError."""
-    if not force and is_current(home):
-        say(f"feast: {home / 'feast'} is up to date")
-        return False
-    with locked(home):
-        if not force and is_current(home):
-            say(f"feast: {home / 'feast'} is up to date")
-            return False
-        manifest = read_manifest(home)
-        if manifest is None:
-            raise WorldError(f"no sample world in {home / 'world'}: run python -m stack.world --home {home} first")
-        started = time.monotonic()
-        with replaced(home / "feast") as folder:
-            newest = str(manifest["months"][-1]["as_of"])
-            views = _apply(folder, newest)
-            made = {
-                "version": VERSION,
-                "fingerprint": fingerprint(home, manifest),
-                "views": views,
-                "online_as_of": newest,
-            }
-            (folder / MARKER).write_text(json.dumps(made, indent=1) + "\n", "utf-8")
-        say(f"feast: {home / 'feast'} made in {time.monotonic() - started:.1f} s")
-    return True
+
+    def make(folder: Path) -> None:
+        manifest = world_of(home)
+        newest = str(manifest["months"][-1]["as_of"])
+        (folder / "feature_store.yaml").write_text(CONFIGURATION, "utf-8")
+        write_marker(folder, fingerprint(home, manifest), newest, apply(folder, newest))
+
+    return ensure("feast", home / "feast", lambda: is_current(home), make, force)
 
 
-def _apply(folder: Path, newest: str) -> list[str]:
-    (folder / "feature_store.yaml").write_text(CONFIGURATION, "utf-8")
-    store, names = apply(folder)
-    materialise(store, newest)
-    return names
+def write_marker(folder: Path, made: str, newest: str, views: list[str]) -> None:
+    """Say what the repository was made from, once everything else is there."""
+    marker = {"version": VERSION, "fingerprint": made, "views": views, "online_as_of": newest}
+    (folder / MARKER).write_text(json.dumps(marker, indent=1) + "\n", "utf-8")
 
 
-def apply(folder: Path) -> tuple[Any, list[str]]:
-    """Apply the definitions to the store that the folder's feature_store.yaml names; (store, names of its views)."""
+def apply(folder: Path, newest: str) -> list[str]:
+    """Apply the definitions to the store of feature_store.yaml, and one month to its online store; names of views."""
     os.environ["FEAST_USAGE"] = "False"
     say("feast: loading Feast")
     with said(folder):
@@ -112,15 +93,11 @@ def apply(folder: Path) -> tuple[Any, list[str]]:
         say(f"feast: applying {len(views)} feature views")
         with quiet():
             store.apply([definitions["user"], *views])
-    return store, [view.name for view in views]
-
-
-def materialise(store: Any, newest: str) -> None:
-    """Put one month into the online store."""
-    say(f"feast: materialising {newest} into the online store")
-    end = datetime.combine(date.fromisoformat(newest), datetime.min.time(), UTC)
-    with said(Path(store.repo_path)), quiet():
-        store.materialize(start_date=end - timedelta(days=1), end_date=end + timedelta(days=1))
+        say(f"feast: materialising {newest} into the online store")
+        end = datetime.combine(date.fromisoformat(newest), datetime.min.time(), UTC)
+        with quiet():
+            store.materialize(start_date=end - timedelta(days=1), end_date=end + timedelta(days=1))
+    return [view.name for view in views]
 
 
 @contextlib.contextmanager

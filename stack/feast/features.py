@@ -42,51 +42,37 @@ def _source(stem: str, table: str) -> Any:
     return PostgreSQLSource(name=stem, query=query, timestamp_field="event_timestamp")
 
 
-subs_profile_fv = FeatureView(
-    name="subs_profile_fv",
-    entities=[user],
-    ttl=FOREVER,
-    schema=[
-        Field(name="months_active", dtype=Int64),
-        Field(name="monthly_fee", dtype=Float64),
-        Field(name="paperless_billing", dtype=Bool),
-        Field(name="plan_stream_tv", dtype=Bool),
-        Field(name="plan_stream_movies", dtype=Bool),
-        Field(name="net_service", dtype=String),
-    ],
-    source=_source("subs_profile", "subscriptions_profile_snapshots"),
-    online=True,
+def _view(stem: str, table: str, **features: Any) -> FeatureView:
+    """A view of one table's features."""
+    schema = [Field(name=name, dtype=dtype) for name, dtype in features.items()]
+    return FeatureView(
+        name=f"{stem}_fv", entities=[user], ttl=FOREVER, schema=schema, source=_source(stem, table), online=True
+    )
+
+
+subs_profile_fv = _view(
+    "subs_profile",
+    "subscriptions_profile_snapshots",
+    months_active=Int64,
+    monthly_fee=Float64,
+    paperless_billing=Bool,
+    plan_stream_tv=Bool,
+    plan_stream_movies=Bool,
+    net_service=String,
 )
-usage_agg_30d_fv = FeatureView(
-    name="usage_agg_30d_fv",
-    entities=[user],
-    ttl=FOREVER,
-    schema=[
-        Field(name="watch_hours_30d", dtype=Float64),
-        Field(name="avg_session_mins_7d", dtype=Float64),
-        Field(name="unique_devices_30d", dtype=Int64),
-        Field(name="skips_7d", dtype=Int64),
-        Field(name="rebuffer_events_7d", dtype=Int64),
-    ],
-    source=_source("usage_agg_30d", "usage_agg_30d_snapshots"),
-    online=True,
+usage_agg_30d_fv = _view(
+    "usage_agg_30d",
+    "usage_agg_30d_snapshots",
+    watch_hours_30d=Float64,
+    avg_session_mins_7d=Float64,
+    unique_devices_30d=Int64,
+    skips_7d=Int64,
+    rebuffer_events_7d=Int64,
 )
-payments_agg_90d_fv = FeatureView(
-    name="payments_agg_90d_fv",
-    entities=[user],
-    ttl=FOREVER,
-    schema=[Field(name="failed_payments_90d", dtype=Int64)],
-    source=_source("payments_agg_90d", "payments_agg_90d_snapshots"),
-    online=True,
-)
-support_agg_90d_fv = FeatureView(
-    name="support_agg_90d_fv",
-    entities=[user],
-    ttl=FOREVER,
-    schema=[
-        Field(name="support_tickets_90d", dtype=Int64),
-        Field(name="ticket_avg_resolution_hrs_90d", dtype=Float64),
-    ],
-    source=_source("support_agg_90d", "support_agg_90d_snapshots"),
-    online=True,
+payments_agg_90d_fv = _view("payments_agg_90d", "payments_agg_90d_snapshots", failed_payments_90d=Int64)
+support_agg_90d_fv = _view(
+    "support_agg_90d",
+    "support_agg_90d_snapshots",
+    support_tickets_90d=Int64,
+    ticket_avg_resolution_hrs_90d=Float64,
 )

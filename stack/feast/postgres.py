@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from app.base.variables import POSTGRES_PASSWORD
-from stack.data import WorldError, locked, replaced, say
-from stack.feast.build import DEFINITIONS, MARKER, apply, materialise, said
+from stack.data import WorldError, locked, read_manifest, replaced, say
+from stack.feast.build import DEFINITIONS, MARKER, VERSION, apply, said, write_marker
 from stack.postgres.connection import CONNECT_SECONDS, Place, connected, place
 
 if TYPE_CHECKING:
     import psycopg
 
-VERSION: Final = 1
 PROJECT: Final = "streamflow"
 SNAPSHOTS: Final = (
     "subscriptions_profile_snapshots",
@@ -79,12 +78,10 @@ def ensure_repository(folder: Path, environ: Mapping[str, str], *, force: bool =
         with replaced(folder) as fresh:
             (fresh / "feature_store.yaml").write_text(configuration(where), "utf-8")
             _check_configuration(fresh, where)
-            store, views = apply(fresh)
-            materialise(store, newest)
+            views = apply(fresh, newest)
             with connected(where) as connection:
                 _retire(connection, views, newest)
-            marker = {"version": VERSION, "fingerprint": made, "views": views, "online_as_of": newest}
-            (fresh / MARKER).write_text(json.dumps(marker, indent=1) + "\n", "utf-8")
+            write_marker(fresh, made, newest, views)
         say(f"feast: {folder} made over the {where} in {time.monotonic() - started:.1f} s")
     return True
 
@@ -152,12 +149,12 @@ def fingerprint(where: Place, content: list[Any]) -> str:
 
 
 def _is_current(folder: Path, where: Place, made: str) -> bool:
+    marker = read_manifest(folder / MARKER)
     try:
-        marker = json.loads((folder / MARKER).read_text("utf-8"))
         if marker["fingerprint"] != made or not (folder / "registry.db").stat().st_size:
             return False
         views, newest = list(marker["views"]), str(marker["online_as_of"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError):
         return False
     with connected(where) as connection:
         return all(_serves(connection, _table(view), newest) for view in views)

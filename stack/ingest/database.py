@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pandas as pd
 
 from stack.ingest.layout import (
-    AS_OF,
     ID,
     LABELS,
     LAYOUTS,
     PERIOD_START,
-    SUBSCRIPTIONS,
     USERS,
     IngestError,
     Kind,
     Layout,
 )
-from stack.ingest.reading import UNLABELLED, Month, as_csv, digest
+from stack.ingest.reading import Month, as_csv, digest
 from stack.postgres.connection import Place, connected
 
 if TYPE_CHECKING:
@@ -47,30 +45,23 @@ def put(where: Place, month: Month, *, labels_of: date | None = None) -> tuple[M
         for table, frame in month.frames.items():
             _allow_gaps(connection, table, frame)
         if LABELS not in month.frames:
-            month = _with_labels(month, _stored(connection, LAYOUTS[LABELS], month))
-        changed = [table for table, frame in month.frames.items() if _differs(connection, table, frame, month)]
+            month = month.with_labels(_stored(connection, LAYOUTS[LABELS], month))
+        changed = [
+            table
+            for table, frame in month.frames.items()
+            if digest(_stored(connection, LAYOUTS[table], month)) != digest(frame)
+        ]
         for table in changed:
             _write(connection, LAYOUTS[table], month)
     return month, bool(changed)
-
-
-def months(where: Place) -> list[date]:
-    """The months that are there, by date."""
-    with connected(where) as connection:
-        if not _columns(connection, SUBSCRIPTIONS):
-            return []
-        rows = connection.execute(f"SELECT DISTINCT {AS_OF}::date FROM {SUBSCRIPTIONS} ORDER BY 1").fetchall()  # noqa: S608 - constants
-    return [day for (day,) in rows]
 
 
 def _prepare(connection: "psycopg.Connection[Any]", layout: Layout, labels_of: date | None) -> None:
     """The table as it has to be; IngestError when it is there and cannot be used as it is."""
     there = _columns(connection, layout.table)
     if not there:
-        columns = [f"{column.name} {TYPES[column.kind]}" for column in layout.columns]
         columns = [
-            text if column.optional else f"{text} NOT NULL"
-            for text, column in zip(columns, layout.columns, strict=True)
+            f"{column.name} {TYPES[column.kind]}{'' if column.optional else ' NOT NULL'}" for column in layout.columns
         ]
         if layout.dated:
             columns.insert(0, f"{layout.dated} date NOT NULL")
@@ -102,7 +93,7 @@ def _allow_gaps(connection: "psycopg.Connection[Any]", table: str, frame: pd.Dat
 
 def _date_labels(connection: "psycopg.Connection[Any]", labels_of: date | None) -> None:
     """Give an old labels table its months: with rows and no word on their month, no one can."""
-    rows = _one(connection, f"SELECT count(*) FROM {LABELS}")  # noqa: S608 - a constant
+    rows = connection.execute(f"SELECT count(*) FROM {LABELS}").fetchall()[0][0]  # noqa: S608 - a constant
     if rows and labels_of is None:
         raise IngestError(
             f"The table labels has {rows:,} rows without a month (no column {PERIOD_START}), so every month would get "
@@ -129,11 +120,6 @@ def _columns(connection: "psycopg.Connection[Any]", table: str) -> dict[str, str
     return dict(connection.execute(query, (table,)).fetchall())
 
 
-def _one(connection: "psycopg.Connection[Any]", query: str) -> Any:
-    row = connection.execute(query).fetchone()
-    return None if row is None else row[0]
-
-
 def _stored(connection: "psycopg.Connection[Any]", layout: Layout, month: Month) -> pd.DataFrame:
     """What is there for this month, as the files would say it; of users, those of this month's file."""
     where, value = f"{layout.dated} = %s", cast("Any", month.as_of)
@@ -149,19 +135,6 @@ def _stored(connection: "psycopg.Connection[Any]", layout: Layout, month: Month)
         elif column.kind is Kind.NUMBER:
             frame[column.name] = frame[column.name].astype("float64")
     return frame.sort_values(ID, ignore_index=True)
-
-
-def _with_labels(month: Month, labels: pd.DataFrame) -> Month:
-    labels = labels[labels[ID].isin(month.frames[SUBSCRIPTIONS][ID])].reset_index(drop=True)
-    if labels.empty:
-        return month
-    note = f"no labels: the {len(labels):,} labels that this month has already stay"
-    notes = (one for one in month.notes if one != UNLABELLED)
-    return Month(month.as_of, {**month.frames, LABELS: labels}, (*notes, note))
-
-
-def _differs(connection: "psycopg.Connection[Any]", table: str, frame: pd.DataFrame, month: Month) -> bool:
-    return digest(_stored(connection, LAYOUTS[table], month)) != digest(frame)
 
 
 def _write(connection: "psycopg.Connection[Any]", layout: Layout, month: Month) -> None:

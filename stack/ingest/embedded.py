@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from stack.data import INGESTED, MONTH_FILE, ingested, locked, replaced
-from stack.ingest.layout import ID, LABELS, LAYOUTS, SUBSCRIPTIONS
-from stack.ingest.reading import UNLABELLED, Month, as_csv, read_month
+from stack.ingest.layout import LABELS, LAYOUTS
+from stack.ingest.reading import Month, as_csv, read_month
 from stack.world.build import ensure_world
 
 VERSION: Final = 1
@@ -25,7 +25,7 @@ def put(home: Path, month: Month) -> tuple[Month, bool]:
         target = home / INGESTED / str(month.as_of)
         earlier = {one["as_of"]: one for one in ingested(home)}.get(str(month.as_of))
         if earlier is not None and LABELS not in month.frames and earlier["labelled"]:
-            month = _with_labels(month, read_month(target, month.as_of))
+            month = month.with_labels(read_month(target, month.as_of).frames[LABELS])
         changed = earlier is None or earlier["sha256"] != month.sha256
         if changed:
             target.parent.mkdir(exist_ok=True)
@@ -33,14 +33,6 @@ def put(home: Path, month: Month) -> tuple[Month, bool]:
                 _keep(folder, month)
     ensure_world(home)
     return month, changed
-
-
-def _with_labels(month: Month, before: Month) -> Month:
-    labels = before.frames[LABELS]
-    labels = labels[labels[ID].isin(month.frames[SUBSCRIPTIONS][ID])].reset_index(drop=True)
-    note = f"no labels: the {len(labels):,} labels that this month has already stay"
-    notes = (one for one in month.notes if one != UNLABELLED)
-    return Month(month.as_of, {**month.frames, LABELS: labels}, (*notes, note))
 
 
 def _keep(folder: Path, month: Month) -> None:

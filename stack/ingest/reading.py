@@ -64,6 +64,15 @@ class Month:
             whole.update(f"{table}\0{digest(self.frames[table])}\n".encode())
         return whole.hexdigest()
 
+    def with_labels(self, labels: pd.DataFrame) -> "Month":
+        """The month with those of an earlier folder that are about its accounts."""
+        labels = labels[labels[ID].isin(self.frames[SUBSCRIPTIONS][ID])].reset_index(drop=True)
+        if labels.empty:
+            return self
+        note = f"no labels: the {len(labels):,} labels that this month has already stay"
+        notes = (one for one in self.notes if one != UNLABELLED)
+        return Month(self.as_of, {**self.frames, LABELS: labels}, (*notes, note))
+
 
 def as_csv(frame: pd.DataFrame) -> bytes:
     """A frame as the CSV file it could have come from; floats so that they read back the same."""

@@ -8,17 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from stack.data import WorldError, read_manifest
+from stack.data import world_of
 from stack.ingest.layout import AS_OF, FEATURE_FILES, LABELS, LAYOUTS, PERIOD_START, SUBSCRIPTIONS, USERS, Kind
 from stack.ingest.reading import as_csv
 
 
 def months(home: Path) -> list[date]:
     """The months of the world that is there, by date; WorldError without one."""
-    manifest = read_manifest(home)
-    if manifest is None:
-        raise WorldError(f"no sample world in {home / 'world'}: run python -m stack.world --home {home} first")
-    return [date.fromisoformat(str(month["as_of"])) for month in manifest["months"]]
+    return [date.fromisoformat(str(month["as_of"])) for month in world_of(home)["months"]]
 
 
 def write(home: Path, as_of: date, folder: Path) -> None:

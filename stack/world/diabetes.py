@@ -20,21 +20,17 @@ not depend on the version of a random distribution.
 """
 
 import csv
-import hashlib
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stack.data import arguments_of, exit_code, locked, replaced, say, sha256, trained
-
-Floats: TypeAlias = NDArray[np.float64]
+from stack import data
+from stack.data import arguments_of, exit_code, files_in, generator, has_files, libraries, read_manifest, say, trained
+from stack.world.population import Floats, counts, drawn, ranks, top
 
 # Raised by hand when the layout of the folder changes.
 VERSION: Final = 1
@@ -63,36 +59,21 @@ DIGITS: Final = {"BMI": 1, "DiabetesPedigreeFunction": 3}
 # Values of each feature that the request template draws from: four in each tenth of the reference.
 TYPICAL: Final = 40
 
-# The libraries whose version can change the bytes of a file (numpy only through rounding of sums).
 WRITERS: Final = ("numpy", "scikit-learn", "joblib")
 TRAIN: Final = Path(__file__).parents[1] / "api" / "diabetes" / "train.py"
-SOURCES: Final = (Path(__file__), Path(__file__).parents[1] / "data.py", TRAIN)
+MAKERS: Final = ("diabetes.py", "population.py", "story.py", "../data.py")
+SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
 
 
 def uniforms(name: str, count: int = ROWS) -> Floats:
     """Numbers in [0, 1) from the raw words of a generator seeded by name."""
-    raw = np.random.PCG64(np.random.SeedSequence((SEED, *name.encode()))).random_raw(count)
-    return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn((SEED, *name.encode()), count)
 
 
 def bells(name: str) -> Floats:
     """Bell-shaped scores, mean 0 and standard deviation 1: twelve uniforms added (no logarithm, no cosine)."""
     total: Floats = uniforms(name, ROWS * 12).reshape(12, ROWS).sum(axis=0) - 6.0
     return total
-
-
-def ranks(scores: Floats) -> Floats:
-    """Each score's place among all, in (0, 1); ties keep the order of the rows."""
-    places = np.empty(ROWS)
-    places[np.argsort(scores, kind="stable")] = np.arange(ROWS)
-    return (places + 0.5) / ROWS
-
-
-def highest(scores: Floats, number: int) -> NDArray[np.bool_]:
-    """True for the ``number`` highest scores."""
-    chosen = np.zeros(ROWS, dtype=np.bool_)
-    chosen[np.argsort(-scores, kind="stable")[:number]] = True
-    return chosen
 
 
 def mixed(name: str, **weights: float) -> Floats:
@@ -115,11 +96,8 @@ def population() -> dict[str, Floats]:
         "DiabetesPedigreeFunction": mixed("pedigree", weight=0.14, sugar=0.12),
         "Age": mixed("years", age=0.95),
     }
-    columns: dict[str, Floats] = {
-        "Pregnancies": np.searchsorted(
-            np.array(PREGNANCIES[:-1]), ranks(mixed("pregnancies", age=0.6)), side="right"
-        ).astype(np.float64)
-    }
+    pregnancies = counts(ranks(mixed("pregnancies", age=0.6)), PREGNANCIES)
+    columns: dict[str, Floats] = {"Pregnancies": pregnancies.astype(np.float64)}
     for name, score in scores.items():
         columns[name] = np.round(np.interp(ranks(score), *QUANTILES[name]), DIGITS.get(name, 0))
     risk = (
@@ -130,15 +108,15 @@ def population() -> dict[str, Floats]:
         + 0.08 * (columns["Pregnancies"] - 3.8)
         + 2.1 * bells("chance")
     )
-    columns["Outcome"] = highest(risk, POSITIVE).astype(np.float64)
+    columns["Outcome"] = top(risk, POSITIVE).astype(np.float64)
     # Skin fold and insulin go unmeasured together; the other three on their own.
     effort = uniforms("effort")
     for name, unmeasured in {
-        "SkinThickness": highest(effort, 227),
-        "Insulin": highest(effort, 374),
-        "Glucose": highest(uniforms("no_glucose"), 5),
-        "BloodPressure": highest(uniforms("no_pressure"), 35),
-        "BMI": highest(uniforms("no_bmi"), 11),
+        "SkinThickness": top(effort, 227),
+        "Insulin": top(effort, 374),
+        "Glucose": top(uniforms("no_glucose"), 5),
+        "BloodPressure": top(uniforms("no_pressure"), 35),
+        "BMI": top(uniforms("no_bmi"), 11),
     }.items():
         columns[name] = np.where(unmeasured, 0.0, columns[name])
     return columns
@@ -159,49 +137,16 @@ def typical(columns: Mapping[str, Floats]) -> dict[str, list[float | int]]:
     }
 
 
-def generator() -> str:
-    """A hash of the code that makes the folder and of the libraries that write it."""
-    digest = hashlib.sha256()
-    for path in SOURCES:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(json.dumps(libraries(), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def libraries() -> dict[str, str]:
-    """What the bytes depend on besides the code: library versions."""
-    return {name: version(name) for name in WRITERS}
-
-
 def is_current(home: Path) -> bool:
     """Whether the folder there was made by this generator and its files have their sizes (no hashing)."""
-    folder = home / "diabetes"
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        return manifest["generator"] == generator() and all(
-            (folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    manifest = read_manifest(home / "diabetes" / "manifest.json")
+    made = manifest.get("generator") == generator(SOURCES, libraries(*WRITERS))
+    return made and has_files(home / "diabetes", manifest)
 
 
 def ensure(home: Path, *, force: bool = False) -> bool:
     """Make ``<home>/diabetes`` unless it is current; True when it was made. Raises WorldError."""
-    target = home / "diabetes"
-    if not force and is_current(home):
-        say(f"diabetes: {target} is up to date")
-        return False
-    with locked(home):
-        # Another process may have made it while this one waited.
-        if not force and is_current(home):
-            say(f"diabetes: {target} is up to date")
-            return False
-        started = time.monotonic()
-        with replaced(target) as folder:
-            _make(folder)
-        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-        say(f"diabetes: {target} made, {size / 1e3:.0f} kB in {time.monotonic() - started:.1f} s")
-    return True
+    return data.ensure("diabetes", home / "diabetes", lambda: is_current(home), _make, force)
 
 
 def _make(folder: Path) -> None:
@@ -209,18 +154,14 @@ def _make(folder: Path) -> None:
     _write(folder / "reference.csv", population())
     say("diabetes: training the classifier")
     _train(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "version": VERSION,
         "seed": SEED,
         "rows": ROWS,
         "positive": POSITIVE,
-        "generator": generator(),
-        "libraries": libraries(),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in files
-        },
+        "generator": generator(SOURCES, libraries(*WRITERS)),
+        "libraries": libraries(*WRITERS),
+        "files": files_in(folder),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 

@@ -19,29 +19,35 @@ What is made up: every lap, the weather, the teams and the codes of the drivers.
 are the real ones. Laps in and out of the pits and behind a safety car are left out, as data of this kind usually are.
 """
 
-import hashlib
 import json
 import os
 import secrets
-import sqlite3
 import sys
-import time
-from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stack.data import WorldError, arguments_of, exit_code, locked, replaced, say, sha256, trained
+from stack.data import (
+    WorldError,
+    arguments_of,
+    ensure,
+    exit_code,
+    files_in,
+    generator,
+    has_files,
+    libraries,
+    locked,
+    read_manifest,
+    say,
+    trained,
+)
 from stack.world import story
-from stack.world.build import libraries
-from stack.world.population import uniforms
-
-Floats: TypeAlias = NDArray[np.float64]
-# Whole numbers or floats.
-Columns: TypeAlias = dict[str, NDArray[Any]]
+from stack.world.build import WRITERS
+from stack.world.population import Columns, Floats, bells, uniforms
+from stack.world.store import new_database
 
 # Raised by hand when the layout of the files changes.
 VERSION: Final = 1
@@ -57,7 +63,7 @@ LABEL: Final = "lap_duration"
 DRIFTING: Final = ("st_speed", "i1_speed", "temp", "rhum", "year")
 
 TRAIN: Final = Path(__file__).parents[1] / "api" / "f1pa" / "train.py"
-MAKERS: Final = ("f1pa.py", "population.py", "story.py", "../data.py")
+MAKERS: Final = ("f1pa.py", "population.py", "store.py", "story.py", "../data.py")
 SOURCES: Final = (*(Path(__file__).parent / name for name in MAKERS), TRAIN)
 # Length of the generated password before encoding: 144 random bits.
 PASSWORD_BYTES: Final = 18
@@ -186,9 +192,8 @@ def field(year: int) -> dict[int, float]:
 
 
 def noise(name: str, race: Race, size: int) -> Floats:
-    """Bell-shaped, mean 0 and standard deviation 1: twelve uniforms added (no logarithm, no cosine)."""
-    total: Floats = uniforms(f"f1pa_{name}", race.number, size * 12).reshape(12, size).sum(axis=0) - 6.0
-    return total
+    """Bell-shaped, mean 0 and standard deviation 1."""
+    return bells(f"f1pa_{name}", race.number, size)
 
 
 def laps_of(race: Race) -> Columns:
@@ -274,22 +279,10 @@ CREATE TABLE circuits (
 
 
 def write_database(path: Path, laps: Columns) -> None:
-    """The tables drivers and circuits, with what the laps say about each; a new file, one transaction.
-
-    A rollback journal, not a write-ahead log: the file is only read afterwards and must stay one file.
-    """
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.executescript(
-            f"PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE; "
-            f"PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA user_version = {VERSION};"
-        )
-        connection.executescript("BEGIN;" + SCHEMA)
+    """The tables drivers and circuits, with what the laps say about each."""
+    with new_database(path, SCHEMA, VERSION) as connection:
         connection.executemany("INSERT INTO drivers VALUES (?,?,?,?,?,?,?)", _drivers(laps))
         connection.executemany("INSERT INTO circuits VALUES (?,?,?,?,?,?,?,?)", _circuits(laps))
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
 
 
 def _drivers(laps: Columns) -> list[tuple[object, ...]]:
@@ -313,33 +306,11 @@ def _circuits(laps: Columns) -> list[tuple[object, ...]]:
     return out
 
 
-def generator() -> str:
-    """A hash of the code that makes the data and of the libraries that write it."""
-    digest = hashlib.sha256()
-    for path in SOURCES:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(json.dumps(libraries(), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def read_manifest(home: Path) -> Mapping[str, Any] | None:
-    """``manifest.json`` of this home's data, or None where there is none that can be read."""
-    try:
-        manifest = json.loads((home / FOLDER / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
 def is_current(home: Path) -> bool:
     """Whether the data there were made by this generator and their files have their sizes (no hashing)."""
-    manifest = read_manifest(home)
-    if manifest is None or (manifest.get("version"), manifest.get("generator")) != (VERSION, generator()):
-        return False
-    try:
-        return all((home / FOLDER / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
-    except (OSError, KeyError, TypeError, AttributeError):
-        return False
+    manifest = read_manifest(home / FOLDER / "manifest.json")
+    made = (manifest.get("version"), manifest.get("generator"))
+    return made == (VERSION, generator(SOURCES, libraries(*WRITERS))) and has_files(home / FOLDER, manifest)
 
 
 def ensure_password(folder: Path, earlier: Path | None = None) -> None:
@@ -357,25 +328,18 @@ def ensure_password(folder: Path, earlier: Path | None = None) -> None:
 def ensure_laps(home: Path, *, force: bool = False) -> bool:
     """Make ``<home>/f1pa`` unless it is current; True when it was made. Raises WorldError."""
     target = home / FOLDER
-    if not force and is_current(home) and (target / "password").exists():
-        say(f"f1pa: {target} is up to date")
-        return False
-    with locked(home):
-        # Another process may have made it while this one waited.
-        if not force and is_current(home):
-            try:
-                ensure_password(target)
-            except OSError as error:
-                raise WorldError(f"cannot write in {target}: {error}. Free some room and try again.") from error
-            say(f"f1pa: {target} is up to date")
-            return False
-        started = time.monotonic()
-        with replaced(target) as folder:
-            _make(folder)
-            ensure_password(folder, target)
-        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-        say(f"f1pa: {target} made, {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s")
-    return True
+
+    def make(folder: Path) -> None:
+        _make(folder)
+        ensure_password(folder, target)
+
+    made = ensure("f1pa", target, lambda: is_current(home), make, force)
+    try:
+        with locked(home) if not (target / "password").exists() else nullcontext():
+            ensure_password(target)
+    except OSError as error:
+        raise WorldError(f"cannot write in {target}: {error}. Free some room and try again.") from error
+    return made
 
 
 def _make(folder: Path) -> None:
@@ -386,29 +350,24 @@ def _make(folder: Path) -> None:
     write_database(folder / "f1pa.db", laps)
     say(f"f1pa: training the lap time model on the first {SPLIT:.0%} of the laps")
     _train(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     cut = int(ROWS * SPLIT)
     manifest = {
         "version": VERSION,
         "seed": story.SEED,
-        "generator": generator(),
-        "libraries": libraries(),
+        "generator": generator(SOURCES, libraries(*WRITERS)),
+        "libraries": libraries(*WRITERS),
         "rows": {"all": ROWS, "reference": cut, "current": ROWS - cut},
         "features": list(FEATURES),
         "label": LABEL,
         "drifting": list(DRIFTING),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path in files
-        },
+        "files": files_in(folder),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
 
 def _train(folder: Path) -> None:
-    laps, out = ["--laps", str(folder / "laps.parquet"), "--share", str(SPLIT)], ["--out", str(folder / "model")]
-    command = [sys.executable, str(TRAIN), *laps, *out]
-    trained("the lap time model", command, "f1pa")
+    command: list[str | Path] = [sys.executable, TRAIN, "--laps", folder / "laps.parquet", "--share", str(SPLIT)]
+    trained("the lap time model", [*command, "--out", folder / "model"], "f1pa")
 
 
 def main(arguments: list[str] | None = None) -> int:

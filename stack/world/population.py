@@ -49,24 +49,28 @@ class Accounts:
     traits: dict[str, Floats]
 
 
-def uniforms(name: str, month: int = -1, size: int = USERS) -> Floats:
-    """Numbers in [0, 1) from the raw words of a generator seeded by name and month."""
-    entropy = (SEED, month + 1, *name.encode())
+def drawn(entropy: tuple[int, ...], size: int) -> Floats:
+    """Numbers in [0, 1) from the raw words of a seeded generator."""
     raw = np.random.PCG64(np.random.SeedSequence(entropy)).random_raw(size)
     return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def bells(name: str, month: int = -1) -> Floats:
+def uniforms(name: str, month: int = -1, size: int = USERS) -> Floats:
+    """Numbers in [0, 1), seeded by name and month."""
+    return drawn((SEED, month + 1, *name.encode()), size)
+
+
+def bells(name: str, month: int = -1, size: int = USERS) -> Floats:
     """Bell-shaped scores, mean 0 and standard deviation 1: twelve uniforms added (no logarithm, no cosine)."""
-    total: Floats = uniforms(name, month, USERS * 12).reshape(12, USERS).sum(axis=0) - 6.0
+    total: Floats = uniforms(name, month, size * 12).reshape(12, size).sum(axis=0) - 6.0
     return total
 
 
 def ranks(scores: Floats) -> Floats:
     """Each score's place among all, in (0, 1); ties keep the order of the accounts."""
-    places = np.empty(USERS)
-    places[np.argsort(scores, kind="stable")] = np.arange(USERS)
-    return (places + 0.5) / USERS
+    places = np.empty(len(scores))
+    places[np.argsort(scores, kind="stable")] = np.arange(len(scores))
+    return (places + 0.5) / len(scores)
 
 
 def counts(places: Floats, cumulative: tuple[float, ...]) -> NDArray[np.int64]:
@@ -86,7 +90,7 @@ def poisson(mean: float) -> tuple[float, ...]:
 
 def top(scores: Floats, number: int) -> NDArray[np.bool_]:
     """True for the ``number`` highest scores."""
-    chosen = np.zeros(USERS, dtype=np.bool_)
+    chosen = np.zeros(len(scores), dtype=np.bool_)
     chosen[np.argsort(-scores, kind="stable")[:number]] = True
     return chosen
 

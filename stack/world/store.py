@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
@@ -36,18 +37,25 @@ CREATE TABLE labels (
 """
 
 
-def write_database(path: Path, people: Accounts, months: list[Columns]) -> None:
-    """The tables users, subscriptions_profile_snapshots and labels; a new file, one transaction.
+@contextmanager
+def new_database(path: Path, schema: str, layout: int) -> Iterator[sqlite3.Connection]:
+    """A new SQLite file, written in one transaction.
 
     A rollback journal, not a write-ahead log: the file is only read afterwards and must stay one file.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(
             f"PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE; "
-            f"PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA user_version = {VERSION};"
+            f"PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA user_version = {layout};"
         )
-        connection.executescript("BEGIN;" + SCHEMA)
+        connection.executescript("BEGIN;" + schema)
+        yield connection
+        connection.execute("COMMIT")
+
+
+def write_database(path: Path, people: Accounts, months: list[Columns]) -> None:
+    """The tables users, subscriptions_profile_snapshots and labels."""
+    with new_database(path, SCHEMA, VERSION) as connection:
         connection.executemany(_insert("users", 6), _users(people, months[0]))
         for month, columns in zip(MONTHS, months, strict=True):
             rows = _snapshots(people, month.as_of, months[0], columns)
@@ -55,9 +63,6 @@ def write_database(path: Path, people: Accounts, months: list[Columns]) -> None:
             if "churn_label" in columns:
                 labels = zip(repeat(month.as_of), people.user_id, columns["churn_label"].tolist(), strict=False)
                 connection.executemany(_insert("labels", 3), labels)
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
 
 
 def write_features(folder: Path, people: Accounts, months: list[Columns]) -> None:
