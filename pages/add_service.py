@@ -31,5 +31,5 @@ with second:
 with third:
     add_service.table(report)
 with fourth:
-    add_service.job(draft)
+    add_service.job(draft, system)
 widgets.ready("add_service")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import cache, picked, targets, widgets
+from app.ui import cache, exports, picked, targets, widgets
 from app.verdict import targets_badge
 from app.words.explain import WHY_SERVICE_NAME
 from app.words.message import t
@@ -39,4 +39,5 @@ def draw() -> None:
 draw()
 with st.expander(t("Why api:8000 and not localhost:8000")):
     st.markdown(t(WHY_SERVICE_NAME))
+exports.rules_section(system)
 widgets.ready("targets")

@@ -22,7 +22,7 @@ from app.propose import (
     save,
     target_folder,
 )
-from app.ui import cache, widgets
+from app.ui import cache, exports, widgets
 from app.ui.access import act
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import SYSTEM_KEY
@@ -217,8 +217,8 @@ def table(report: Report | None) -> None:
     st.caption(t("Nothing was sent but GETs. One real prediction: `python -m app systems check FILE --send`."))
 
 
-def job(draft: Proposal) -> None:
-    """The scrape job to paste, and who needs it."""
+def job(draft: Proposal, system: System | None) -> None:
+    """The scrape job to paste, who needs it, and the alerting rules of the file as it reads now."""
     settings = cache.settings()
     if settings.attached:
         st.markdown(
@@ -237,6 +237,8 @@ def job(draft: Proposal) -> None:
             )
         )
     st.code(draft.job, language="yaml")
+    if system is not None:
+        exports.downloads(system)
     st.caption(
         t(
             "Without a Prometheus the service still works in part: traffic can be generated and is counted from its "

@@ -12,7 +12,7 @@ from app.errors import VigieError
 from app.prometheus import Answer, State, TimeRange
 from app.runs.words import state_word
 from app.services import service_state, start_hint
-from app.ui import cache, traffic, widgets
+from app.ui import cache, exports, traffic, widgets
 from app.ui.banner import result_of
 from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
@@ -191,7 +191,8 @@ def services(now: Now) -> None:
         where = cache.where(system, service)
         if service == "grafana" and where.url is None:
             # no catalogue: a state
-            rows.append((label, "not configured", "", t("runs in the full stack (docker compose)"), ""))
+            why = t("runs in the full stack (docker compose); your own can import the dashboard below")
+            rows.append((label, "not configured", "", why, ""))
             continue
         state = where.state
         if service == "prometheus" and now.targets_error is not None and where.url:
@@ -215,6 +216,7 @@ def services(now: Now) -> None:
         status = f":{MARKDOWN[tone]}[{SHAPES[tone]} {widgets.plain(service_state(state))}]"
         lines.append(f"| {status} | **{widgets.plain(label)}** | {place} | {facts} |")
     st.markdown("\n".join(lines))
+    exports.downloads(system)
 
 
 def _job_host() -> tuple[str, str, str]:
