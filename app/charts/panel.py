@@ -96,7 +96,8 @@ def ask(prometheus: Prometheus, panel: Panel, context: Context, clock: Clock | N
                 unknown[name] = cannot
                 answers[name] = Answer(State.EMPTY, reason=cannot.reason, hint=cannot.hint)
                 continue
-            answers[name] = prometheus.query_range(text, context.span)
+            answer = prometheus.query_range(text, context.span)
+            answers[name] = replace(answer, series=tuple(replace(one, query=text) for one in answer.series))
         except VigieError as error:
             answers[name] = Answer.failed(error)
     answer = merge(answers, panel.legend)

@@ -40,17 +40,20 @@ class Look:
         return asdict(self)
 
 
-def look(prometheus: Prometheus, system: System, threshold: float | None = None) -> Look:
-    """Ask for the gauge and decide. Raises DataError for a system without one; a failed query is a reason."""
+def look(prometheus: Prometheus, system: System, threshold: float | None = None, at: float | None = None) -> Look:
+    """Ask for the gauge `at` a moment (None is now) and decide; a failed query is a reason.
+
+    Raises DataError for a system without one.
+    """
     drift = system.drift
     if not isinstance(drift, Gauge):
         message = t("{system} has no drift gauge.", system=t(system.title))
         raise DataError(message, hint=t('Set source = "gauge" and expr under [drift] in its system file.'))
     limit = drift.threshold if threshold is None else threshold
-    seen = judge(system.id, _ask(prometheus, system, drift.expr), limit)
+    seen = judge(system.id, prometheus.query(expression(system, drift.expr), at), limit)
     if seen.value is not None or drift.needs is None or drift.has is None:
         return seen
-    count = _ask(prometheus, system, drift.has).value
+    count = prometheus.query(expression(system, drift.has), at).value
     if count is None or count >= drift.needs:
         return seen
     reason = t(
@@ -62,8 +65,9 @@ def look(prometheus: Prometheus, system: System, threshold: float | None = None)
     return replace(unknown, missing=math.ceil(drift.needs - count))
 
 
-def _ask(prometheus: Prometheus, system: System, expr: str) -> Answer:
-    return prometheus.query(fill(expr, selector=system.prometheus.selector, window=WINDOW))
+def expression(system: System, expr: str) -> str:
+    """An expression of `[drift]` with its placeholders filled."""
+    return fill(expr, selector=system.prometheus.selector, window=WINDOW)
 
 
 def _unknown(system_id: str, threshold: float, reason: str) -> Look:

@@ -52,10 +52,11 @@ METRICS_DEADLINE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at /metrics. Without `samples`, `reason` says why there are none."""
+    """One look at /metrics, `text` as it came. Without `samples`, `reason` says why there are none."""
 
     samples: Sequence[Sample] | None
     reason: str = ""
+    text: bytes = b""
 
 
 class Meter:
@@ -72,7 +73,7 @@ class Meter:
         try:
             options: dict[str, Any] = {"auth": self._credentials, "hosts": self.system.load.hosts}
             answer = egress.get(self.url, deadline=METRICS_DEADLINE, **options).check()
-            return Reading(parse(answer.body))
+            return Reading(parse(answer.body), text=answer.body)
         except (Unreachable, AddressRefused) as error:
             if must_answer:
                 raise

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app import egress
 from app.config import System, load_systems
 from app.errors import ConfigError, LedgerError, StorageFull, Unreachable
-from app.load import engine, payload, result
+from app.load import engine, payload, readings, result
 from app.load.counting import Meter, Reading, Watch, remark
 from app.load.plan import MAX_IN_FLIGHT, Plan
 from app.load.record import COMPLETE, LIMIT, STOPPED
@@ -77,12 +77,13 @@ def run(job: Job) -> Ending:
         tally, last = _send(job, ready, keeper)
         keeper.keep(tally, now=True)
         job.progress(SETTLING, tally.sent, ready.plan.requests, **last)
-        settled = _settle(job, ready, tally, watch, before)
+        settled, after = _settle(job, ready, tally, watch, before)
     finally:
         watch.close()
     settled = replace(settled, started=started)
     settled = replace(settled, sentence=result.sentence(settled))
     result.write(job.directory, settled)
+    readings.keep(job.directory, ready.system, before.text, after.text)
     if settled.cancelled:
         return Ending(State.CANCELLED, STOPPED, settled.sentence, job.directory)
     return Ending(State.DONE, LIMIT if settled.stopped_by else COMPLETE, settled.sentence, job.directory)
@@ -180,8 +181,8 @@ def _send(job: Job, ready: Ready, keeper: Keeper) -> tuple[Tally, dict[str, Any]
     return tally, last
 
 
-def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading) -> Result:
-    """Both counters and the server's p95, with what the engine measured."""
+def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading) -> tuple[Result, Reading]:
+    """Both counters and the server's p95, with what the engine measured; and the reading after the run."""
     finished, cancelled = time.time(), job.stopping.is_set()
     counted, after = ready.meter.counted(before, tally, job.stopping)
     if counted.delta is None and counted.before is not None and counted.after is not None:
@@ -191,7 +192,7 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
     plan = ready.plan
     whole = tally.not_sent == 0 and not plan.closed
     spent = max(plan.duration, tally.last_sent) if whole else tally.seconds
-    return Result(
+    settled = Result(
         run=job.run,
         system=ready.system.id,
         plan=plan.to_dict(),
@@ -207,6 +208,7 @@ def _settle(job: Job, ready: Ready, tally: Tally, watch: Watch, before: Reading)
         source=source_of(job.settings, ready.system, LOAD),
         remark=remark(tally, counted, _others(job)),
     )
+    return settled, after
 
 
 def _others(job: Job) -> list[str]:

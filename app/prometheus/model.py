@@ -26,12 +26,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One series: `times` in seconds since the epoch, `values` of equal length; `name` is its legend."""
+    """One series: `times` in seconds since the epoch, `values` of equal length; `name` is its legend.
+
+    `query` is the expression that a panel asked for it, its placeholders filled.
+    """
 
     labels: Mapping[str, str]
     times: Column
     values: Column
     name: str = ""
+    query: str = ""
 
     @property
     def newest(self) -> tuple[float, float]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from app.charts import Context
-from app.errors import VigieError
-from app.prometheus import Prometheus, Target, TimeRange, connect
+from app.errors import DeadlineExceeded, Unreachable, VigieError
+from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
 from app.runs.opening import opened
 from app.runs.own_source import fingerprints
 from app.runs.run import Filter, Run
@@ -33,6 +33,8 @@ class Asking:
     until: float
     clock: Clock = field(default_factory=Clock)
     step: Callable[[str], None] = lambda _: None
+    # Why Prometheus is asked no more, once it has gone away in the middle: each further question would wait for it.
+    lost: list[VigieError] = field(default_factory=list)
 
     @cached_property
     def prometheus(self) -> Prometheus:
@@ -47,6 +49,12 @@ class Asking:
         except VigieError as error:
             return [], error
 
+    def heard(self, answer: Answer) -> Answer:
+        """An answer of this Prometheus; one that did not come at all is remembered."""
+        if isinstance(answer.error, Unreachable | DeadlineExceeded):
+            self.lost.append(answer.error)
+        return answer
+
     @cached_property
     def context(self) -> Context:
         """What placeholders mean over the range; the window is `auto`. Raises ConfigError."""
@@ -57,14 +65,15 @@ class Asking:
         span = TimeRange.between(self.since, self.until, scrape=scrape)
         return Context.of(self.system, None, span, targets)
 
-    def runs(self, kind: str) -> tuple[list[Run], int]:
+    def runs(self, kind: str, states: Collection[str] = ()) -> tuple[list[Run], int]:
         """The newest MOST_RUNS runs of a kind, of this system's own source in the range, and how many there are.
 
-        Raises LedgerError.
+        Of those `states` alone, where some are given. Raises LedgerError.
         """
         criteria = Filter(
             systems=(self.system.id,),
             kinds=(kind,),
+            states=states,
             since=self.since,
             until=self.until,
             sources=fingerprints(self.settings, self.system),
