@@ -23,7 +23,7 @@ from app.base.processes import Owner, myself
 from app.config import Settings, System
 from app.config.settings import url_of
 from app.errors import StorageFull, VigieError
-from app.words.message import clauses, t
+from app.words.message import clauses, kept, t
 
 # A row of state.json has some 300 bytes.
 MAX_STATE_BYTES = 1_000_000
@@ -92,7 +92,7 @@ def read_state(settings: Settings) -> StackState:
             # The supervisor ended without a final state (kill -9, power): what it wrote is no longer true.
             rows = {name: dataclasses.replace(row, state="down", reason=t(ENDED)) for name, row in rows.items()}
         tasks = tuple(
-            Task(*(str(task.get(name) or "") for name in ("about", "state", "reason")))
+            Task(_text(task, "about"), str(task.get("state") or ""), _text(task, "reason"))
             for task in (raw.get("tasks") or {}).values()
         )
         return StackState(rows, owner, "", tuple(map(str, raw.get("offers") or ())), tasks)
@@ -109,11 +109,16 @@ def _service(name: str, row: Mapping[str, Any]) -> Service:
         name=name,
         url=row.get("url") or None,
         state=str(row.get("state") or "unknown"),
-        reason=str(row.get("reason") or ""),
+        reason=_text(row, "reason"),
         pid=row.get("pid"),
         started=row.get("started"),
         log=Path(log) if log else None,
     )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    """A text of the stack, in the language of its reader where the stack has written down what it is made of."""
+    return kept(str(row.get(name) or ""), (row.get("codes") or {}).get(name))
 
 
 def _key(system: System | None, service: str) -> str:
@@ -163,7 +168,11 @@ def reach(url: str) -> VigieError | None:
 
 def activity(state: StackState) -> str:
     """What the embedded stack is busy with; "" when it is not."""
-    busy = [f"{row.name}: {row.reason}" for row in state.services.values() if row.state == "starting" and row.reason]
+    busy = [
+        t("{name}: {why}", name=row.name, why=row.reason)
+        for row in state.services.values()
+        if row.state == "starting" and row.reason
+    ]
     return t("The stack is still starting ({services}).", services=clauses(busy)) if busy else ""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from app.base.home import ROOT, Home
+from app.base.phrase import Phrase
 from stack.errors import StackError
 from stack.places import HOST
 from stack.plan import Service, Task
@@ -69,7 +70,7 @@ _ROWS = (
         port=8000,
         job="api",
         world="stack.world",
-        making="making the sample world",
+        making=Phrase("making the sample world"),
         folders={"STREAMFLOW_MODEL_DIR": "world/streamflow/model", "FEAST_REPO": "feast"},
         early=True,
     ),
@@ -78,7 +79,7 @@ _ROWS = (
         port=8001,
         job="fastapi",
         world="stack.world.diabetes",
-        making="making the sample data",
+        making=Phrase("making the sample data"),
         folders={"DIABETES_DATA_DIR": "diabetes"},
     ),
     Api(
@@ -86,7 +87,7 @@ _ROWS = (
         port=8002,
         job="f1pa_api",
         world="stack.world.f1pa",
-        making="making the sample data",
+        making=Phrase("making the sample data"),
         folders={"F1PA_DATA_DIR": "f1pa"},
     ),
 )

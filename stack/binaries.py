@@ -17,6 +17,7 @@ from pathlib import Path
 from app.base import variables
 from app.base.files import replace
 from app.base.home import Home
+from app.base.phrase import Phrase
 from app.base.processes import LINUX
 from stack import apt, release
 from stack.errors import BinaryAbsent, BinaryRefused
@@ -156,9 +157,13 @@ def how_to_install(os_release: Path = Path("/etc/os-release")) -> str:
         "arch": "sudo pacman -S prometheus prometheus-node-exporter",
         "alpine": "sudo apk add prometheus prometheus-node-exporter",
     }
-    otherwise = f"Download them from prometheus.io/download and set {PROMETHEUS.variable} and {NODE_EXPORTER.variable}"
+    otherwise = Phrase(
+        "Download them from prometheus.io/download and set {prometheus} and {node_exporter}",
+        prometheus=PROMETHEUS.variable,
+        node_exporter=NODE_EXPORTER.variable,
+    )
     if not LINUX:
-        return "Type `brew install prometheus node_exporter`"
+        return Phrase("Type `{command}`", command="brew install prometheus node_exporter")
     try:
         text = os_release.read_text(encoding="utf-8")
     except OSError:
@@ -166,7 +171,7 @@ def how_to_install(os_release: Path = Path("/etc/os-release")) -> str:
     for word in re.findall(r'^(?:ID|ID_LIKE)="?([^"\n]*)', text, re.MULTILINE):
         for system in word.split():
             if system in commands:
-                return f"Type `{commands[system]}`"
+                return Phrase("Type `{command}`", command=commands[system])
     return otherwise
 
 
@@ -174,13 +179,21 @@ def _named(program: Program, environ: Mapping[str, str]) -> Binary | None:
     named = environ.get(program.variable, "")
     if not named:
         return None
-    hint = f"Correct {program.variable}, or unset it to let Vigie look for itself"
+    hint = Phrase("Correct {variable}, or unset it to let Vigie look for itself", variable=program.variable)
     path = Path(named).expanduser()
     if not path.is_file():
-        raise BinaryRefused(f"{program.variable}={named} is not a file", hint)
+        raise BinaryRefused(Phrase("{variable}={path} is not a file", variable=program.variable, path=named), hint)
     binary = _probe(program, path, program.variable)
     if binary is None:
-        raise BinaryRefused(f"{program.variable}={named} does not run as {program.name}", hint)
+        raise BinaryRefused(
+            Phrase(
+                "{variable}={path} does not run as {program}",
+                variable=program.variable,
+                path=named,
+                program=program.name,
+            ),
+            hint,
+        )
     return binary
 
 

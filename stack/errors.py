@@ -5,6 +5,8 @@ StackError        every error of this package; `.hint` says what to type next
 └── BinaryRefused a program the user named is not usable (no fallback is tried)
 """
 
+from app.base.phrase import Phrase
+
 
 class StackError(Exception):
     """An error with the next step for a person in `.hint`."""
@@ -16,7 +18,7 @@ class StackError(Exception):
 
     def line(self) -> str:
         """Return message and hint as the one line that is printed."""
-        return f"{self}. {self.hint}" if self.hint else str(self)
+        return Phrase("{message}. {hint}", message=self.args[0], hint=self.hint) if self.hint else self.args[0]
 
 
 class BinaryAbsent(StackError):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.base.phrase import Phrase
 from stack.places import HOST
 
 # A start is looked at closely, a running service now and then.
@@ -29,7 +30,7 @@ class Probe:
         self._closed = threading.Event()
         self._answered: float | None = None
         self._since = time.monotonic()
-        self.word = "no answer yet"
+        self.word: str = Phrase("no answer yet")
         threading.Thread(target=self._ask_on, name=f"probe-{port}", daemon=True).start()
 
     @property
@@ -64,7 +65,7 @@ def _ask(port: int, path: str) -> str:
         return f"GET {path}: {type(error).__name__}"
     finally:
         connection.close()
-    return "" if status == 200 else f"GET {path} answers {status}"
+    return "" if status == 200 else Phrase("GET {path} answers {status}", path=path, status=status)
 
 
 def listens(pid: int, port: int) -> bool | None:

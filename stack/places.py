@@ -4,6 +4,7 @@ import socket
 from collections.abc import Collection
 
 from app.base.home import Home
+from app.base.phrase import Phrase
 from stack.errors import StackError
 
 HOST = "127.0.0.1"
@@ -47,6 +48,6 @@ def free_port(preferred: int, taken: Collection[int] = (), host: str = HOST) -> 
         if port not in taken and port_is_free(port, host):
             return port
     raise StackError(
-        f"no free port from {preferred} to {preferred + PORTS_TRIED - 1}",
-        "End a program that listens there (`ss -ltnp` names them)",
+        Phrase("no free port from {first} to {last}", first=preferred, last=preferred + PORTS_TRIED - 1),
+        Phrase("End a program that listens there (`ss -ltnp` names them)"),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.base.files import replace
 from app.base.home import ROOT, Home
+from app.base.phrase import Phrase
 from app.base.processes import LINUX, PS_SECONDS
 from stack import binaries, state
 from stack.apis import APIS, Api
@@ -167,7 +168,14 @@ def _fetch_tasks(program: binaries.Program, home: Home, environ: Mapping[str, st
     except BinaryRefused:
         return []
     command = [sys.executable, "-m", "stack", "fetch", program.name]
-    return [Task(f"fetch-{program.name}", f"fetching {program.name}", command, failure=state.State.ABSENT)]
+    return [
+        Task(
+            f"fetch-{program.name}",
+            Phrase("fetching {program}", program=program.name),
+            command,
+            failure=state.State.ABSENT,
+        )
+    ]
 
 
 def _located(program: binaries.Program, home: Home, environ: Mapping[str, str]) -> binaries.Binary:
@@ -176,7 +184,7 @@ def _located(program: binaries.Program, home: Home, environ: Mapping[str, str]) 
     except BinaryRefused as error:
         raise CannotStart(state.State.ABSENT, error.line()) from error
     if binary is None:
-        reason = f"no {program.name} on this machine. {binaries.how_to_install()}"
+        reason = Phrase("no {program} on this machine. {hint}", program=program.name, hint=binaries.how_to_install())
         raise CannotStart(state.State.ABSENT, reason)
     return binary
 
@@ -209,9 +217,12 @@ def _prometheus(home: Home, environ: Mapping[str, str], fetched: set[str]) -> Se
         if not users:
             return ""
         pids = ", ".join(map(str, users))
-        return (
-            f"another program (pid {pids}) has {home.prometheus} open, and two servers on one database destroy it. "
-            f"End it (`kill {users[0]}`) and start again, or set VIGIE_HOME to another folder"
+        return Phrase(
+            "another program (pid {pids}) has {folder} open, and two servers on one database destroy it. End it "
+            "(`kill {pid}`) and start again, or set VIGIE_HOME to another folder",
+            pids=pids,
+            folder=home.prometheus,
+            pid=users[0],
         )
 
     needs = [task for task in ("fetch-prometheus",) if task in fetched]

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.base.files import replace
 from app.base.home import Home
+from app.base.phrase import code_of
 from app.base.processes import Owner
 
 VERSION = 1
@@ -74,11 +75,18 @@ def write(home: Home, snapshot: Snapshot) -> None:
     body = {
         "version": VERSION,
         "owner": {**asdict(snapshot.owner), "stopping": snapshot.stopping} if snapshot.owner else None,
-        "services": {name: asdict(service) for name, service in snapshot.services.items()},
+        "services": {name: _row(service) for name, service in snapshot.services.items()},
         "offers": list(snapshot.offers),
-        "tasks": {name: asdict(task) for name, task in snapshot.tasks.items()},
+        "tasks": {name: _row(task) for name, task in snapshot.tasks.items()},
     }
     replace(home.state_file, json.dumps(body, indent=1) + "\n")
+
+
+def _row(one: ServiceState | TaskState) -> dict[str, Any]:
+    """Its values, and what says its texts in another language."""
+    row = asdict(one)
+    codes = {name: code for name, value in row.items() if (code := code_of(value))}
+    return {**row, "codes": codes} if codes else row
 
 
 def read(home: Home) -> Snapshot:
@@ -99,9 +107,11 @@ def _parse(body: Any) -> Snapshot:
     return Snapshot(
         owner=None if owner is None else Owner(int(owner["pid"]), str(owner["started"])),
         stopping=bool(owner and owner.get("stopping")),
-        services={
-            str(name): ServiceState(**{**service, "state": State(service["state"])})
-            for name, service in body["services"].items()
-        },
+        services={str(name): _service(service) for name, service in body["services"].items()},
         offers=tuple(str(name) for name in body.get("offers", ())),
     )
+
+
+def _service(row: Mapping[str, Any]) -> ServiceState:
+    values = {name: value for name, value in row.items() if name != "codes"}
+    return ServiceState(**{**values, "state": State(row["state"])})

@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 
 from app.base import child_process
+from app.base.phrase import Phrase
 from app.base.processes import Owner, myself, owner_of, start_of
 from stack import health, logs, places, state
 from stack.errors import StackError
@@ -121,7 +122,7 @@ class Supervisor:
                     self._tick()
                     self._wait(wake)
             except Exception as error:
-                self._stop_reason = f"error in the supervisor: {error!r}"
+                self._stop_reason = Phrase("error in the supervisor: {error}", error=repr(error))
                 raise
             finally:
                 self._stop()
@@ -146,7 +147,9 @@ class Supervisor:
 
         def stop(number: int, _frame: object) -> None:
             self.stopped_by_signal = self.stopped_by_signal or not self._stop_reason
-            self._stop_reason = self._stop_reason or f"told to stop ({signal.Signals(number).name})"
+            self._stop_reason = self._stop_reason or Phrase(
+                "told to stop ({signal})", signal=signal.Signals(number).name
+            )
 
         handlers = {
             signal.SIGTERM: stop,
@@ -179,9 +182,9 @@ class Supervisor:
         if wake in ready:
             os.read(wake, 4096)
         if 0 in ready and self._parent_pipe and not os.read(0, 4096):
-            self._stop_reason = self._stop_reason or "the console has ended (its pipe is closed)"
+            self._stop_reason = self._stop_reason or Phrase("the console has ended (its pipe is closed)")
         if self._parent_pipe and (os.getppid() != self._parent.pid or not self._parent.alive):
-            self._stop_reason = self._stop_reason or "the console has ended"
+            self._stop_reason = self._stop_reason or Phrase("the console has ended")
 
     def _tick(self) -> None:
         self._admit()
@@ -205,7 +208,7 @@ class Supervisor:
             if unit.probe:
                 unit.probe.close()
             if unit.shown.state is not State.ABSENT:
-                reason = f"the stack was stopped: {self._stop_reason}"
+                reason = Phrase("the stack was stopped: {why}", why=self._stop_reason)
                 unit.shown = replace(unit.shown, state=State.DOWN, reason=reason, pid=None, started=None)
         self._write()
         self.say(f"stack {self._owner.pid} has stopped")
@@ -218,7 +221,10 @@ class Supervisor:
             try:
                 job.child, job.log_start = self._start(name, job.task.command, {})
             except OSError as error:
-                job.phase, job.reason = Phase.FAILED, f"{job.task.about} could not start: {error}"
+                job.phase, job.reason = (
+                    Phase.FAILED,
+                    Phrase("{task} could not start: {error}", task=job.task.about, error=error),
+                )
                 return
             job.phase, job.deadline = Phase.RUNNING, time.monotonic() + job.task.seconds
         if job.phase is not Phase.RUNNING or job.child is None:
@@ -230,17 +236,22 @@ class Supervisor:
             job.child = None
         last = logs.last_line(self._home.log(name), job.log_start)
         if code is None:
-            job.reason = f"{job.task.about}: {last}" if last else job.task.about
+            job.reason = Phrase("{task}: {line}", task=job.task.about, line=last) if last else job.task.about
             if job.child is not None and time.monotonic() > job.deadline:
                 child_process.stop([job.child])
                 job.child = None
                 job.phase = Phase.FAILED
-                job.reason = f"{job.task.about} had not ended after {job.task.seconds:.0f} s ({last})"
+                job.reason = Phrase(
+                    "{task} had not ended after {seconds:.0f} s ({line})",
+                    task=job.task.about,
+                    seconds=job.task.seconds,
+                    line=last,
+                )
         elif code == 0:
             job.phase, job.reason = Phase.DONE, ""
         else:
             job.phase = Phase.FAILED
-            job.reason = f"{job.task.about} failed: {last or child_process.ending(code)}"
+            job.reason = Phrase("{task} failed: {why}", task=job.task.about, why=last or child_process.ending(code))
         if job.phase is Phase.FAILED:
             self.say(f"{name}: {job.reason} (log {self._home.log(name)})")
 
@@ -256,7 +267,7 @@ class Supervisor:
             self._units[service.name] = Unit(service, shown, service.port, phase=Phase.FAILED)
             self.say(f"{service.name}: {State.DOWN}, {error.line()}")
             return
-        shown = ServiceState(State.STARTING, "about to start", _url(port), log=log)
+        shown = ServiceState(State.STARTING, Phrase("about to start"), _url(port), log=log)
         self._units[service.name] = Unit(service, shown, port)
 
     def _admit(self) -> None:
@@ -287,14 +298,14 @@ class Supervisor:
         for name in unit.service.needs:
             job = self._jobs[name]
             if job.phase is Phase.FAILED:
-                self._give_up(unit, job.task.failure, f"{job.reason} (log {self._home.log(name)})")
+                self._give_up(unit, job.task.failure, _with_log(job.reason, self._home.log(name)))
                 return
             if job.phase is not Phase.DONE:
-                self._show(unit, State.STARTING, job.reason or f"waiting for {name}")
+                self._show(unit, State.STARTING, job.reason or Phrase("waiting for {service}", service=name))
                 return
         for name in unit.service.after:
             if self._units[name].shown.state is State.STARTING:
-                self._show(unit, State.STARTING, f"waiting for {name}")
+                self._show(unit, State.STARTING, Phrase("waiting for {service}", service=name))
                 return
         if time.monotonic() >= unit.not_before:
             self._launch(unit)
@@ -320,12 +331,12 @@ class Supervisor:
             self._give_up(unit, State.DOWN, error.line())
             return
         except OSError as error:
-            self._give_up(unit, State.DOWN, f"could not be started: {error}")
+            self._give_up(unit, State.DOWN, Phrase("could not be started: {error}", error=error))
             return
         unit.phase, unit.launched = Phase.RUNNING, time.monotonic()
         unit.probe = Probe(unit.port, service.health)
         unit.shown = replace(unit.shown, pid=unit.child.pid, started=start_of(unit.child.pid))
-        self._show(unit, State.STARTING, "started, waiting for its first answer")
+        self._show(unit, State.STARTING, Phrase("started, waiting for its first answer"))
 
     def _move(self, unit: Unit) -> None:
         """Take another port: someone else has taken the one that was free before."""
@@ -343,15 +354,29 @@ class Supervisor:
         if ready and unit.shown.state is not State.UP and unit.child is not None:
             # Its port may have been taken since it was looked at: ours then ends, and starts again on another.
             ready = health.listens(unit.child.pid, unit.port) is not False
-            word = word if ready else "another program answers on its port"
+            word = word if ready else Phrase("another program answers on its port")
         if ready:
             self._show(unit, State.UP, "")
         elif unit.shown.state is State.STARTING and time.monotonic() - unit.launched < unit.service.start_seconds:
-            self._show(unit, State.STARTING, f"started, waiting for its first answer ({word or 'soon'})")
+            self._show(
+                unit,
+                State.STARTING,
+                Phrase("started, waiting for its first answer ({word})", word=word or Phrase("soon")),
+            )
         elif unit.shown.state is State.STARTING:
-            self._show(unit, State.DOWN, f"runs, but gave no answer in {unit.service.start_seconds:.0f} s: {word}")
+            self._show(
+                unit,
+                State.DOWN,
+                Phrase(
+                    "runs, but gave no answer in {seconds:.0f} s: {word}", seconds=unit.service.start_seconds, word=word
+                ),
+            )
         elif unit.shown.state is State.UP:
-            self._show(unit, State.DOWN, f"runs, but has not answered for {probe.silent_for:.0f} s: {word}")
+            self._show(
+                unit,
+                State.DOWN,
+                Phrase("runs, but has not answered for {seconds:.0f} s: {word}", seconds=probe.silent_for, word=word),
+            )
 
     def _waits(self, unit: Unit) -> bool:
         """Show the tasks next to which a service starts as what it waits for; end it when one of them has failed."""
@@ -359,12 +384,12 @@ class Supervisor:
             if job.phase is Phase.FAILED:
                 unit.release()
                 log = self._home.log(job.task.name)
-                self._give_up(unit, job.task.failure, f"{job.reason} (log {log})")
+                self._give_up(unit, job.task.failure, _with_log(job.reason, log))
                 return True
             if job.phase is not Phase.DONE:
                 # Its own time begins when it has all it needs.
                 unit.launched = time.monotonic()
-                self._show(unit, State.STARTING, job.reason or f"waiting for {job.task.name}")
+                self._show(unit, State.STARTING, job.reason or Phrase("waiting for {service}", service=job.task.name))
                 return True
         return False
 
@@ -373,23 +398,43 @@ class Supervisor:
         unit.release()
         last = logs.last_line(self._home.log(unit.service.name), unit.log_start)
         # A signal came from outside: the last line of the log would only mislead.
-        what = f"ended with {child_process.ending(code)}" + (f": {last}" if last and code >= 0 else "")
+        what = Phrase("ended with {how}", how=child_process.ending(code))
+        if last and code >= 0:
+            what = Phrase("{what}: {line}", what=what, line=last)
         now = time.monotonic()
         unit.ends.append(now)
         while unit.ends and now - unit.ends[0] > RESTART_WINDOW_SECONDS:
             unit.ends.popleft()
         lost_port = unit.shown.state is State.STARTING and not places.port_is_free(unit.port)
         if len(unit.ends) > RESTARTS:
-            self._give_up(unit, State.DOWN, f"{what} ({len(unit.ends)} times in a minute; not started again)")
+            self._give_up(
+                unit,
+                State.DOWN,
+                Phrase("{what} ({n} times in a minute; not started again)", what=what, n=len(unit.ends)),
+            )
             return
         if lost_port:
             # Someone was quicker, as when two stacks start at once: no reason to wait.
             unit.phase = Phase.WAITING
-            self._show(unit, State.STARTING, f"port {unit.port} was taken meanwhile; it starts on the next one")
+            self._show(
+                unit,
+                State.STARTING,
+                Phrase("port {port} was taken meanwhile; it starts on the next one", port=unit.port),
+            )
             return
         pause = BACKOFF_SECONDS[len(unit.ends) - 1]
         unit.phase, unit.not_before = Phase.WAITING, now + pause
-        self._show(unit, State.STARTING, f"{what}; start {len(unit.ends)} of {RESTARTS} in {pause:.1f} s")
+        self._show(
+            unit,
+            State.STARTING,
+            Phrase(
+                "{what}; start {n} of {most} in {seconds:.1f} s",
+                what=what,
+                n=len(unit.ends),
+                most=RESTARTS,
+                seconds=pause,
+            ),
+        )
 
     def _give_up(self, unit: Unit, how: State, reason: str) -> None:
         unit.phase = Phase.FAILED
@@ -436,3 +481,7 @@ class Supervisor:
 
 def _url(port: int) -> str:
     return f"http://{places.HOST}:{port}"
+
+
+def _with_log(reason: str, log: Path) -> str:
+    return Phrase("{reason} (log {log})", reason=reason, log=log)

@@ -1,6 +1,6 @@
 """The catalogues of texts: `python -m tests.catalogue` brings them up to date with the code (`make words`).
 
-Ids are the literal first arguments of `t`, `tn` and `word`, and what people read in the shipped system files. They are
+Ids are the literal first arguments of `t`, `tn`, `word` and `Phrase`, and what people read in the shipped system files. They are
 listed in app/words/locale/vigie.pot; each language
 has its texts in <language>/LC_MESSAGES/vigie.po, which translators edit, and vigie.mo, which the product reads. Nothing
 in the files changes but texts: no dates, no line numbers, no guessed translations.
@@ -34,6 +34,8 @@ TEMPLATE: Final = CATALOGUES / f"{DOMAIN}.pot"
 TRANSLATED: Final = tuple(chosen for chosen in LANGUAGES if chosen != ENGLISH)
 # How many forms a count has, and which: written in digits, millions take the form of thousands.
 PLURALS: Final = {"fr": (2, "(n > 1)")}
+# Rooms that may not know the catalogue: what they say as `Phrase` is said in the language of its reader by those that may.
+BELOW: Final = ("app/base", "stack")
 # The shipped system files: their texts are drawn by `t` as they stand.
 SYSTEMS: Final = "app/systems"
 # What a text without values keeps in another language: `$window`, `{{status}}`, `%(prog)s`.
@@ -63,7 +65,7 @@ class Code:
     faults: tuple[str, ...]
 
 
-def code(places: tuple[str, ...] = PLACES, root: Path = ROOT) -> Code:
+def code(places: tuple[str, ...] = (*PLACES, *BELOW), root: Path = ROOT) -> Code:
     """Every text of these files and folders, and the calls that are not as the catalogue needs them."""
     texts: dict[str, Text] = {}
     faults: list[str] = []

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import stat
 from pathlib import Path
 
 import pytest
 
+from app.base.child_process import ending
+from app.base.home import Home
+from app.base.phrase import Phrase
 from app.base.processes import Owner, myself
 from app.config import Settings, System, load_systems
 from app.errors import StorageFull
-from app.services import want
+from app.services import activity, read_state, want
+from app.ui.starting import steps
+from app.words.language import speaking
+from app.words.message import read, t
+from stack import state
 
 
 def settings(home: Path, **environ: str) -> Settings:
@@ -104,3 +112,42 @@ def test_a_request_that_cannot_be_written_says_where_and_what_to_do(tmp_path):
 
     assert str(tmp_path / "stack" / "wanted") in str(error.value)
     assert error.value.hint
+
+
+def test_what_the_stack_writes_is_read_in_the_language_of_its_reader_and_the_words_of_a_program_as_they_are(tmp_path):
+    home, world = Home(tmp_path), Phrase("making the sample world")
+    home.stack.mkdir()
+    ended = Phrase("{what}: {line}", what=Phrase("ended with {how}", how=ending(1)), line="{0}: no such file")
+    services = {
+        "f1pa": state.ServiceState(
+            state.State.STARTING,
+            Phrase("{what}; start {n} of {most} in {seconds:.1f} s", what=ended, n=1, most=3, seconds=0.5),
+        ),
+        "diabetes": state.ServiceState(state.State.DOWN, "a sentence of an older version"),
+    }
+    tasks = {"world": state.TaskState(world, "running", Phrase("{task}: {line}", task=world, line="month 3"))}
+    state.write(home, state.Snapshot(myself(), services, (), tasks))
+    assert state.read(home).services == services
+    shown = read_state(settings(tmp_path))
+    assert shown.services["f1pa"].reason == "ended with exit code 1: {0}: no such file; start 1 of 3 in 0.5 s"
+    with speaking("fr"):
+        shown = read_state(settings(tmp_path))
+        space = "\N{NARROW NO-BREAK SPACE}"
+        why = f"terminé{space}: code de sortie 1{space}: {{0}}: no such file{space}; démarrage 1 sur 3 dans 0,5 s"
+        assert shown.services["f1pa"].reason == why
+        assert activity(shown) == f"La pile démarre encore (f1pa{space}: {why})."
+        assert shown.services["diabetes"].reason == "a sentence of an older version"
+        assert [step.stage for step in steps(system(tmp_path, "streamflow"), shown)][1] == "month 3"
+        assert steps(system(tmp_path, "streamflow"), shown)[1].title == "Fabrication du monde d'exemple"
+
+
+def test_a_value_that_looks_like_a_template_stays_as_it_is():
+    assert Phrase("{task}: {line}", task="{0.__class__}", line="{line:999}") == "{0.__class__}: {line:999}"
+    nested = t("The stack says: {reason}", reason=Phrase("exit code {code}", code=3))
+    assert (
+        pickle.loads(pickle.dumps(nested))
+        == read(json.loads(json.dumps(nested.code())))
+        == "The stack says: exit code 3"
+    )
+    with speaking("fr"):
+        assert t(nested).endswith("code de sortie 3")

@@ -30,7 +30,7 @@ NO_TEXT: Final = re.compile(
     r"^color: |^stretch$|^\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WITH|BEGIN|SET|FROM|WHERE|DROP|sum|rate|max by|<|:root|\.st-|@media)"
     r"|^default-src |^[\w.-]+(/[\w.{}+-]+)+(; charset=utf-8)?$|^[\w-]+\.csv$|^\w+://"
 )
-CATALOGUE: Final = ("t", "tn", "word")
+CATALOGUE: Final = ("t", "tn", "word", "Phrase")
 UNREAD: Final = ("LOG", "log", "re", "sa", "logging", "warnings", "QUERIES")
 UNREAD_ERRORS: Final = (
     "ValueError",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from app.base.phrase import Phrase
 from app.base.processes import LINUX, POLL_SECONDS, PS_SECONDS
 
 # Long enough for Prometheus to close its write-ahead log, short enough for the promise of a stop in 2 s.
@@ -126,11 +127,11 @@ def _has_members(group: int) -> bool:
 def ending(code: int) -> str:
     """An exit status as text: `exit code 1`, `signal SIGKILL`."""
     if code >= 0:
-        return f"exit code {code}"
+        return Phrase("exit code {code}", code=code)
     try:
-        return f"signal {signal.Signals(-code).name}"
+        return Phrase("signal {name}", name=signal.Signals(-code).name)
     except ValueError:
-        return f"signal {-code}"
+        return Phrase("signal {name}", name=-code)
 
 
 def dying_with_parent(command: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def steps(system: System, stack: StackState) -> list[Step]:
     for task in stack.tasks:
         state = "going" if task.state == "running" else task.state
         title = capital(task.about)
-        stage = "" if state == "done" else task.reason.removeprefix(task.about).removeprefix(":").strip()
+        stage = "" if state == "done" else task.reason.removeprefix(task.about).lstrip(": \N{NARROW NO-BREAK SPACE}")
         rows.append(Step(title, state, stage))
     names = {"prometheus": "Prometheus", "node_exporter": t("Node exporter"), system.id: t(system.title)}
     for name, title in names.items():

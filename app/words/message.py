@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+from app.base.phrase import Phrase
 from app.base.text import one_line
 from app.words import numbers, units
 from app.words.language import ENGLISH, FRENCH, catalogue, language, localised, speaking
@@ -115,9 +116,8 @@ class Message(str):
 
 def t(text: str, /, **values: Any) -> Message:
     """A text of the catalogue with its values; a message is written anew for the present reader."""
-    if isinstance(text, Message):
-        return text.anew()
-    return Message(text, values)
+    again = _anew(text)
+    return again if isinstance(again, Message) else Message(text, values)
 
 
 def tn(one: str, several: str, n: float | None, /, **values: Any) -> Message:
@@ -240,6 +240,8 @@ def clause(text: str) -> Message:
 
 def _anew(value: Any) -> Any:
     """A message within another, for the present reader; a plain text is a name or a text of others, and stays."""
+    if isinstance(value, Phrase):
+        return Message(value.id, value.values)
     return value.anew() if isinstance(value, Message) else value
 
 
@@ -261,7 +263,7 @@ def _whole(n: Any) -> int:
 
 
 def _kept(value: Any) -> Any:
-    if isinstance(value, Message):
+    if isinstance(value, (Message, Phrase)):
         return value.code()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
