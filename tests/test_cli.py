@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import csv
 import json
 import os
@@ -16,6 +18,7 @@ import pytest
 
 from app.base.text import plain
 from app.cli import Exit, main, moment
+from app.cli.arguments import OF_ARGPARSE
 from app.cli.terminal import table
 from app.config import Settings, load_systems
 from app.runs.index import Ledger
@@ -481,3 +484,45 @@ def test_help_is_in_the_language_too_and_an_unknown_one_is_a_wrong_argument(caps
             main(argv, environ)
         assert ended.value.code == code
         assert text in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("--help",), "utilisation : python -m app"),
+        (("--help",), "arguments positionnels :"),
+        (("--help",), "affiche cette aide et s'arrête"),
+        (("drift",), "erreur : arguments obligatoires manquants : --system"),
+        (("load", "--system", "s"), "l'un des arguments --count --rate est obligatoire"),
+        (("load", "--system", "s", "--count"), "argument --count : une valeur est attendue"),
+        (("load", "--system", "s", "--count", "x"), "argument --count : valeur int non valide : 'x'"),
+        (("nothing",), "choix non valide : 'nothing' (choisissez parmi "),
+        (("targets", "--other"), "arguments inconnus : --other"),
+    ],
+)
+def test_what_argparse_says_by_itself_is_in_the_language_too_and_in_english_after_it(capsys, environ, argv, text):
+    before = dict(os.environ)
+    with pytest.raises(SystemExit):
+        main(["--lang", "fr", *argv], environ)
+    assert text in "".join(capsys.readouterr()).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    with pytest.raises(SystemExit):
+        main(argv, environ)
+    assert "usage: python -m app" in "".join(capsys.readouterr())
+    assert dict(os.environ) == before
+
+
+# What argparse says of a mistake in its own arguments: developers alone read it.
+OF_DEVELOPERS = ("conflict", "not defined", "positionals", "must be optional", "callable", "mode %r", "can't open", "merge", "dest=", "cannot have", "must start", "deprecated")  # fmt: skip
+
+
+def test_no_text_of_argparse_is_left_out():
+    calls = [node for node in ast.walk(ast.parse(Path(argparse.__file__).read_text())) if isinstance(node, ast.Call)]
+    texts = {
+        argument.value
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in ("_", "ngettext")
+        for argument in call.args[:1]
+        if isinstance(argument, ast.Constant)
+    }
+    assert len(texts) > 15
+    assert {text for text in texts - set(OF_ARGPARSE) if not any(part in text for part in OF_DEVELOPERS)} == set()

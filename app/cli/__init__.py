@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from app.cli.arguments import language_of, parser
+from app.cli.arguments import parsed, parser
 from app.cli.common import Exit, UsageError, error_object
 from app.cli.observe import moment
 from app.cli.terminal import say_error, say_json, say_problem
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         if reconfigure is not None:
             reconfigure(errors="replace")  # a label may hold what the terminal cannot write
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with speaking(language_of(argv)):
-        options = parser().parse_args(argv)
+    options = parsed(argv)
     # A program that reads JSON meets one language.
     with speaking(ENGLISH if options.json else options.lang):
         return _run(options, environ)

@@ -3,19 +3,72 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import gettext
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from app.cli import export
 from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
 from app.runs.kinds import KINDS
-from app.words.language import ENGLISH, offered
-from app.words.message import t
+from app.words.language import CATALOGUES, DOMAIN, ENGLISH, offered, speaking, word
+from app.words.message import t, tn
 
 # Those of app.runs.tables, written out: reading them there would load SQLAlchemy for every --help.
 SORTS = ("created", "ref", "cur", "rows_cur", "share", "target_drift", "outcome", "seconds", "bytes")
+# What argparse says to whoever types a command; it asks gettext for it, which finds it in our catalogue.
+OF_ARGPARSE: Final = (
+    word("usage: "),
+    word("positional arguments"),
+    word("options"),
+    word("show this help message and exit"),
+    word("%(prog)s: error: %(message)s\n"),
+    word("argument %(argument_name)s: %(message)s"),
+    word("the following arguments are required: %s"),
+    word("one of the arguments %s is required"),
+    word("not allowed with argument %s"),
+    word("unrecognized arguments: %s"),
+    word("ambiguous option: %(option)s could match %(matches)s"),
+    word("unexpected option string: %s"),
+    word("ignored explicit argument %r"),
+    word("expected one argument"),
+    word("expected at most one argument"),
+    word("expected at least one argument"),
+    tn("expected %s argument", "expected %s arguments", 1),
+    word("invalid %(type)s value: %(value)r"),
+    word("invalid choice: %(value)r (choose from %(choices)s)"),
+    word("unknown parser %(parser_name)r (choices: %(choices)s)"),
+)
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; help and errors are in the language that --lang names."""
+    chosen = language_of(argv)
+    with speaking(chosen), _gettext(chosen):
+        return parser().parse_args(argv)
+
+
+@contextmanager
+def _gettext(chosen: str) -> Iterator[None]:
+    """Within, gettext's own functions, which argparse calls, answer from our catalogue."""
+    if chosen == ENGLISH:
+        yield
+        return
+    domain, languages = gettext.textdomain(), os.environ.get("LANGUAGE")
+    gettext.bindtextdomain(DOMAIN, str(CATALOGUES))
+    gettext.textdomain(DOMAIN)
+    os.environ["LANGUAGE"] = chosen
+    try:
+        yield
+    finally:
+        gettext.textdomain(domain)
+        os.environ.pop("LANGUAGE")
+        if languages is not None:
+            os.environ["LANGUAGE"] = languages
 
 
 def language_of(argv: Sequence[str] | None) -> str:
