@@ -47,6 +47,7 @@ ACT = [
 ]
 KEEP = [
     st.Page("../pages/reports.py", title=t("Reports"), icon=":material/inventory_2:", url_path="reports"),
+    st.Page("../pages/lab.py", title=t("Lab"), icon=":material/checklist:", url_path="lab"),
     st.Page("../pages/add_service.py", title=t("Add a service"), icon=":material/add_circle:", url_path="add_service"),
 ]
 ROOMS = ((t("Observe"), OBSERVE), (t("Act"), ACT), (t("Keep"), KEEP))

@@ -73,6 +73,14 @@ def start_of(pid: int) -> str | None:
     return " ".join(answer[1:]) if answer and not answer[0].startswith("Z") else None
 
 
+def begun(started: str) -> float | None:
+    """When a process of that start time started, in epoch seconds; None where that cannot be told."""
+    if not (LINUX and started.isdigit()):
+        return None
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + int(started) / os.sysconf("SC_CLK_TCK")
+
+
 def owner_of(pid: int) -> Owner:
     """The process that has this pid now; one that is never alive when there is none."""
     return Owner(pid, start_of(pid) or "")

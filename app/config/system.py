@@ -209,6 +209,12 @@ class Chapter(Table):
     look: Annotated[str, Key(max_length=MAX_LOOK), READ] = ""
 
 
+class Lab(Table):
+    """The exercises of the Lab page and of its report: those of a course, or the general ones."""
+
+    course: Literal["general", "monitoring-lab", "service-and-machine", "model-in-production"] = "general"
+
+
 class System(Table):
     """One monitored service, as its file describes it; `id` is the file's stem."""
 
@@ -226,6 +232,7 @@ class System(Table):
     load: Load = Load()
     dashboard: Dashboard = Dashboard()
     story: Annotated[tuple[Chapter, ...], Key(max_length=MAX_CHAPTERS)] = ()
+    lab: Lab = Lab()
 
     @property
     def compares(self) -> bool:

@@ -47,6 +47,7 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     ("dashboard",): ("title", "refresh"),
     ("dashboard", "rows"): ("title", "panels"),
     ("story",): ("ref", "cur", "look"),
+    ("lab",): ("course",),
 }
 _KEYS: Final = frozenset((*table, key) for table, keys in OPEN.items() for key in keys)
 # Every table on the way to a key: `request.fields` too, which has no listed key.

@@ -140,15 +140,16 @@ def _compared(asking: Asking, title: str, one: Compared) -> Section:
         Text(f"**{result.decision}** · {headline(result.policy, one.decision)}"),
         Code(result.line, "text"),
         Text(sentences([whole(t(result.reason)), t(SIMULATED)])),
-        Table([t("number"), t("value")], list(_facts(one))),
+        Table([t("number"), t("value")], list(facts_of(one))),
     ]
     blocks += [Text(t(note)) for note in result.notes]
     if different := not_own(asking.system, result):
         blocks.append(Text(different))
-    return Section(title, blocks, parts=[_columns(one), _evidence(run)])
+    return Section(title, blocks, parts=[columns_of(one), evidence_of(run)])
 
 
-def _facts(one: Compared) -> Iterator[list[Cell]]:
+def facts_of(one: Compared) -> Iterator[list[Cell]]:
+    """What was compared and decided, in numbers."""
     result, kept = one.result, one.kept
     undecided = t("nothing was decided")
 
@@ -176,7 +177,7 @@ def _facts(one: Compared) -> Iterator[list[Cell]]:
         yield [name, kept.number(name, "policy.target_threshold", limit)]
 
 
-def _columns(one: Compared) -> Section:
+def columns_of(one: Compared) -> Section:
     """Every column with its score and threshold, nearest first, as a table and as a dot plot."""
     result = one.result
     title = t("Columns")
@@ -238,7 +239,7 @@ def _sizes(one: Compared) -> Iterator[list[Cell]]:
         ]
 
 
-def _evidence(run: Run) -> Section:
+def evidence_of(run: Run) -> Section:
     """Evidently's report and our result, each with its checksum."""
     title = t("Evidently's report")
     folder = Path(run.path)

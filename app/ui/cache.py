@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,9 @@ from app.drift import panels as drift_panels
 from app.errors import BadAnswer, DeadlineExceeded, VigieError
 from app.prometheus import Answer, Prometheus, State, Target, TimeRange, connect
 from app.prometheus.targets import scrape_interval as _scrape_interval
+from app.report import lab
+from app.report.asking import Asking
+from app.report.proof import Exercise
 from app.runs.index import Ledger
 from app.runs.opening import ledger_of
 from app.runs.own_source import fingerprints, source_of
@@ -48,6 +52,8 @@ PERIODS_TTL: Final = 10
 PROBE_TTL: Final = 2
 # A short list from a local file, read on every rerun of every page.
 RUNS_TTL: Final = 1
+# Twenty questions, each cheap; traffic takes longer than this to reach Prometheus.
+EXERCISES_TTL: Final = 4
 # Entries per cache: some hundred panels and ranges, a few MB.
 ENTRIES: Final = 400
 # A chart with more bands than this shows nothing else.
@@ -276,6 +282,33 @@ def probe(url: str) -> str | None:
     """None when the console itself reaches `url`, else why not."""
     error = _probe(url)
     return None if error is None else whole(error)
+
+
+class _Asked(Asking):
+    """What the proofs of a lab ask, through what other pages have asked already."""
+
+    @cached_property
+    def prometheus(self) -> Prometheus:
+        """Not asked again for a while when it hangs."""
+        return prometheus(self.system)
+
+    @cached_property
+    def targets(self) -> tuple[list[Target], VigieError | None]:
+        """Shared with every page."""
+        return targets(self.system.id)
+
+
+@st.cache_data(ttl=EXERCISES_TTL, max_entries=ENTRIES, show_spinner=False)
+def _exercises(system_id: str, seconds: float, reader: tuple[str, str]) -> list[Exercise]:
+    now = time.time()
+    asked = _Asked(settings(), systems().by_id[system_id], now - seconds, now, Clock(ZoneInfo(reader[0])))
+    # What would draw a proof is the report's, and cannot be kept here.
+    return [replace(one, proofs=[replace(proof, draw=None) for proof in one.proofs]) for one in lab.exercises(asked)]
+
+
+def exercises(system: System, seconds: float, zone: str) -> list[Exercise]:
+    """The exercises of a system's course, by what is there of the last `seconds`."""
+    return _exercises(system.id, seconds, (zone, language()))
 
 
 @st.cache_data(ttl=TARGETS_TTL, show_spinner=False)

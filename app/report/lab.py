@@ -1,0 +1,64 @@
+"""The report of a lab: the exercises of the system's course, each with its proofs or the exact missing step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.report.asking import Asking
+from app.report.courses import COURSES
+from app.report.document import Block, Document, Gap, Section, Table, Text
+from app.report.facts import Facts
+from app.report.monitoring import about
+from app.report.origin import again, guarded
+from app.report.proof import Exercise, Proof
+from app.words.language import language
+from app.words.message import sentences, t
+
+
+def exercises(asking: Asking) -> list[Exercise]:
+    """What the system's course asks for, each proof looked up and none drawn. A source that is away is a gap in it."""
+    return list(COURSES[asking.system.lab.course].exercises(Facts(asking)))
+
+
+def document(asking: Asking) -> Document:
+    """The report with every proof drawn. Never raises for a source that is away."""
+    # What is to come cannot be reported, and a query about it would answer otherwise tomorrow.
+    asking = replace(asking, until=min(asking.until, asking.clock.moment))
+    course = COURSES[asking.system.lab.course]
+    asked = exercises(asking)
+    return Document(
+        name=course.name,
+        title=t("{title}, {system}", title=t(course.title), system=t(asking.system.title)),
+        about=about(asking),
+        sections=[_overview(asked), *(_section(asking, exercise) for exercise in asked)],
+        language=language(),
+    )
+
+
+def _overview(asked: list[Exercise]) -> Section:
+    """What is proved, and what is missing yet."""
+    rows = [
+        ["" if place else exercise.title, proof.what, t("proved") if proof.done else t("missing")]
+        for exercise in asked
+        for place, proof in enumerate(exercise.proofs)
+    ]
+    open_ = [proof for exercise in asked for proof in exercise.proofs if not proof.done]
+    note = t("Everything below is proved.") if not open_ else t("What is missing says below how to bring it.")
+    return Section(t("What was asked for"), [Table([t("exercise"), t("asked for"), ""], rows), Text(note)])
+
+
+def _section(asking: Asking, exercise: Exercise) -> Section:
+    asking.step(exercise.title)
+    return Section(exercise.title, [], parts=[_part(asking, proof) for proof in exercise.proofs])
+
+
+def _part(asking: Asking, proof: Proof) -> Section:
+    """What proves it; before it what is missing, where something is."""
+    missing: list[Block] = []
+    if proof.missing is not None:
+        missing.append(Gap(proof.missing.why, sentences([proof.missing.step, again()])))
+    if proof.draw is None:
+        return Section(proof.what, missing)
+    draw = proof.draw
+    part = guarded(asking, proof.what, lambda _: draw())
+    return replace(part, blocks=[*missing, *part.blocks])
