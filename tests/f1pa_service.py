@@ -4,12 +4,11 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import requests
 
+from tests import warm
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,16 +34,7 @@ class Server:
         if folder is not None:
             env["F1PA_DATA_DIR"] = str(folder)
         self.auth = ("f1pa", environment.get("F1PA_PASSWORD") or self._generated())
-        address = ["--host", "127.0.0.1", "--port", str(self.port)]
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "--app-dir", str(FOLDER), "service:app", *address],
-                env=env,
-                # Nothing of the repository is importable from here: the service must run alone.
-                cwd=log.parent,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = warm.service(self.port, "--app-dir", str(FOLDER), log=log, env=env)
 
     def _generated(self):
         path = self.folder / "password" if self.folder else None

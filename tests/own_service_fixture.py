@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 
-from tests.conftest import ROOT, free_port
+from tests import warm
+from tests.conftest import free_port
 from tests.waiting import until
 
 START_SECONDS = 180.0
@@ -18,8 +17,8 @@ START_SECONDS = 180.0
 def running_service() -> Iterator[str]:
     """Its address; the process ends with the block."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "tests.own_service:app", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen([*command, "--no-access-log", "--log-level", "warning"], cwd=ROOT)
+    command = ["uvicorn", "tests.own_service:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    process = warm.Command(*command, "--log-level", "warning", libraries=warm.SERVICE)
     url = f"http://127.0.0.1:{port}"
     try:
 

@@ -13,7 +13,6 @@ import pickle
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import tomllib
@@ -29,6 +28,7 @@ from app.exposition import parse
 from app.load import payload
 from app.load.counting import Meter
 from app.load.plan import Plan, Shape
+from tests import warm
 from tests.conftest import diabetes_home
 from tests.hostile_text import DOCUMENTS, TEXTS
 from tests.waiting import until
@@ -132,16 +132,8 @@ class Server:
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         if data is not None:
             env["DIABETES_DATA_DIR"] = str(data)
-        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(FOLDER), "service:app", "--host", "127.0.0.1"]
-        with log.open("wb") as out:
-            # Nothing of the repository is importable from there: the service must run alone.
-            self.process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--no-access-log"],
-                env=env,
-                cwd=log.parent,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        options = ("--app-dir", str(FOLDER), "--no-access-log")
+        self.process = warm.service(self.port, *options, log=log, env=env)
         self.session = requests.Session()
 
     def health(self):

@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import requests
 
 from stack.world import story
+from tests import warm
 from tests.conftest import sample_home
 from tests.hostile_text import DOCUMENTS, TEXTS
 from tests.waiting import until
@@ -79,27 +79,20 @@ def home(tmp_path_factory):
 
 
 class Server:
-    """A uvicorn of our own on a free port, started as the stack starts it."""
+    """A uvicorn of our own on a free port, started as the stack starts it; `cold`, its libraries are imported anew."""
 
-    def __init__(self, model, repository, log, folder=FOLDER, **environment):
+    def __init__(self, model, repository, log, folder=FOLDER, *, cold=False, **environment):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        address = ["--host", "127.0.0.1", "--port", str(self.port)]
         self.log = log
         settings = {"STREAMFLOW_MODEL_DIR": model, "FEAST_REPO": repository}
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         env |= {name: str(value) for name, value in settings.items() if value is not None}
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "--app-dir", str(folder), "service:app", *address],
-                env=env,
-                # Nothing of the repository is importable from here: the service must run alone.
-                cwd=log.parent,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
+        libraries = warm.NONE if cold else warm.FEAST
+        options = ("--app-dir", str(folder))
+        self.process = warm.service(self.port, *options, log=log, env=env, libraries=libraries)
 
     def health(self):
         """The first answer of /health; the port opens within a second or so."""
@@ -142,7 +135,8 @@ class Server:
 @pytest.fixture(scope="module")
 def server(home, tmp_path_factory):
     model = home / "world" / "streamflow" / "model"
-    running = Server(model, home / "feast", tmp_path_factory.mktemp("log") / "api.log")
+    # How its metrics count depends on what is imported first.
+    running = Server(model, home / "feast", tmp_path_factory.mktemp("log") / "api.log", cold=True)
     try:
         running.wait(lambda answer: answer.status_code == 200)
         # Before any other request: what a fresh service shows.

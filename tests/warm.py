@@ -3,8 +3,10 @@
 One process for a whole run of tests imports them once. It forks a child for each command, which gets the command's
 arguments, environment, folder and standard streams, runs the module as `python -m` does, and leaves with its exit code.
 A worker or a caller of hooks that such a child starts is forked from it in the same way: with its own pipes, group and
-parent. For tests of what a command does. How it starts from nothing and what it imports is for a real process; so are
-our services: a library of the drift worker changes for good how Prometheus's client counts.
+parent. For tests of what a command does. How it starts from nothing and what it imports is for a real process.
+
+Prediction services have warm processes of their own: the drift worker's libraries change for good how Prometheus's client
+counts, and nothing of the repository is there for a service to import.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import atexit
 import contextlib
 import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -35,6 +38,15 @@ ROOT = Path(__file__).resolve().parents[1]
 GIVEN = 4
 # What a warm process has imported: what job host and command line need, or Evidently and Feast as well.
 LIGHT, HEAVY = "light", "heavy"
+# The same for prediction services: what all import, or Feast as well; or a process that begins from nothing.
+SERVICE, FEAST, NONE = "service", "feast service", ""
+# Prometheus's client before Feast, as the service has it: Feast would switch it to files that processes share.
+SERVICE_LIBRARIES = (
+    *("prometheus_client", "fastapi.openapi.utils", "uvicorn.lifespan.on", "uvicorn.loops.auto"),
+    *("uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto", "pyarrow.parquet", "joblib"),
+    *("sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction", "sklearn.linear_model", "sklearn.pipeline"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"),
+)
 # The heavy imports on a machine that others use as well; no test waits for it to pass.
 PATIENCE = 300.0
 # Nothing but forks is left to be taken apart.
@@ -54,12 +66,18 @@ class Command:
     """`python -m MODULE …` (or `python -c CODE …`) going in a warm process; what tests use of subprocess.Popen."""
 
     def __init__(
-        self, *command: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, libraries: str = HEAVY
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        libraries: str = HEAVY,
+        log: Path | None = None,
     ) -> None:
         self.args = command
         self.returncode: int | None = None
-        self._files = [tempfile.TemporaryFile() for _ in range(2)]
-        out, err = self._files
+        # Both streams go to `log` where there is one.
+        self._files = [log.open("wb") if log else tempfile.TemporaryFile() for _ in range(1 if log else 2)]
+        out, err = self._files[0], self._files[-1]
         self._line, theirs = socket.socketpair()
         reading, writing = os.pipe()
         self.stdin = os.fdopen(writing, "wb")
@@ -138,6 +156,22 @@ def run(
     return subprocess.CompletedProcess([*command], process.returncode or 0, out, err)
 
 
+def service(
+    port: int, *options: str, log: Path, env: Mapping[str, str], libraries: str = SERVICE
+) -> Command | subprocess.Popen[bytes]:
+    """A prediction service under uvicorn, started as the stack starts it, in the folder of its log.
+
+    Nothing of the repository is importable from there: the service must run alone.
+    """
+    command = ["uvicorn", *options, "service:app", "--host", "127.0.0.1", "--port", str(port)]
+    if libraries != NONE:
+        return Command(*command, env=env, cwd=log.parent, libraries=libraries, log=log)
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command], env=env, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT
+        )
+
+
 _LINES: dict[tuple[str, int], socket.socket] = {}
 
 
@@ -146,7 +180,7 @@ def _line(libraries: str) -> socket.socket:
     line = _LINES.get((libraries, os.getpid()))
     if line is None:
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.getpid()
-        place = Path(tempfile.gettempdir()) / f"vigie-{libraries}-{run}"
+        place = Path(tempfile.gettempdir()) / f"vigie-{libraries.replace(' ', '-')}-{run}"
         with place.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             line = _LINES[libraries, os.getpid()] = _connected(place, libraries)
@@ -193,7 +227,28 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
 def main(libraries: str, number: int) -> SimpleNamespace | None:
     """Import, then fork for each command. Comes back with a command in its child, and with None at the end."""
     gc.disable()
-    if libraries == HEAVY:
+    if libraries in (SERVICE, FEAST):
+        _import_for_services(feast=libraries == FEAST)
+    else:
+        _import_for_commands(heavy=libraries == HEAVY)
+    gc.freeze()
+    listener = socket.socket(fileno=number)
+    return _serve(listener)
+
+
+def _import_for_services(*, feast: bool) -> None:
+    for name in SERVICE_LIBRARIES:
+        importlib.import_module(name)
+    if feast:
+        # As the service has it: without this, a temporary folder is made and left.
+        os.environ["PROMETHEUS_MULTIPROCESS_DIR"] = tempfile.gettempdir()
+        importlib.import_module("feast")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "stack", "tests")]:
+        del sys.modules[name]
+
+
+def _import_for_commands(*, heavy: bool) -> None:
+    if heavy:
         from app.drift import worker
 
         worker.preload()
@@ -210,8 +265,9 @@ def main(libraries: str, number: int) -> SimpleNamespace | None:
         load_systems(settings)
         with opened(settings) as ledger:
             ledger.runs()
-    gc.freeze()
-    listener = socket.socket(fileno=number)
+
+
+def _serve(listener: socket.socket) -> SimpleNamespace | None:
     lines = [listener]
     while True:
         # Whoever has ended is counted with this process: the CPU of a run of tests is told whole.
