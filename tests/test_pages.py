@@ -48,6 +48,7 @@ PAGES = {
     "Generate traffic": "../pages/traffic.py",
     "Compare months": "../pages/drift.py",
     "Reports": "../pages/reports.py",
+    "Lab": "../pages/lab.py",
 }
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
 # A page asks several questions of a server that may answer slowly.
@@ -94,6 +95,7 @@ def test_with_nothing_running_a_page_says_what_is_missing_and_what_to_do(home, p
             "f1pa": ("laps.parquet", ""),
         }.get(system, ()),
         "Reports": (f"No report of {title} yet", "is kept here"),
+        "Lab": ("There is no Prometheus to ask", "press “100 requests over 10 s”"),
     }[page]
     for part in expected:
         assert part in said, said

@@ -23,11 +23,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.base.version import VERSION
 from app.config import Settings, load_systems
-from app.config.system import parse_system
+from app.config.system import Lab, parse_system
 from app.errors import DeadlineExceeded
 from app.load import readings
 from app.prometheus import Answer, Prometheus
-from app.report import monitoring
+from app.report import lab, monitoring
 from app.report.asking import MOST_RUNS, Asking
 from app.report.document import Code, Document, Gap, Picture, Section, Table, Text
 from app.runs.index import Ledger
@@ -113,6 +113,9 @@ class Shop:
     async def __call__(self, call):
         if "openapi.json" in call.line:
             call.answer(body=b'{"info": {"version": "1.2.3"}}')
+            return
+        if "/health" in call.line:
+            call.answer(body=b'{"status": "well"}')
             return
         status = "404" if call.number % 10 == 9 else "200"
         self.counter.labels("/predict", status).inc()
@@ -200,8 +203,9 @@ def asked(world, path, **query):
 def again(world, report, origin):
     """The value that an origin leads to; None where there is none."""
     match origin:
-        case {"query": query, "at": at}:
+        case {"query": query, "at": at, **rest}:
             rows = asked(world, "query", query=query, time=f"{at:.3f}")
+            rows = [row for row in rows if row["metric"] == rest.get("labels", row["metric"])]
             return float(rows[0]["value"][1]) if len(rows) == 1 else None
         case {"query": query, "start": start, "end": end, "step": step, "take": take, "labels": labels}:
             rows = asked(world, "query_range", query=query, start=start, end=end, step=step)
@@ -341,6 +345,57 @@ def test_states_versions_and_errors_are_told(report):
         "connection refused",
     ):
         assert words in text
+
+
+# --- the same world as a lab ------------------------------------------------------------------------------------------
+
+
+def lab_of(world, course, system="shop"):
+    """The document of a course, and what it asks for by name."""
+    asks = asking(world, system)
+    shop = asks.system.model_copy(update={"lab": Lab(course=course)})
+    asks = replace(asks, system=shop)
+    proofs = {proof.what: proof for exercise in lab.exercises(asks) for proof in exercise.proofs}
+    return lab.document(asks), proofs
+
+
+def test_the_lab_of_a_course_proves_what_was_done_and_names_what_was_not(world):
+    report, proofs = lab_of(world, "monitoring-lab")
+    assert report.name == "rapport_tp5"
+    assert [one.title for one in report.sections][1:] == [
+        "1. Start the stack",
+        "2. Instrument the API",
+        "3. Read Prometheus",
+        "4. Show it on a dashboard",
+        "5. Detect drift and decide",
+    ]
+    missing = {what: proof.missing for what, proof in proofs.items() if not proof.done}
+    assert list(missing) == ["Grafana answers", "50 calls or more, counted on both sides"]
+    assert missing["50 calls or more, counted on both sides"].why == "The largest run of this range sent 40."
+    assert [gap.why for gap in report.gaps] == [gap.why for gap in missing.values()]
+    assert walked(world, report) > 60
+    assert world.drift["line"] in {block.text for block in blocks(report, Code)}
+    names = {block.name for block in blocks(report, Picture)}
+    assert {*(f"chart-query-{place}" for place in range(5)), "chart-rps", "drift-columns"} <= names
+    kept_files = evidence(report)
+    assert {"load/metrics_before.txt", "load/metrics_after.txt", "grafana/shop.json"} <= set(kept_files)
+    assert len([name for name in kept_files if name.startswith("drift/")]) == 3
+
+
+@pytest.mark.parametrize(("system", "count"), [("shop", 4), ("own", 4)])
+def test_anyones_own_system_has_the_general_order(world, system, count):
+    report, proofs = lab_of(world, "general", system)
+    assert report.name == "lab"
+    assert len(report.sections) == 1 + count
+    missing = {what: proof.missing for what, proof in proofs.items() if not proof.done}
+    assert set(missing) == {"50 calls or more, counted on both sides", *RULES_MISSING} or system == "own"
+    assert walked(world, report) > 40
+    line = [block.text for block in blocks(report, Code) if block.text.startswith("[Evidently]")]
+    assert len(set(line)) == 1
+
+
+# The rules on drift, which this Prometheus has not loaded.
+RULES_MISSING = ("Alerting rules, each with condition, impact and action",)
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from typing import Any
 class Number:
     """One number of the report. `value` None is unknown, and `shown` says so with the reason.
 
-    `origin` is how anyone gets it again: `{"query": PromQL, "at": epoch seconds}` for an instant,
+    `origin` is how anyone gets it again: `{"query": PromQL, "at": epoch seconds}` for an instant, with the `labels` of
+    its series where there are several,
     `{"query": PromQL, "start": …, "end": …, "step": …, "take": "max" | "last" | …}` for a range,
     `{"run": id, "field": "counted.delta"}` for a result in the ledger's run directory, `{"file": name, …}` for a file
     of the evidence.

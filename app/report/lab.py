@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
+from app.errors import VigieError
 from app.report.asking import Asking
-from app.report.courses import COURSES
+from app.report.courses import COURSES, Look
 from app.report.document import Block, Document, Gap, Section, Table, Text
 from app.report.facts import Facts
 from app.report.monitoring import about
-from app.report.origin import again, guarded
+from app.report.origin import again, gap, guarded
 from app.report.proof import Exercise, Proof
 from app.words.language import language
 from app.words.message import sentences, t
 
+LOG = logging.getLogger("vigie.report")
+
 
 def exercises(asking: Asking) -> list[Exercise]:
     """What the system's course asks for, each proof looked up and none drawn. A source that is away is a gap in it."""
-    return list(COURSES[asking.system.lab.course].exercises(Facts(asking)))
+    facts, course = Facts(asking), COURSES[asking.system.lab.course]
+    return [
+        Exercise(title, [proof for look in looks for proof in _looked(facts, title, look)])
+        for title, looks in course.order(asking.system)
+    ]
+
+
+def _looked(facts: Facts, title: str, look: Look) -> Sequence[Proof]:
+    """The proofs of one look, or why there is none: no proof costs the others."""
+    try:
+        proofs = look(facts)
+    except VigieError as error:
+        missing = gap(error)
+    except Exception as error:
+        LOG.exception("a proof of the lab failed")
+        why = t("A proof of this exercise could not be looked up ({error}).", error=type(error).__name__)
+        missing = Gap(why, t("The log of Vigie has the details."))
+    else:
+        return [proofs] if isinstance(proofs, Proof) else proofs
+    return [Proof(title, "overview", missing=missing)]
 
 
 def document(asking: Asking) -> Document:

@@ -70,7 +70,7 @@ def draw(exercises: Sequence[Exercise]) -> None:
     """Every exercise with its proofs. One reason for several open ones is said once."""
     reasons: set[Gap] = set()
     for number, exercise in enumerate(exercises):
-        with st.container(border=True, key=f"exercise-{number}", gap="small"):
+        with st.container(border=True, key=f"exercise-{number}", gap="xsmall"):
             done, every = exercise.done, len(exercise.proofs)
             mark = f":green[{SHAPES['good']}] " if done == every else ""
             count = widgets.plain(t("{done} of {all}", done=done, all=every))
