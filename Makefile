@@ -32,24 +32,26 @@ WORKERS ?= 3
 # The pytest plugins of these three packages are used by no test, and would be loaded by every process.
 PLUGINS := -p no:faker -p no:schemathesis -p no:typeguard
 PARALLEL := -n $(WORKERS) --dist loadfile $(PLUGINS)
+# What one process compiles is kept for the next: a run of tests starts hundreds.
+CACHED := PYTHONDONTWRITEBYTECODE=
 # What pytest makes of the asserts of all files is written once, beside the checks, where each process would make it;
 # a test file that cannot be imported ends the run there.
 test: environment  ## everything: the checks, then all tests (WORKERS=n files at a time)
 	@$(MAKE) check & checks=$$!; \
-		listing=$$(PYTHONDONTWRITEBYTECODE= $(VENV)/python -m pytest --collect-only -q $(PLUGINS) 2>&1) || \
+		listing=$$($(CACHED) $(VENV)/python -m pytest --collect-only -q $(PLUGINS) 2>&1) || \
 		{ echo "$$listing" | tail -60; wait; exit 1; }; wait $$checks
-	$(VENV)/python -m pytest $(PARALLEL)
+	$(CACHED) $(VENV)/python -m pytest $(PARALLEL)
 
 QUICK := -m "not browser and not heavy and not slow"
 quick: environment  ## tests without browser, other environments and what takes seconds
-	$(VENV)/python -m pytest $(PARALLEL) $(QUICK)
+	$(CACHED) $(VENV)/python -m pytest $(PARALLEL) $(QUICK)
 
 # Another Python beside the one of .venv, in an environment of its own; UNDER names the interpreter.
 UNDER ?= python$*
 quick-%: environment  ## the same on another Python: make quick-3.13
 	$(VENV)/uv venv --quiet --allow-existing --no-project --python $(UNDER) .venv-$*
 	$(VENV)/uv pip sync --quiet --require-hashes --python .venv-$*/bin/python requirements-dev.txt
-	.venv-$*/bin/python -m pytest $(PARALLEL) $(QUICK)
+	$(CACHED) .venv-$*/bin/python -m pytest $(PARALLEL) $(QUICK)
 
 # Suites that need environments of their own (MLflow, Prefect); `make test` runs them only when what they test changed.
 test-heavy: environment  ## the suites with environments of their own, and note in tests/heavy.json what passed

@@ -794,6 +794,7 @@ for n in range(25):
 """
 
 
+@pytest.mark.slow
 def test_four_processes_open_a_new_ledger_at_once_and_lose_nothing(settings):
     command = [sys.executable, "-c", WRITER, settings.ledger_url]
     started = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]

@@ -514,15 +514,13 @@ def test_pages_and_routes_import_none_of_the_workers_libraries(home):
 import json, sys
 from streamlit.testing.v1 import AppTest
 import streamlit_app
-for page in {list(PAGES.values())!r}:
-    for system in {SYSTEMS!r}:
-        app = AppTest.from_file({str(ROOT / "app" / "console.py")!r}, default_timeout={RUN_SECONDS})
-        app.query_params["system"] = system
-        app.run()
+for system in {SYSTEMS!r}:
+    app = AppTest.from_file({str(ROOT / "app" / "console.py")!r}, default_timeout={RUN_SECONDS})
+    for page in {list(PAGES.values())!r}:
         if page:
             app.switch_page(page)
-            app.query_params["system"] = system
-            app.run()
+        app.query_params["system"] = system
+        app.run()
         assert not app.exception and len(app.main.title) == 1
 heavy = ("evidently", "feast", "duckdb", "sklearn", "scipy", "mlflow")
 print(json.dumps(sorted(name for name in heavy if name in sys.modules)))

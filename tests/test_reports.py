@@ -188,6 +188,7 @@ def test_a_directory_that_is_a_file_is_said(tmp_path):
         save(tmp_path / "reports")
 
 
+@pytest.mark.slow
 def test_killed_at_fifty_moments_no_half_run_is_listed_and_no_whole_one_lost(tmp_path):
     chance = random.Random(4)
     files = {name: bytes(200_000) for name in FILES}
