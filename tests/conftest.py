@@ -64,6 +64,7 @@ SLOW = (
     "test_drift_killed",
     "test_drift_faults",
     "test_drift_alerts",
+    "test_report_monitoring",
     "test_cli",
     "test_api_streamflow",
     "test_api_f1pa_faults",

@@ -1,6 +1,7 @@
 """The monitoring report: each of its numbers is got again from where it says it comes; each gap says what to do."""
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import subprocess
 import time
 import tomllib
 import urllib.request
+import zipfile
 from dataclasses import replace
 from importlib import metadata
 from itertools import pairwise
@@ -28,8 +30,9 @@ from app.errors import DeadlineExceeded
 from app.load import readings
 from app.prometheus import Answer, Prometheus
 from app.report import lab, monitoring
-from app.report.asking import MOST_RUNS, Asking
+from app.report.asking import MOST_RUNS, UNDER_WAY, Asking
 from app.report.document import Code, Document, Gap, Picture, Section, Table, Text
+from app.report.write import files
 from app.runs.index import Ledger
 from app.runs.own_source import source_of
 from app.runs.run import Run, State
@@ -183,7 +186,7 @@ def world(prometheus_binary, tmp_path_factory):
 
 
 def asking(world, system="shop", since=600.0, **changes):
-    now = time.time()
+    now = time.time() - UNDER_WAY
     return replace(Asking(world.settings, load_systems(world.settings).by_id[system], now - since, now), **changes)
 
 
@@ -242,7 +245,7 @@ def kept(world, run):
 
 
 def evidence(report):
-    return {one.name: one.data for section in report.walk() for one in section.evidence}
+    return {f"evidence/{one.name}": one.data for section in report.walk() for one in section.evidence}
 
 
 def sample(report, file, name, labels):
@@ -281,7 +284,7 @@ def test_a_system_with_a_gauge_has_its_reading_and_its_line(world):
 
 
 def test_a_report_in_french_has_the_same_numbers_and_the_same_line(world):
-    at = time.time()
+    at = time.time() - 2 * UNDER_WAY
     moment = Asking(world.settings, load_systems(world.settings).by_id["shop"], at - 600, at)
     english = monitoring.document(moment)
     with speaking("fr"):
@@ -307,8 +310,8 @@ def test_both_sides_of_the_load_run_and_the_pages_it_read(world, report):
     assert "shop_info" not in after
     folder = kept(world, said["run"])
     for name in ("metrics_before.txt", "metrics_after.txt", "result.json"):
-        assert evidence(report)[f"load/{name}"] == (folder / name).read_bytes()
-    assert b"shop_info" in evidence(report)["load/metrics_before.txt"]
+        assert evidence(report)[f"evidence/load/{name}"] == (folder / name).read_bytes()
+    assert b"shop_info" in evidence(report)["evidence/load/metrics_before.txt"]
 
 
 def test_the_decision_is_the_line_and_the_files_of_the_comparison(world, report):
@@ -316,22 +319,30 @@ def test_the_decision_is_the_line_and_the_files_of_the_comparison(world, report)
     assert [block.text for block in decision.blocks if isinstance(block, Code)] == [world.drift["line"]]
     folder = Path(world.drift["path"])
     sums = json.loads((folder / "meta.json").read_bytes())["files"]
-    rows = {row[0]: row[2] for part in decision.parts for table in tables(part) for row in table.rows}
-    for name, checksum in sums.items():
-        assert evidence(report)[f"drift/{name}"] == (folder / name).read_bytes()
-        assert rows[f"drift/{name}"] == checksum == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert len(sums) == 3
+    for name, checksum in sums.items():
+        assert hashlib.sha256(evidence(report)[f"evidence/drift/{name}"]).hexdigest() == checksum
 
 
 def test_alerts_are_those_of_the_system_with_when_they_fired(report):
     rules, now, fired = section(report, "Alerts").parts
     assert [row[0] for table in tables(rules) for row in table.rows] == ["Busy", "Quiet"]
     assert [row[0] for table in tables(now) for row in table.rows] == ["Busy"]
-    ((name, start, end, labels),) = [row for table in tables(fired) for row in table.rows]
+    ((name, held, start, end, labels),) = [row for table in tables(fired) for row in table.rows]
     assert name == "Busy"
-    assert start.value <= end.value
+    assert held.value <= start.value <= end.value
     assert end.shown.endswith("it was still firing")
     assert 'who=<b>"x"</b>' in labels
+
+
+def test_a_reader_with_a_minute_is_told_what_happened(world, report):
+    lines = {row[0]: getattr(row[1], "shown", row[1]) for table in tables(report.sections[0]) for row in table.rows}
+    assert lines == {
+        "targets that are up": "1 of 2",
+        "newest load run": world.load["sentence"],
+        "drift decision": "RETRAINING_TRIGGERED: 1 of 2 columns drifted: 0.50 ≥ 0.30",
+        "alerts that fired": "Busy",
+    }
 
 
 def test_states_versions_and_errors_are_told(report):
@@ -345,6 +356,20 @@ def test_states_versions_and_errors_are_told(report):
         "connection refused",
     ):
         assert words in text
+
+
+def test_written_it_has_every_file_that_a_number_names_and_names_of_data_are_text(report):
+    made = files(report)
+    with zipfile.ZipFile(io.BytesIO(made["monitoring.zip"])) as archive:
+        names = set(archive.namelist())
+        numbers = json.loads(archive.read("numbers.json"))
+    assert {one["origin"]["file"] for one in numbers if "file" in one["origin"]} <= names
+    assert [one["value"] for one in numbers] == [one.value for one in report.all_numbers]
+    page = made["monitoring.html"].decode()
+    assert "cmd|&lt;i&gt;" in page
+    assert "Shop &lt;b&gt;&amp;" in page
+    assert "<b>&" not in page
+    assert "<i>" not in page
 
 
 # --- the same world as a lab ------------------------------------------------------------------------------------------
@@ -378,8 +403,10 @@ def test_the_lab_of_a_course_proves_what_was_done_and_names_what_was_not(world):
     names = {block.name for block in blocks(report, Picture)}
     assert {*(f"chart-query-{place}" for place in range(5)), "chart-rps", "drift-columns"} <= names
     kept_files = evidence(report)
-    assert {"load/metrics_before.txt", "load/metrics_after.txt", "grafana/shop.json"} <= set(kept_files)
-    assert len([name for name in kept_files if name.startswith("drift/")]) == 3
+    assert {
+        f"evidence/{one}" for one in ("load/metrics_before.txt", "load/metrics_after.txt", "grafana/shop.json")
+    } <= {*kept_files}
+    assert len([name for name in kept_files if name.startswith("evidence/drift/")]) == 3
 
 
 @pytest.mark.parametrize(("system", "count"), [("shop", 4), ("own", 4)])
@@ -614,6 +641,25 @@ def test_of_a_long_page_the_systems_own_lines_are_kept(bare, tmp_path):
     readings.keep(tmp_path, system, own.encode(), b"x 1\n")
     assert len(readings.read(tmp_path, readings.BEFORE)) <= readings.MAX_TEXT_BYTES + 200
     assert readings.read(tmp_path, readings.AFTER) == b"x 1\n"
+
+
+def test_of_many_lines_those_that_moved_are_shown(world, tmp_path):
+    folder = kept(world, world.load["run"])
+    whole = {name: (folder / name).read_bytes() for name in ("metrics_before.txt", "metrics_after.txt")}
+    still = "".join(f'api_requests_total{{endpoint="/other",status="{n}"}} 0.0\n' for n in range(100)).encode()
+    try:
+        for name, data in whole.items():
+            (folder / name).write_bytes(still + data)
+        report = monitoring.document(asking(world))
+    finally:
+        for name, data in whole.items():
+            (folder / name).write_bytes(data)
+    (raw,) = section(report, "Load run").parts
+    before, after = (block.text for block in raw.blocks if isinstance(block, Code))
+    assert "/other" not in before + after
+    assert 'api_requests_total{endpoint="/predict",status="200"} 1036.0' in after.splitlines()
+    assert 'api_request_latency_seconds_count{endpoint="/predict"} 40.0' in after.splitlines()
+    assert "more lines" in said(raw)
 
 
 def test_a_page_that_cannot_be_kept_costs_nothing_else(bare, tmp_path):

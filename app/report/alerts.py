@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from app.errors import VigieError
-from app.prometheus import AlertNow, Rule, Series, State, TimeRange
+from app.prometheus import AlertNow, Answer, Rule, Series, State, TimeRange
 from app.prometheus.promql import quote
 from app.report.asking import Asking
 from app.report.document import Block, Cell, Gap, Number, Section, Table, Text
-from app.report.origin import again, gap, moment, silent, whole
+from app.report.origin import again, gap, instant, moment, selector, silent, whole
 from app.words.message import sentences, t
 from app.words.units import format_duration
 
@@ -96,23 +97,26 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in OWN_LABELS)
 
 
-def _fired(asking: Asking) -> Section:
-    """What fired in the range, by the series that Prometheus writes of every alert."""
-    title = t("Fired in the range")
+def fired(asking: Asking) -> tuple[list[Fired], str, Answer]:
+    """What fired in the range, the newest first, by the series that Prometheus writes of every alert; and its query."""
     # An alert without the label is everyone's: to PromQL a label that is not there is empty.
     # no catalogue: PromQL
     expr = f'ALERTS{{alertstate="firing", system=~{quote(f"|{asking.system.id}")}}}'
-    span = asking.context.span
-    answer = asking.heard(asking.prometheus.query_range(expr, span))
+    answer = asking.heard(asking.prometheus.query_range(expr, asking.context.span))
+    stretches = [one for series in answer.series for one in _stretches(series, asking.context.span)]
+    return sorted(stretches, key=lambda one: -one.start), expr, answer
+
+
+def _fired(asking: Asking) -> Section:
+    title, span = t("Fired in the range"), asking.context.span
+    stretches, expr, answer = fired(asking)
     if answer.state is State.ERROR:
         return Section(title, [Gap(whole(answer.reason), sentences([answer.hint, again()]))])
-    stretches = [one for series in answer.series for one in _stretches(series, span)]
-    stretches.sort(key=lambda one: -one.start)
     if not stretches:
         return Section(title, [Text(t("No alert fired in this range."))])
     note = t("Looked at every {step:duration}: an alert that fired for less may be missing.", step=span.step)
     table = Table(
-        [t("alert"), t("from"), t("to"), t("labels")],
+        [t("alert"), t("condition held from"), t("fired from"), t("to"), t("labels")],
         [_stretch(asking, one, expr, span) for one in stretches[:MOST_FIRED]],
     )
     left = answer.total_series > len(answer.series) or len(stretches) > MOST_FIRED
@@ -147,8 +151,18 @@ def _stretch(asking: Asking, one: Fired, expr: str, span: TimeRange) -> list[Cel
         start = t("{moment} or earlier: the range begins there", moment=start)
     if one.end >= span.end - span.step:
         end = t("{moment}, the end of the range: it was still firing", moment=end)
+    # Prometheus keeps since when the condition holds, by the alert's labels without its state.
+    same = {label: value for label, value in labels.items() if label not in ("__name__", "alertstate")}
     return [
         name,
+        instant(
+            asking,
+            t("the condition of {alert} held from", alert=name),
+            selector("ALERTS_FOR_STATE", same),
+            partial(moment, asking),
+            t("Prometheus did not keep it"),
+            at=one.start,
+        ),
         Number(t("{alert} fired from", alert=name), one.start, start, {**origin, "take": "from"}),
         Number(t("{alert} fired to", alert=name), one.end, end, {**origin, "take": "to"}),
         _labels(labels),

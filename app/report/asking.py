@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of 10,000 runs in a range a report names the newest ones and counts the rest.
 MOST_RUNS = 50
+# A sample bears the moment at which its scrape began, and is stored when that has ended: within two seconds.
+UNDER_WAY = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Asking:
             return self.prometheus.targets(), None
         except VigieError as error:
             return [], error
+
+    def settled(self) -> Asking:
+        """The same range, its end before what is to come or under way: a query would answer otherwise tomorrow.
+
+        Prometheus knows no time finer than a millisecond.
+        """
+        return replace(self, until=round(min(self.until, self.clock.moment - UNDER_WAY), 3))
 
     def heard(self, answer: Answer) -> Answer:
         """An answer of this Prometheus; one that did not come at all is remembered."""

@@ -24,19 +24,19 @@ from app.prometheus import Series
 from app.report import picture
 from app.report.asking import Asking
 from app.report.document import Block, Cell, Code, Evidence, Gap, Number, Picture, Section, Table, Text
-from app.report.origin import Kept, again, dated, gap, marks, moment, silent, unknown, whole
+from app.report.origin import EVIDENCE, Kept, again, gap, marks, moment, of_day, silent, unknown, whole
 from app.report.panels import chart
 from app.runs import reports
 from app.runs.kinds import DRIFT
 from app.runs.opening import opened
 from app.runs.own_source import source_of
-from app.runs.result import RESULT, read_result
+from app.runs.result import RESULT
 from app.runs.run import Run, State
 from app.runs.words import months_of
 from app.verdict import headline, not_own
 from app.words.explain import SIMULATED
 from app.words.message import sentences, t
-from app.words.numbers import MOST_DIGITS, apart, count, limit, number
+from app.words.numbers import apart, count, limit, number
 from app.words.units import format_number, format_value
 
 # Columns in the table, nearest to their threshold first; result.json has all of a wide table.
@@ -46,12 +46,11 @@ FOLDER: Final = "drift"
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A comparison with its result; `inside` says whether it was made in the range of the report."""
+    """A comparison with its result."""
 
     run: Run
     result: Result
     kept: Kept
-    inside: bool
 
     @property
     def decision(self) -> Decision:
@@ -85,10 +84,9 @@ def decision(asking: Asking) -> Section:
     if run.gone:
         return Section(title, list(_deleted(asking, run)))
     try:
-        result = read_result(run, Result)
+        return _compared(asking, title, read(run), inside=inside)
     except VigieError as error:
         return Section(title, [gap(error, t("Compare these months again.")), Table(*_index(run))])
-    return _compared(asking, title, Compared(run, result, _kept(run), inside))
 
 
 def none_yet(asking: Asking) -> Gap:
@@ -100,8 +98,10 @@ def none_yet(asking: Asking) -> Gap:
     return Gap(t("No months of this system were compared."), sentences([step, again()]))
 
 
-def _kept(run: Run) -> Kept:
-    return Kept(run.id, json.loads(reports.read_file(Path(run.path), RESULT)))
+def read(run: Run) -> Compared:
+    """A comparison from its directory. Raises ReportError."""
+    data = reports.read_file(Path(run.path), RESULT)
+    return Compared(run, Result.from_json(data), Kept(run.id, json.loads(data)))
 
 
 def _deleted(asking: Asking, run: Run) -> Iterator[Block]:
@@ -130,13 +130,13 @@ def _index(run: Run) -> tuple[list[str], list[list[Cell]]]:
     ]
 
 
-def _compared(asking: Asking, title: str, one: Compared) -> Section:
+def _compared(asking: Asking, title: str, one: Compared, *, inside: bool) -> Section:
     run, result = one.run, one.result
     when = moment(asking, run.created)
     about = t("Comparison `{run}` of {months}, made {when}.", run=run.id, months=months_of(run), when=when)
     outside = t("No comparison was made in the range of this report: this is the newest one before it or after it.")
     blocks: list[Block] = [
-        Text(about if one.inside else sentences([about, outside])),
+        Text(about if inside else sentences([about, outside])),
         Text(f"**{result.decision}** · {headline(result.policy, one.decision)}"),
         Code(result.line, "text"),
         Text(sentences([whole(t(result.reason)), t(SIMULATED)])),
@@ -186,7 +186,7 @@ def columns_of(one: Compared) -> Section:
         step = t("Compare months that have columns in common.")
         return Section(title, [Gap(t("The comparison has no column."), step)])
     places = {column.name: place for place, column in enumerate(result.columns)}
-    heads = [t("column"), t("verdict"), t("score"), t("threshold"), t("method"), t("counts")]
+    heads = [t("column"), t("verdict"), t("score"), t("threshold"), t("method"), t("role")]
     table = Table(heads, [_column(one.kept, row, places[row.column]) for row in shown[:MOST_COLUMNS]])
     svg, csv = picture.dot_plot(result.columns)
     caption = t("Score ÷ threshold of each column (of p-values threshold ÷ score): from 1 on it drifted")
@@ -222,7 +222,7 @@ def _sizes(one: Compared) -> Iterator[list[Cell]]:
             continue
         what = t("mean") if move is None else t("share of {value}", value=trimmed(move[0], LONGEST_VALUE))
         field = ["mean"] if move is None else ["shares", move[0]]
-        show = partial(number, digits=MOST_DIGITS) if move is None else partial(format_value, unit="ratio")
+        show = partial(number, digits=4) if move is None else partial(format_value, unit="ratio")
         sides = {"ref": t("reference"), "cur": t("current month")}
         yield [
             column.name,
@@ -240,26 +240,30 @@ def _sizes(one: Compared) -> Iterator[list[Cell]]:
 
 
 def evidence_of(run: Run) -> Section:
-    """Evidently's report and our result, each with its checksum."""
+    """Evidently's report and our result, as they were saved."""
     title = t("Evidently's report")
     folder = Path(run.path)
     about = {".html": t("Evidently's report"), ".json": t("Evidently's numbers")}
-    evidence, lines, missing = [], [], []
+    blocks: list[Block] = []
+    evidence = []
     try:
-        meta = reports.read_meta(folder)
+        names = sorted(reports.read_meta(folder).files)
     except ReportError as error:
         return Section(title, [gap(error, t("Compare these months again."))])
-    for name, checksum in sorted(meta.files.items()):
-        try:
-            data = reports.read_file(folder, name)
-        except ReportError as error:
-            missing.append(gap(error))
-            continue
+    for name in names:
         what = t("what Vigie decided on") if name == RESULT else about.get(Path(name).suffix, "")
-        evidence.append(Evidence(f"{FOLDER}/{name}", data, what))
-        lines.append([f"{FOLDER}/{name}", what, checksum])
-    table = Table([t("evidence"), t("what it is"), "SHA-256"], lines)
-    return Section(title, [*missing, *([table] if lines else [])], evidence)
+        try:
+            evidence.append(Evidence(f"{FOLDER}/{name}", reports.read_file(folder, name), what))
+        except ReportError as error:
+            blocks.append(gap(error))
+    if evidence:
+        text = t(
+            "Evidently's report and what Vigie decided on are in the ZIP, under `{folder}`, as they were saved: each "
+            "file was held against the checksum in the `meta.json` of its run.",
+            folder=f"{EVIDENCE}/{FOLDER}",
+        )
+        blocks.append(Text(text))
+    return Section(title, blocks, evidence)
 
 
 def _gauge(asking: Asking, title: str, drift: Gauge) -> Section:
@@ -293,7 +297,7 @@ def _over_time(asking: Asking, drift: Gauge) -> Section:
     """The gauge over the range with its threshold."""
     panel = Panel(id="drift_gauge", title=t("Drift gauge over the range"), expr=drift.expr, legend=t("drift"))
     span = asking.context.span
-    answer = charts.ask(asking.prometheus, panel, asking.context, dated(asking))
+    answer = charts.ask(asking.prometheus, panel, asking.context, of_day(asking))
     times = np.linspace(span.start, span.end, span.points)
     line = Series({}, times, np.full(span.points, drift.threshold), t("threshold"), f"vector({drift.threshold!r})")
     whole = replace(answer, series=(*answer.series, line)) if answer.series else answer

@@ -14,7 +14,7 @@ from app.words.message import t
 def explanations(asking: Asking) -> Section:
     """The explanations of the console, in one place."""
     texts = [
-        (t("Why Prometheus scrapes `api:8000`"), explain.WHY_SERVICE_NAME),
+        (t("Why Prometheus scrapes api:8000"), explain.WHY_SERVICE_NAME),
         (t("A histogram against a mean"), explain.HISTOGRAM_AGAINST_MEAN),
         (t("Why a rate is 0"), explain.RATE_ZERO),
         (t("What these metrics cannot see"), explain.DETECTS),

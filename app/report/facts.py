@@ -149,7 +149,7 @@ class Facts:
         done = self._done(DRIFT, Drift)
         asked = [pair for pair in done if pair[0].months == self.pair]
         for run, result in asked or done:
-            return Compared(run, result, Kept(run.id, json.loads(result.to_json())), inside=True)
+            return Compared(run, result, Kept(run.id, json.loads(result.to_json())))
         return None
 
     @cached_property

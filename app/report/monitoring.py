@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from app.base.version import VERSION
-from app.report import alerts, comparison, explained, panels, stack, traffic
+from app.report import alerts, comparison, explained, panels, short, stack, traffic
 from app.report.asking import Asking
 from app.report.document import Document, Section
 from app.report.origin import guarded, moment
@@ -18,9 +17,7 @@ NAME = "monitoring"
 
 def document(asking: Asking) -> Document:
     """The report before it is written. Never raises for a source that is away: a gap stands in its place."""
-    # What is to come cannot be reported, and a query about it would answer otherwise tomorrow. Prometheus knows no time
-    # finer than a millisecond.
-    asking = replace(asking, until=round(min(asking.until, asking.clock.moment), 3))
+    asking = asking.settled()
     return Document(
         name=NAME,
         title=t("Monitoring report: {system}", system=asking.system.title),
@@ -33,6 +30,7 @@ def document(asking: Asking) -> Document:
 def parts() -> list[tuple[str, Callable[[Asking], Section]]]:
     """The parts in their order, each with the title that stands where it fails."""
     return [
+        (t("In short"), short.summary),
         (t("Services and versions"), stack.services),
         (t("Targets"), stack.targets),
         (t("Charts"), panels.charts_of),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from datetime import time as clock_time
 from typing import Any, Final
 
 import numpy as np
 
 from app.base.text import finite
 from app.charts import Mark
+from app.charts.sentence import FRESH_SECONDS, FRESH_STEPS
 from app.errors import VigieError
 from app.prometheus import Answer, Series, TimeRange
 from app.prometheus.promql import matcher
@@ -26,6 +29,8 @@ LOG = logging.getLogger("vigie.report")
 # A reader's "today" is not the day of the report: with this as the present every moment is written with its date, and
 # no value is called "now".
 LATER: Final = 4e9
+# Where the ZIP of a report has its evidence.
+EVIDENCE: Final = "evidence"
 # What a range of samples is reduced to.
 TAKES: Final[Mapping[str, Callable[[Any], float]]] = {
     "last": lambda values: float(values[-1]),
@@ -39,6 +44,15 @@ def dated(asking: Asking) -> Clock:
     return Clock(asking.clock.tz, LATER)
 
 
+def of_day(asking: Asking) -> Clock:
+    """The same without the date for a range within one day, which the head of the report names."""
+    start, end = (datetime.fromtimestamp(at, asking.clock.tz) for at in (asking.since, asking.until))
+    midnight = datetime.combine(end.date(), clock_time.max, asking.clock.tz).timestamp()
+    # Close to midnight the end of the day would read as now.
+    late = midnight - asking.until <= 2 * FRESH_SECONDS + 2 * FRESH_STEPS * asking.context.span.step
+    return dated(asking) if late or start.date() != end.date() else Clock(asking.clock.tz, midnight)
+
+
 def moment(asking: Asking, at: float | None) -> str:
     """A moment with its date."""
     return format_time(at, dated(asking))
@@ -49,13 +63,16 @@ def unknown(why: str) -> str:
     return t("unknown ({reason})", reason=why.rstrip(".")) if why else t("unknown")
 
 
-def instant(asking: Asking, name: str, expr: str, show: Callable[[float], str], why: str = "") -> Number:
-    """The value of `expr` at the end of the range; `why` is the reason where nothing is answered."""
+def instant(
+    asking: Asking, name: str, expr: str, show: Callable[[float], str], why: str = "", *, at: float | None = None
+) -> Number:
+    """The value of `expr` `at` a moment, else at the end of the range; `why` is the reason of no answer."""
+    at = asking.until if at is None else at
     lost = next(iter(asking.lost), None)
-    answer = Answer.failed(lost) if lost else asking.heard(asking.prometheus.query(expr, asking.until))
+    answer = Answer.failed(lost) if lost else asking.heard(asking.prometheus.query(expr, at))
     value = answer.value
     shown = unknown(answer.reason if answer.error else why or answer.reason) if value is None else show(value)
-    return Number(name, value, shown, {"query": expr, "at": asking.until})
+    return Number(name, value, shown, {"query": expr, "at": at})
 
 
 def over(name: str, series: Series, span: TimeRange, take: str, unit: str) -> Number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app import charts
 from app.charts.sentence import sentence
@@ -12,8 +13,8 @@ from app.prometheus import Answer, Series, State, TimeRange
 from app.report import picture
 from app.report.asking import Asking
 from app.report.document import Block, Gap, Number, Picture, Section, Table, Text
-from app.report.origin import again, dated, marks, over, silent, whole
-from app.words.message import sentences, t
+from app.report.origin import again, marks, of_day, over, silent, whole
+from app.words.message import clauses, sentences, t
 
 # On paper some six to a page: nobody reads more, and a system file may name forty.
 MOST_PICTURES = 24
@@ -40,10 +41,15 @@ def charts_of(asking: Asking) -> Section:
     for panel in panels[:MOST_PICTURES]:
         asking.step(panel.title)
         if missing := silent(asking):
-            parts.append(Section(charts.title(panel, asking.context), [missing]))
-            continue
-        answer = asking.heard(charts.ask(asking.prometheus, panel, asking.context, dated(asking)))
-        parts.append(chart(asking, panel, answer, bands))
+            part = Section(charts.title(panel, asking.context), [missing])
+        else:
+            answer = asking.heard(charts.ask(asking.prometheus, panel, asking.context, of_day(asking)))
+            part = chart(asking, panel, answer, bands)
+        if parts and part.blocks == parts[-1].blocks:
+            # Panels that lack the same say so once.
+            parts[-1] = replace(part, title=clauses([parts[-1].title, part.title]))
+        else:
+            parts.append(part)
     blocks: list[Block] = [Text(_about(asking))]
     if len(panels) > MOST_PICTURES:
         rest = len(panels) - MOST_PICTURES
@@ -62,13 +68,13 @@ def _about(asking: Asking) -> str:
 
 
 def chart(asking: Asking, panel: Panel, answer: Answer, bands: Sequence[charts.Mark]) -> Section:
-    """One panel: picture, sentence and numbers; or why there is nothing to draw, and what brings it."""
+    """One panel: picture with its sentence, and numbers; or why there is nothing to draw, and what brings it."""
     context = asking.context
     title = charts.title(panel, context)
     if answer.state in (State.EMPTY, State.ERROR):
         return Section(title, [Gap(whole(answer.reason), sentences([answer.hint, again()]))])
     # "Now" of the sentence is the end of the range, which the reader of a report is long past.
-    words = sentence(panel, answer, context.span, dated(asking))
+    words = sentence(panel, answer, context.span, of_day(asking))
     svg, csv = picture.line_chart(
         title,
         panel.unit,
@@ -80,7 +86,8 @@ def chart(asking: Asking, panel: Panel, answer: Answer, bands: Sequence[charts.M
         warn=panel.warn,
         bad=panel.bad,
     )
-    blocks: list[Block] = [Picture(f"chart-{panel.id}", svg, csv, title), Text(words)]
+    blocks: list[Block] = [Picture(f"chart-{panel.id}", svg, csv, words)]
+    blocks += [Text(t(panel.help))] if panel.help else []
     return Section(title, [*blocks, *_numbers(panel, title, answer, context.span)])
 
 

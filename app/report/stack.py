@@ -115,7 +115,7 @@ def _exported(asking: Asking) -> Iterator[list[Cell]]:
         return
     for series in answer.series[:MOST_INFOS]:
         name = series.labels.get("__name__", "").removesuffix("_info")
-        yield [t("{name} of the API, as it exports it", name=name), series.labels.get("version", "")]
+        yield [t("{name}, as the API exports it", name=name), series.labels.get("version", "")]
 
 
 def targets(asking: Asking) -> Section:

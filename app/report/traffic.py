@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from app.load.readings import AFTER, BEFORE, own_lines, read
 from app.load.result import Result
 from app.report.asking import Asking
 from app.report.document import Block, Cell, Code, Evidence, Gap, Number, Section, Table, Text
-from app.report.origin import Kept, again, gap, moment, selector, unknown
+from app.report.origin import EVIDENCE, Kept, again, gap, moment, selector, unknown
 from app.runs.kinds import LOAD
 from app.runs.result import MAX_BYTES, RESULT, read_result
 from app.runs.run import Run, State
@@ -153,12 +152,10 @@ def raw(asking: Asking, load: Load) -> Section:
         blocks.append(Gap(why, t("Add `requests` and `latency` under `[metrics]` in the system file.")))
     else:
         blocks += _moved(asking, before, after)
-        for name, words in ((BEFORE, t("Before the run:")), (AFTER, t("After the run:"))):
-            blocks += [Text(words), *_lines(asking, texts[name] or b"")]
+        blocks += [Text(t("Before the run:")), *_lines(asking, before, after)]
+        blocks += [Text(t("After the run:")), *_lines(asking, after, before)]
     about = {BEFORE: t("/metrics of the service before the load run"), AFTER: t("the same after it")}
     evidence = [Evidence(f"{FOLDER}/{name}", data, about[name]) for name, data in texts.items() if data is not None]
-    sums = [[f"{FOLDER}/{name}", hashlib.sha256(data or b"").hexdigest()] for name, data in texts.items()]
-    blocks.append(Table([t("evidence"), "SHA-256"], sums))
     return Section(title, blocks, evidence)
 
 
@@ -171,17 +168,19 @@ def _not_kept(result: Result) -> Gap:
     )
 
 
-def _lines(asking: Asking, data: bytes) -> list[Block]:
-    lines = own_lines(asking.system, data.decode("utf-8", "replace"))
+def _lines(asking: Asking, data: bytes, other: bytes) -> list[Block]:
+    """The system's own lines of a page; of more than MOST_LINES those that differ from the other page."""
+    lines, others = (own_lines(asking.system, one.decode("utf-8", "replace")) for one in (data, other))
     if not lines:
         metrics = asking.system.metrics
         names = ", ".join(f"`{name}`" for name in (metrics.requests, metrics.latency) if name)
         return [Text(t("The page has no line of {names}.", names=names))]
-    blocks: list[Block] = [Code("\n".join(lines[:MOST_LINES]), "text")]
-    if len(lines) > MOST_LINES:
-        rest = len(lines) - MOST_LINES
-        blocks.append(Text(t("{rest:count} more lines are in the evidence.", rest=rest)))
-    return blocks
+    if len(lines) <= MOST_LINES:
+        return [Code("\n".join(lines), "text")]
+    still = set(others)
+    shown = [line for line in lines if line.startswith("#") or line not in still][:MOST_LINES]
+    rest = t("{rest:count} more lines, most of which did not move, are in the evidence.", rest=len(lines) - len(shown))
+    return [Code("\n".join(shown), "text"), Text(rest)]
 
 
 def _moved(asking: Asking, before: bytes, after: bytes) -> list[Block]:
@@ -216,7 +215,7 @@ def _row(sample: Sample, old: Sample | None) -> list[Cell]:
     was = None if old is None else old.value
     place = {"sample": sample.name, "labels": labels}
     absent = unknown(t("the series appeared during the run"))
-    before, after = ({"file": f"{FOLDER}/{name}", **place} for name in (BEFORE, AFTER))
+    before, after = ({"file": f"{EVIDENCE}/{FOLDER}/{name}", **place} for name in (BEFORE, AFTER))
     delta = sample.value - (was or 0.0)
     return [
         shown,
