@@ -1,7 +1,7 @@
 """The routes of reports: our page round each, the report itself in its sandbox, its files as downloads.
 
-`/reports/view/{id}`, `/reports/frame/{id}`, `/reports/file/{id}/{html|json}`. The report is never the top page: nothing
-holds such a page back from going elsewhere with what it has read.
+`/reports/view/{id}`, `/reports/frame/{id}`, `/reports/file/{id}/{html|json|md|zip}`. The report is never the top page:
+nothing holds such a page back from going elsewhere with what it has read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from app.errors import LedgerError, ReportNotFound, VigieError
 from app.runs import reports
 from app.runs.html import SANDBOX, guarded
 from app.runs.index import Ledger
+from app.runs.kinds import REPORT, title_of
 from app.runs.run import RUN_ID, Meta, Run
 from app.words.language import language, word
-from app.words.message import t
+from app.words.message import either, t
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,7 +49,12 @@ PIECE = 262_144
 WORTH_PACKING = 10_000
 # Evidently's 4.6 MB become 1.2 MB in 50 ms; a higher level takes three times as long for a tenth less.
 PACK_LEVEL = 1
-MEDIA = {"html": "text/html; charset=utf-8", "json": "application/json"}
+MEDIA = {
+    "html": "text/html; charset=utf-8",
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+    "zip": "application/zip",
+}
 # The answer differs for a top page and a frame, and by the encoding; a stored one must not replace another.
 VARY = "Accept-Encoding, Sec-Fetch-Dest"  # no catalogue: a header
 # The parameter under which the page Reports keeps the run it shows.
@@ -149,6 +155,8 @@ def _words(systems: Systems, row: Run | None, run: str) -> dict[str, str]:
     simulated = " (SIMULÉ)" if row.outcome == "RETRAINING_TRIGGERED" else ""
     title = f"{t(system.title) if system else row.system}{months}"
     decision = f"{row.outcome}{simulated}" if row.outcome else t("no decision, {kind} report", kind=row.kind)
+    if row.kind == REPORT:
+        title, decision = f"{title} · {title_of(REPORT)}", row.outcome
     return _head(title, MARKS.get(row.outcome, UNMARKED), decision, t(row.reason))
 
 
@@ -176,7 +184,9 @@ def _framed(settings: Settings, request: Request, run: str) -> Response:
 def _report(settings: Settings, request: Request, run: str, kind: str, *, download: bool) -> Response:
     """The report of a run as one kind of file. Raises ReportNotFound or ReportError."""
     if kind not in MEDIA:
-        raise ReportNotFound(t("A report is served as html or as json."), hint=t("Use the buttons of the page."))
+        raise ReportNotFound(
+            t("A report is served as {kinds}.", kinds=either([*MEDIA])), hint=t("Use the buttons of the page.")
+        )
     folder = reports.find(settings, load_systems(settings), run)
     name = _name(reports.read_meta(folder), kind)
     data = reports.read_file(folder, name)
@@ -185,7 +195,7 @@ def _report(settings: Settings, request: Request, run: str, kind: str, *, downlo
         headers["Content-Disposition"] = f'attachment; filename="{name}"'  # no catalogue: a header
     else:
         data = guarded(data)
-    if len(data) > WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
+    if kind != "zip" and len(data) > WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
         # Here, in a thread: Streamlit's own compression would do it in the event loop and hold up every page.
         data = gzip.compress(data, PACK_LEVEL, mtime=0)
         headers["Content-Encoding"] = "gzip"

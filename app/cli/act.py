@@ -126,9 +126,9 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
         policy = Policy.of(system.drift, options.threshold)
         key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
     own: list[Run] = []
-    run = run_and_wait(settings, DRIFT, system.id, key, args, _Stages(), after=own.append)
+    run = run_and_wait(settings, DRIFT, system.id, key, args, Stages(), after=own.append)
     if not run.done:
-        return _not_done(run, as_json=options.json)
+        return not_done(run, as_json=options.json)
     result = read_result(run, Result)
     if options.json:
         say_json({**json.loads(result.to_json()), "state": str(run.state), "path": run.path})
@@ -253,17 +253,17 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
 
         args["period"] = pick(list_periods(settings, system), options.period).key
     plan = Plan.from_args(args, system)
-    run = run_and_wait(settings, LOAD, system.id, plan.key, args, _Stages())
+    run = run_and_wait(settings, LOAD, system.id, plan.key, args, Stages())
     try:
         result = read_result(run, Result)
     except ReportNotFound:
-        return _not_done(run, as_json=options.json)
+        return not_done(run, as_json=options.json)
     if result.plan.get("words") != plan.words:
         say_note(t("a run was already going and was joined: {plan}", plan=result.plan.get("words")))
     if options.json:
         say_json({**result.to_dict(), "state": str(run.state), "path": run.path})
     if run.state not in (State.DONE, State.CANCELLED):
-        return _not_done(run, as_json=False)
+        return not_done(run, as_json=False)
     if not options.json:
         say(result.sentence)
     if run.state is State.CANCELLED:
@@ -271,7 +271,7 @@ def load(settings: Settings, options: argparse.Namespace) -> int:
     return Exit.LIMIT if result.stopped_by else Exit.DONE
 
 
-def _not_done(run: Run, *, as_json: bool) -> int:
+def not_done(run: Run, *, as_json: bool) -> int:
     """A run without a result: cancelled is an outcome, everything else an error."""
     from app.runs.run import State
     from app.runs.words import state_word
@@ -285,13 +285,14 @@ def _not_done(run: Run, *, as_json: bool) -> int:
     return Exit.CANCELLED
 
 
-class _Stages:
+class Stages:
     """Progress on standard error: a line for each new stage."""
 
     def __init__(self) -> None:
         self.seen = ""
 
     def __call__(self, progress: Progress) -> None:
+        """Print the stage of a run once."""
         if progress.stage and progress.stage != self.seen and not progress.final:
             self.seen = progress.stage
             say_error(f"{progress.run} {t(progress.stage)}")

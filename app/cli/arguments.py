@@ -14,6 +14,8 @@ from app.cli import export
 from app.cli.act import DEFAULT_RUNS, drift, load, periods, runs
 from app.cli.files import systems_check, systems_propose
 from app.cli.observe import query, targets
+from app.cli.report import report
+from app.report.request import TITLES
 from app.runs.kinds import KINDS
 from app.words.language import CATALOGUES, DOMAIN, ENGLISH, offered, speaking, word
 from app.words.message import t, tn
@@ -121,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
     _of_drift(command("drift", drift, t("Compare two months, or two files, and decide whether retraining is due.")))
 
     _of_load(command("load", load, t("Send traffic to a system's prediction service and count what arrives.")))
+    _of_report(
+        command("report", report, t("Write a report to hand in: Markdown, one HTML page and a ZIP of evidence."))
+    )
     _of_systems(commands)
     export.register(commands)
     return top
@@ -156,6 +161,15 @@ def _of_load(one: argparse.ArgumentParser) -> None:
     one.add_argument("--errors", type=float, help=t("share of requests that must fail, 0 to 1"))
     one.add_argument("--period", help=t("draw the requests from this month"))
     one.add_argument("--seed", type=int, help=t("equal seeds send equal requests"))
+
+
+def _of_report(one: argparse.ArgumentParser) -> None:
+    one.add_argument("report", choices=list(TITLES), help=t("monitoring: how the service behaved; lab: the exercises"))
+    one.add_argument("--system", required=True)
+    one.add_argument("--from", dest="since", help=t("epoch seconds, 2026-01-31T14:00:00Z, or 30m for half an hour ago"))
+    one.add_argument("--to", dest="until", help=t("as --from; now when not given"))
+    # Also behind the command; the top level's value stays where it is not given here.
+    one.add_argument("--lang", choices=offered(), default=argparse.SUPPRESS, help=t("language of the report"))
 
 
 def _of_systems(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,7 +1,7 @@
 """A document as files: Markdown, one HTML page for screen and paper, pictures with their CSV, a ZIP of evidence. Pure.
 
-Equal documents give equal bytes. Sentences (`Text`, `Gap`, captions, lines below the title) have markup: `code` and
-**bold**. Cells, titles and code are shown character for character, whatever they hold.
+Equal documents give equal bytes. Sentences (`Text`, `Gap`, captions, titles, lines below the first one) have markup:
+`code` and **bold**. Cells and code are shown character for character, whatever they hold.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ NUMBERS: Final = "numbers.json"
 SUMS: Final = "SHA256SUMS"
 # A section of more than about half a page begins on a new one.
 HALF_A_PAGE: Final = 22
+# A column whose cells are no longer than this stays on one line, where such columns together have room on paper.
+SHORT: Final = 16
+MOST_ON_ONE_LINE: Final = 60
 # What a picture takes of a page, in lines.
 PICTURE_LINES: Final = 16
 _MARKUP: Final = re.compile(r"`(?P<code>[^`\n]+)`|\*\*(?P<bold>.+?)\*\*")
@@ -61,7 +64,7 @@ $body
 
 
 def files(document: Document, **facts: Any) -> dict[str, bytes]:
-    """Every file of a report by its name. `facts` are further values of result.json: system, since, until.
+    """Every file of a report by its name. `facts` are further values of result.json: run, report, system, since, until.
 
     Raises ReportError for a document whose name is none of a file, or that is too large to be saved.
     """
@@ -98,7 +101,7 @@ def _files(document: Document, facts: Mapping[str, Any]) -> dict[str, bytes]:
     made = {**pages, f"{name}.zip": archive, **drawn}
     result = {
         "version": VERSION,
-        "report": name,
+        "name": name,
         "title": str(document.title),
         "language": document.language,
         "numbers": [plain(number) for number in document.all_numbers],
@@ -241,7 +244,7 @@ def _html(document: Document, proofs: _Proofs) -> str:
 
 def _section_html(section: Section, level: int, anchors: Iterator[int], places: list[str]) -> str:
     """A section below its title; its place is added to the table of contents."""
-    anchor, title = f"s{next(anchors)}", escape(one_line(section.title))
+    anchor, title = f"s{next(anchors)}", _text_html(section.title)
     places.append(f'<li class="l{level}"><a href="#{anchor}">{title}</a></li>')
     parts = [_section_html(part, min(level + 1, 6), anchors, places) for part in section.parts]
     blocks = [_block_html(block) for block in section.blocks]
@@ -302,42 +305,52 @@ def _printable(line: str) -> str:
 
 def _table_html(table: Table) -> str:
     width = max([len(table.heads), *(len(row) for row in table.rows)])
-    numeric = [_numeric(table, column) for column in range(width)]
-    head = "".join(
-        f"<th{_right(right)}>{escape(one_line(word))}</th>" for word, right in zip(table.heads, numeric, strict=False)
-    )
-    rows = "\n".join(
-        "<tr>" + "".join(_cell_html(cell, right) for cell, right in zip(row, numeric, strict=False)) + "</tr>"
-        for row in table.rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    longest = [max((len(_shown(row[at])) for row in table.rows if at < len(row)), default=0) for at in range(width)]
+    short = [one for one in longest if one <= SHORT]
+    keeps = sum(short) <= MOST_ON_ONE_LINE
+    look = [
+        " ".join(name for name, fits in (("n", _numeric(table, at)), ("s", keeps and longest[at] <= SHORT)) if fits)
+        for at in range(width)
+    ]
+    heads = [f"<th{_look(one)}>{escape(one_line(word))}</th>" for word, one in zip(table.heads, look, strict=False)]
+    rows = [[_cell_html(cell, one) for cell, one in zip(row, look, strict=False)] for row in table.rows]
+    return _framed(heads, rows)
 
 
-def _right(right: bool) -> str:
-    return ' class="n"' if right else ""
+def _framed(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return f'<div class="t"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def _cell_html(cell: Cell, right: bool) -> str:
+def _look(names: str) -> str:
+    return f' class="{names}"' if names else ""
+
+
+def _cell_html(cell: Cell, look: str) -> str:
     """A cell; the origin of a number is read with the pointer on it."""
     origin = ""
     if isinstance(cell, Number):
         words = ", ".join(f"{name} {value}" for name, value in plain(cell.origin).items())
         origin = f' title="{escape(one_line(words))}"'
-    return f"<td{_right(right)}{origin}>{escape(_shown(cell))}</td>"
+    return f"<td{_look(look)}{origin}>{escape(_shown(cell))}</td>"
 
 
 def _proofs_html(proofs: _Proofs, places: list[str]) -> str:
     title, note = escape(t("Evidence")), _text_html(_note())
     places.append(f'<li class="l2"><a href="#evidence">{title}</a></li>')
-    heads = (t("file"), t("what it is"), t("size"), t("SHA-256"))
-    head = "".join(f"<th{_right(at == 2)}>{escape(word)}</th>" for at, word in enumerate(heads))
-    rows = "\n".join(
-        f'<tr><td>{escape(place)}</td><td>{escape(about)}</td><td class="n">{escape(format_value(size, "bytes"))}</td>'
-        f'<td class="sum">{sum_}</td></tr>'
+    looks = ("", "", "n s", "sum")
+    heads = [
+        f"<th{_look(look)}>{escape(word)}</th>"
+        for look, word in zip(looks, (t("file"), t("what it is"), t("size"), t("SHA-256")), strict=True)
+    ]
+    rows = [
+        [
+            f"<td{_look(look)}>{escape(cell)}</td>"
+            for look, cell in zip(looks, (place, about, format_value(size, "bytes"), sum_), strict=True)
+        ]
         for place, about, size, sum_ in proofs.rows()
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
-    return f'\n<section class="big"><h2 id="evidence">{title}</h2>\n<p>{note}</p>\n{table}\n</section>'
+    ]
+    return f'\n<section class="big"><h2 id="evidence">{title}</h2>\n<p>{note}</p>\n{_framed(heads, rows)}\n</section>'
 
 
 def _note() -> str:
@@ -350,13 +363,17 @@ def _note() -> str:
 # --- Markdown --------------------------------------------------------------------------------------------------------
 
 # What begins or ends markup within a line; `_` only at the edge of a word, `www.` and `://` become links by themselves.
-_SPECIAL: Final = re.compile(r"[\\`*\[\]|~$@]|(?<!\w)_|_(?!\w)|(?<=\bwww)\.|:(?=//)", re.IGNORECASE)
+_SPECIAL: Final = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|(?<=\bwww)\.|:(?=//)", re.IGNORECASE)
 # What only means something at the beginning of a line.
 _LEADING: Final = re.compile(r"^(?P<number>\d{1,9})(?P<dot>[.)])|^(?P<sign>[#>+=-])")
 
 
 def _text_md(text: str) -> str:
-    return _leading(_marked(text, _plain_md, _code_md, ("**", "**")))
+    return _leading(_marked_md(text))
+
+
+def _marked_md(text: str) -> str:
+    return _marked(text, _plain_md, _code_md, ("**", "**"))
 
 
 def _leading(text: str) -> str:
@@ -402,7 +419,7 @@ def _markdown(document: Document, proofs: _Proofs) -> Iterator[str]:
     yield from ("", f"## {_plain_md(t('Contents'))}", "")
     taken: set[str] = {_anchor(one_line(document.title)), _anchor(t("Contents"))}
     for level, title in places:
-        yield f"{'  ' * (level - 2)}- [{_plain_md(title)}](#{_free_anchor(_anchor(title), taken)})"
+        yield f"{'  ' * (level - 2)}- [{_marked_md(title)}](#{_free_anchor(_anchor(title), taken)})"
     yield from body
     yield from ("", f"## {_plain_md(t('Evidence'))}", "", _text_md(_note()))
     heads = (t("file"), t("what it is"), t("size"), t("SHA-256"))
@@ -417,7 +434,7 @@ def _markdown(document: Document, proofs: _Proofs) -> Iterator[str]:
 def _section_md(section: Section, level: int, places: list[tuple[int, str]]) -> Iterator[str]:
     title = one_line(section.title)
     places.append((level, title))
-    yield from ("", f"{'#' * level} {_plain_md(title)}")
+    yield from ("", f"{'#' * level} {_marked_md(title)}")
     for block in section.blocks:
         yield from _block_md(block)
     for part in section.parts:

@@ -39,19 +39,22 @@ class Kind:
     record: str = ""
     # Its result is in a report directory, under a hash; else in the run's own folder.
     report: bool = False
-    # The newest report of a pair of months is also published flat in the report directory.
+    # The newest of its name is also published flat in the report directory.
     published: bool = False
-    # Its source is the prediction service, not the data of `[drift]`.
+    # Its source is the prediction service and its Prometheus, not the data of `[drift]`.
     of_service: bool = False
 
 
 DRIFT: Final = "drift"
 LOAD: Final = "load"
 IMPORTED: Final = "imported"
+REPORT: Final = "report"
 # A comparison at five million rows took 436 CPU seconds: twice that, and a person has given up anyway.
 DRIFT_DEADLINE = 900.0
 # Background traffic may go on for a day; a plan with an end has its own, far smaller bound.
 LOAD_DEADLINE = 25 * 3600.0
+# A report of an hour takes a few seconds; of one that asks a server that hangs, each question has its own deadline.
+REPORT_DEADLINE = 300.0
 # A cancelled comparison is gone within a second.
 QUICK_GRACE = 0.8
 # A load run stops sending at once; writing down what it measured may take longer on a busy machine.
@@ -88,6 +91,20 @@ KINDS: dict[str, Kind] = {
             of_service=True,
         ),
         Kind(IMPORTED, title=t("imported"), record="app.drift.record:Imported", report=True),
+        # One after the other: what two of one name publish is never mixed.
+        Kind(
+            REPORT,
+            "app.report.worker",
+            title=t("report"),
+            at_once=1,
+            waiting=20,
+            deadline=REPORT_DEADLINE,
+            grace=QUICK_GRACE,
+            record="app.report.record:Written",
+            report=True,
+            published=True,
+            of_service=True,
+        ),
     )
 }
 

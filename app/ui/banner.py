@@ -175,7 +175,7 @@ def report_of(run: Run, suffix: str = "html") -> str | None:
 
 
 def report(run: Run) -> None:
-    """Evidently's report in the page."""
+    """The report of a run in the page."""
     # Served by our own route under a sandboxing policy: values in a report can carry script.
     st.iframe(widgets.route(f"/reports/frame/{run.id}"), height=REPORT_HEIGHT)
 
@@ -197,6 +197,8 @@ def files(run: Run) -> None:
         for label, suffix, mime in (
             (t("Download HTML"), "html", "text/html"),
             (t("Download JSON"), "json", "application/json"),
+            (t("Download Markdown"), "md", "text/markdown"),
+            (t("Download ZIP"), "zip", "application/zip"),
         ):
             name = report_of(run, suffix)
             if name is None:

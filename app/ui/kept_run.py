@@ -10,11 +10,11 @@ import streamlit as st
 from app.config import System
 from app.errors import ReportError, ReportNotFound, VigieError
 from app.runs import keep, reports
-from app.runs.kinds import DRIFT, kind_of, title_of
+from app.runs.kinds import DRIFT, REPORT, kind_of, title_of
 from app.runs.result import RESULT
 from app.runs.run import Note, Run, State
 from app.runs.words import acknowledged, months, share_words
-from app.ui import cache, widgets
+from app.ui import cache, widgets, written_report
 from app.ui.access import act
 from app.ui.banner import files, frame, read, report, report_of, verdict
 from app.ui.notes import notes
@@ -41,7 +41,8 @@ def show(run_id: str) -> None:
         return
     with st.container(key="kept-run"):
         _head(run)
-        elsewhere(run)
+        if run.kind != REPORT:  # it moves no gauge wherever its numbers are from
+            elsewhere(run)
         if not run.state.final:
             why_not = t("It can be opened once it has ended; Refresh looks again.")
             widgets.empty(t("This run is still going."), why_not)
@@ -115,6 +116,9 @@ def _done(run: Run) -> None:
         # A load run: its numbers and charts are on the page that its head links to.
         widgets.empty(t("This run has no report."), run.reason)
         notes(run)
+        return
+    if run.kind == REPORT:
+        written_report.show(run)
         return
     try:
         result = read(run) if RESULT in reports.read_meta(Path(run.path)).files else None
@@ -199,7 +203,8 @@ def _delete(run: Run) -> None:
 
 def _what_goes(run: Run, written: list[Note]) -> str:
     """The run by name, and everything that is removed with it."""
-    facts = (run.system, t("months {months}", months=months(run)), decision_word(run))
+    covers = t(run.reason) if run.kind == REPORT else t("months {months}", months=months(run))
+    facts = (run.system, covers, decision_word(run))
     parts = [t("its files ({size:bytes})", size=run.bytes), t("its line in this list")]
     if written:
         parts.append(tn("{n:count} note", "{n:count} notes", len(written)))
@@ -209,6 +214,11 @@ def _what_goes(run: Run, written: list[Note]) -> str:
         published = t(
             "The files published under the names of these months become those of the newest run that remains of them, "
             "or go as well."
+        )
+        paragraphs.append(published)
+    elif run.kind == REPORT:
+        published = t(
+            "The files published under its names become those of the newest report that remains, or go as well."
         )
         paragraphs.append(published)
     return "\n\n".join(paragraphs)

@@ -1,4 +1,4 @@
-"""The story on the Overview: traffic, then months that agree, then months that do not, with what to look at.
+"""The story on the Overview: traffic, then months that agree, then months that do not, and their reports.
 
 One button begins it. Each step is an ordinary run, and the runs in the index are all its state: a reload, another tab
 or the way back from another page finds it where it is. Any system with requests and comparable periods has one; its
@@ -19,10 +19,11 @@ from app.drift.result import Policy
 from app.errors import VigieError
 from app.load import plan as plans
 from app.periods import pick
+from app.runs.kinds import REPORT
 from app.runs.run import Run
 from app.runs.words import state_word
 from app.services import service_state
-from app.ui import cache, widgets
+from app.ui import cache, widgets, write_reports
 from app.ui.access import act
 from app.ui.palette import SHAPES
 from app.ui.picked import link_params
@@ -131,14 +132,15 @@ def next_step(story: Sequence[Step]) -> Step | None:
 
 
 def offered(system: System, story: Sequence[Step]) -> bool:
-    """Whether to show the story: not to who has closed it, been through it, or compared other months already."""
+    """Whether to show the story: not to who has closed it, written its reports, or compared other months already."""
     if not story:
         return False
     if _going(system) or st.session_state.get(_name("ended", system)):
         return True
     keys = {step.key for step in story}
     other = any(run.done and run.key not in keys for run in _runs(system, "drift"))
-    return not (other or all(step.done for step in story) or st.session_state.get(_name("closed", system)))
+    through = all(step.done for step in story) and any(run.done for run in _runs(system, REPORT))
+    return not (other or through or st.session_state.get(_name("closed", system)))
 
 
 def panel(system: System) -> bool:
@@ -157,6 +159,8 @@ def panel(system: System) -> bool:
             _head(system, story)
             for number, step in enumerate(story, 1):
                 _line(number, step)
+            if all(step.done for step in story):
+                write_reports.after_story(system, [step.run for step in story if step.run is not None])
 
     draw()
     return True
