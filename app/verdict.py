@@ -20,7 +20,7 @@ from app.runs.run import Run
 from app.runs.source import APART
 from app.services import StackState, activity
 from app.words.language import word
-from app.words.message import listed, t, tn
+from app.words.message import clauses, listed, t, tn
 from app.words.numbers import limit, number, share_apart
 from app.words.shared import FIRST_SCRAPE, PROMETHEUS_SILENT
 from app.words.units import Clock, format_time, format_value
@@ -207,7 +207,7 @@ def headline(policy: Policy, decision: Decision) -> str:
     )
     if decision.by_target and decision.target is not None:
         against = f"{number(decision.target.value)} ≥ {limit(policy.target_threshold or 0.0)}"
-        return f"{t('target drift {against}', against=against)}; {share}"
+        return clauses([t("target drift {against}", against=against), share])
     return share
 
 

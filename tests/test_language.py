@@ -85,7 +85,7 @@ def test_what_a_shipped_system_file_says_is_french_and_a_text_of_ones_own_stays_
     else:
         assert len(english_texts - texts) > 4
     assert not {f"**{text.partition(', $')[0]}**" for text in shipped if text != "HTTP"} & texts
-    assert french.selectbox(key="system").options == ["Churn StreamFlow", "Diabète", "F1PA, temps au tour", "Mine"]
+    assert french.selectbox(key="system").options == ["Churn StreamFlow", "Diabète", "Temps au tour F1PA", "Mine"]
     assert french.selectbox(key="system").value == system
 
 

@@ -28,7 +28,6 @@ TABS = {"service": t("Service"), "resources": t("Resources"), "drift": t("Drift"
 EXPLORER = "explorer"
 # Two charts side by side are wide enough to read on a laptop.
 COLUMNS = 2
-PLOT = {"displayModeBar": False, "displaylogo": False}
 STALE_KEY = "last_good_answers"
 # Last good answers kept per session: two screens of panels.
 MAX_STALE = 40
@@ -149,7 +148,7 @@ def chart(system: System, panel: Panel, answer: Answer, marks: Sequence[Mark], c
             f"**{widgets.plain(title(panel, context, asked=asked))}**", help=widgets.plain(t(panel.help)) or None
         )
         drawn = figure(panel, answer, marks, palette.theme(), None if age else context.span, clock=clock)
-        st.plotly_chart(drawn, key=f"plot-{panel.id}", config=PLOT, theme=None)
+        st.plotly_chart(drawn, key=f"plot-{panel.id}", config=palette.plotly(), theme=None)
         with st.container(key=f"sentence-{panel.id}"):
             if age is not None:
                 old = widgets.plain(t("{age:duration} old.", age=age))

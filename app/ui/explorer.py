@@ -15,7 +15,7 @@ from app.config import Panel, System
 from app.errors import QueryError, VigieError
 from app.prometheus import Answer, State, TimeRange
 from app.ui import cache, palette, widgets
-from app.ui.charts import PLOT, View
+from app.ui.charts import View
 from app.words.explain import FIRST_QUERIES
 from app.words.message import t
 from app.words.shared import text_value
@@ -159,7 +159,7 @@ def _chart(answer: Answer, context: Context) -> None:
         return
     panel = Panel(id="explorer", title="explorer", expr="up", unit="1")
     drawn = figure(panel, answer, (), palette.theme(), context.span, clock=widgets.clock(), height=360)
-    st.plotly_chart(drawn, key="plot-explorer", config=PLOT, theme=None)
+    st.plotly_chart(drawn, key="plot-explorer", config=palette.plotly(), theme=None)
     for warning in answer.warnings:
         st.caption(f":orange[:material/warning:] {widgets.plain(t(warning))}")
     st.download_button(

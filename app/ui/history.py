@@ -17,7 +17,6 @@ from app.ui import cache, palette, widgets
 from app.words.message import t, tn
 
 AXES: tuple[Axis, ...] = ("ran", "month")
-PLOT = {"displayModeBar": False}
 # Rows in the table of this page; the library has them all.
 EARLIER = 50
 # Whose runs: those of the picked pair, or all of the system.
@@ -86,7 +85,7 @@ def _figure(runs: Sequence[Run], threshold: float, axis: Axis, shown: str | None
     st.plotly_chart(
         share_history(runs, threshold, theme=palette.theme(), axis=axis, clock=widgets.clock(), shown=shown),
         key=chart,
-        config=PLOT,
+        config=palette.plotly(),
         on_select=lambda: _open_point(chart),
         selection_mode="points",
     )

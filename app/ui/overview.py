@@ -18,7 +18,7 @@ from app.ui.markdown import link
 from app.ui.palette import MARKDOWN, SHAPES
 from app.ui.picked import link_params
 from app.verdict import Now, Tone
-from app.words.message import t, tn
+from app.words.message import clauses, t, tn
 
 # What the sparklines of all tiles show.
 RANGE = 300.0
@@ -228,4 +228,4 @@ def _job_host() -> tuple[str, str, str]:
         return "down", "", error.text
     warm = "drift" in status.warm
     worker = t("drift worker warm") if warm else t("drift worker loads on the first visit of Compare months")
-    return "up", "", f"{worker}; {tn('{n} running', '{n} running', len(status.running))}"
+    return "up", "", clauses([worker, tn("{n} running", "{n} running", len(status.running))])

@@ -1,12 +1,13 @@
-"""The colours that mean something, in both themes (`screens.md`), and which theme the reader has."""
+"""The colours that mean something, in both themes (`screens.md`), the theme of the reader, and what Plotly is told."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import streamlit as st
 
 from app.verdict import Tone
+from app.words.language import FRENCH, language
 
 Theme = Literal["light", "dark"]
 
@@ -42,6 +43,35 @@ SHAPES: Final[dict[Tone, str]] = {
     "bad": ":material/error:",
     "unknown": ":material/help:",
 }
+# How Plotly writes dates; what Streamlit ships of it knows no language but English. Numbers are in the figures.
+# no catalogue: a table of Plotly
+DATES: Final[dict[str, dict[str, Any]]] = {
+    FRENCH: {
+        "days": ["dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"],
+        "shortDays": ["dim.", "lun.", "mar.", "mer.", "jeu.", "ven.", "sam."],
+        "months": [
+            *("janvier", "février", "mars", "avril", "mai", "juin"),
+            *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
+        ],
+        "shortMonths": [
+            *("janv.", "févr.", "mars", "avr.", "mai", "juin"),
+            *("juil.", "août", "sept.", "oct.", "nov.", "déc."),
+        ],
+        "date": "%d/%m/%Y",
+        "year": "%Y",
+        "month": "%b %Y",
+        "dayMonth": "%-d %b",
+        "dayMonthYear": "%-d %b %Y",
+    }
+}
+
+
+def plotly() -> dict[str, Any]:
+    """What `st.plotly_chart` takes as `config`: no bar of tools, and dates in the language of the reader."""
+    config: dict[str, Any] = {"displayModeBar": False, "displaylogo": False}
+    if (chosen := language()) in DATES:
+        config |= {"locale": chosen, "locales": {chosen: {"dictionary": {}, "format": DATES[chosen]}}}
+    return config
 
 
 def theme() -> Theme:

@@ -44,7 +44,6 @@ ORIGINS: Final = {
     "stack": t("address from the stack"),
 }
 STARTING: Final = t("starting")
-PLOT = {"displayModeBar": False}
 
 
 def target_line(system: System) -> str:
@@ -119,7 +118,7 @@ def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
         if preview.reason:
             st.caption(widgets.plain(t(preview.reason)))
         else:
-            st.plotly_chart(arrivals_preview(preview, theme=palette.theme()), key="preview", config=PLOT)
+            st.plotly_chart(arrivals_preview(preview, theme=palette.theme()), key="preview", config=palette.plotly())
         planned = tn("{n:count} request: {plan}.", "{n:count} requests: {plan}.", plan.requests, plan=plan.words)
         st.caption(widgets.plain(planned))
         icon = ":material/play_arrow:"
@@ -309,7 +308,9 @@ def _ended(run: Run) -> None:
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.plotly_chart(
-                timeline(result.get("timeline") or [], theme=palette.theme()), key=f"timeline-{run.id}", config=PLOT
+                timeline(result.get("timeline") or [], theme=palette.theme()),
+                key=f"timeline-{run.id}",
+                config=palette.plotly(),
             )
         with right:
             _latencies(result)

@@ -17,7 +17,6 @@ from app.ui import palette, widgets
 from app.words.explain import SIGNIFICANCE_OR_DISTANCE
 from app.words.message import t
 
-PLOT = {"displayModeBar": False}
 # Rows of the table before it scrolls by itself: those of a usual system, without a scroll bar inside the page.
 TABLE_ROWS = 16
 # Height of a table row and of its header in pixels.
@@ -60,7 +59,9 @@ def _draw(result: Result) -> None:
             format_func=lambda n: trimmed(n, PICKER_NAME),
         )
         column = by_name[picked]
-        st.plotly_chart(two_histograms(column, theme=palette.theme()), key=f"pair-{result.run}", config=PLOT)
+        st.plotly_chart(
+            two_histograms(column, theme=palette.theme()), key=f"pair-{result.run}", config=palette.plotly()
+        )
         text = t(column.reason) or f"{change(column)} · {role(column, result.policy)}"
         st.caption(widgets.plain(text))
     _table(result, table, key)
@@ -75,7 +76,7 @@ def _dots(result: Result, ordered: list[Column], key: str) -> None:
     st.plotly_chart(
         dot_plot(ordered, theme=palette.theme()),
         key=chart,
-        config=PLOT,
+        config=palette.plotly(),
         on_select=lambda: _pick_dot(chart, key),
         selection_mode="points",
     )
