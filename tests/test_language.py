@@ -48,7 +48,10 @@ def test_the_address_names_the_language_the_switch_changes_it_and_both_keep_it(h
     assert keys[0] == keys[1]
     # One session does not change the other, nor does a page that is drawn again.
     assert title(english.run()) == "Generate traffic"
+    assert not french.selectbox(key="system").proto.set_value
     french.segmented_control(key="language").set_value("en").run()
+    # The browser shows what was picked in the words of the other language until it is told anew.
+    assert french.selectbox(key="system").proto.set_value
     assert title(french) == "Generate traffic"
     assert french.query_params["lang"] in ("en", ["en"])
     # Back to the address before: the browser's back button.

@@ -41,6 +41,11 @@ def picked_some(label: str, options: Sequence[str], *, key: str, words: Callable
     return values
 
 
+def controls() -> list[str]:
+    """The keys of those that this session has drawn."""
+    return [str(name).removeprefix(_LAST) for name in st.session_state if str(name).startswith(_LAST)]
+
+
 def _take(key: str, options: Sequence[str], first: str | None) -> None:
     """What the address says, where it is new; `first` is the option of a control that holds one."""
     texts = st.query_params.get_all(key)

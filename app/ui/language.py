@@ -7,6 +7,7 @@ from typing import Final
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.ui.address import controls
 from app.words.language import ENGLISH, ask, offered
 from app.words.message import t
 
@@ -16,6 +17,8 @@ _SWITCH: Final = "language"
 _ADDRESS_KEY: Final = "language_in_address"
 # What this session reads now; texts ask for it hundreds of times a page.
 _NOW: Final = "language_now"
+# The select boxes on pages of a system, of which `address` knows nothing.
+_SELECTS: Final = ("system", "ref", "cur")
 NAMES: Final = {"en": "English", "fr": "Français"}
 
 
@@ -53,6 +56,10 @@ def switch() -> None:
 
 
 def _keep() -> None:
+    # A select box goes on showing the words it was picked by until its value is set anew.
+    for key in (*_SELECTS, *controls()):
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
     st.query_params[LANGUAGE_KEY] = st.session_state[_ADDRESS_KEY] = st.session_state[_SWITCH]
 
 
