@@ -176,7 +176,7 @@ def _explain(result: Result) -> None:
         size = rows(side.rows) if side.rows is not None else t("unknown rows")
         if side.labelled is not None:
             size = t("{rows}, {labelled:count} with a label", rows=size, labelled=side.labelled)
-        say_error(f"{name} {side.key}: {size}")
+        say_error(t("{name}: {why}", name=f"{name} {side.key}", why=size))
     for reason in (result.reason, target_words(result.policy, result.target_drift, result.columns)):
         say_error(t("why: {reason}", reason=reason))
     for note in result.notes:

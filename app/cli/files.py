@@ -108,10 +108,11 @@ def _print_proposal(proposal: Proposal, report: Report) -> None:
     sys.stdout.write(proposal.toml)
     for one in proposal.findings:
         hint = f". {t(one.hint)}" if one.hint else ""
-        say_error(f"{one.confidence.value}: {one.part}: {clause(one.text)}{hint}")
+        why = t("{name}: {why}", name=t(one.part), why=clause(one.text))
+        say_error(t("{name}: {why}", name=t(one.confidence.value), why=why) + hint)
     for row in report.rows:
         if row.outcome in ("ERROR", "EMPTY"):
-            say_error(f"{row.outcome.value}: {row.part} {row.name}: {row.words}")
+            say_error(t("{name}: {why}", name=f"{row.outcome.value}: {row.part} {row.name}", why=row.words))
     say_error(f"{proposal.id}: {report.sentence}")
     say_error(t("The job for Prometheus ({file}):", file="prometheus.yml"))
     for line in proposal.job.splitlines():

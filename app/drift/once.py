@@ -19,10 +19,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from app.words.language import word
+
 # Which of the two a column has been through, and how many columns have.
 Told = Callable[[str, int], None]
-DESCRIBING: Final = "describing"
-COMPARING: Final = "comparing"
+DESCRIBING: Final = word("describing")
+COMPARING: Final = word("comparing")
 
 _DRIFT: Final = "evidently.legacy.calculations.data_drift"
 _TABLE: Final = "evidently.legacy.metrics.data_drift.data_drift_table"

@@ -24,15 +24,16 @@ from app.runs.opening import ledger_of
 from app.runs.own_source import source_of
 from app.runs.run import LIVE, Ending, State
 from app.services import address
+from app.words.language import word
 from app.words.message import t
 
 if TYPE_CHECKING:
     from app.runs.job import Job
 
-# Stages as the progress file names them.
-PREPARING = "preparing"
-SENDING = "sending"
-SETTLING = "settling"
+# Stages as the progress file names them, in English; drawn by `t`.
+PREPARING = word("preparing")
+SENDING = word("sending")
+SETTLING = word("settling")
 # What a run has come to is written down while it goes on, so that a kill loses a second at most; the writing may take
 # this share of the time.
 KEEP_SECONDS = 1.0

@@ -20,7 +20,7 @@ def document(asking: Asking) -> Document:
     asking = asking.settled()
     return Document(
         name=NAME,
-        title=t("Monitoring report: {system}", system=asking.system.title),
+        title=t("Monitoring report: {system}", system=t(asking.system.title)),
         about=about(asking),
         sections=[guarded(asking, title, part) for title, part in parts()],
         language=language(),
@@ -45,7 +45,7 @@ def parts() -> list[tuple[str, Callable[[Asking], Section]]]:
 def about(asking: Asking) -> list[str]:
     """Of which system and range, in which time zone, and by which version."""
     return [
-        t("System: {title} ({system}).", title=asking.system.title, system=asking.system.id),
+        t("System: {title} ({system}).", title=t(asking.system.title), system=asking.system.id),
         t(
             "Range: {start} to {end} ({length:duration}), {zone}.",
             start=moment(asking, asking.since),

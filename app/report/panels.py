@@ -39,7 +39,7 @@ def charts_of(asking: Asking) -> Section:
     bands = marks(asking)
     parts: list[Section] = []
     for panel in panels[:MOST_PICTURES]:
-        asking.step(panel.title)
+        asking.step(t(panel.title))
         if missing := silent(asking):
             part = Section(charts.title(panel, asking.context), [missing])
         else:

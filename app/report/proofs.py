@@ -288,4 +288,4 @@ def chart(facts: Facts, panel: Panel) -> Section:
         answer = charts.ask(asking.prometheus, panel, asking.context, dated(asking))
         return panels.chart(asking, panel, answer, facts.marks)
     except VigieError as error:
-        return Section(panel.title, [gap(error)])
+        return Section(t(panel.title), [gap(error)])

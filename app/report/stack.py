@@ -46,7 +46,11 @@ def services(asking: Asking) -> Section:
 
 def _service(asking: Asking, name: str, place: Address) -> list[Cell]:
     origins = {"environment": t("environment"), "system file": t("system file"), "stack": t("stack")}
-    titles = {"api": t("API of {system}", system=asking.system.title), "prometheus": "Prometheus", "grafana": "Grafana"}
+    titles = {
+        "api": t("API of {system}", system=t(asking.system.title)),
+        "prometheus": "Prometheus",
+        "grafana": "Grafana",
+    }
     title = titles.get(name, name.replace("_", " "))
     shown = egress.shown(place.url) if place.url else t("none")
     return [title, shown, _state(asking, name, place), origins.get(place.origin, t("none"))]
@@ -72,7 +76,7 @@ def _versions(asking: Asking, api: Address) -> Iterator[list[Cell]]:
         yield ["Prometheus", asking.prometheus.build() if silent(asking) is None else unknown(silent_why(asking))]
     except VigieError as error:
         yield ["Prometheus", unknown(error.message)]
-    yield [t("API of {system}", system=asking.system.title), _api(api)]
+    yield [t("API of {system}", system=t(asking.system.title)), _api(api)]
     if silent(asking) is None:
         yield from _exported(asking)
 
