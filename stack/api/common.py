@@ -11,7 +11,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -28,6 +29,7 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 Message = MutableMapping[str, Any]
@@ -37,6 +39,7 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 # Method, path, status and seconds of an answered request.
 Count = Callable[[str, str, int, float], None]
 Predictor = TypeVar("Predictor")
+Body = TypeVar("Body", bound=BaseModel)
 
 # The client went away before its answer (the number nginx gives it).
 CLIENT_GONE: Final = 499
@@ -50,6 +53,10 @@ MAX_LENGTH_DIGITS: Final = 9
 
 class NotReadyError(Exception):
     """Something this service needs is missing; the message says what."""
+
+
+class BadBodyError(Exception):
+    """The body of a request is wrong; the message says how."""
 
 
 class Failure(BaseModel):
@@ -85,6 +92,16 @@ async def reply(send: Send, response: Response) -> None:
     """Send a finished response from outside the framework."""
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def read_body(model: type[Body], body: bytes) -> Body:
+    """The body of a request as a model. Raises BadBodyError."""
+    try:
+        # Pydantic's own parser: it knows bad UTF-8, lone surrogates, NaN and deep nesting as errors, and the
+        # framework's error answer would send the input back.
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise BadBodyError(sentence(error)) from error
 
 
 def sentence(error: ValidationError) -> str:
@@ -201,9 +218,23 @@ class Readiness(Generic[Predictor]):
         log.info("ready after %.1f s", time.monotonic() - started)
 
 
-def in_background(work: Callable[[], None]) -> None:
-    """Load in a thread that ends with the process, so that the port answers at once."""
-    threading.Thread(target=work, name="load", daemon=True).start()
+@contextmanager
+def loading(log: logging.Logger) -> Iterator[None]:
+    """Whatever libraries raise of their own, as a NotReadyError: the service must say it and stay up."""
+    try:
+        yield
+    except NotReadyError:
+        raise
+    except Exception as error:
+        log.exception("loading failed")
+        raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
+
+
+def folder_of(environ: Mapping[str, str], name: str) -> Path:
+    """The folder that a variable names. Raises NotReadyError."""
+    if not environ.get(name):
+        raise NotReadyError(f"{name} is not set")
+    return Path(environ[name])
 
 
 def model_files(folder: Path, name: str = "") -> tuple[bytes, bytes]:
@@ -249,8 +280,19 @@ def describe(description: bytes, where: str, version: int) -> dict[str, Any]:
 # --- the application --------------------------------------------------------------------------------------------------
 
 
-def application(title: str, description: str, lifespan: Any) -> FastAPI:
-    """An application without FastAPI's own pages, which load scripts from elsewhere, and without redirects."""
+def application(title: str, description: str, start: Callable[[], None]) -> FastAPI:
+    """An application without FastAPI's own pages, which load scripts from elsewhere, and without redirects.
+
+    `start` runs beside the server, in a thread that ends with the process, so that the port answers at once.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=start, name="load", daemon=True).start()
+        # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
+        await run_in_threadpool(time.monotonic)
+        yield
+
     # A redirect would be counted as a second request, and names whatever Host the client sent.
     return FastAPI(
         title=title,
@@ -263,8 +305,18 @@ def application(title: str, description: str, lifespan: Any) -> FastAPI:
     )
 
 
-def add_common_routes(app: FastAPI, registry: CollectorRegistry, docs_page: Path, about: str) -> None:
-    """Add `/metrics` (described by `about`), `/docs` from a file, and 404 and 405 in the shape of every failure."""
+def body_of(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """The request body of a route, for openapi.json."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    # A model inside it is listed once, among the components.
+    schema.pop("$defs", None)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+def add_common_routes(
+    app: FastAPI, registry: CollectorRegistry, docs_page: Path, about: str, bad_body: str = "bad_body"
+) -> None:
+    """Add `/metrics` (described by `about`), `/docs` from a file, and errors in the shape of every failure."""
 
     async def metrics() -> Response:
         return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
@@ -276,6 +328,13 @@ def add_common_routes(app: FastAPI, registry: CollectorRegistry, docs_page: Path
         assert isinstance(error, HTTPException)
         return answer(error.status_code, {"error": "http", "detail": str(error.detail)}, error.headers)
 
+    async def not_ready(_: Request, error: Exception) -> Response:
+        return failure(503, "not_ready", str(error))
+
+    async def wrong(_: Request, error: Exception) -> Response:
+        return failure(422, bad_body, str(error))
+
     app.get("/metrics", response_class=Response, description=about)(metrics)
     app.get("/docs", include_in_schema=False)(docs)
-    app.exception_handler(HTTPException)(refused)
+    for kind, handler in ((HTTPException, refused), (NotReadyError, not_ready), (BadBodyError, wrong)):
+        app.exception_handler(kind)(handler)

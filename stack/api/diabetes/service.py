@@ -36,17 +36,16 @@ import sys
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 # In the checkout common.py is next to the folders of the services, in an image next to this file.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -62,13 +61,14 @@ from common import (
     add_common_routes,
     answer,
     application,
+    body_of,
     describe,
-    failure,
-    in_background,
+    folder_of,
+    loading,
     model_files,
     open_model,
     process_registry,
-    sentence,
+    read_body,
 )
 
 # Below uvicorn's own logger, so that its handler and level apply.
@@ -261,21 +261,13 @@ def whole(environ: Mapping[str, str], name: str, default: int, least: int) -> in
 
 def load(environ: Mapping[str, str]) -> Predictor:
     """Model, reference and window from the environment's settings, tried on one row. Raises NotReadyError."""
-    if not environ.get("DIABETES_DATA_DIR"):
-        raise NotReadyError("DIABETES_DATA_DIR is not set")
-    folder = Path(environ["DIABETES_DATA_DIR"])
+    folder = folder_of(environ, "DIABETES_DATA_DIR")
     minimum = whole(environ, "DIABETES_DRIFT_MINIMUM", MINIMUM, BINS)
     size = whole(environ, "DIABETES_DRIFT_WINDOW", max(WINDOW, minimum), minimum)
-    try:
+    with loading(log):
         model, described = load_model(folder / "model")
         reference = load_reference(folder / "reference.csv", described.get("reference_sha256"))
         model.predict([[values[0] for values in reference.values()]])
-    except NotReadyError:
-        raise
-    except Exception as error:
-        # joblib, pickle and numpy raise their own; the service must say it and stay up.
-        log.exception("loading failed")
-        raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
     return Predictor(model=model, described=described, window=DriftWindow(reference, size, minimum))
 
 
@@ -315,15 +307,10 @@ ready = Readiness[Predictor]("the model is being loaded")
 REGISTRY.register(DriftCollector(ready))
 
 
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Begin loading when the server starts; never wait for it."""
-    in_background(lambda: ready.load(lambda: load(os.environ), RETRY_SECONDS, log))
-    yield
-
-
 app = application(
-    "Diabetes API", "Predicts diabetes from eight measurements, and measures the drift of its own input.", lifespan
+    "Diabetes API",
+    "Predicts diabetes from eight measurements, and measures the drift of its own input.",
+    lambda: ready.load(lambda: load(os.environ), RETRY_SECONDS, log),
 )
 app.add_middleware(BodyLimit, limit=MAX_BODY)
 # Added last, so outermost: it also sees what the limit refuses.
@@ -346,29 +333,11 @@ FAILURES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@app.post(
-    PREDICT,
-    response_model=Prediction,
-    responses=FAILURES,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": Question.model_json_schema(), "example": EXAMPLE}},
-        }
-    },
-)
+@app.post(PREDICT, response_model=Prediction, responses=FAILURES, openapi_extra=body_of(Question, EXAMPLE))
 async def predict(request: Request) -> Response:
     """Predict for one patient."""
-    try:
-        # Pydantic's own parser: it knows bad UTF-8, lone surrogates, NaN and deep nesting as errors, and the
-        # framework's error answer would send the input back.
-        question = Question.model_validate_json(await request.body())
-    except ValidationError as error:
-        return failure(422, "bad_body", sentence(error))
-    try:
-        return answer(200, {"prediction": ready.need().predict(question)})
-    except NotReadyError as error:
-        return failure(503, "not_ready", str(error))
+    question = read_body(Question, await request.body())
+    return answer(200, {"prediction": ready.need().predict(question)})
 
 
 @app.get("/health", responses={503: {"description": "Starting, or not ready with its reason."}})

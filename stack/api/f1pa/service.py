@@ -26,18 +26,18 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 # In the checkout common.py is next to the folders of the services, in an image next to this file.
@@ -46,6 +46,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import (
     CLIENT_GONE,
     Asgi,
+    BadBodyError,
     BodyLimit,
     Failure,
     Measured,
@@ -57,13 +58,15 @@ from common import (
     add_common_routes,
     answer,
     application,
+    body_of,
     failure,
-    in_background,
+    folder_of,
+    loading,
     model_files,
     open_model,
     process_registry,
+    read_body,
     reply,
-    sentence,
 )
 
 # Below uvicorn's own logger, so that its handler and level apply.
@@ -198,12 +201,13 @@ class Model:
     regressor: Any
     described: Mapping[str, Any]
 
-    def unknown(self, laps: Sequence[Features]) -> list[str]:
-        """What the model has never seen and cannot guess, in sentences."""
+    def check(self, laps: Sequence[Features]) -> None:
+        """Raise BadBodyError for a circuit that the model has never seen and cannot guess."""
         circuits = self.described["circuits"]
-        wrong = sorted({int(lap.circuit_key) for lap in laps if lap.circuit_key not in circuits})
-        listed = ", ".join(map(str, circuits))
-        return [f"features.circuit_key: {key} is not one of the circuits known: {listed}" for key in wrong[:1]]
+        unknown = {int(lap.circuit_key) for lap in laps if lap.circuit_key not in circuits}
+        if unknown:
+            listed = ", ".join(map(str, circuits))
+            raise BadBodyError(f"features.circuit_key: {min(unknown)} is not one of the circuits known: {listed}")
 
     def seconds(self, laps: Sequence[Features]) -> list[float]:
         """The lap times."""
@@ -219,16 +223,10 @@ class Model:
 def load_model(folder: Path) -> Model:
     """The model of a folder, tried on one lap. Raises NotReadyError."""
     content, description = model_files(folder)
-    try:
+    with loading(log):
         model = Model(*open_model(content, description, str(folder), MODEL_VERSION))
         # The first prediction imports half of scikit-learn: not in front of a client.
         model.seconds([Features.model_validate(model.described["probe"])])
-    except NotReadyError:
-        raise
-    except Exception as error:
-        # joblib and scikit-learn raise their own; the service must say it and stay up.
-        log.exception("loading failed")
-        raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
     return model
 
 
@@ -340,7 +338,6 @@ class Service:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
-        self.folder = Path(environ["F1PA_DATA_DIR"]) if environ.get("F1PA_DATA_DIR") else None
         self.user = environ.get("F1PA_USER") or "f1pa"
         self.ready = Readiness[Model]("the model is being loaded")
         self._password = ""
@@ -350,11 +347,8 @@ class Service:
 
     def _place(self, variable: str, name: str) -> Path:
         """The file a variable names, else the one in the data folder."""
-        if self.environ.get(variable):
-            return Path(self.environ[variable])
-        if self.folder is None:
-            raise NotReadyError("F1PA_DATA_DIR is not set")
-        return self.folder / name
+        named = self.environ.get(variable)
+        return Path(named) if named else folder_of(self.environ, "F1PA_DATA_DIR") / name
 
     def password(self) -> str:
         """The password, never empty. Raises NotReadyError: without one, nothing is served."""
@@ -383,10 +377,10 @@ class Service:
         return self._database
 
     def start(self) -> None:
-        """Look at everything from threads, so that the port answers at once."""
+        """Look at everything from threads."""
         self.database_check.watch("database")
         self.mlflow_check.watch("mlflow")
-        in_background(lambda: self.ready.load(self._load, RETRY_SECONDS, log))
+        self.ready.load(self._load, RETRY_SECONDS, log)
 
     def _load(self) -> Model:
         self.password()
@@ -448,16 +442,7 @@ def count(method: str, path: str, status: int, seconds: float) -> None:
         (PREDICTIONS if status == 200 else ERRORS).labels(KINDS[route]).inc()
 
 
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Begin loading when the server starts; never wait for it."""
-    service.start()
-    # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
-    await run_in_threadpool(time.monotonic)
-    yield
-
-
-app = application("F1PA API", "Predicts the time of a lap from driver, circuit, speeds and weather.", lifespan)
+app = application("F1PA API", "Predicts the time of a lap from driver, circuit, speeds and weather.", service.start)
 app.add_middleware(BodyLimit, limit=MAX_BODY, larger={BATCH: MAX_BATCH_BODY})
 app.add_middleware(Guard)
 # Added last, so outermost: it also sees what the others refuse.
@@ -478,46 +463,26 @@ PREDICTING: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def body_of(model: type[BaseModel], example: Any) -> dict[str, Any]:
-    """The request body of a route, for openapi.json."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    # Listed once among the components: see described().
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
-
-
-async def predicted(path: str, body: bytes, model: type[Lap | Laps]) -> Response | list[float]:
-    """Lap times, or the answer that says why there are none."""
-    try:
-        # Pydantic's own parser: it knows bad UTF-8, lone surrogates, NaN and deep nesting as errors, and the
-        # framework's error answer would send the input back.
-        asked = await run_in_threadpool(lambda: model.model_validate_json(body).features)
-    except ValidationError as error:
-        return failure(422, "invalid_features", sentence(error))
-    laps = asked if isinstance(asked, list) else [asked]
-    try:
-        predictor = service.ready.need()
-        wrong = predictor.unknown(laps)
-        if wrong:
-            return failure(422, "invalid_features", "; ".join(wrong))
-        with PREDICTION_SECONDS.labels(KINDS[path]).time():
-            return await run_in_threadpool(predictor.seconds, laps)
-    except NotReadyError as error:
-        return failure(503, "not_ready", str(error))
+async def predicted(path: str, laps: Sequence[Features]) -> list[float]:
+    """Lap times. Raises BadBodyError and NotReadyError."""
+    predictor = service.ready.need()
+    predictor.check(laps)
+    with PREDICTION_SECONDS.labels(KINDS[path]).time():
+        return await run_in_threadpool(predictor.seconds, laps)
 
 
 @app.post(LAP, response_model=LapTime, responses=PREDICTING, openapi_extra=body_of(Lap, {"features": EXAMPLE}))
 async def predict_lap(request: Request) -> Response:
     """Predict the time of one lap, in seconds."""
-    times = await predicted(LAP, await request.body(), Lap)
-    return times if isinstance(times, Response) else answer(200, {"lap_duration": times[0]})
+    lap = await run_in_threadpool(read_body, Lap, await request.body())
+    return answer(200, {"lap_duration": (await predicted(LAP, [lap.features]))[0]})
 
 
 @app.post(BATCH, response_model=LapTimes, responses=PREDICTING, openapi_extra=body_of(Laps, {"features": [EXAMPLE]}))
 async def predict_batch(request: Request) -> Response:
     """Predict the times of up to 1,000 laps, in seconds and in the order of the question."""
-    times = await predicted(BATCH, await request.body(), Laps)
-    return times if isinstance(times, Response) else answer(200, {"lap_durations": times})
+    laps = await run_in_threadpool(read_body, Laps, await request.body())
+    return answer(200, {"lap_durations": await predicted(BATCH, laps.features)})
 
 
 places = asyncio.Semaphore(MAX_QUERIES)
@@ -592,6 +557,7 @@ add_common_routes(
     REGISTRY,
     Path(__file__).with_name("docs.html"),
     "Prometheus text format: requests, predictions, states, process and Python runtime.",
+    "invalid_features",
 )
 
 

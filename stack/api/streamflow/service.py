@@ -10,8 +10,7 @@ production there when that file is trusted, by being the one in the folder above
 ``STREAMFLOW_TRUSTED_SHA256`` (several by comma). Without an answer it serves what it has, and reports it.
 
 The port answers at once; model and feature store are loaded behind it, and until then ``/health`` and ``/predict``
-say 503 with the reason. Nothing but ``../common.py`` is imported from the rest of the
-repository.
+say 503 with the reason. Nothing but ``../common.py`` is imported from the rest of the repository.
 """
 
 import logging
@@ -20,17 +19,17 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 
 # Imported before Feast is: Feast would otherwise switch the client to files shared between processes.
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 # In the checkout common.py is next to the folders of the services, in an image next to this file.
@@ -46,12 +45,14 @@ from common import (
     add_common_routes,
     answer,
     application,
+    body_of,
     failure,
-    in_background,
+    folder_of,
+    loading,
     model_files,
     open_model,
     process_registry,
-    sentence,
+    read_body,
 )
 
 if TYPE_CHECKING:
@@ -213,23 +214,14 @@ def import_libraries(repository: Path) -> None:
 
 def load(environ: Mapping[str, str]) -> Predictor:
     """Model and store from the environment's settings, tried on one known account. Raises NotReadyError."""
-    settings = {}
-    for name in ("STREAMFLOW_MODEL_DIR", "FEAST_REPO"):
-        if not environ.get(name):
-            raise NotReadyError(f"{name} is not set")
-        settings[name] = Path(environ[name])
-    try:
-        model, described = load_model(settings["STREAMFLOW_MODEL_DIR"])
-        predictor = Predictor(model=model, store=open_store(settings["FEAST_REPO"]), described=described)
-        predictor.predict(described["probe"])
-    except NotReadyError:
-        raise
-    except UnknownUserError as error:
-        raise NotReadyError(f"the online store of {settings['FEAST_REPO']} is empty: materialise it") from error
-    except Exception as error:
-        # Feast, protobuf, sqlite and joblib raise their own; the service must say it and stay up.
-        log.exception("loading failed")
-        raise NotReadyError(f"loading failed: {type(error).__name__}: {error}") from error
+    folder, repository = folder_of(environ, "STREAMFLOW_MODEL_DIR"), folder_of(environ, "FEAST_REPO")
+    with loading(log):
+        model, described = load_model(folder)
+        predictor = Predictor(model=model, store=open_store(repository), described=described)
+        try:
+            predictor.predict(described["probe"])
+        except UnknownUserError as error:
+            raise NotReadyError(f"the online store of {repository} is empty: materialise it") from error
     return predictor
 
 
@@ -272,16 +264,11 @@ def count(_method: str, path: str, status: int, seconds: float) -> None:
 ready = Service("model and feature store are being loaded")
 
 
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Begin loading when the server starts; never wait for it."""
-    in_background(lambda: start(ready, os.environ))
-    # The first use of the thread pool imports its backend: 30 ms that the first prediction should not show.
-    await run_in_threadpool(time.monotonic)
-    yield
-
-
-app = application("StreamFlow API", "Predicts whether an account of the streaming service will be lost.", lifespan)
+app = application(
+    "StreamFlow API",
+    "Predicts whether an account of the streaming service will be lost.",
+    lambda: start(ready, os.environ),
+)
 app.add_middleware(BodyLimit, limit=MAX_BODY)
 # Added last, so outermost: it also sees what the limit refuses.
 app.add_middleware(Measured, count=count, log=log)
@@ -298,25 +285,13 @@ FAILURES: Final[dict[int | str, dict[str, Any]]] = {
     PREDICT,
     response_model=Prediction,
     responses=FAILURES,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": Question.model_json_schema(), "example": {"user_id": "U0001"}}},
-        }
-    },
+    openapi_extra=body_of(Question, {"user_id": "U0001"}),
 )
 async def predict(request: Request) -> Response:
     """Predict for one account from its online features."""
-    try:
-        # Pydantic's own parser: it knows bad UTF-8, lone surrogates, NaN and deep nesting as errors, and the
-        # framework's error answer would send the input back.
-        question = Question.model_validate_json(await request.body())
-    except ValidationError as error:
-        return failure(422, "bad_body", sentence(error))
+    question = read_body(Question, await request.body())
     try:
         prediction = await run_in_threadpool(ready.need().predict, question.user_id)
-    except NotReadyError as error:
-        return failure(503, "not_ready", str(error))
     except UnknownUserError as error:
         return failure(404, "unknown_user", str(error))
     except FeaturesMissingError as error:
