@@ -180,15 +180,14 @@ def _unescape(match: re.Match[str]) -> str:
 def counter_total(
     samples: Sequence[Sample],
     name: str,
-    matchers: Mapping[str, str] | None = None,
     exclude: Mapping[str, Collection[str]] | None = None,
 ) -> float | None:
     """The sum of a counter over its series; None when no series matches (unknown is not 0).
 
-    `name` with or without `_total`; `_created` series are never added. `matchers` are equalities; a series is left out
-    when one of its labels has a value that `exclude` lists.
+    `name` with or without `_total`; `_created` series are never added. A series is left out when one of its
+    labels has a value that `exclude` lists.
     """
-    counters = _select(samples, _counter_names(name), matchers, exclude)
+    counters = _select(samples, _counter_names(name), exclude)
     return math.fsum(sample.value for sample in counters) if counters else None
 
 
@@ -196,12 +195,11 @@ def difference(
     before: Sequence[Sample],
     after: Sequence[Sample],
     name: str,
-    matchers: Mapping[str, str] | None = None,
     exclude: Mapping[str, Collection[str]] | None = None,
 ) -> Difference:
     """How far a counter moved. A series that appears counts from 0; one that goes back or away is a reset."""
-    first = _select(before, _counter_names(name), matchers, exclude)
-    second = _select(after, _counter_names(name), matchers, exclude)
+    first = _select(before, _counter_names(name), exclude)
+    second = _select(after, _counter_names(name), exclude)
     was = counter_total(first, name)
     now = counter_total(second, name)
     if now is None:
@@ -237,9 +235,9 @@ def histogram_difference(
 ) -> list[Bucket]:
     """The buckets of a histogram between two readings, summed over its series, by rising `le`. Empty: not exposed."""
     names = (f"{name}_bucket",)
-    old = _by_series(_select(before, names, None, exclude))
+    old = _by_series(_select(before, names, exclude))
     edges: dict[float, float] = {}
-    for labels, value in _by_series(_select(after, names, None, exclude)).items():
+    for labels, value in _by_series(_select(after, names, exclude)).items():
         text = dict(labels).get("le", "")
         if _NUMBER.fullmatch(text):
             edge = float(text)
@@ -275,15 +273,12 @@ def _by_series(samples: Sequence[Sample]) -> dict[Labels, float]:
 def _select(
     samples: Sequence[Sample],
     names: Collection[str],
-    matchers: Mapping[str, str] | None = None,
     exclude: Mapping[str, Collection[str]] | None = None,
 ) -> list[Sample]:
     """Samples of these names; of several names only the first that exists, so that none is counted twice."""
     kept: dict[str, list[Sample]] = {}
     for sample in samples:
         if sample.name not in names:
-            continue
-        if any(sample.label(key) != value for key, value in (matchers or {}).items()):
             continue
         if any(key in exclude and value in exclude[key] for key, value in sample.labels) if exclude else False:
             continue

@@ -13,23 +13,14 @@ system = picked.system()
 
 widgets.head(t("Charts"))
 view = charts.controls()
-names = charts.tabs(system)
-tab = st.segmented_control(
-    t("Tab"),
-    names,
-    key="tab",
-    default=names[0],
-    required=True,
-    format_func=charts.tab_title,
-    label_visibility="collapsed",
-)
+tab = widgets.segments(t("Tab"), charts.tabs(system), key="tab", hidden=True)
 
 
 @st.fragment(run_every=view.refresh)
 @widgets.guarded
 def draw() -> None:
     """All panels of the tab, again at every refresh."""
-    charts.grid(system, charts.of_tab(system, str(tab)), view)
+    charts.grid(system, charts.of_tab(system, tab), view)
     widgets.ready("charts-panels")
 
 

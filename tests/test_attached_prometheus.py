@@ -30,8 +30,7 @@ BEARER = f"Bearer {SECRET}"
 CALLS = {
     "targets": lambda client: client.targets(),
     "metadata": lambda client: client.metadata(),
-    "labels": lambda client: client.labels(),
-    "label values": lambda client: client.label_values("job", "up"),
+    "label values": lambda client: client.label_values("job"),
     "build": lambda client: client.build(),
     "rules": lambda client: client.rules(),
     "alerts": lambda client: client.alerts(),

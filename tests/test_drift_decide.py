@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.base.text import one_line
-from app.drift.decide import decide, is_drifted, nearness, policy_notes, target_reached
-from app.drift.methods import METHODS
+from app.drift.decide import decide, nearness, policy_notes, target_reached
+from app.drift.methods import METHODS, method_of
 from app.drift.result import Column, Policy, Side, Target, Verdict
 from app.drift.sentence import countings_differ, decision_line, sentence, target_line, target_words
 from app.words.numbers import moved, number
@@ -22,7 +22,7 @@ KS = "K-S p_value"
 def column(name, score=0.0, *, comparable=True, reason="", method=W1, threshold=0.1, **more):
     if not comparable:
         return Column(name, "number", reason=reason or "missing in feb")
-    drifted = is_drifted(method, score, threshold)
+    drifted = method_of(method).drifted(score, threshold)
     return Column(name, "number", method, score, threshold, drifted, comparable=True, **more)
 
 
@@ -162,8 +162,8 @@ def test_the_sentence_shows_the_category_that_moved_most():
 
 
 def test_p_values_drift_when_they_are_low():
-    assert is_drifted(KS, 0.01, 0.05)
-    assert not is_drifted(KS, 0.5, 0.05)
+    assert method_of(KS).drifted(0.01, 0.05)
+    assert not method_of(KS).drifted(0.5, 0.05)
     assert nearness(column("x", 0.01, method=KS, threshold=0.05)) == 5
     assert nearness(column("x", 0.0, method=KS, threshold=0.05)) == math.inf
 

@@ -6,6 +6,7 @@ from app.charts import Context, ask
 from app.config import Settings, System, load_systems
 from app.drift import panels
 from app.prometheus import Prometheus, State, TimeRange
+from app.prometheus.names import texts_of
 from app.prometheus.promql import fill
 
 FILES = {"source": "files", "path": "{period}.csv", "label": "label"}
@@ -23,7 +24,7 @@ def test_a_file_with_nothing_but_its_months_has_them_all():
     assert ids(system()) == ["drift_share", "drift_columns", "drift_target", "drift_scores"]
     for panel in panels.panels(system()):
         assert panel.tab == "drift"
-        assert all('{system="mine"' in text for text in panels.texts(panel))
+        assert all('{system="mine"' in text for text in texts_of(panel.expr))
 
 
 def test_a_file_of_the_users_own_has_them_in_the_console_and_on_its_dashboard(tmp_path):
@@ -64,7 +65,7 @@ def test_they_answer_on_a_real_prometheus_and_an_empty_one_says_what_it_waits_fo
     client = Prometheus(prometheus_url)
     context = Context.of(system(metrics={"requests": "api_requests_total"}), 60.0, TimeRange.last(300))
     for panel in panels.panels(system()):
-        for text in panels.texts(panel):
+        for text in texts_of(panel.expr):
             assert client.query(fill(text, selector='job="api"')).state is State.EMPTY
         answer = ask(client, panel, context)
         reason = panels.NONE_DRIFTED if panel.id == "drift_scores" else panels.NOT_COMPARED

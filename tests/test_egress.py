@@ -21,7 +21,7 @@ import requests
 from urllib3 import exceptions as u3
 
 from app import egress
-from app.egress import Credentials, Session, check_address, credentials, get, get_json, shown
+from app.egress import Credentials, Session, check_address, credentials, get, shown
 from app.egress.addresses import judge
 from app.errors import (
     AddressRefused,
@@ -155,7 +155,7 @@ def test_an_unknown_name_is_said_with_the_name():
 )
 def test_a_wrong_answer_is_told_apart_in_words(handler, kind, words):
     with serve(handler) as fake:
-        error = timed(lambda: get_json(fake.url))
+        error = timed(lambda: get(fake.url).check().json())
     assert type(error) is kind
     assert words in str(error)
 
@@ -167,7 +167,7 @@ def test_a_redirect_is_named_and_not_followed(status):
         with serve(redirect) as fake:
             if status == 300:
                 # No browser follows a 300 by itself; it is simply no answer.
-                assert timed(lambda: get_json(fake.url)).status == 300
+                assert timed(lambda: get(fake.url).check().json()).status == 300
             else:
                 error = timed(lambda: get(fake.url))
                 assert isinstance(error, BadAnswer)
@@ -200,7 +200,7 @@ def test_a_small_body_that_inflates_is_cut_at_the_cap():
 
 def test_loopback_is_asked_for_an_uncompressed_body_under_our_own_name():
     with serve(answer()) as fake:
-        get_json(fake.url)
+        get(fake.url).check().json()
     head = fake.requests[0].decode().lower()
     assert "accept-encoding: identity" in head
     assert "user-agent: vigie/" in head
@@ -214,7 +214,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(monkeypatch, tmp_path)
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with serve(answer()) as fake:
-        assert get_json(fake.url) == {}
+        assert get(fake.url).check().json() == {}
     assert b"authorization" not in fake.requests[0].lower()
 
 
@@ -246,7 +246,7 @@ def test_a_session_serves_several_threads_at_once():
     with serve(slow) as fake, Session(deadline=SOON) as session:
 
         def ask(number):
-            routes[number] = session.fetch_json(f"{fake.url}/{number}")["path"]
+            routes[number] = session.fetch(f"{fake.url}/{number}").check().json()["path"]
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:
@@ -264,7 +264,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(monkey
         client.shutdown(socket.SHUT_RDWR)
 
     with serve(once) as fake, Session() as session:
-        assert [session.fetch_json(fake.url) for _ in range(5)] == [{}] * 5
+        assert [session.fetch(fake.url).check().json() for _ in range(5)] == [{}] * 5
 
 
 # --- nothing of the libraries escapes --------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_a_localhost_that_points_elsewhere_is_refused():
 
 def test_a_session_for_loopback_alone_asks_nobody_else():
     with Session(hosts=()) as session, serve(answer()) as fake:
-        assert session.fetch_json(fake.url) == {}
+        assert session.fetch(fake.url).check().json() == {}
         assert isinstance(timed(lambda: session.fetch("http://192.0.2.1/", deadline=2)), AddressRefused)
 
 
@@ -444,7 +444,7 @@ def test_a_secret_is_never_shown_not_even_when_the_server_repeats_it():
     assert "s3cret" not in repr(auth)
     sent = auth.header.encode()
     with serve(answer(b"you sent s3cret and " + sent, status="500 No")) as fake, Session(auth=auth) as session:
-        error = timed(lambda: session.fetch_json(fake.url))
+        error = timed(lambda: session.fetch(fake.url).check().json())
     assert "s3cret" not in error.text
     assert auth.header.split()[1] not in error.text
 
@@ -491,7 +491,7 @@ def tls_server(certificate):
 
 def test_a_known_authority_is_accepted_and_the_name_checked(tls_server, certificate):
     ca = certificate / "cert.pem"
-    assert get_json(f"https://localhost:{tls_server}/", ca=ca) == {}
+    assert get(f"https://localhost:{tls_server}/", ca=ca).check().json() == {}
     error = timed(lambda: get(f"https://127.0.0.1:{tls_server}/", ca=ca))
     assert "TLS failed" in str(error)
 

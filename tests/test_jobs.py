@@ -26,7 +26,7 @@ from app.jobs.child import Child
 from app.runs import locks, progress, tidy
 from app.runs.index import Ledger
 from app.runs.locks import Request
-from app.runs.run import Run, State
+from app.runs.run import Run, Started, State
 from tests import warm
 from tests.jobs_fake_host import KINDS
 from tests.waiting import until
@@ -188,7 +188,7 @@ def test_an_equal_key_joins_the_run_that_is_going(settings, host):
     first = start(settings, "sleep", key="drift:streamflow:a:b")
     again = start(settings, "sleep", key="drift:streamflow:a:b")
     other = start(settings, "sleep", key="drift:streamflow:a:c")
-    assert again == jobs.Started(first.run, joined=True)
+    assert again == Started(first.run, joined=True)
     assert other.run != first.run
     assert not other.joined
 
@@ -709,7 +709,7 @@ def test_the_host_joins_the_run_of_a_command_line_and_leaves_its_end_to_it(setti
     run = local_run(settings)
     working(settings, run)
     hosts(settings)  # its start does not call this run an orphan
-    assert start(settings, "echo", key="drift:x") == jobs.Started(run, joined=True)
+    assert start(settings, "echo", key="drift:x") == Started(run, joined=True)
     with pytest.raises(JobError, match=f"process {process.pid}"):
         jobs.cancel(settings, run)
     assert row(settings, run).state is State.RUNNING

@@ -51,7 +51,6 @@ TABLES = {"MARKDOWN", "SHAPES", "TONE_OF", "FRAME_OF", "MARKS", "ENDS", "ENDED",
 # Functions of other files that answer with Markdown; what they answer is read as well.
 MADE = {
     "app/ui/overview.py": "answer",
-    "app/ui/charts.py": "tab_title",
     "app/ui/traffic.py": "target_line",
 }
 # `file:function: argument` -> why what is drawn there is no text from outside.

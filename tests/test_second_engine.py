@@ -196,10 +196,9 @@ def test_a_target_that_was_never_scraped_waits_and_was_not_scraped_in_1970(targe
 # --- labels, metadata, and what it lacks -----------------------------------------------------------------------------
 
 
-def test_labels_and_their_values_are_read(engine):
-    assert {"job", "status", "le"} <= set(engine.labels())
+def test_the_values_of_labels_are_read(engine):
     assert set(engine.label_values("job")) >= {"api", "dead", "page"}
-    assert engine.label_values("status", 'api_requests_total{job="api"}') == ["200", "404", "500"]
+    assert {"200", "404", "500"} <= set(engine.label_values("status"))
     assert "api_request_latency_seconds_bucket" in engine.label_values("__name__")
 
 

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from app.base.text import one_line
 from app.drift.aggregates import OTHER
-from app.drift.decide import low_is_drift, nearness
+from app.drift.decide import nearness
+from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Side
 from app.drift.sentence import largest_move, method_words
 from app.words.language import localised
@@ -116,7 +117,7 @@ def _row(column: Column, policy: Policy) -> Row:
         score=column.score,
         threshold=column.threshold,
         distance=None if near is None else min(near, FARTHEST),
-        method=t("{method} (low is drift)", method=method) if low_is_drift(column.method or "") else method,
+        method=t("{method} (low is drift)", method=method) if method_of(column.method or "").p_value else method,
         change=change(column),
         nulls=counts_moved(column.ref.nulls, column.cur.nulls),
         infinite=counts_moved(column.ref.infinite, column.cur.infinite) if column.kind != "text" else NO_SIZE,

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from app.drift.decide import count, counted_columns, is_drifted
+from app.drift.decide import count, counted_columns
 from app.drift.evidently_json import metric_arguments, metric_type
 from app.drift.methods import Method, method_of
 from app.drift.result import Column, Policy
@@ -277,7 +277,7 @@ def _with_text_flag(reading: Reading) -> dict[str, Score]:
     for name, score in scores.items():
         if score.method == PERCENTILE_TEXT:
             others = sum(
-                is_drifted(one.method, one.value, one.threshold)
+                method_of(one.method).drifted(one.value, one.threshold)
                 for one in scores.values()
                 if one is not score and one.method and one.value is not None and one.threshold is not None
             )
@@ -301,7 +301,7 @@ def _scored(column: Column, scores: Mapping[str, Score], reference: pd.DataFrame
             return replace(column, comparable=False, reason=reason)
         # A test has nothing to test on one value that is the same on both sides: there is no drift, and that is known.
         value = 1.0 if method_of(score.method).p_value else 0.0
-    drifted = is_drifted(score.method, value, score.threshold) if score.drifted is None else score.drifted
+    drifted = method_of(score.method).drifted(value, score.threshold) if score.drifted is None else score.drifted
     return replace(column, method=score.method, score=value, threshold=score.threshold, drifted=drifted)
 
 

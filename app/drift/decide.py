@@ -64,16 +64,6 @@ class Decision:
         return None if self.verdict is Verdict.UNDECIDED else self.counted.share
 
 
-def low_is_drift(method: str) -> bool:
-    """True when a low score of this method means drift (p-values)."""
-    return method_of(method).p_value
-
-
-def is_drifted(method: str, score: float, threshold: float) -> bool:
-    """Evidently's own rule for one column, for any threshold."""
-    return method_of(method).drifted(score, threshold)
-
-
 def nearness(column: Column) -> float | None:
     """How near a column is to its threshold: 1 at it, above 1 drifted; None when it was not scored."""
     if column.score is None or column.threshold is None or column.method is None:
@@ -81,7 +71,7 @@ def nearness(column: Column) -> float | None:
     if column.kind == "text":
         # Its threshold may be a percentile, and no one asks how near an identifier came.
         return None
-    if low_is_drift(column.method):
+    if method_of(column.method).p_value:
         return column.threshold / column.score if column.score > 0 else math.inf
     return column.score / column.threshold if column.threshold > 0 else math.inf
 

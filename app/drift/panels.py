@@ -6,6 +6,7 @@ A service that measures its own drift has its own panels. What the system file d
 from __future__ import annotations
 
 from app.config import Drift, Panel, System
+from app.prometheus.names import texts_of
 from app.prometheus.promql import matcher
 from app.words.message import t
 
@@ -21,23 +22,18 @@ def panels(system: System) -> tuple[Panel, ...]:
     if system.drift is None or not system.compares:
         return ()
     own = matcher("system", system.id)
-    drawn = " ".join(text for panel in system.panels for text in texts(panel))
+    drawn = " ".join(text for panel in system.panels for text in texts_of(panel.expr))
     made = (_share(own), _columns(own), _target(own, system, system.drift), _scores(own))
     new = [(metric, panel) for metric, panel in made if panel is not None and metric not in drawn]
     ids = {panel.id for panel in system.panels}
     return tuple(panel for _, panel in new if panel.id not in ids)
 
 
-def texts(panel: Panel) -> tuple[str, ...]:
-    """The expressions of a panel."""
-    return (panel.expr,) if isinstance(panel.expr, str) else tuple(panel.expr.values())
-
-
 def why_empty(panel: Panel) -> tuple[str, str] | None:
     """(reason, hint) of an empty panel on comparisons; None for any other, whose traffic may say why."""
-    if not all(OURS in text for text in texts(panel)):
+    if not all(OURS in text for text in texts_of(panel.expr)):
         return None
-    reason = NONE_DRIFTED if any("== 1" in text for text in texts(panel)) else NOT_COMPARED
+    reason = NONE_DRIFTED if any("== 1" in text for text in texts_of(panel.expr)) else NOT_COMPARED
     return t(reason), t(COMPARE)
 
 

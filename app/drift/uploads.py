@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from app.base.text import one_line
 from app.config import Settings, load_systems
 from app.drift.result import Policy
 from app.errors import DataError, SourceUnavailable, StorageFull, VigieError
 from app.runs.kinds import DRIFT
-from app.runs.run import Ending, State
+from app.runs.run import Ending, Started, State
 from app.runs.source import Source
 from app.words.message import t
 
@@ -134,19 +134,7 @@ def _kept(folder: Path, ref: Given, cur: Given) -> tuple[str, str]:
     return sums[0], sums[1]
 
 
-class Begun(Protocol):
-    """What starting a job gives: its run, and whether it was going already."""
-
-    @property
-    def run(self) -> str:
-        """Its id."""
-
-    @property
-    def joined(self) -> bool:
-        """Whether it was going already."""
-
-
-Begin = Callable[[Settings, str, str, str, Mapping[str, Any]], Begun]
+Begin = Callable[[Settings, str, str, str, Mapping[str, Any]], Started]
 
 
 def start(settings: Settings, system: str, ref: Given, cur: Given, rules: Rules, *, begin: Begin) -> str:

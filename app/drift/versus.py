@@ -34,15 +34,18 @@ NAMED: Final = 5
 
 
 class Change(StrEnum):
-    """What became of a column between two runs, as the CSV of a page names it."""
+    """What became of a column between two runs, as the CSV of a page names it; in the order of a list.
+
+    What turned round is on top, what is unknown before what stayed.
+    """
 
     NEWLY_DRIFTED = "newly drifted"  # no catalogue: a key
     RECOVERED = "recovered"
-    STILL_DRIFTED = "drifted in both"  # no catalogue: a key
-    STILL_CALM = "drifted in neither"
-    UNKNOWN = "not comparable"  # no catalogue: a key
     ONLY_A = "only in the first"  # no catalogue: a key
     ONLY_B = "only in the second"
+    UNKNOWN = "not comparable"  # no catalogue: a key
+    STILL_DRIFTED = "drifted in both"  # no catalogue: a key
+    STILL_CALM = "drifted in neither"
 
     @property
     def words(self) -> str:
@@ -50,29 +53,17 @@ class Change(StrEnum):
         return {
             Change.NEWLY_DRIFTED: t("newly drifted"),
             Change.RECOVERED: t("recovered"),
-            Change.STILL_DRIFTED: t("drifted in both"),
-            Change.STILL_CALM: t("drifted in neither"),
-            Change.UNKNOWN: t("not comparable"),
             Change.ONLY_A: t("only in the first"),
             Change.ONLY_B: t("only in the second"),
+            Change.UNKNOWN: t("not comparable"),
+            Change.STILL_DRIFTED: t("drifted in both"),
+            Change.STILL_CALM: t("drifted in neither"),
         }[self]
 
     @property
     def same(self) -> bool:
         """True when the column says the same in both runs."""
         return self in (Change.STILL_DRIFTED, Change.STILL_CALM)
-
-
-# What turned round is on top, what is unknown before what stayed.
-ORDER: Final = (
-    Change.NEWLY_DRIFTED,
-    Change.RECOVERED,
-    Change.ONLY_A,
-    Change.ONLY_B,
-    Change.UNKNOWN,
-    Change.STILL_DRIFTED,
-    Change.STILL_CALM,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +118,11 @@ def versus(a: Result, b: Result) -> Versus:
     """Put two runs side by side, the columns that turned round first."""
     sides = (_Side(a, first=True), _Side(b, first=False))
     pairs = _paired(a.columns, b.columns)
-    rows = sorted((_row(name, left, right, sides) for name, left, right in pairs), key=_rank)
+    order = list(Change)
+    rows = sorted(
+        (_row(name, left, right, sides) for name, left, right in pairs),
+        key=lambda row: (order.index(row.change), -abs(row.score_moved or 0.0), row.name),
+    )
     return Versus(
         a=a,
         b=b,
@@ -151,10 +146,6 @@ def _keyed(columns: Sequence[Column]) -> dict[tuple[str, int], Column]:
             n += 1
         keyed[column.name, n] = column
     return keyed
-
-
-def _rank(row: Row) -> tuple[int, float, str]:
-    return ORDER.index(row.change), -abs(row.score_moved or 0.0), row.name
 
 
 def _row(name: str, a: Column | None, b: Column | None, sides: tuple[_Side, _Side]) -> Row:

@@ -21,7 +21,6 @@ from app.egress.session import (
     Answer,
     Session,
     get,
-    get_json,
     status_hint,
 )
 from app.egress.signin import Credentials, SignIn, credentials
@@ -39,7 +38,6 @@ __all__ = [
     "check_address",
     "credentials",
     "get",
-    "get_json",
     "is_loopback_name",
     "map_error",
     "shown",

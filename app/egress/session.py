@@ -198,10 +198,6 @@ class Session(requests.Session):
         body = response.content
         return Answer(shown(url), response.status_code, lower, body, time.monotonic() - started, self.credentials)
 
-    def fetch_json(self, url: str, *, deadline: float | None = None, max_bytes: int | None = None) -> Any:
-        """The parsed body of a 2xx answer; BadAnswer for any other."""
-        return self.fetch(url, deadline=deadline, max_bytes=max_bytes).check().json()
-
     @contextlib.contextmanager
     def _mapped(self, url: str, started: float, watch: Watch | None = None) -> Iterator[None]:
         try:
@@ -221,12 +217,6 @@ def get(url: str, *, deadline: float = DEFAULT_DEADLINE, max_bytes: int = DEFAUL
     """One GET on a new session; `kwargs` are those of `Session`."""
     with Session(deadline, max_bytes, **kwargs) as session:
         return session.fetch(url)
-
-
-def get_json(url: str, *, deadline: float = DEFAULT_DEADLINE, max_bytes: int = DEFAULT_MAX_BYTES, **kwargs: Any) -> Any:
-    """The parsed body of one GET that must answer 2xx; `kwargs` are those of `Session`."""
-    with Session(deadline, max_bytes, **kwargs) as session:
-        return session.fetch_json(url)
 
 
 def _read(response: requests.Response, max_bytes: int, url: str) -> None:

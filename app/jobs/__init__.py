@@ -4,7 +4,7 @@ Pages and command lines start, join, cancel and follow runs with the functions h
 (`python -m app.jobs`) owns the workers; a run is its directory under `<home>/runs` and its row in the ledger.
 """
 
-from app.jobs.client import HostStatus, Started, cancel, ping, start, warm
+from app.jobs.client import HostStatus, cancel, ping, start, warm
 from app.jobs.local import run_and_wait, run_here
 from app.runs.job import Job
 from app.runs.progress import Progress, read_progress

@@ -12,6 +12,7 @@ from app import errors
 from app.base.processes import Owner
 from app.errors import HostUnavailable, JobError
 from app.jobs import place
+from app.runs.run import Started
 from app.words.message import kept, t
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ ANSWER_SECONDS = 8.0
 # One request and one answer are a line each, and no line is longer than this.
 MAX_LINE = 65_536
 HINT = t("It is started with the console: wait a few seconds and try again, or start it with `python -m app.jobs`.")
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The run that does the work; `joined` when it was already there."""
-
-    run: str
-    joined: bool
 
 
 @dataclass(frozen=True, slots=True)

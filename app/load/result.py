@@ -182,9 +182,9 @@ def measured(tally: Tally) -> dict[str, Any]:
     }
 
 
-def exposed(histogram: Histogram, les: Sequence[float] = LES) -> dict[str, Any]:
+def exposed(histogram: Histogram) -> dict[str, Any]:
     """A histogram as Prometheus exposes it: `buckets` of [le, cumulative count], the last "+Inf"; `sum` in seconds."""
-    rows = [["+Inf" if math.isinf(le) else le, count] for le, count in histogram.cumulative(les)]
+    rows = [["+Inf" if math.isinf(le) else le, count] for le, count in histogram.cumulative(LES)]
     return {"buckets": rows, "sum": histogram.total / 1e6, "count": histogram.count}
 
 
@@ -277,11 +277,11 @@ def _cut(result: Result) -> str:
     )
 
 
-def causes(errors: Mapping[str, int], most: int = 3) -> str:
-    """The commonest causes with their counts."""
+def causes(errors: Mapping[str, int]) -> str:
+    """The three commonest causes with their counts."""
     rows = sorted(errors.items(), key=lambda pair: -pair[1])
-    texts = [_times(count, cause) for cause, count in rows[:most]]
-    left = sum(count for _, count in rows[most:])
+    texts = [_times(count, cause) for cause, count in rows[:3]]
+    left = sum(count for _, count in rows[3:])
     return joined([*texts, _times(left, t("other"))] if left else texts, ", ")
 
 

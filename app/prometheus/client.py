@@ -83,15 +83,10 @@ class Prometheus:
             metrics.setdefault(str(row["metric_name"]), entry)
         return metrics
 
-    def labels(self) -> list[str]:
-        """The names of all labels."""
-        return self._ask(lambda: _texts(self._library.get_label_names()), t("labels"))
-
-    def label_values(self, name: str, match: str | None = None) -> list[str]:
-        """The values of one label, of the series that `match` (a selector with braces) selects."""
+    def label_values(self, name: str) -> list[str]:
+        """The values of one label."""
         promql.matcher(name, "")
-        params = {"match[]": match} if match else None
-        return self._ask(lambda: _texts(self._library.get_label_values(name, params)), t("label values"))
+        return self._ask(lambda: _texts(self._library.get_label_values(name)), t("label values"))
 
     def build(self) -> str:
         """The version, for example `2.42.0`. Raises BadAnswer where it is missing, as in VictoriaMetrics."""

@@ -23,9 +23,8 @@ from app.runs.kinds import kind_of, record_of
 from app.runs.locks import Request, release, take
 from app.runs.opening import opened
 from app.runs.own_source import source_of_job
-from app.runs.progress import Progress
-from app.runs.run import Ending, Run, State, new_run_id
-from app.runs.source import columns_of
+from app.runs.progress import Progress, as_run
+from app.runs.run import Ending, State, new_run_id
 from app.words.message import t
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ class ActiveRun:
         return files.directory(self.settings, self.id)
 
     def _begin(self) -> None:
-        now = time.time()
         request = self.request
         source = source_of_job(self.settings, request.system, request.kind, request.args)
         try:
@@ -65,12 +63,12 @@ class ActiveRun:
             self.folder.mkdir(mode=0o700)
             first = Progress(
                 run=self.id,
-                kind=self.request.kind,
-                system=self.request.system,
-                key=self.request.key,
+                kind=request.kind,
+                system=request.system,
+                key=request.key,
                 state=State.QUEUED,
                 stage="waiting",
-                created=now,
+                created=time.time(),
                 owner=myself(),
                 source=source,
             )
@@ -78,18 +76,8 @@ class ActiveRun:
         except OSError as error:
             message = t("The run cannot be written to {folder} ({why}).", folder=self.folder, why=error.strerror)
             raise JobError(message, hint=t("Make room on the disk, or set VIGIE_HOME elsewhere.")) from error
-        row = Run(
-            id=self.id,
-            kind=self.request.kind,
-            system=self.request.system,
-            key=self.request.key,
-            state=State.QUEUED,
-            created=now,
-            path=str(self.folder),
-            **columns_of(source),
-        )
         with opened(self.settings) as ledger:
-            ledger.add(row)
+            ledger.add(replace(as_run(first), path=str(self.folder)))
 
     def running(self, stage: str) -> None:
         """A worker has it now."""

@@ -147,10 +147,7 @@ class Ledger:
     ) -> list[Run]:
         """Runs that match every filter given, newest first: of that `source` alone, of that pair of `months` alone."""
         query = plain_where(RUNS.select(), kind, system, key, states, since, source, months)
-        query = query.order_by(RUNS.c.created.desc(), RUNS.c.id.desc())
-        query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
-        with self._read() as connection:
-            return [run_of(row) for row in connection.execute(query).mappings()]
+        return self._page(query.order_by(RUNS.c.created.desc(), RUNS.c.id.desc()), limit, offset)
 
     def count(
         self,
@@ -159,10 +156,9 @@ class Ledger:
         system: str | None = None,
         key: str | None = None,
         states: Collection[str] = (),
-        since: float | None = None,
     ) -> int:
         """How many runs match every filter given."""
-        query = plain_where(sa.select(sa.func.count()).select_from(RUNS), kind, system, key, states, since)
+        query = plain_where(sa.select(sa.func.count()).select_from(RUNS), kind, system, key, states, None)
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -199,10 +195,7 @@ class Ledger:
         offset: int = 0,
     ) -> list[Run]:
         """One page of the runs that match, sorted by a key of `app.runs.tables.SORTS`; unknown values come last."""
-        query = ordered(filtered(RUNS.select(), which), sort, descending=descending)
-        query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
-        with self._read() as connection:
-            return [run_of(row) for row in connection.execute(query).mappings()]
+        return self._page(ordered(filtered(RUNS.select(), which), sort, descending=descending), limit, offset)
 
     def library_count(self, which: Filter) -> int:
         """How many runs match."""
@@ -216,9 +209,7 @@ class Ledger:
         elsewhere = None if source is None else False
         which = Filter((system,), (DRIFT,), (State.DONE,), sources=sources, elsewhere=elsewhere)
         query = filtered(RUNS.select(), which).where(RUNS.c.share.is_not(None))
-        query = ordered(query, "created", descending=True).limit(max(0, min(limit, MAX_LIMIT)))
-        with self._read() as connection:
-            return [run_of(row) for row in connection.execute(query).mappings()][::-1]
+        return self._page(ordered(query, "created", descending=True), limit)[::-1]
 
     def remove(self, run_id: str) -> bool:
         """Forget a run, its notes and the outcomes of its hooks; False when there was no row. Its files stay."""
@@ -269,10 +260,7 @@ class Ledger:
 
     def notes(self, run_id: str) -> list[Note]:
         """Notes on a run, oldest first."""
-        columns = (NOTES.c.run, NOTES.c.at, NOTES.c.text, NOTES.c.acknowledged)
-        query = sa.select(*columns).where(NOTES.c.run == run_id).order_by(NOTES.c.n)
-        with self._read() as connection:
-            return [Note(**row) for row in connection.execute(query).mappings()]
+        return self.notes_of([run_id])[run_id]
 
     def notes_of(self, run_ids: Collection[str]) -> dict[str, list[Note]]:
         """Notes on each of these runs, oldest first: one question for a whole page of runs."""
@@ -344,6 +332,11 @@ class Ledger:
             return str(connection.scalar(query) or "")
 
     # -- plumbing -------------------------------------------------------------------------------------------------
+
+    def _page(self, query: sa.Select[Any], limit: int, offset: int = 0) -> list[Run]:
+        query = query.limit(max(0, min(limit, MAX_LIMIT))).offset(max(0, offset))
+        with self._read() as connection:
+            return [run_of(row) for row in connection.execute(query).mappings()]
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -45,6 +45,14 @@ LIVE = (State.QUEUED, State.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The run that does the work; `joined` when it was already there."""
+
+    run: str
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a run ended: `outcome` is a word (NO_ACTION, …), `reason` a sentence, `path` the directory of its result."""
 

@@ -74,15 +74,10 @@ def controls() -> View:
     )
 
 
-def tabs(system: System) -> list[str]:
-    """The tabs that have panels, then the explorer."""
+def tabs(system: System) -> dict[str, str]:
+    """The tabs that have panels, then the explorer, with their titles."""
     used = {panel.tab for panel in every(system)}
-    return [name for name in TABS if name in used] + [EXPLORER]
-
-
-def tab_title(name: str) -> str:
-    """What a tab is called."""
-    return t(TABS.get(name, t("Explorer")))
+    return {name: title for name, title in TABS.items() if name in used} | {EXPLORER: t("Explorer")}
 
 
 def of_tab(system: System, name: str) -> list[Panel]:

@@ -318,15 +318,8 @@ def _done(system: System, run: Run, threshold: float) -> None:
     _say_which(run, threshold)
     verdict(system, run, result)
     has_report = report_of(run) is not None
-    view = st.segmented_control(
-        t("View"),
-        [view for view in VIEWS if has_report or view != "report"],
-        key="view",
-        default="why",
-        format_func=lambda view: t(VIEWS[view]),
-        required=True,
-        label_visibility="collapsed",
-    )
+    views = {view: words for view, words in VIEWS.items() if has_report or view != "report"}
+    view = widgets.segments(t("View"), views, key="view", hidden=True)
     if view == "why":
         why(result)
     elif view == "report":

@@ -16,11 +16,12 @@ from app.runs.words import months_of, state_word, why
 from app.ui import cache, palette, widgets
 from app.words.message import t, tn
 
-AXES: tuple[Axis, ...] = ("ran", "month")
+AXES = {"ran": t("When it ran"), "month": t("Current month")}
 # Rows in the table of this page; the library has them all.
 EARLIER = 50
 # Whose runs: those of the picked pair, or all of the system.
-THESE, ALL = "these", "all"
+THESE = "these"
+WHOSE = {THESE: t("These months"), "all": t("All months")}
 # Rows of the table before it scrolls by itself.
 TABLE_HEIGHT = 400
 
@@ -31,15 +32,8 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
     Those of one pair of months, unless the reader asks for all.
     """
     head = st.container(horizontal=True, vertical_alignment="center", gap="medium", key="history-head")
-    whose = head.segmented_control(
-        t("Whose runs"),
-        (THESE, ALL),
-        default=THESE,
-        required=True,
-        key="history-of",
-        format_func=lambda name: t("These months") if name == THESE else t("All months"),
-        label_visibility="collapsed",
-    )
+    with head:
+        whose = widgets.segments(t("Whose runs"), WHOSE, key="history-of", hidden=True)
     threshold = system.drift.threshold if system.drift else 0.0
     source = cache.source(system.id)
     runs = cache.ledger().history(system.id, source=source)
@@ -61,15 +55,7 @@ def history(system: System, months: tuple[str, str], shown: str | None = None) -
 
 def _axis(runs: Sequence[Run], shown: str | None) -> Axis:
     """What the points are placed by, with how many there are and what their marks mean."""
-    axis = st.segmented_control(
-        t("Axis"),
-        AXES,
-        default=AXES[0],
-        required=True,
-        key="history-axis",
-        format_func=lambda name: t("When it ran") if name == "ran" else t("Current month"),
-        label_visibility="collapsed",
-    )
+    axis = widgets.segments(t("Axis"), AXES, key="history-axis", hidden=True)
     texts = [tn("{n:count} run with a share.", "{n:count} runs with a share.", len(runs))]
     if any(run.own is False for run in runs):
         texts.append(t("Hollow: under another policy than the system's own."))

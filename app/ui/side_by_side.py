@@ -26,14 +26,14 @@ _SWAPPED: Final = "versus_swapped"
 # Of so many rows the table is as high as it is long; a longer one scrolls by itself.
 MOST_ROWS: Final = 20
 # A shape for each change, as everywhere.
-MARKS: Final[dict[Change, tuple[str, str, Tone]]] = {
-    Change.NEWLY_DRIFTED: ("▲", t("newly drifted"), "bad"),
-    Change.RECOVERED: ("▼", t("recovered"), "good"),
-    Change.STILL_DRIFTED: ("■", t("drifted in both"), "bad"),
-    Change.STILL_CALM: ("●", t("drifted in neither"), "unknown"),
-    Change.UNKNOWN: ("○", t("not comparable"), "warning"),
-    Change.ONLY_A: ("◁", t("only in the first"), "warning"),
-    Change.ONLY_B: ("▷", t("only in the second"), "warning"),
+MARKS: Final[dict[Change, tuple[str, Tone]]] = {
+    Change.NEWLY_DRIFTED: ("▲", "bad"),
+    Change.RECOVERED: ("▼", "good"),
+    Change.STILL_DRIFTED: ("■", "bad"),
+    Change.STILL_CALM: ("●", "unknown"),
+    Change.UNKNOWN: ("○", "warning"),
+    Change.ONLY_A: ("◁", "warning"),
+    Change.ONLY_B: ("▷", "warning"),
 }
 
 
@@ -154,10 +154,9 @@ def _table(two: Versus) -> None:
 
 
 def _cells(row: Row) -> dict[str, Any]:
-    mark, word, _ = MARKS[row.change]
     return {
         "column": row.name,
-        "change": f"{mark} {t(word)}",
+        "change": f"{MARKS[row.change][0]} {row.change.words}",
         "score": row.scores,
         "difference": t("not comparable") if row.score_moved is None else _signed(row.score_moved),
         "moves": row.moves,
@@ -176,7 +175,7 @@ def _signed(value: float) -> str:
 
 
 def _colour(change: Change) -> str:
-    return f"color: {TONES[palette.theme()][MARKS[change][2]]}"
+    return f"color: {TONES[palette.theme()][MARKS[change][1]]}"
 
 
 def _columns() -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _log(target: Target) -> None:
         st.code(tail or t("The log is empty."), language=None)
 
 
-def log_tail(path: Path, lines: int = LOG_LINES) -> str:
+def log_tail(path: Path) -> str:
     """The last lines of a log file, or why it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -129,7 +129,7 @@ def log_tail(path: Path, lines: int = LOG_LINES) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError as error:
         return t("{file} cannot be read: {why}", file=path.name, why=error.strerror)
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
 def expected_but_unknown(system: System, targets: Sequence[Target]) -> None:

@@ -86,15 +86,7 @@ def presets(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
 def own_plan(system: System, *, disabled: bool) -> Mapping[str, Any] | None:
     """Your own plan with a preview of its arrivals; its arguments when Start was pressed."""
     with st.expander(t("Your own plan")):
-        mode = st.segmented_control(
-            t("Send"),
-            list(MODES),
-            default="count",
-            required=True,
-            key="load-mode",
-            format_func=lambda mode: t(MODES[mode]),
-        )
-        args = _form(system, str(mode))
+        args = _form(system, widgets.segments(t("Send"), MODES, key="load-mode"))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             months = _months(system)
             if months:

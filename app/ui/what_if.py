@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.charts.columns import by_nearness, trimmed
 from app.config import System
-from app.drift.decide import low_is_drift
+from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Result, Side, Verdict
 from app.drift.sentence import method_words
 from app.drift.what_if import Again, Change, Outcome, again, can_change, recompute
@@ -41,7 +41,7 @@ HIGHEST_P = 0.5
 LEAST_HIGHEST_DISTANCE = 1.0
 # Rows of the editor before it scrolls by itself.
 EDITOR_HEIGHT = 250
-COUNTED: Final[dict[Literal["features", "all"], str]] = {
+COUNTED: Final = {
     "features": t("Features alone"),
     "all": t("Label and identifier too"),
 }
@@ -114,8 +114,8 @@ def _controls(result: Result, start: Start, state: str) -> Change:
         key=f"{key}-share",
         help=t(SHARE_THRESHOLD),
     )
-    distances = [column for column in free if not low_is_drift(column.method or "")]
-    p_values = [column for column in free if low_is_drift(column.method or "")]
+    distances = [column for column in free if not method_of(column.method or "").p_value]
+    p_values = [column for column in free if method_of(column.method or "").p_value]
     highest = max(
         [LEAST_HIGHEST_DISTANCE, *(1.2 * (column.score or 0.0) for column in distances), asked.distance or 0.0]
     )
@@ -177,15 +177,8 @@ def _counting(result: Result, asked: Change, key: str) -> Literal["features", "a
     policy = result.policy
     if not {column.name for column in result.columns} & {policy.label, policy.identifier}:
         return None
-    picked = st.segmented_control(
-        t("Columns counted"),
-        list(COUNTED),
-        default=asked.columns or policy.columns,
-        format_func=lambda one: t(COUNTED[one]),
-        required=True,
-        key=key,
-    )
-    return None if picked == policy.columns else picked
+    picked = widgets.segments(t("Columns counted"), COUNTED, key=key, default=asked.columns or policy.columns)
+    return None if picked == policy.columns else "all" if picked == "all" else "features"
 
 
 def _target(result: Result, asked: Change, key: str) -> float | None:

@@ -49,6 +49,20 @@ def chosen(picked: object, options: Mapping[str, Option], default: str) -> Optio
     return options[picked] if isinstance(picked, str) and picked in options else options[default]
 
 
+def segments(label: str, options: Mapping[str, str], *, key: str, default: str = "", hidden: bool = False) -> str:
+    """Options by their words next to each other, of which one is always picked; `hidden` shows no label."""
+    picked = st.segmented_control(
+        plain(label),
+        list(options),
+        default=default or next(iter(options)),
+        required=True,
+        key=key,
+        format_func=lambda one: plain(t(options[one])),
+        label_visibility="collapsed" if hidden else "visible",
+    )
+    return str(picked)
+
+
 def clock() -> Clock:
     """The reader's clock: their time zone, now."""
     return Clock(zone())
