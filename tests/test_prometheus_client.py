@@ -170,7 +170,7 @@ def test_a_point_in_time_is_asked_for_exactly(prometheus):
     assert prometheus.query("time()", at).value == pytest.approx(at, abs=1e-3)
 
 
-CALLS = ["targets", "metadata", "labels", "build", "rules", "alerts", "label_values", "query", "query_range"]
+CALLS = ["targets", "metadata", "build", "rules", "alerts", "label_values", "query", "query_range"]
 KEYS = ["resultType", "result", "metric", "value", "values", "activeTargets", "groups", "rules", "alerts", "labels", "name",
         "type", "query", "state", "version", "discoveredLabels", "health", "lastScrape", "vector", "matrix", "scalar"]  # fmt: skip
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpora" / "json"

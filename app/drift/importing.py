@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from app.base.text import one_line
-from app.config import Settings, System, load_systems
+from app.config import Settings, System
 from app.config.drift import DEFAULT_THRESHOLD, PERIOD_KEY
 from app.errors import AlreadyImported, ReportError, VigieError
 from app.runs import keep, reports, rescan
@@ -24,7 +23,6 @@ from app.runs.opening import opened
 from app.runs.run import Run, created_at, new_run_id
 from app.words.message import code_of, english, t
 
-LOG = logging.getLogger("vigie.library")
 # Evidently's JSON has 2 KB a column; parsed it takes twenty times its size.
 MAX_JSON_BYTES: Final = 8_000_000
 # A label in a table, not a document.
@@ -82,7 +80,7 @@ def import_report(
                 raise
     except KeyHeld as other:
         raise ReportError(t("This report is being imported at this moment."), hint=t("Reload the list.")) from other
-    _keep_bounded(settings)
+    keep.bound(settings)
     return run
 
 
@@ -115,14 +113,6 @@ def _not_there_yet(ledger: Ledger, key: str) -> None:
             day = time.strftime("%Y-%m-%d", time.gmtime(created_at(run.id)))
             message = t("This report is there already: it was imported on {day} as {run}.", day=day, run=run.id)
             raise AlreadyImported(message, hint=t("Open that run."), run=run.id)
-
-
-def _keep_bounded(settings: Settings) -> None:
-    """As after every run: a failure is a line in the log, the report is kept."""
-    try:
-        keep.retain(settings, load_systems(settings))
-    except VigieError as error:
-        LOG.warning("%s", error.text)
 
 
 def _check_html(html: bytes) -> None:

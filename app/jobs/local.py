@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.base.processes import heeded
-from app.errors import HostUnavailable, JobError, VigieError
+from app.errors import HostUnavailable, JobError
 from app.jobs import client
 from app.runs.kinds import KINDS, Kind, unknown_kind
 from app.runs.progress import Progress, as_run, read_progress
@@ -117,6 +117,7 @@ def _follow(settings: Settings, run: str, on_progress: Watcher | None) -> Run:
 async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> Run:
     from app.jobs.child import Child
     from app.jobs.execute import Stop, carry_out
+    from app.runs import keep
 
     stop = Stop()
     loop = asyncio.get_running_loop()
@@ -145,19 +146,8 @@ async def _carry(active: ActiveRun, kind: Kind, on_progress: Watcher | None) -> 
     if on_progress is not None:
         on_progress(last)
     if last.state is State.DONE:
-        _retain(active)
+        keep.bound(active.settings)
     return as_run(last)
-
-
-def _retain(active: ActiveRun) -> None:
-    """Keep the disk bounded, as a host does; a failure is reported and the run stays done."""
-    from app.config import load_systems
-    from app.runs import keep
-
-    try:
-        keep.retain(active.settings, load_systems(active.settings))
-    except VigieError as error:
-        LOG.warning("%s", error.text)
 
 
 async def _watch(active: ActiveRun, on_progress: Watcher) -> None:

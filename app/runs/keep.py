@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.config import Settings, Systems
-from app.errors import ReportError, ReportNotFound, StorageFull
+from app.config import Settings, Systems, load_systems
+from app.errors import ReportError, ReportNotFound, StorageFull, VigieError
 from app.runs import reports
 from app.runs.kinds import KINDS, kind_of, record_of
 from app.runs.opening import opened
@@ -295,6 +295,14 @@ def _published(kept: _Kept) -> dict[Path, dict[str, str]]:
         return {}
     files = {name: sum_ for name, sum_ in meta.files.items() if name != RESULT}
     return {kept.report.parent.parent: files} if kind_of(meta.kind).published else {}
+
+
+def bound(settings: Settings) -> None:
+    """What every run ends with: the disk stays bounded. A failure is a line in the log, and the run stays done."""
+    try:
+        retain(settings, load_systems(settings))
+    except VigieError as error:
+        LOG.warning("%s", error.text)
 
 
 def retain(settings: Settings, systems: Systems) -> list[str]:
