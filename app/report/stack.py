@@ -100,8 +100,8 @@ def _api(api: Address) -> str:
     if api.url is None:
         return unknown(api.reason)
     try:
-        # no catalogue: a path
-        document = mapping(egress.get_json(f"{api.url.rstrip('/')}/openapi.json", deadline=PROBE_SECONDS))
+        answer = egress.get(f"{api.url.rstrip('/')}/openapi.json", deadline=PROBE_SECONDS)  # no catalogue: a path
+        document = mapping(answer.check().json())
     except VigieError as error:
         return unknown(error.message)
     version = mapping(document.get("info")).get("version")
