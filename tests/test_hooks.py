@@ -19,9 +19,13 @@ from app.check import Outcome
 from app.check.hooks import rows as check_rows
 from app.config import Settings, load_systems
 from app.notify import calls, channel, due
-from app.notify.channel import MAX_OUTCOME, HookResult
+from app.notify.channel import MAX_OUTCOME, STOPPED, HookResult, in_words
+from app.notify.due import LOST
+from app.notify.sending import NOT_CALLED
+from app.notify.webhook import REDIRECT
 from app.runs import progress, rescan
 from app.runs.index import Ledger
+from app.words.language import speaking
 from tests import warm
 from tests.conftest import free_port
 from tests.hooks_fake_host import KINDS
@@ -655,3 +659,26 @@ def test_the_check_says_that_a_gauge_decides_without_runs(world):
     (row,) = check_rows(world.settings, world.system)
     assert row.outcome is Outcome.EMPTY
     assert "never called" in row.text
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (HookResult("exit 0", "sent, thank you").line(0.14), "code de sortie 0 après 0,1 s : sent, thank you"),
+        (HookResult("HTTP 302", REDIRECT).line(1.0), "HTTP 302 après 1,0 s : une redirection, qui n'est pas suivie"),
+        (
+            HookResult("ended", STOPPED).line(2.0),
+            "interrompu après 2,0 s : le processus qui menait la comparaison a été arrêté",
+        ),
+        (NOT_CALLED.line(0.0), "pas appelé : le processus qui menait la comparaison a été arrêté"),
+        (LOST, "inconnu : aucun résultat n'a été noté"),
+        ("exit {0} of an older version", "exit {0} of an older version"),
+        (
+            HookResult("exit 1", "{0} failed after {n:count}: x").line(1.0),
+            "code de sortie 1 après 1,0 s : {0} failed after {n:count}: x",
+        ),
+    ],
+)
+def test_an_outcome_is_read_in_the_language_of_its_reader_and_the_words_of_a_program_as_they_are(line, text):
+    with speaking("fr"):
+        assert in_words(line).replace("\N{NARROW NO-BREAK SPACE}", " ") == text

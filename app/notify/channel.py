@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from app.base.text import printable
+from app.words.language import word
+from app.words.message import t
 
 _Given = TypeVar("_Given")
 Hide = Callable[[str], str]
 # An outcome is one line of a table.
 MAX_OUTCOME: Final = 400
-STOPPED: Final = "the process that ran the comparison was stopped"  # no catalogue: kept in English
+STOPPED: Final = word("the process that ran the comparison was stopped")
 
 
 class Cancellable:
@@ -41,6 +44,32 @@ class Cancellable:
         except queue.Empty:
             return None
         return given
+
+
+# The line of an outcome: what came of the call, a number of it, how long it took, what it answered.
+_LINE: Final = re.compile(
+    r"(exit|HTTP|killed by signal|ended|failed|not called|not started)(?: (\d+))?(?: after ([\d.]+) s)?(?:: (.*))?"
+)
+
+
+def in_words(line: str) -> str:
+    """An outcome as it is kept, in the language of its reader; the words of a program and of a receiver stay."""
+    parts = _LINE.fullmatch(line)
+    if parts is None:
+        return t(line)
+    what, number, seconds, detail = parts.groups()
+    text: str = {
+        "exit": t("exit {code}", code=number),
+        "HTTP": t("HTTP {code}", code=number),
+        "killed by signal": t("killed by signal {code}", code=number),
+        "ended": t("ended before its end"),
+        "failed": t("the call failed"),
+        "not called": t("not called"),
+        "not started": t("not started"),
+    }[what]
+    if seconds:
+        text = t("{what} after {seconds:.1f} s", what=text, seconds=float(seconds))
+    return t("{name}: {why}", name=text, why=t(detail)) if detail else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from app.runs.kinds import DRIFT
 from app.runs.opening import opened
 from app.runs.progress import directory, read_progress
 from app.runs.run import State
+from app.words.language import word
 
 Say = Callable[[str], None]
 
-LOST: Final = "unknown: no outcome was written down"  # no catalogue: kept in English
+LOST: Final = word("unknown: no outcome was written down")
 # Files in a run's folder: its owner is about to call the hooks, and someone has begun (a run calls them once).
 PROMISE: Final = "hooks.due"
 CLAIM: Final = "hooks.called"

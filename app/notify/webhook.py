@@ -12,6 +12,7 @@ from app.config.drift import Hook
 from app.errors import AddressRefused, AnswerTooLarge, DeadlineExceeded, EgressError
 from app.notify.channel import STOPPED, Cancellable, Hide, HookResult
 from app.notify.event import Event
+from app.words.language import word
 
 if TYPE_CHECKING:
     from app.egress import Answer, Credentials
@@ -22,6 +23,8 @@ MAX_ANSWER: Final = 65_536
 URL_SLACK: Final = 2.0
 # A shorter part of a path is a word such as `api`, and no secret: hiding it would tear words apart.
 HIDDEN_CHARS: Final = 6
+NO_ANSWER: Final = word("no complete answer")
+REDIRECT: Final = word("a redirect, which is not followed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,11 @@ def send(event: Event, hook: Hook, body: bytes, wait: Cancellable, _hide: Hide) 
             with egress.Session(hook.timeout, MAX_ANSWER, auth=token) as session:
                 answer = session.fetch(url, method="POST", data=body, headers=headers)
         except DeadlineExceeded:
-            return HookResult("ended", "no complete answer")  # no catalogue: kept in English
+            return HookResult("ended", NO_ANSWER)
         except EgressError as error:
             status = getattr(error, "status", None) or 0
             if 300 <= status < 400:
-                # no catalogue: kept in English
-                return HookResult(f"HTTP {status}", "a redirect, which is not followed")
+                return HookResult(f"HTTP {status}", REDIRECT)
             return HookResult("failed", _why(error, origin(url)).rstrip("."))
         # no catalogue: kept in English
         return HookResult(f"HTTP {answer.status}", "" if answer.ok else _quoted(answer, url, token))

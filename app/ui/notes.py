@@ -7,6 +7,7 @@ import time
 import streamlit as st
 
 from app.errors import VigieError
+from app.notify.channel import in_words
 from app.notify.due import called_on
 from app.runs.index import MAX_NOTE
 from app.runs.run import HookOutcome, Note, Run
@@ -67,7 +68,7 @@ def _hook_words(outcome: HookOutcome) -> str:
     text = t(
         "Hook {hook}: {outcome} ({when}, {took:seconds})",
         hook=outcome.hook,
-        outcome=outcome.outcome,
+        outcome=in_words(outcome.outcome),
         when=when,
         took=outcome.seconds,
     )
