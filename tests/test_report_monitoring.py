@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.base.version import VERSION
 from app.config import Settings, load_systems
-from app.config.system import Lab, parse_system
+from app.config.system import Lab, Metrics, parse_system
 from app.errors import DeadlineExceeded
 from app.load import readings
 from app.prometheus import Answer, Prometheus
@@ -33,6 +33,7 @@ from app.report import lab, monitoring
 from app.report.asking import MOST_RUNS, UNDER_WAY, Asking
 from app.report.document import Code, Document, Gap, Picture, Section, Table, Text
 from app.report.write import files
+from app.runs import opening
 from app.runs.index import Ledger
 from app.runs.own_source import source_of
 from app.runs.run import Run, State
@@ -179,6 +180,8 @@ def world(prometheus_binary, tmp_path_factory):
                 assert done.returncode == 0, done.stderr
                 told[name] = json.loads(done.stdout)
             settings = Settings.from_env(environ)
+            # All that was done is scraped, and before the end of any report.
+            time.sleep(2 * UNDER_WAY)
             yield SimpleNamespace(settings=settings, folder=folder, url=url, service=service, **told)
         finally:
             process.terminate()
@@ -266,7 +269,7 @@ def walked(world, report):
 
 
 def test_every_number_of_the_report_is_what_its_origin_says(world, report):
-    assert walked(world, report) > 60
+    assert walked(world, report) > 50
     origins = [name for number in report.all_numbers for name in ("query", "run", "file") if name in number.origin]
     assert set(origins) == {"query", "run", "file"}
 
@@ -526,8 +529,9 @@ def test_a_prometheus_that_goes_away_in_the_middle_is_not_waited_for_by_each_que
     assert gaps(section(report, "Charts"))[0].why == "No answer within 10 s."
 
 
-def test_an_index_that_does_not_answer_costs_runs_alone(world):
-    away = asking(world)
+def test_an_index_that_does_not_answer_costs_runs_alone_and_is_waited_for_once(world, monkeypatch):
+    away, looks, real = asking(world), [], opening.ledger_of
+    monkeypatch.setattr(opening, "ledger_of", lambda settings: looks.append(settings) or real(settings))
     lost = replace(away.settings, ledger_url="postgresql+psycopg://nobody:secret@127.0.0.1:9/none")
     report = monitoring.document(replace(away, settings=lost))
     for title in ("Load run", "Drift decision"):
@@ -535,6 +539,17 @@ def test_an_index_that_does_not_answer_costs_runs_alone(world):
         assert "secret" not in gap.why + gap.step
         assert gap.step
     assert blocks(report, Picture)
+    # A damaged file is opened a second time.
+    assert len(looks) == 2
+
+
+def test_a_system_without_counter_has_its_pages_and_says_what_to_name(world):
+    asks = asking(world)
+    silent = asks.system.model_copy(update={"metrics": Metrics()})
+    (raw,) = section(monitoring.document(replace(asks, system=silent)), "Load run").parts
+    (gap,) = gaps(raw)
+    assert "neither a request counter" in gap.why
+    assert [one.name for one in raw.evidence] == ["load/metrics_before.txt", "load/metrics_after.txt"]
 
 
 def test_a_range_before_the_first_scrape_is_unknown_and_not_zero(world):

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from app.charts import Context
-from app.errors import DeadlineExceeded, Unreachable, VigieError
+from app.errors import DeadlineExceeded, LedgerError, Unreachable, VigieError
 from app.prometheus import Answer, Prometheus, Target, TimeRange, connect
 from app.runs.opening import opened
 from app.runs.own_source import fingerprints
@@ -18,6 +18,9 @@ from app.words.units import Clock
 
 if TYPE_CHECKING:
     from app.config import Settings, System
+    from app.runs.index import Ledger
+
+T = TypeVar("T")
 
 # Of 10,000 runs in a range a report names the newest ones and counts the rest.
 MOST_RUNS = 50
@@ -37,6 +40,8 @@ class Asking:
     step: Callable[[str], None] = lambda _: None
     # Why Prometheus is asked no more, once it has gone away in the middle: each further question would wait for it.
     lost: list[VigieError] = field(default_factory=list)
+    # The same of the index of runs.
+    shut: list[LedgerError] = field(default_factory=list)
 
     @cached_property
     def prometheus(self) -> Prometheus:
@@ -88,8 +93,18 @@ class Asking:
             sources=fingerprints(self.settings, self.system),
             elsewhere=False,
         )
-        with opened(self.settings) as ledger:
-            return ledger.library(criteria, limit=MOST_RUNS), ledger.library_count(criteria)
+        return self.index(lambda ledger: (ledger.library(criteria, limit=MOST_RUNS), ledger.library_count(criteria)))
+
+    def index(self, look: Callable[[Ledger], T]) -> T:
+        """What a look into the index of runs brings. Raises LedgerError, after the first time at once."""
+        for error in self.shut:
+            raise error
+        try:
+            with opened(self.settings) as ledger:
+                return look(ledger)
+        except LedgerError as error:
+            self.shut.append(error)
+            raise
 
     @classmethod
     def last(cls, settings: Settings, system: System, seconds: float) -> Asking:

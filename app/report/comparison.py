@@ -28,7 +28,6 @@ from app.report.origin import EVIDENCE, Kept, again, gap, marks, moment, of_day,
 from app.report.panels import chart
 from app.runs import reports
 from app.runs.kinds import DRIFT
-from app.runs.opening import opened
 from app.runs.own_source import source_of
 from app.runs.result import RESULT
 from app.runs.run import Run, State
@@ -66,8 +65,8 @@ def newest(asking: Asking) -> tuple[Run | None, bool]:
     runs, _ = asking.runs(DRIFT, (State.DONE,))
     if runs:
         return runs[0], True
-    with opened(asking.settings) as ledger:
-        return ledger.newest(DRIFT, asking.system.id, source=source_of(asking.settings, asking.system)), False
+    source = source_of(asking.settings, asking.system)
+    return asking.index(lambda ledger: ledger.newest(DRIFT, asking.system.id, source=source)), False
 
 
 def decision(asking: Asking) -> Section:
@@ -278,7 +277,6 @@ def _gauge(asking: Asking, title: str, drift: Gauge) -> Section:
         Text(t("The service measures its own drift: no months are compared, and there is no report of Evidently.")),
         Text(f"**{reading.decision}**"),
         Code(reading.line, "text"),
-        Text(whole(t(reading.reason))),
         Table(
             [t("number"), t("value")],
             [
@@ -287,9 +285,14 @@ def _gauge(asking: Asking, title: str, drift: Gauge) -> Section:
             ],
         ),
     ]
-    if reading.value is None:
-        step = t("Open Generate traffic and send enough requests.")
-        blocks.append(Gap(whole(t(reading.reason)), sentences([step, again()])))
+    reason = whole(t(reading.reason))
+    if reading.value is not None:
+        blocks.append(Text(reason))
+    elif reading.missing:
+        step = t("Open Compare months: a button sends the {n:count} requests that are missing.", n=reading.missing)
+        blocks.append(Gap(reason, sentences([step, again()])))
+    else:
+        blocks.append(Gap(reason, sentences([t("Open Generate traffic and send enough requests."), again()])))
     return Section(title, blocks, parts=[_over_time(asking, drift)])
 
 

@@ -38,8 +38,12 @@ def services(asking: Asking) -> Section:
     blocks: list[Block] = [Table([t("service"), t("address"), t("state"), t("address from")], rows)]
     if state.reason and any(place.url is None for place in own.values()):
         blocks.append(Gap(whole(state.reason), sentences([t("Start it with `python -m stack up`."), again()])))
-    undone = [task for task in state.tasks if task.state != "done"]
-    blocks += [Text(t("{task}: {state}. {why}", task=task.about, state=task.state, why=task.reason)) for task in undone]
+    states = {"waiting": t("waiting"), "running": t("running"), "failed": t("failed")}
+    blocks += [
+        Text(t("{task}: {state}. {why}", task=task.about, state=states[task.state], why=task.reason))
+        for task in state.tasks
+        if task.state in states
+    ]
     blocks += [Table([t("program"), t("version")], list(_versions(asking, places["api"])))]
     return Section(t("Services and versions"), blocks)
 
