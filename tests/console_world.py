@@ -7,6 +7,7 @@ test that ends processes makes a console of its own on a copy of the sample worl
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import psutil
 import pytest
 
 from app.base import child_process
+from tests.http_fakes import answer, serve
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +55,12 @@ CHROMIUM_FLAGS = [
     f"--disable-features={','.join(SWITCHED_OFF)}",
 ]
 # A page of a test lives for seconds: scripts compiled for speed and a young heap kept small never pay there. These, and
-# pages in which nothing moves by itself, leave three quarters of the processor time.
-SHORT_LIVED = "--js-flags=--no-opt --no-maglev --min-semi-space-size=64 --max-semi-space-size=64"
+# pages in which nothing moves by itself, leave three quarters of the processor time; pages that come one after another
+# into a process that has compiled the console's scripts already, six tenths.
+SHORT_LIVED = (
+    "--js-flags=--no-opt --no-maglev --min-semi-space-size=64 --max-semi-space-size=64",
+    "--process-per-site",
+)
 STILL = """addEventListener('DOMContentLoaded', () => {
   const style = document.createElement('style')
   style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }'
@@ -170,6 +176,8 @@ class Console:
         self.environ = {**kept, "HOME": str(home), "VIGIE_HOME": str(home), **environ}
         self.log = home / "console.out"
         self.process: subprocess.Popen[bytes] | None = None
+        # Also of one that another process of this run has started.
+        self.pid = 0
 
     def start(self, *, root: Path = ROOT) -> Console:
         """Start it and return when it answers; its services may still be starting."""
@@ -186,6 +194,7 @@ class Console:
                 stderr=log,
                 start_new_session=True,
             )
+        self.pid = self.process.pid
         LIVE.append(self)
         wait_until("the console answers on /healthz", self._answers, START_SECONDS)
         return self
@@ -239,13 +248,13 @@ class Console:
         rows = json.loads(get(url)[2])["data"]["result"]
         return [(row["metric"], float(row["value"][1])) for row in rows]
 
-    def runs(self, kind: str) -> list[dict[str, Any]]:
-        """The progress files of all runs of one kind, oldest first."""
+    def runs(self, kind: str, system: str = "streamflow") -> list[dict[str, Any]]:
+        """The progress files of all runs of one kind of a system, oldest first."""
         found = []
         for path in sorted(self.home.glob("runs/*/progress.json")):
             with contextlib.suppress(OSError, ValueError):
                 found.append(json.loads(path.read_bytes()))
-        return [run for run in found if run.get("kind") == kind]
+        return [run for run in found if (run.get("kind"), run.get("system")) == (kind, system)]
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Send the console alone a signal; nothing it started may be left."""
@@ -290,6 +299,15 @@ def running(console: Console) -> Iterator[Console]:
 def ready(page: Any, name: str) -> Any:
     """Wait for the marker that a page of ours draws last; returns the page."""
     page.locator(f".st-key-ready-{name}").first.wait_for(state="attached", timeout=PATIENCE * 1000)
+    return page
+
+
+def go_on(page: Any, address: str) -> Any:
+    """Lead a page of the console to another address of it, as back and forward do: a fifth of what it costs to load it.
+
+    What was drawn before is there until the next is drawn, also the marker of the same page.
+    """
+    page.evaluate("to => { history.pushState(null, '', to); dispatchEvent(new PopStateEvent('popstate')) }", address)
     return page
 
 
@@ -418,33 +436,68 @@ def stack_binaries() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def console(tmp_path_factory, stack_binaries) -> Iterator[Console]:
-    """The real thing, once per session: console, job host, supervisor, Prometheus, node exporter, API.
+    """The real thing, once for all processes of this run: console, job host, supervisor, Prometheus, node exporter, API.
 
-    Its world is there already; test_console_process starts a console that makes its own.
+    Its world is there already; test_console_process starts a console that makes its own. A file counts only what it
+    brings itself: systems, runs, requests.
     """
+    from tests.conftest import of_this_run
+
+    kept = of_this_run(tmp_path_factory) / "console.json"
+    with kept.with_suffix(".lock").open("w") as lock, kept.with_suffix(".users").open("w") as users:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with started_by_another(kept) if kept.exists() else started_here(kept, stack_binaries, tmp_path_factory) as one:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            yield one
+            if one.process is not None:
+                # It ends when nobody uses it any more; whoever comes later starts one again.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(users, fcntl.LOCK_EX)
+                kept.unlink()
+
+
+@contextlib.contextmanager
+def started_by_another(kept: Path) -> Iterator[Console]:
+    """The console that another process of this run has started."""
+    about = json.loads(kept.read_text())
+    console = Console(Path(about["home"]), about["port"], about["environ"])
+    console.pid = about["pid"]
+    LIVE.append(console)
+    yield console
+    LIVE.remove(console)
+
+
+@contextlib.contextmanager
+def started_here(kept: Path, binaries: dict[str, str], factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console that the other processes of this run can use as well."""
     from tests.conftest import free_port, sample_home
     from tests.hostile_system import write_system
 
-    folder = tmp_path_factory.mktemp("console")
+    folder = factory.mktemp("console")
     write_system(folder / "systems")
-    environ = {**stack_binaries, "REPORT_DIR": str(folder / "reports"), "VIGIE_SYSTEMS": str(folder / "systems")}
-    home = world_copy(sample_home(tmp_path_factory), folder / "home")
+    environ = {**binaries, "REPORT_DIR": str(folder / "reports"), "VIGIE_SYSTEMS": str(folder / "systems")}
+    home = world_copy(sample_home(factory), folder / "home")
     with running(Console(home, free_port(), environ)) as console:
         console.wait_up().wait_job_host()
+        about = {"home": str(home), "port": console.port, "environ": environ, "pid": console.pid}
+        kept.write_text(json.dumps(about))
         yield console
 
 
 class Chromium:
     """One headless Chromium for tests that stand in a row, and one context: its cache has the parts of the console.
 
-    A page whose scripts come from the cache costs a third of one in a context of its own. While the browser runs, its
-    event loop is in the way of tests that have one of their own.
+    A page whose scripts come from the cache costs a third of one in a context of its own. A page that stays open keeps
+    the process of all pages from this machine. While the browser runs, its event loop is in the way of tests that have
+    one of their own.
     """
 
     def __init__(self) -> None:
         self._ends: contextlib.ExitStack | None = None
         self._browser: Any = None
         self._context: Any = None
+        self._stays: Any = None
 
     def browser(self) -> Any:
         if self._ends is None:
@@ -453,13 +506,15 @@ class Chromium:
             with contextlib.ExitStack() as ends:
                 play = ends.enter_context(sync_playwright())
                 path = HEADLESS if HEADLESS.exists() else CHROMIUM
-                self._browser = play.chromium.launch(executable_path=str(path), args=[*CHROMIUM_FLAGS, SHORT_LIVED])
+                self._browser = play.chromium.launch(executable_path=str(path), args=[*CHROMIUM_FLAGS, *SHORT_LIVED])
                 ends.callback(self._browser.close)
                 self._context = self._browser.new_context(
                     viewport=VIEWPORT, ignore_https_errors=True, reduced_motion="reduce"
                 )
                 self._context.add_init_script(STILL)
                 self._context.set_default_timeout(PATIENCE * 1000)
+                self._stays = self._context.new_page()
+                self._stays.goto(ends.enter_context(serve(answer())).url)
                 self._ends = ends.pop_all()
         return self._browser
 
@@ -472,12 +527,14 @@ class Chromium:
         """Close every page; nothing that a test left (cookies, storage) is there for the next one."""
         if self._context is None:
             return
-        page = self._context.new_page()
+        for each in self._context.pages:
+            if each is not self._stays:
+                each.close()
         stored = {"origin": "*", "storageTypes": "local_storage,indexeddb,service_workers,cache_storage"}
         self._context.clear_cookies()
-        self._context.new_cdp_session(page).send("Storage.clearDataForOrigin", stored)
-        for each in self._context.pages:
-            each.close()
+        session = self._context.new_cdp_session(self._stays)
+        session.send("Storage.clearDataForOrigin", stored)
+        session.detach()
 
     def end(self) -> None:
         if self._ends is not None:

@@ -17,6 +17,7 @@ from tests.console_world import (
     ready,
     running,
     wait_equal,
+    wait_text,
     wait_until,
 )
 from tests.door_fakes import Provider, provider, tls_proxy
@@ -177,3 +178,12 @@ def test_who_signs_in_with_an_identity_provider_sees_pages_and_our_routes(closed
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Token").wait_for()
     assert answered(page, f"{closed.url}/metrics") == 401
+
+
+def test_a_stack_that_was_told_to_start_no_api_starts_none_when_one_is_picked(closed, page):
+    # Nothing of it is about doors; this console has been told so.
+    console = closed.console.wait_up({"prometheus", "node_exporter"})
+    page.goto(f"{closed.url}/?token={TOKEN}&system=f1pa")
+    wait_text(page, "Prometheus does not scrape F1PA lap times. Start it with python -m stack up --systems f1pa")
+    assert set(console.services()) == {"prometheus", "node_exporter"}
+    assert not list((console.home / "stack" / "wanted").iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.console_world import main_text, no_trace, ready, wait_text, wait_until
+from tests.console_world import go_on, main_text, no_trace, ready, wait_text, wait_until
 from tests.test_browser_runs import press_compare, warm
 
 pytestmark = pytest.mark.browser
@@ -18,9 +18,7 @@ def marks(page):
 
 
 def test_a_comparison_is_on_the_charts_of_either_theme_with_its_decision_and_a_way_back(console, page):
-    warm(console, page)
-    page.goto(f"{console.url}/drift?ref=2024-01-31&cur=2024-02-29")
-    ready(page, "drift")
+    warm(console, page, "?ref=2024-01-31&cur=2024-02-29")
     run = press_compare(page)
     page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=120_000)
     for theme in ("light", "dark"):
@@ -40,5 +38,5 @@ def test_a_comparison_is_on_the_charts_of_either_theme_with_its_decision_and_a_w
             lambda: {to for text, to in marks(page) if text == "NO_ACTION" and f"run={run}" in to},
             page=page,
         )
-    page.goto(f"{console.url}{link}")
+    go_on(page, link)
     wait_text(page.locator("[class*=st-key-verdict-]"), r"2024-01-31 \(7,043 rows\) → 2024-02-29")

@@ -16,6 +16,7 @@ from tests.console_world import (
     ROOT,
     Console,
     frame_is_there,
+    go_on,
     main_text,
     no_trace,
     ready,
@@ -47,18 +48,41 @@ FAULTS = {
     "html": (r"not a list of targets|answered HTML where JSON was expected", r"login page"),
     "truncated": (r"not a list of targets|not JSON", r"Is this address a Prometheus server"),
 }
+# A system at whose address nothing listens.
+NOBODY = """
+title = "Nobody listens"
+
+[api]
+url = "{url}"
+
+[request]
+path = "/predict"
+body = {{ user_id = "$user_id" }}
+
+[request.fields.user_id]
+from = "list"
+values = ["U0001"]
+"""
 # What goes on without Prometheus on the pages that need it.
 ALIVE = {"overview": "127.0.0.1:{api}", "targets": "probed by the console", "charts": "How to read these charts"}
 
 
 class Faulty:
-    """A Prometheus that misbehaves in the way that is set."""
+    """A Prometheus that misbehaves in the way that is set; `well`: what the one at `port` answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.mode = "html"
+        self._port = port
 
     def __call__(self, client: socket.socket, request: bytes) -> None:
-        if self.mode == "hanging":
+        if self.mode == "well":
+            with socket.create_connection(("127.0.0.1", self._port)) as real:
+                first, _, rest = request.partition(b"\r\n")
+                real.sendall(first + b"\r\nConnection: close\r\n" + rest)
+                while part := real.recv(65536):
+                    client.sendall(part)
+            client.close()
+        elif self.mode == "hanging":
             until = time.monotonic() + HANG_SECONDS
             while time.monotonic() < until and self.mode == "hanging":
                 time.sleep(0.1)
@@ -90,8 +114,8 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def faulty() -> Iterator[tuple[Faulty, Fake]]:
-    handler = Faulty()
+def faulty(console) -> Iterator[tuple[Faulty, Fake]]:
+    handler = Faulty(int(console.service("prometheus").rpartition(":")[2]))
     with serve(handler) as fake:
         yield handler, fake
         handler.mode = "closed"
@@ -109,6 +133,7 @@ def attached(console, faulty, api, tmp_path_factory) -> Iterator[Console]:
     """A console that watches the faulty Prometheus, sees page files change, and has the sample world."""
     folder = tmp_path_factory.mktemp("attached")
     write_system(folder / "systems")
+    (folder / "systems" / "nobody.toml").write_text(NOBODY.format(url=f"http://127.0.0.1:{free_port()}"))
     environ = {
         "VIGIE_PROMETHEUS_URL": faulty[1].url,
         "VIGIE_STREAMFLOW_URL": api[1].url,
@@ -151,63 +176,58 @@ def test_every_page_is_readable_and_the_rest_alive_when_prometheus_is(attached, 
 
 def test_months_are_compared_while_prometheus_hangs(attached, faulty, page):
     set_fault(attached, faulty[0], page, "hanging")
-    page.goto(f"{attached.url}/drift?system={SYSTEM}")
-    ready(page, "drift")
+    ready(go_on(page, f"/drift?system={SYSTEM}"), "drift")
     page.locator(".st-key-form").get_by_role("button", name="Compare months").click()
     page.locator("[class*=st-key-verdict-]").wait_for(state="visible", timeout=90_000)
     wait_text(page, r"\d of 2 columns drifted")
     no_trace(page)
 
 
+def stopped_is_counted(page: Any, api: Api) -> None:
+    """Start traffic and stop it once some has arrived: the service has counted what was sent, no more and no less."""
+    before = api.count
+    page.get_by_role("button", name="100 requests over 10 s").click()
+    page.locator(".st-key-live").wait_for(state="visible")
+    wait_until("some have arrived", lambda: api.count - before >= 10, page=page)
+    page.locator(".st-key-live").get_by_role("button", name="Stop").click()
+    page.locator(".st-key-load-result").wait_for(state="visible", timeout=90_000)
+    sent = wait_text(page, r"(\d+) sent, \1 answered, counter \+\1\b")[1]
+    assert api.count - before == int(sent)
+
+
 def test_traffic_is_counted_by_the_service_alone_while_prometheus_answers_html(attached, faulty, api, page):
     set_fault(attached, faulty[0], page, "html")
-    before = api[0].count
-    page.goto(f"{attached.url}/traffic")
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Generate traffic").click()
     ready(page, "traffic")
-    page.get_by_role("button", name="100 requests over 10 s").click()
-    wait_until("they have arrived", lambda: api[0].count - before >= 100, seconds=300, page=page)
-    wait_text(page, r"100 sent, 100 answered, counter \+100", seconds=300)
-    assert api[0].count - before == 100
-    assert "Prometheus +100" not in main_text(page)
+    stopped_is_counted(page, api[0])
+    assert "Prometheus +" not in main_text(page)
     no_trace(page)
 
 
 def test_start_still_works_after_page_files_were_touched(attached, faulty, api, page):
     set_fault(attached, faulty[0], page, "closed")
-    page.goto(f"{attached.url}/traffic")
+    page.locator("[data-testid=stSidebar]").get_by_role("link", name="Generate traffic").click()
     ready(page, "traffic")
     for name in ("pages/traffic.py", "app/ui/traffic.py", "app/jobs/client.py", "app/errors.py"):
         os.utime(ROOT / name)
     # The watcher polls; its next round must have seen the new times before the page runs again.
     page.wait_for_timeout(3000)
-    before = api[0].count
-    page.get_by_role("button", name="100 requests over 10 s").click()
-    page.locator(".st-key-live").wait_for(state="visible")
-    # Until then the page may still show the result of an earlier run.
-    wait_until("they have arrived", lambda: api[0].count - before >= 100, seconds=300, page=page)
-    page.locator(".st-key-load-result").wait_for(state="visible", timeout=90_000)
-    wait_text(page, r"100 sent, 100 answered, counter \+100")
-    assert api[0].count - before == 100
-    page.goto(f"{attached.url}/drift?system={SYSTEM}")
-    ready(page, "drift")
+    stopped_is_counted(page, api[0])
+    ready(go_on(page, f"/drift?system={SYSTEM}"), "drift")
     page.locator(".st-key-form").get_by_role("button", name="Compare months").click()
     wait_text(page, r"\d of 2 columns drifted", seconds=300)
     no_trace(page)
 
 
-def test_an_api_that_is_down_is_said_by_the_run(console, browser, tmp_path, tabs):
-    closed = f"http://127.0.0.1:{free_port()}"
-    environ = {"VIGIE_PROMETHEUS_URL": console.service("prometheus"), "VIGIE_STREAMFLOW_URL": closed}
-    with running(Console(world_copy(console.home, tmp_path / "home"), free_port(), environ)) as one:
-        one.wait_job_host()
-        page = tabs()
-        page.goto(f"{one.url}/traffic")
-        ready(page, "traffic")
-        page.get_by_role("button", name="100 requests over 10 s").click()
-        wait_text(page, r"No traffic was sent\.[\s\S]*(refused|nothing listens)", seconds=300)
-        # The rest is alive: the Prometheus it watches answers, and says so in the frame.
-        wait_text(page.locator("[data-testid=stSidebar]"), r"Prometheus \d.*answered")
-        no_trace(page)
+def test_an_api_that_is_down_is_said_by_the_run(attached, faulty, page):
+    faulty[0].mode = "well"
+    page.goto(f"{attached.url}/traffic?system=nobody")
+    ready(page, "traffic")
+    page.get_by_role("button", name="100 requests over 10 s").click()
+    wait_text(page, r"No traffic was sent\.[\s\S]*(refused|nothing listens)", seconds=300)
+    # The rest is alive: the Prometheus it watches answers again, and says so in the frame.
+    wait_text(page.locator("[data-testid=stSidebar]"), r"Prometheus \d.*answered")
+    no_trace(page)
 
 
 def test_a_broken_system_file_is_said_in_the_sidebar_and_hides_no_other(attached, page):
@@ -215,12 +235,13 @@ def test_a_broken_system_file_is_said_in_the_sidebar_and_hides_no_other(attached
     broken = folder / "broken.toml"
     broken.write_text('title = "Broken"\n[drift]\nsource = "gauge"\nexpr = "x"\ntreshold = 0.2\n')
     try:
-        page.goto(f"{attached.url}/targets")
+        # As somebody opens it who has just written it: what is remembered of the files is forgotten.
+        page.goto(f"{attached.url}/targets?system=broken")
         ready(page, "targets")
         sidebar = page.locator("[data-testid=stSidebar]")
         wait_text(sidebar, r"broken\.toml: unknown key drift\.treshold; accepted with source = 'gauge': .*threshold")
         sidebar.locator("[data-testid=stSelectbox] input").first.click()
-        titles = {"StreamFlow churn", "Diabetes", "F1PA lap times", "Hostile data"}
+        titles = {"StreamFlow churn", "Diabetes", "F1PA lap times", "Hostile data", "Nobody listens"}
         wait_equal(page, lambda: set(page.get_by_role("option").all_inner_texts()), titles)
     finally:
         broken.unlink()

@@ -7,16 +7,15 @@ import http.client
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from tests.console_world import ROOT, Console, get, ready, wait_until
+from tests import warm
+from tests.console_world import Console, get, go_on, ready, wait_equal, wait_until
 from tests.hostile_system import MONTHS, SCRIPT, SYSTEM, WORDS, hostile_prometheus, write_words
 from tests.http_fakes import answer, serve
 
@@ -28,20 +27,8 @@ ROUTES = ("/metrics", "/healthz", "/reports/view/20240101T000000Z-000000")
 @pytest.fixture(scope="module")
 def hostile_run(console) -> str:
     """The id of a comparison whose data holds a script as a category, made by the command line."""
-    command = [
-        sys.executable,
-        "-m",
-        "app",
-        "drift",
-        "--system",
-        SYSTEM,
-        "--ref",
-        MONTHS[0],
-        "--cur",
-        MONTHS[1],
-        "--json",
-    ]
-    done = subprocess.run(command, cwd=ROOT, env=console.environ, capture_output=True, text=True, timeout=120)
+    command = ("app", "drift", "--system", SYSTEM, "--ref", MONTHS[0], "--cur", MONTHS[1], "--json")
+    done = warm.run(*command, env=console.environ, libraries=warm.LIGHT)
     assert done.returncode == 0, done.stderr
     return str(json.loads(done.stdout)["run"])
 
@@ -84,9 +71,18 @@ def test_a_category_that_is_a_script_runs_nothing_and_the_report_draws(console, 
     full.get_by_label("Detail panel visibility toggle").first.click()
     wait_until("the details of a row are drawn", lambda: full.locator(".js-plotly-plot").count() > plots, page=page)
     assert page.title() != "x"
+    assert dialogs == []
 
+
+def test_on_the_page_hostile_names_are_text_and_the_report_reaches_neither_that_page_nor_its_storage(
+    console, page, hostile_run
+):
+    dialogs: list[Any] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
     ready(page, "drift")
+    page.locator("[class*=st-key-verdict-]").first.wait_for(state="visible")
+    assert page.locator("[data-testid=stMain] script").count() == 0
     page.locator("[data-testid=stMain]").get_by_text("Evidently report", exact=True).click()
     frame = page.locator("[data-testid=stMain] iframe").first.content_frame
     frame.locator("table, .js-plotly-plot").first.wait_for(state="visible")
@@ -94,20 +90,6 @@ def test_a_category_that_is_a_script_runs_nothing_and_the_report_draws(console, 
     assert [inner.title() for inner in page.frames[1:]] != ["x"]
     assert dialogs == []
 
-
-def test_the_names_of_hostile_data_are_text_on_the_page_too(console, page, hostile_run):
-    page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
-    ready(page, "drift")
-    page.locator("[class*=st-key-verdict-]").first.wait_for(state="visible")
-    assert page.title() != "x"
-    assert page.locator("[data-testid=stMain] script").count() == 0
-
-
-def test_a_report_reaches_neither_the_page_round_it_nor_its_storage(console, page, hostile_run):
-    page.goto(f"{console.url}/drift?system={SYSTEM}&run={hostile_run}")
-    ready(page, "drift")
-    page.locator("[data-testid=stMain]").get_by_text("Evidently report", exact=True).click()
-    page.locator("[data-testid=stMain] iframe").first.content_frame.locator("table, .js-plotly-plot").first.wait_for()
     report = next(frame for frame in page.frames if "/reports/frame/" in frame.url)
     attempts = {
         "the page": "parent.document.title",
@@ -182,13 +164,13 @@ def test_pages_and_routes_carry_the_security_headers(console, path):
 
 
 NAMES = {
-    "/": "overview",
-    "/targets": "targets",
-    "/charts": "charts",
-    "/traffic": "traffic",
-    "/drift": "drift",
-    "/reports": "reports",
-    "/add_service": "add_service",
+    "Overview": "overview",
+    "Targets": "targets",
+    "Charts": "charts",
+    "Generate traffic": "traffic",
+    "Compare months": "drift",
+    "Reports": "reports",
+    "Add a service": "add_service",
 }
 
 
@@ -210,9 +192,11 @@ def test_no_page_asks_any_other_host_for_anything(console, page, words, system):
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
     page.on("console", lambda message: refused.append(message.text) if "Content Security" in message.text else None)
     page.on("dialog", lambda dialog: (refused.append("dialog"), dialog.dismiss()))
-    for path, name in NAMES.items():
-        page.goto(f"{console.url}{path}?system={system}")
+    page.goto(f"{console.url}/?system={system}")
+    for title, name in NAMES.items():
+        page.locator("[data-testid=stSidebar]").get_by_role("link", name=title, exact=True).click()
         ready(page, name)
+        wait_equal(page, lambda: parse_qs(urlsplit(page.url).query).get("system"), [system])
         assert page.title() != "owned"
         assert page.locator("[data-testid=stMain] script, [data-testid=stMain] a[href^=javascript]").count() == 0
     wait_until("something was asked", lambda: asked, page=page)
@@ -233,12 +217,10 @@ def test_words_from_a_system_file_and_from_prometheus_are_drawn_letter_by_letter
     sidebar, main = page.locator("[data-testid=stSidebar]"), page.locator("[data-testid=stMain]")
     wait_until("the title is its letters", lambda: reads(main.locator("h1"), title), page=page)
     wait_until("the version is its letters", lambda: reads(sidebar.locator(".st-key-connection")), page=page)
-    page.goto(f"{console.url}/targets?system={WORDS}")
-    ready(page, "targets")
+    ready(go_on(page, f"/targets?system={WORDS}"), "targets")
     card = main.locator("[class*=st-key-card-down]").first
     wait_until("the target's error is its letters", lambda: reads(card), page=page)
-    page.goto(f"{console.url}/charts?system={WORDS}")
-    ready(page, "charts")
+    ready(go_on(page, f"/charts?system={WORDS}"), "charts")
     panel = main.locator(".st-key-panel-one")
     wait_until("the panel's title is its letters", lambda: reads(panel, title), page=page)
     assert panel.locator("img, b").count() == 0

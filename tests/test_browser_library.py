@@ -22,6 +22,7 @@ from tests import kept_runs
 from tests.console_world import (
     Console,
     choose,
+    go_on,
     no_trace,
     ready,
     settled,
@@ -184,7 +185,7 @@ def test_filters_narrow_the_list_stand_in_the_address_and_survive_a_reload(conso
     wait_listed(page, 2, "NO_ACTION")
     wait_equal(page, page.get_by_label("Month").input_value, "2024-02")
 
-    opened(console, page, "&find=nothing+of+the+kind")
+    go_on(page, f"/reports?system={SHELF}&find=nothing+of+the+kind")
     wait_text(page, "No run fits these filters")
     main(page).get_by_role("button", name="Clear filters").click()
     wait_listed(page, 5)
@@ -276,20 +277,18 @@ def test_a_ticked_run_is_opened_with_its_report_and_both_files_under_their_names
     no_trace(page)
 
 
-@pytest.mark.parametrize(
-    ("run", "said"),
-    [
+def test_a_run_without_a_verdict_says_what_became_of_it(console, settings, page):
+    opened(console, page)
+    for run, said in (
         (UNDECIDED, r"UNDECIDED[\s\S]*2024-03-31 has no rows for 5 of 14 features"),
         (FAILED, r"This run failed\.[\s\S]*The database is gone: connection refused"),
         (DELETED, r"FILES DELETED[\s\S]*VIGIE_KEEP_BYTES[\s\S]*share 0\.06 · 1 of 16"),
         ("20240101T000000Z-000000", r"There is no run 20240101T000000Z-000000"),
         ("../../etc/passwd", r"There is no run \.\./\.\./etc/passwd"),
-    ],
-)
-def test_a_run_without_a_verdict_says_what_became_of_it(console, settings, page, run, said):
-    opened(console, page, f"&run={run}")
-    wait_text(page, said)
-    no_trace(page)
+    ):
+        go_on(page, f"/reports?system={SHELF}&run={run}")
+        wait_text(page, said)
+        no_trace(page)
 
 
 def test_a_note_is_text_shows_in_the_list_at_once_and_is_found_by_its_words(console, settings, page):
@@ -304,7 +303,7 @@ def test_a_note_is_text_shows_in_the_list_at_once_and_is_found_by_its_words(cons
     wait_text(notes, re.escape("](javascript:alert(1)) **b** $x$ =1+1"))
     assert notes.locator("img, a").count() == 0
     assert page.title() != "owned"
-    opened(console, page, "&seen=acknowledged&find=onerror")
+    go_on(page, f"/reports?system={SHELF}&seen=acknowledged&find=onerror")
     wait_listed(page, 1, "NO_ACTION")
     no_trace(page)
 

@@ -34,10 +34,14 @@ def workers_asleep(console: Console) -> Iterator[None]:
                 os.kill(pid, signal.SIGCONT)
 
 
-def warm(console: Console, page: Any) -> None:
+def warm(console: Console, page: Any, query: str = "") -> None:
     """Open Compare months and wait until the worker of comparisons has loaded its libraries."""
-    page.goto(f"{console.url}/drift")
+    page.goto(f"{console.url}/drift{query}")
     ready(page, "drift")
+    worker_is_warm(console, page)
+
+
+def worker_is_warm(console: Console, page: Any) -> None:
     settings = Settings.from_env(console.environ)
     wait_until("the worker of comparisons is warm", lambda: "drift" in jobs.ping(settings).warm, 300, page=page)
 
@@ -51,11 +55,9 @@ def press_compare(page: Any) -> str:
 
 def test_a_comparison_is_found_again_after_a_reload_joined_by_a_second_click_and_seen_in_two_tabs(console, tabs):
     first, second = tabs(), tabs()
-    warm(console, first)
     for page in (first, second):
-        page.goto(f"{console.url}/drift?ref=2024-03-31&cur=2024-04-30")
-        ready(page, "drift")
-    known = len(console.runs("drift"))
+        warm(console, page, "?ref=2024-03-31&cur=2024-04-30")
+    before = len(console.runs("drift"))
     with workers_asleep(console):
         run = press_compare(first)
         first.locator(".st-key-running").wait_for(state="visible")
@@ -65,16 +67,14 @@ def test_a_comparison_is_found_again_after_a_reload_joined_by_a_second_click_and
         ready(first, "drift")
         assert run_in_address(first) == run
         first.locator(".st-key-running").wait_for(state="visible")
-        assert len(console.runs("drift")) == known + 1
+        assert len(console.runs("drift")) == before + 1
     for page in (first, second):
         wait_text(page.locator("[class*=st-key-verdict-]"), r"2024-03-31 \(7,043 rows\) → 2024-04-30")
         no_trace(page)
 
 
 def test_a_comparison_is_cancelled_and_says_so(console, page):
-    warm(console, page)
-    page.goto(f"{console.url}/drift?ref=2024-05-31&cur=2024-06-30")
-    ready(page, "drift")
+    warm(console, page, "?ref=2024-05-31&cur=2024-06-30")
     with workers_asleep(console):
         press_compare(page)
         page.locator(".st-key-running").get_by_role("button", name="Cancel").click()
@@ -156,11 +156,11 @@ def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page
     ready(page, "overview")
     for title, name in (("Targets", "targets"), ("Charts", "charts"), ("Generate traffic", "traffic")):
         go(page, title, name)
-    warm(console, page)
+    go(page, "Compare months", "drift")
+    worker_is_warm(console, page)
     go(page, "Overview", "overview")
     wait_text(page, "drift worker warm")
-    assert console.process is not None
-    with open(f"/proc/{console.process.pid}/maps") as maps:
+    with open(f"/proc/{console.pid}/maps") as maps:
         mapped = maps.read()
     # evidently brings scipy and scikit-learn, feast brings mmh3; DuckDB is a shared object of its own.
     assert "/numpy/" in mapped

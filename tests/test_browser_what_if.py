@@ -288,10 +288,12 @@ def test_two_files_dropped_on_the_page_are_compared_and_shown_as_a_run_of_their_
     page.goto(f"{console.url}/drift?system={SYSTEM}")
     ready(page, "drift")
     page.get_by_text("Compare two files instead").click()
-    inputs = page.locator(".st-key-two-files input[type=file]")
+    boxes = page.locator(".st-key-two-files [data-testid=stFileUploader]")
     for place, name in enumerate(rows):
-        inputs.nth(place).set_input_files(tmp_path / f"{name} <b>x.csv")
-        wait_text(page.locator(".st-key-two-files"), re.escape(name))
+        # What is dropped while the page is drawn for the file before it is lost.
+        settled(boxes.nth(place))
+        boxes.nth(place).locator("input[type=file]").first.set_input_files(tmp_path / f"{name} <b>x.csv")
+        wait_text(boxes.nth(place), re.escape(name))
     page.locator(".st-key-compare-files button").click()
     page.wait_for_url("**run=*")
     wait_text(page, r"RETRAINING_TRIGGERED[\s\S]*1 of 2 columns drifted", 300)
