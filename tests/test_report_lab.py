@@ -45,7 +45,14 @@ def target(system: System, health: Health = Health.UP, **changes: object) -> Tar
 
 def load(**changes: object) -> SimpleNamespace:
     """A load run as far as proofs look at it."""
-    numbers = {"sent": 100, "meant_to_fail": None, "refused": None, "started": time.time() - 60, "by_status": {}}
+    numbers = {
+        "sent": 100,
+        "ok": 100,
+        "meant_to_fail": None,
+        "refused": None,
+        "started": time.time() - 60,
+        "by_status": {},
+    }
     return SimpleNamespace(result=SimpleNamespace(**numbers | {"finished": time.time() - 50} | changes))
 
 
@@ -132,7 +139,7 @@ def test_services_are_up_or_the_first_that_is_not_says_why(home, monkeypatch):
     assert text.split("\n")[0].split() == ["SERVICE", "STATE", "PID", "SINCE", "URL"]
     down = StackState({**up.services, "streamflow": service("streamflow", "down", "port taken")}, None, "")
     gap = proofs.services(facts(stack=down)).missing
-    assert gap.why == "streamflow is down: port taken"
+    assert gap.why == "Streamflow is down: port taken."
 
 
 def test_grafana_answers_with_its_version_or_says_where_to_get_one(home):
@@ -147,7 +154,7 @@ def test_grafana_answers_with_its_version_or_says_where_to_get_one(home):
     ("changes", "why"),
     [
         ({}, None),
-        ({"health": Health.DOWN, "last_error": "connection refused"}, "Connection refused"),
+        ({"health": Health.DOWN, "last_error": "connection refused"}, "Connection refused."),
         ({"last_scrape": 1000.0}, "Its last scrape was 1970-01-01 00:16:40."),
         ({"labels": {"job": "other"}}, 'Prometheus scrapes nothing that fits `job="api"`.'),
     ],
@@ -161,16 +168,16 @@ def test_the_target_is_up_and_its_scrape_recent(home, changes, why):
 
 def test_calls_count_from_fifty_on(home):
     assert proofs_seen.traffic(facts(load=load())).done
-    gap = proofs_seen.traffic(facts(load=load(sent=49))).missing
+    gap = proofs_seen.traffic(facts(load=load(ok=49))).missing
     assert gap == Gap(
-        "The largest run of this range sent 49.",
+        "The newest run had 49 good answers to 100 requests.",
         "Generate traffic: press “100 requests over 10 s”, or run "
         "`python -m app load --system streamflow --count 100 --duration 10`.",
     )
 
 
 def test_the_newest_run_that_sent_enough_is_the_one_that_is_shown(home):
-    small, large = load(sent=3), load(sent=80)
+    small, large = load(ok=3), load(ok=80)
     assert facts(loads=[small, large]).load is large
     assert facts(loads=[small]).load is small
     assert facts(loads=[]).load is None

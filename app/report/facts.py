@@ -114,8 +114,8 @@ class Facts:
 
     @cached_property
     def load(self) -> Load | None:
-        """The newest load run that sent enough, else the newest."""
-        enough = (load for load in self.loads if load.result.sent >= ENOUGH_REQUESTS)
+        """The newest load run with enough good answers, else the newest."""
+        enough = (load for load in self.loads if load.result.ok >= ENOUGH_REQUESTS)
         return next(enough, self.loads[0] if self.loads else None)
 
     @cached_property

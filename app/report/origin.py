@@ -134,7 +134,9 @@ def gap(error: VigieError, step: str = "") -> Gap:
 
 
 def whole(text: str) -> str:
-    """A clause as a sentence of its own."""
+    """A clause as a sentence of its own; an address at its beginning stays as it is."""
+    if "://" in text.partition(" ")[0]:
+        return text if text.endswith(".") else f"{text}."
     return t("{text:capital}", text=text) if text.endswith((".", "!", "?", "…")) else t("{text:capital}.", text=text)
 
 

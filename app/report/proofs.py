@@ -17,11 +17,10 @@ from app.prometheus.targets import Health
 from app.report import panels, stack, traffic
 from app.report.document import Block, Cell, Code, Gap, Number, Section, Table, Text
 from app.report.facts import Facts, Reply
-from app.report.origin import dated, gap, moment, unknown
+from app.report.origin import dated, gap, moment, unknown, whole
 from app.report.proof import Proof
 from app.services import Service, service_state, start_hint
 from app.words.message import joined, t, tn
-from app.words.shared import capital
 from app.words.units import format_value
 
 # Series of one query in a table: a reader sees the shape of it, the chart beside it has more.
@@ -67,7 +66,7 @@ def _not_up(row: Service) -> Gap:
     why = t("{service} is {state}.", service=row.name, state=service_state(row.state))
     if row.reason:
         why = t("{service} is {state}: {why}", service=row.name, state=service_state(row.state), why=t(row.reason))
-    return Gap(why, t("Wait for it; Overview, Services, says what it is doing."))
+    return Gap(whole(why), t("Wait for it; Overview, Services, says what it is doing."))
 
 
 def _answering(facts: Facts) -> tuple[list[tuple[str, ...]], Gap | None]:
@@ -90,7 +89,7 @@ def _well(reply: Reply) -> bool:
 
 def _no_api(facts: Facts) -> Gap:
     error = facts.health.error
-    why = capital(t(error.message)) if error else t("The address of the service is not known.")
+    why = whole(t(error.message)) if error else t("The address of the service is not known.")
     return Gap(why, start_hint(facts.asking.settings, facts.system))
 
 
@@ -207,7 +206,7 @@ def targets(facts: Facts) -> Proof:
     for target in facts.own:
         longest = (target.interval or USUAL_INTERVAL) * RECENT_INTERVALS
         if target.health is not Health.UP:
-            missing = Gap(capital(target.last_error or t(target.meaning.text)), t(target.meaning.hint))
+            missing = Gap(whole(target.last_error or t(target.meaning.text)), t(target.meaning.hint))
         elif target.last_scrape is not None and facts.asking.until - target.last_scrape > longest:
             why = t("Its last scrape was {when}.", when=moment(facts.asking, target.last_scrape))
             missing = Gap(why, t("Look at Targets: Prometheus may hang, or the range ends in the future."))
@@ -266,11 +265,11 @@ def _unit(facts: Facts, expr: str) -> str:
 
 def _no_value(facts: Facts, seen: Answer) -> Gap:
     if seen.state is State.ERROR:
-        return Gap(capital(t(seen.reason)), t(seen.hint))
+        return Gap(whole(t(seen.reason)), t(seen.hint))
     step = no_traffic(facts).step
     if seen.series:
         return Gap(t("It has no value: no request fell into its window."), step)
-    return Gap(t("It has no value: {why}", why=t(seen.reason)), step if facts.load is None else t(seen.hint))
+    return Gap(whole(t("It has no value: {why}", why=t(seen.reason))), step if facts.load is None else t(seen.hint))
 
 
 def _value(facts: Facts, expr: str, series: Series, unit: str) -> Number:

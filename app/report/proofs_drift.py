@@ -9,11 +9,10 @@ from app.errors import VigieError
 from app.report import comparison
 from app.report.document import Block, Code, Gap, Section, Table, Text
 from app.report.facts import Facts
-from app.report.origin import gap
+from app.report.origin import gap, whole
 from app.report.proof import Proof
 from app.words.explain import COVARIATE_AND_TARGET, SIMULATED
 from app.words.message import t
-from app.words.shared import capital
 from app.words.units import format_number
 
 
@@ -80,7 +79,7 @@ def decision(facts: Facts) -> Proof:
 
 
 def _line(what: str, line: str, reason: str) -> Section:
-    return Section(what, [Code(line, "text"), Text(capital(t(reason))), Text(t(SIMULATED))])
+    return Section(what, [Code(line, "text"), Text(whole(t(reason))), Text(t(SIMULATED))])
 
 
 def _of_gauge(facts: Facts, what: str, draw: Callable[[], Section], *, number: bool) -> Proof:
@@ -90,5 +89,5 @@ def _of_gauge(facts: Facts, what: str, draw: Callable[[], Section], *, number: b
         return Proof(what, "drift", missing=gap(error))
     if seen.value is None:
         step = t("Compare months says how many requests are missing, and sends them.")
-        return Proof(what, "drift", str(seen.decision), Gap(capital(t(seen.reason)), step))
+        return Proof(what, "drift", str(seen.decision), Gap(whole(t(seen.reason)), step))
     return Proof(what, "drift", format_number(seen.value) if number else str(seen.decision), draw=draw)

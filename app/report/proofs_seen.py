@@ -14,7 +14,7 @@ from app.report import alerts as fired
 from app.report import traffic as sent
 from app.report.document import Block, Cell, Code, Evidence, Gap, Section, Table, Text
 from app.report.facts import ENOUGH_REQUESTS, Facts
-from app.report.origin import gap, instant
+from app.report.origin import gap, instant, whole
 from app.report.proof import Proof
 from app.report.proofs import chart, no_metric, no_traffic
 from app.words.message import joined, t
@@ -39,8 +39,8 @@ def traffic(facts: Facts) -> Proof:
     if load is None:
         return Proof(what, "traffic", missing=no_traffic(facts))
     result, missing = load.result, None
-    if result.sent < ENOUGH_REQUESTS:
-        why = t("The largest run of this range sent {sent:count}.", sent=result.sent)
+    if result.ok < ENOUGH_REQUESTS:
+        why = t("The newest run had {ok:count} good answers to {sent:count} requests.", ok=result.ok, sent=result.sent)
         missing = Gap(why, no_traffic(facts).step)
 
     def draw() -> Section:
@@ -172,7 +172,7 @@ def _all_there(facts: Facts, what: str, panels: Sequence[Panel]) -> Proof:
 
 
 def _no_number(facts: Facts, title: str, seen: Answer) -> Gap:
-    why = t("{panel} has no value: {why}", panel=title, why=t(seen.reason) or t("nothing was answered"))
+    why = whole(t("{panel} has no value: {why}", panel=title, why=t(seen.reason) or t("nothing was answered")))
     if seen.state is not State.ERROR and facts.load is None:
         return Gap(why, no_traffic(facts).step)
     return Gap(why, t(seen.hint) or t("Look at Charts: it says why."))
