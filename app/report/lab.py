@@ -61,13 +61,13 @@ def document(asking: Asking) -> Document:
 def _overview(asked: list[Exercise]) -> Section:
     """What is proved, and what is missing yet."""
     rows = [
-        ["" if place else exercise.title, proof.what, t("proved") if proof.done else t("missing")]
+        ["" if place else exercise.title, proof.what, t("proved") if proof.done else t("open")]
         for exercise in asked
         for place, proof in enumerate(exercise.proofs)
     ]
     open_ = [proof for exercise in asked for proof in exercise.proofs if not proof.done]
     note = t("Everything below is proved.") if not open_ else t("What is missing says below how to bring it.")
-    return Section(t("What was asked for"), [Table([t("exercise"), t("asked for"), ""], rows), Text(note)])
+    return Section(t("What was asked for"), [Table([t("exercise"), t("asked for"), t("state")], rows), Text(note)])
 
 
 def _section(asking: Asking, exercise: Exercise) -> Section:
@@ -84,4 +84,14 @@ def _part(asking: Asking, proof: Proof) -> Section:
         return Section(proof.what, missing)
     draw = proof.draw
     part = guarded(asking, proof.what, lambda _: draw())
+    if proof.missing is not None:
+        part = _without(part, proof.missing.why) or part
     return replace(part, blocks=[*missing, *part.blocks])
+
+
+def _without(section: Section, why: str) -> Section | None:
+    """A section that does not say once more what is missing; None where nothing else is in it."""
+    blocks = [block for block in section.blocks if not (isinstance(block, Gap) and block.why == why)]
+    parts = [part for part in (_without(one, why) for one in section.parts) if part is not None]
+    left = blocks or parts or section.evidence
+    return replace(section, blocks=blocks, parts=parts) if left else None

@@ -249,9 +249,12 @@ def query(facts: Facts, expr: str, about: str, place: int) -> Proof:
         series = charts.panel.merge({"": seen}, legend).series[:MOST_SERIES]
         shown: list[list[Cell]] = [[one.name, _value(facts, expr, one, unit)] for one in series]
         at = t("value at {when}", when=moment(facts.asking, facts.peak.until))
+        asked: list[Block] = [Code(expr, "promql"), Text(t(about))]
+        if missing is not None:
+            return Section(what, asked)
         fields = {"id": f"query-{place}", "title": what, "expr": expr, "unit": unit, "legend": legend}
-        blocks: list[Block] = [Code(expr, "promql"), Text(t(about)), Table([t("series"), at], shown)]
-        return Section(what, [*blocks, *chart(facts, Panel.model_validate(fields)).blocks])
+        table = Table([t("series"), at], shown)
+        return Section(what, [*asked, table, *chart(facts, Panel.model_validate(fields)).blocks])
 
     return Proof(what, "charts", state, missing, draw, expr)
 
@@ -287,4 +290,4 @@ def chart(facts: Facts, panel: Panel) -> Section:
         answer = charts.ask(asking.prometheus, panel, asking.context, dated(asking))
         return panels.chart(asking, panel, answer, facts.marks)
     except VigieError as error:
-        return Section(t(panel.title), [gap(error)])
+        return Section(t(panel.title).partition(",")[0], [gap(error)])
