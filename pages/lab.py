@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.ui import lab, picked, widgets
+from app.ui import lab, picked, widgets, write_reports
 from app.words.message import t
 
 # Traffic and comparisons take seconds to be seen by everything that a proof asks.
@@ -20,9 +20,11 @@ def draw() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="controls"):
         title = st.container(width="stretch")
         seconds = lab.span()
+        write_reports.lab_button(system, seconds)
     exercises = lab.look(system, seconds)
     with title:
         widgets.head(t("Lab"), [lab.badge(exercises)])
+    write_reports.newest_lab(system)
     lab.draw(exercises)
     widgets.ready("lab-proofs")
 

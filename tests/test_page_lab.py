@@ -11,6 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
 from app.report.proof import Exercise, Proof
+from app.report.request import Asked
+from app.runs.index import Ledger
+from app.runs.run import Run, State
 from app.ui import cache, lab
 from tests.conftest import ROOT, forget_pages
 from tests.hostile_system import MARKUP
@@ -123,3 +126,25 @@ def test_anyones_own_system_is_asked_for_what_it_describes(home: Path, monkeypat
     app = opened("mine")
     assert [line for line in lines(app) if "4. " in line] == []
     assert any("[metrics]" in one.value.replace("\\", "") for one in app.main.caption)
+
+
+def test_the_report_is_written_by_one_button_that_says_why_it_cannot_and_leads_to_the_newest(home):
+    app = opened()
+    (button,) = [one for one in app.main.button if one.key == "lab-report"]
+    app = button.click().run()
+    assert not app.exception
+    assert any("The lab report was not started" in one.value.replace("\\", "") for one in app.main.error)
+    settings, now = Settings.from_env(), round(time.time())
+    asked = Asked("lab", now - 3600, now, "en")
+    rows = [
+        Run(f"20261201T00000{place}Z-00000{place}", "report", "streamflow", key, State.DONE, now + place, reason=reason)
+        for place, (key, reason) in enumerate(
+            [(asked.key("streamflow"), "the lab report"), ("report:streamflow:monitoring:1:2:en", "another one")]
+        )
+    ]
+    with Ledger(settings.ledger_url) as ledger:
+        for row in rows:
+            ledger.add(row)
+    app = opened()
+    assert any(one.value == "The lab report" for one in app.main.caption)
+    assert len(links(app)) == 1 + sum(line.startswith(f":gray[{lab.OPEN}]") for line in lines(app))

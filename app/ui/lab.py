@@ -83,8 +83,9 @@ def draw(exercises: Sequence[Exercise]) -> None:
 def _proof(proof: Proof, key: str, *, again: bool) -> None:
     """One line: done or open, what is asked for, what is there; below an open one why, the step, and its page."""
     icon = f":green[{SHAPES['good']}]" if proof.done else f":gray[{OPEN}]"
-    what = widgets.plain(proof.what) + (f" {code(proof.expr)}" if proof.expr else "")
+    what = widgets.plain(proof.what)
     state = f" &nbsp; :gray[{widgets.plain(proof.state)}]" if proof.state else ""
+    state += f" &nbsp; {code(proof.expr)}" if proof.expr else ""
     if proof.missing is None:
         st.markdown(f"{icon} {what}{state}")
         return

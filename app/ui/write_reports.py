@@ -141,6 +141,31 @@ def _begin(system: System, name: str, since: float, until: float, chosen: str) -
         st.rerun()
 
 
+# --- the page Lab ----------------------------------------------------------------------------------------------------
+
+
+def lab_button(system: System, seconds: float) -> None:
+    """The way in on the page whose proofs are of the last `seconds`."""
+    what = t("Every proof below with its numbers and pictures, and what is missing, as Markdown, HTML and a ZIP.")
+    label, icon = t("Write the lab report"), ":material/edit_document:"
+    if st.button(label, type="primary", icon=icon, key="lab-report", help=what):
+        now = time.time()
+        if _start(system, (LAB,), now - seconds, now, language()):
+            st.rerun()
+
+
+def newest_lab(system: System) -> None:
+    """The lab report that is being written, else where the newest one is; nothing before the first."""
+    if going_on(system):
+        return
+    run = next((run for run in _runs(system) if run.key.split(":")[2:3] == [LAB]), None)
+    if run is not None:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="newest-lab"):
+            st.caption(widgets.plain(capital(t(run.reason or NO_REASON))), width="content")
+            if run.done:
+                _open_link(run)
+
+
 # --- the end of the story --------------------------------------------------------------------------------------------
 
 
@@ -157,10 +182,7 @@ def after_story(system: System, runs: Sequence[Run]) -> None:
                 width="content",
             )
             if run.done:
-                query = {**link_params(), reports.RUN_KEY: run.id}
-                st.page_link(
-                    "../pages/reports.py", label=t("Open in Reports"), icon=":material/description:", query_params=query
-                )
+                _open_link(run)
         st.caption(widgets.plain(t(run.reason or NO_REASON)))
     if all(run.done for run in written.values()) and len(written) == len(TITLES):
         return
@@ -174,3 +196,8 @@ def after_story(system: System, runs: Sequence[Run]) -> None:
         if _start(system, tuple(TITLES), since, now, language()):
             st.rerun()
     st.caption(widgets.plain(what))
+
+
+def _open_link(run: Run) -> None:
+    query = {**link_params(), reports.RUN_KEY: run.id}
+    st.page_link("../pages/reports.py", label=t("Open in Reports"), icon=":material/description:", query_params=query)
