@@ -280,7 +280,7 @@ def world_copy(source: Path, home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source / "feast", home / "feast")
     # Other systems' data is made when somebody picks them.
-    shutil.copytree(source / "world", home / "world", ignore=shutil.ignore_patterns("f1pa", "diabetes"))
+    shutil.copytree(source / "world", home / "world")
     return home
 
 

@@ -48,7 +48,7 @@ TITLES = {"streamflow": "StreamFlow churn", "diabetes": "Diabetes", "f1pa": "F1P
 def home(console, tmp_path_factory) -> Path:
     """A home with the world of StreamFlow alone."""
     place = world_copy(console.home, tmp_path_factory.mktemp("fresh") / "home")
-    assert not (place / "world" / "f1pa").exists()
+    assert not (place / "f1pa").exists()
     (place / "systems").mkdir()
     return place
 

@@ -21,7 +21,7 @@ def pick(page: Any, title: str) -> None:
 
 def test_a_picked_system_is_started_once_and_the_page_says_what_it_waits_for(console, page, tmp_path_factory):
     # Its data are there: that the stack makes them where they are not is in test_stack_systems.
-    shutil.copytree(f1pa_home(tmp_path_factory) / "f1pa", console.home / "world" / "f1pa")
+    shutil.copytree(f1pa_home(tmp_path_factory) / "f1pa", console.home / "f1pa")
     page.goto(f"{console.url}/?system=streamflow")
     ready(page, "overview")
     # No other test picks a system of this console that does not run.
