@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -167,7 +168,7 @@ def test_the_page_process_never_loads_the_libraries_of_the_workers(console, page
     assert [name for name in ("/scipy/", "/sklearn/", "/mmh3", "/duckdb", "/_duckdb") if name in mapped] == []
 
 
-def test_the_story_goes_on_after_a_reload_and_ends_with_its_two_decisions(console, page):
+def test_the_story_goes_on_after_a_reload_and_ends_with_its_two_decisions_and_its_reports(console, page, tabs):
     """Its steps are runs like all others: those that are there already are not carried out again."""
     page.goto(f"{console.url}/?system=streamflow&story=going")
     story = page.locator(".st-key-story")
@@ -175,7 +176,43 @@ def test_the_story_goes_on_after_a_reload_and_ends_with_its_two_decisions(consol
     if parse_qs(urlsplit(page.url).query).get("story"):
         page.reload()
     wait_text(story, r"month_001 · NO_ACTION[\s\S]*month_008 · RETRAINING_TRIGGERED", seconds=170)
+    story.get_by_role("button", name="Write the reports").click()
+    wait_text(story, r"Monitoring report\s[\s\S]*Open in Reports[\s\S]*Lab report\s[\s\S]*Open in Reports", seconds=170)
+    again = tabs()
+    again.goto(story.get_by_role("link", name="Open in Reports").first.evaluate("link => link.href"))
     story.get_by_role("button", name="Close").click()
     story.wait_for(state="detached")
     assert "story" not in parse_qs(urlsplit(page.url).query)
     no_trace(page)
+    written = again.frame_locator("iframe[src*='/reports/frame/']")
+    written.get_by_role("heading", name="Monitoring report: StreamFlow churn").wait_for()
+    assert written.locator("figure svg").count() > 2
+    for kind in ("HTML", "Markdown", "ZIP"):
+        again.get_by_role("button", name=f"Download {kind}").wait_for()
+    no_trace(again)
+    opens_without_a_network(tabs(), Path(console.environ["REPORT_DIR"]))
+
+
+def opens_without_a_network(tab, folder):
+    """Both reports as files: nothing is asked for but the page itself, every picture is seen, and it prints."""
+    asked, wrong = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: wrong.append(message.text))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    for name in ("monitoring", "rapport_tp5"):
+        file = folder / f"{name}.html"
+        tab.context.set_offline(True)
+        try:
+            asked.clear()
+            tab.goto(file.as_uri())
+            assert asked == [file.as_uri()]
+            assert all(box and box["width"] > 300 for box in map(bounds, tab.locator("figure svg").all()))
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert tab.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+        finally:
+            tab.context.set_offline(False)
+    assert wrong == []
+
+
+def bounds(element):
+    return element.bounding_box()

@@ -64,6 +64,17 @@ def test_a_run_that_failed_names_the_months_it_was_to_compare():
     assert page.cells(replace(failed, kind="imported", key="imported:s:1:2"), (), ())["months"] == "unknown"
 
 
+def test_a_written_report_is_named_where_a_comparison_has_its_months():
+    row = page.cells(replace(RUN, kind="report", key="report:streamflow:monitoring:1:2:en", outcome="GAPS"), (), ())
+    assert [row[name] for name in ("months", "decision", "drifted", "rows")] == [
+        "monitoring report",
+        "○ GAPS",
+        "–",
+        "–",
+    ]
+    assert page.cells(replace(RUN, kind="report", key="k"), (), ())["months"] == "report"
+
+
 def test_an_unrounded_share_of_zero_is_a_number_and_no_unknown():
     row = page.cells(replace(RUN, share=0.0, drifted=0, counted=14, target_drift=0.0, ref="a", rows_ref=0), (), ())
     assert row["drifted"] == "0.00 · 0 of 14"

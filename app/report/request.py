@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from app.base.text import finite
 from app.errors import JobError
-from app.runs.kinds import REPORT
+from app.runs.kinds import REPORT, title_of
 from app.words.language import offered
 from app.words.message import Message, t, tn
 
@@ -60,6 +60,12 @@ class Asked:
     def key(self, system: str) -> str:
         """One run per system, report, range and language: a second start joins the first."""
         return f"{REPORT}:{system}:{self.report}:{self.since}:{self.until}:{self.language}"
+
+
+def title(key: str) -> str:
+    """Which report the run of this key writes."""
+    _, _, report, *_ = (*key.split(":"), "", "", "")
+    return t(TITLES.get(report, title_of(REPORT)))
 
 
 def sentence(report: str, since: float, until: float, gaps: int) -> Message:

@@ -23,6 +23,7 @@ from app.charts.columns import NO_SIZE
 from app.config import System
 from app.drift.result import Verdict
 from app.errors import LedgerError
+from app.report.request import title
 from app.runs.kinds import REPORT, title_of
 from app.runs.run import Filter, Note, Run, State
 from app.runs.words import months, noted, share_words, state_word, why
@@ -238,7 +239,7 @@ def rows(listing: Listing, own: Collection[str], *, all_systems: bool) -> pd.Dat
 
 def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, str]:
     """What the table says of one run, next to when it was."""
-    compared = {} if run.kind != REPORT else dict.fromkeys(("months", *RIGHT[:3]), NO_SIZE)
+    written = {} if run.kind != REPORT else {"months": title(run.key), **dict.fromkeys(RIGHT[:3], NO_SIZE)}
     return {
         "months": months(run),
         "decision": t("{decision} (deleted)", decision=decision_word(run)) if run.gone else decision_word(run),
@@ -251,7 +252,7 @@ def cells(run: Run, notes: Sequence[Note], own: Collection[str]) -> dict[str, st
         "size": format_value(run.bytes, "bytes"),
         "kind": title_of(run.kind),
         "in words": why(run),
-        **compared,
+        **written,
     }
 
 

@@ -13,13 +13,14 @@ import streamlit as st
 from app import jobs
 from app.config import System
 from app.errors import VigieError
-from app.report.request import LAB, LAST_HOUR, LONGEST, MONITORING, TITLES, Asked
+from app.report.request import LAB, LAST_HOUR, LONGEST, MONITORING, TITLES, Asked, title
 from app.runs.kinds import REPORT
 from app.runs.run import LIVE, Run
 from app.ui import cache, reports, widgets
 from app.ui.access import act
 from app.ui.language import NAMES
 from app.ui.live import live
+from app.ui.palette import SHAPES
 from app.ui.picked import link_params
 from app.words.language import language, offered
 from app.words.message import t
@@ -71,14 +72,8 @@ def going_on(system: System) -> bool:
 
 def _progress(run: Run, progress: jobs.Progress, seconds: float) -> None:
     stage = t(progress.stage or t("starting"))
-    text = t("{report}: {stage}, for {seconds:duration}", report=capital(title(run)), stage=stage, seconds=seconds)
+    text = t("{report}: {stage}, for {seconds:duration}", report=capital(title(run.key)), stage=stage, seconds=seconds)
     st.markdown(f":material/hourglass_top: {widgets.plain(text)}")
-
-
-def title(run: Run) -> str:
-    """Which report a run writes: the third part of its key."""
-    name = run.key.split(":")[2:3]
-    return t(TITLES.get(name[0], REPORT) if name else REPORT)
 
 
 # --- the page Reports ------------------------------------------------------------------------------------------------
@@ -174,23 +169,21 @@ def after_story(system: System, runs: Sequence[Run]) -> None:
     if going_on(system):
         return
     begun, ended = min(run.created for run in runs), max(run.created for run in runs)
-    written = {title(run): run for run in reversed(_runs(system, ended))}
+    written = {title(run.key): run for run in reversed(_runs(system, ended))}
     for name, run in written.items():
+        shape = f":green[{SHAPES['good']}] " if run.done else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(
-                f":green[✓] **{widgets.plain(capital(name))}**" if run.done else f"**{widgets.plain(capital(name))}**",
-                width="content",
-            )
+            st.markdown(f"{shape}**{widgets.plain(capital(name))}**", width="content")
             if run.done:
                 _open_link(run)
-        st.caption(widgets.plain(t(run.reason or NO_REASON)))
+        st.caption(widgets.plain(capital(t(run.reason or NO_REASON))))
     if all(run.done for run in written.values()) and len(written) == len(TITLES):
         return
     label = t("Write the reports")
     what = t(
         "The monitoring report and the lab report of these runs, to hand in: Markdown, HTML and a ZIP of evidence."
     )
-    if st.button(label, type="primary", icon=":material/edit_document:", key="story-reports", help=what):
+    if st.button(label, type="primary", icon=":material/edit_document:", key="story-reports"):
         now = time.time()
         since = max(min(begun - BEFORE, now - SHORTEST), now - LONGEST + 1)
         if _start(system, tuple(TITLES), since, now, language()):
