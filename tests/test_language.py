@@ -6,20 +6,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.words.language import LONGEST_HEADER, offered, preferred
+from tests import drawn
 from tests.catalogue import code
 from tests.conftest import ROOT
 
-# The first pages of a process import Streamlit and draw figures.
-RUN_SECONDS = 240
-
 
 def opened(page: str = "traffic", **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    app.switch_page(f"../pages/{page}.py")
-    app.run()
+    app = drawn.opened(page, **query)
     assert not app.exception
     return app
 
@@ -47,7 +40,7 @@ def test_the_address_names_the_language_the_switch_changes_it_and_both_keep_it(h
     keys = [[one.key for one in app.main.get("button") + app.main.get("number_input")] for app in (english, french)]
     assert keys[0] == keys[1]
     # One session does not change the other, nor does a page that is drawn again.
-    assert title(english.run()) == "Generate traffic"
+    assert (title(english.run()), title(french.run())) == ("Generate traffic", "Générer du trafic")
     assert not french.selectbox(key="system").proto.set_value
     french.segmented_control(key="language").set_value("en").run()
     # The browser shows what was picked in the words of the other language until it is told anew.

@@ -9,12 +9,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_system
-from tests.conftest import ROOT, forget_pages, free_port
+from tests import drawn
+from tests.conftest import forget_pages, free_port
 from tests.http_fakes import answer, serve
 from tests.own_service_fixture import running_service
-
-# The page asks several servers, some of which do not answer.
-RUN_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +30,7 @@ def own(home, tmp_path, monkeypatch) -> Path:
 
 
 def opened() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.run()
-    app.switch_page("../pages/add_service.py")
-    return app.run()
+    return drawn.opened("add_service")
 
 
 def read(url: str) -> AppTest:

@@ -6,22 +6,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings
-from tests.conftest import ROOT, forget_pages
+from tests import drawn
+from tests.conftest import forget_pages
 
-# The first page of a process imports Streamlit.
-RUN_SECONDS = 240
 FILES = {"en": ("Grafana dashboard (JSON)", "Alerting rules (YAML)")}
 FILES["fr"] = ("Tableau de bord Grafana (JSON)", "Règles d'alerte (YAML)")
 
 
 def opened(page: str, system: str, lang: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.query_params["lang"] = lang
-    app.run()
-    if page != "overview":
-        app.switch_page(f"../pages/{page}.py")
-    app.query_params["system"], app.query_params["lang"] = system, lang
-    app.run()
+    app = drawn.opened(page, system=system, lang=lang)
     assert not app.exception
     return app
 

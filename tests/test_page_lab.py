@@ -15,24 +15,16 @@ from app.report.request import Asked
 from app.runs.index import Ledger
 from app.runs.run import Run, State
 from app.ui import cache, lab
-from tests.conftest import ROOT, forget_pages
+from tests import drawn
+from tests.conftest import forget_pages
 from tests.hostile_system import MARKUP
 from tests.kept_runs import keep, result
 
-# The first page of a process imports Streamlit and what proofs ask.
-RUN_SECONDS = 240
 TITLES = {"en": ("Lab", "5. Detect drift and decide"), "fr": ("TP", "5. Détecter la dérive et décider")}
 
 
 def opened(system: str = "streamflow", **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    app.switch_page("../pages/lab.py")
-    for name, value in {"system": system, **query}.items():
-        app.query_params[name] = value
-    app.run()
+    app = drawn.opened("lab", system=system, **query)
     assert not app.exception
     return app
 

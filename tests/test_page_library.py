@@ -13,22 +13,17 @@ from app.errors import StorageFull
 from app.runs.index import Ledger
 from app.runs.run import Note, Run, State
 from app.ui import reports as page
-from tests.conftest import ROOT, forget_pages
+from tests import drawn
+from tests.conftest import forget_pages
 from tests.kept_runs import keep, result
 
-RUN_SECONDS = 240
 RUN = Run(
     "20240501T000001Z-0000c1", "drift", "streamflow", "k", State.DONE, 1e9, path="/somewhere", outcome="NO_ACTION"
 )
 
 
 def opened(**query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.run()
-    app.switch_page("../pages/reports.py")
-    for name, value in {"system": "streamflow", **query}.items():
-        app.query_params[name] = value
-    app.run()
+    app = drawn.opened("reports", **{"system": "streamflow", **query})
     assert not app.exception
     return app
 
@@ -177,7 +172,7 @@ def test_a_press_that_is_handed_in_twice_writes_one_note(home):
             _save(run, "line", written, True)
             st.session_state["line"] = "seen"
 
-    assert not AppTest.from_function(script, args=(run,), default_timeout=RUN_SECONDS).run().exception
+    assert not AppTest.from_function(script, args=(run,), default_timeout=drawn.RUN_SECONDS).run().exception
     with Ledger(Settings.from_env().ledger_url) as ledger:
         # Drawn anew in between, the same words are another note.
         assert [(note.text, note.acknowledged) for note in ledger.notes(run)] == [("seen", True)] * 2
@@ -197,7 +192,7 @@ def test_deleting_says_what_is_left_and_not_that_nothing_was_deleted(home, monke
         kept_run._remove(cache.ledger().get(run))
 
     # AppTest closes a dialog at the press of a button in it: this is what the button does.
-    said = words(AppTest.from_function(script, args=(run.id,), default_timeout=RUN_SECONDS).run())
+    said = words(AppTest.from_function(script, args=(run.id,), default_timeout=drawn.RUN_SECONDS).run())
     assert "The run is deleted, and something is left." in said
     assert "what it had published was not replaced: There is no room on the disk." in said
     assert "Nothing was deleted." not in said

@@ -11,11 +11,9 @@ from streamlit.testing.v1 import AppTest
 from app.config import Settings, load_systems
 from app.runs.index import Ledger
 from app.runs.run import Run, State
-from tests.conftest import ROOT
+from tests import drawn
 from tests.kept_runs import keep, result
 
-# The first pages of a process import Streamlit and draw figures.
-RUN_SECONDS = 240
 FAILED = "20240501T000000Z-000001"
 
 
@@ -37,12 +35,7 @@ def home(home, monkeypatch) -> Path:
 
 
 def opened(page: str, **query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.run()
-    app.switch_page(f"../pages/{page}.py")
-    for name, value in {"system": "streamflow", **query}.items():
-        app.query_params[name] = value
-    app.run()
+    app = drawn.opened(page, **{"system": "streamflow", **query})
     assert not app.exception
     return app
 

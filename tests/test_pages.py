@@ -34,6 +34,7 @@ from app.ui.banner import decision_of
 from app.ui.comparison import period_label
 from app.ui.what_if import policy_lines
 from app.verdict import headline
+from tests import drawn
 from tests.conftest import ROOT, forget_pages
 from tests.hostile_system import SYSTEM, write_system
 from tests.http_fakes import answer, serve
@@ -42,29 +43,20 @@ from tests.metric_forms import FORMS
 from tests.waiting import until
 
 PAGES = {
-    "Overview": None,
-    "Targets": "../pages/targets.py",
-    "Charts": "../pages/charts.py",
-    "Generate traffic": "../pages/traffic.py",
-    "Compare months": "../pages/drift.py",
-    "Reports": "../pages/reports.py",
-    "Lab": "../pages/lab.py",
+    "Overview": "overview",
+    "Targets": "targets",
+    "Charts": "charts",
+    "Generate traffic": "traffic",
+    "Compare months": "drift",
+    "Reports": "reports",
+    "Lab": "lab",
 }
 SYSTEMS = ("streamflow", "diabetes", "f1pa")
-# A page asks several questions of a server that may answer slowly.
-RUN_SECONDS = 240
 
 
 def run(page: str, system: str = "streamflow") -> AppTest:
     """The page as it is drawn for one system."""
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.query_params["system"] = system
-    if PAGES[page] is not None:
-        # The first run tells AppTest which pages there are.
-        app.run()
-        app.switch_page(str(PAGES[page]))
-        app.query_params["system"] = system
-    return app.run()
+    return drawn.opened(PAGES[page], system=system)
 
 
 def words(app: AppTest) -> str:
@@ -515,10 +507,10 @@ import json, sys
 from streamlit.testing.v1 import AppTest
 import streamlit_app
 for system in {SYSTEMS!r}:
-    app = AppTest.from_file({str(ROOT / "app" / "console.py")!r}, default_timeout={RUN_SECONDS})
+    app = AppTest.from_file({str(ROOT / "app" / "console.py")!r}, default_timeout={drawn.RUN_SECONDS})
     for page in {list(PAGES.values())!r}:
-        if page:
-            app.switch_page(page)
+        if page != "overview":
+            app.switch_page(f"../pages/{{page}}.py")
         app.query_params["system"] = system
         app.run()
         assert not app.exception and len(app.main.title) == 1
@@ -569,14 +561,7 @@ ODD = (
 
 def addressed(page: str, given: dict[str, list[str]]) -> AppTest:
     """The page as it is drawn for an address."""
-    app = AppTest.from_file(str(ROOT / "app" / "console.py"), default_timeout=RUN_SECONDS)
-    app.query_params["system"] = "streamflow"
-    app.run()
-    if PAGES[page] is not None:
-        app.switch_page(str(PAGES[page]))
-    for name, values in given.items():
-        app.query_params[name] = values
-    return app.run()
+    return drawn.opened(PAGES[page], **{"system": "streamflow", **given})
 
 
 @pytest.mark.parametrize("name", ["window", "range", "refresh"])
