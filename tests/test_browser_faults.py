@@ -39,6 +39,7 @@ PAGES = {
     "targets": "Targets",
     "charts": "Charts",
     "traffic": "Generate traffic",
+    "lab": "Lab",
     "drift": "Compare months",
 }
 # What a page says about each fault, and its next step.
