@@ -1,6 +1,6 @@
 """The console as a user starts it, for tests: real processes, a real Prometheus, a real browser.
 
-`Console` is one `streamlit run` on its own home and port. A session shares one of them (`console`) and one browser; a
+`Console` is one `streamlit run` on its own home and port. A run shares one of them (`console`), a session one browser; a
 test that ends processes makes a console of its own on a copy of the sample world (`world_copy`).
 """
 
