@@ -31,7 +31,8 @@ policy = functools.partial(drift_frames.policy, identifier=None)
 @pytest.fixture(scope="module", autouse=True)
 def evidently():
     """Loaded once for the whole file."""
-    compare.preload()
+    with drift_frames.evidently_loaded():
+        yield
 
 
 def scored(ref, cur, used, features=FEATURES):

@@ -11,7 +11,7 @@ import pytest
 
 from app.drift import compare, once
 from app.drift.gate import Names, check
-from tests.drift_frames import FEATURES, calm, policy
+from tests.drift_frames import FEATURES, calm, evidently_loaded, policy
 
 IDENTIFIERS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 SEAMS = [*once._REUSED, *once._COMPARED, once._MEASURED]
@@ -19,12 +19,7 @@ SEAMS = [*once._REUSED, *once._COMPARED, once._MEASURED]
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    compare.preload()
-    from evidently.legacy.utils.data_drift_utils import roc_auc_random_classifier_percentile as by_chance
-
-    # How well chance tells identifiers apart is tried 1,000 times, two seconds for each column; how often is no matter here.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_chance, "__defaults__", (0.05, 20, 42))
+    with evidently_loaded():
         yield
 
 
