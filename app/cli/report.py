@@ -52,8 +52,8 @@ def report(settings: Settings, options: argparse.Namespace) -> int:
         facts = {"report": asked.report, "run": run.id, "state": run.state, "outcome": run.outcome}
         say_json({**facts, "path": run.path, "files": paths, "numbers": kept.numbers, "gaps": gaps})
         return Exit.DONE
-    for gap in kept.gaps:
-        say_note(f"{gap.why} {gap.step}")
+    for note in dict.fromkeys(f"{gap.why} {gap.step}" for gap in kept.gaps):
+        say_note(note)
     say_error(t("report: {reason}", reason=t(run.reason)))
     _say_paths(paths, kept.name)
     return Exit.DONE

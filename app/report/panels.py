@@ -39,9 +39,10 @@ def charts_of(asking: Asking) -> Section:
     bands = marks(asking)
     parts: list[Section] = []
     for panel in panels[:MOST_PICTURES]:
-        asking.step(t(panel.title))
+        name = charts.title(panel, asking.context)
+        asking.step(name)
         if missing := silent(asking):
-            part = Section(charts.title(panel, asking.context), [missing])
+            part = Section(name, [missing])
         else:
             answer = asking.heard(charts.ask(asking.prometheus, panel, asking.context, of_day(asking)))
             part = chart(asking, panel, answer, bands)
