@@ -82,6 +82,7 @@ SLOW = (
     "test_drift_worker",
     "test_periods_loading",
     "test_grafana",
+    "test_attached_prometheus",
     "test_page_add_service",
     "test_drift_methods",
     "test_periods_source",
