@@ -16,7 +16,8 @@ from app.report import monitoring
 from app.report.document import Document, Gap, Section
 from app.report.request import Asked
 from app.runs.kinds import REPORT
-from tests.test_page_library import RUN_SECONDS, opened, words
+from tests.drawn import RUN_SECONDS
+from tests.test_page_library import opened, words
 from tests.test_report_run import written
 
 HOSTILE = "<b>x</b> **bold** [link](javascript:alert(1))"
