@@ -23,7 +23,16 @@ COMMON = ("tests/locked_environments.py",)
 # suite -> patterns of the files that decide its outcome, besides the console's own code.
 INPUTS = {
     "prefect": ("stack/prefect/*", "tests/test_prefect_flow.py", *COMMON),
-    "mlflow": ("stack/mlflow/*", "stack/api/streamflow/*", "stack/api/common.py", "tests/test_mlflow.py", *COMMON),
+    "mlflow": (
+        "stack/mlflow/*",
+        "stack/api/streamflow/*",
+        "stack/api/common.py",
+        "tests/test_mlflow.py",
+        # The service that loads the model from the registry.
+        "tests/test_api_streamflow.py",
+        "tests/warm.py",
+        *COMMON,
+    ),
 }
 
 

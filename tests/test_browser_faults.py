@@ -185,15 +185,17 @@ def test_months_are_compared_while_prometheus_hangs(attached, faulty, page):
 
 
 def stopped_is_counted(page: Any, api: Api) -> None:
-    """Start traffic and stop it once some has arrived: the service has counted what was sent, no more and no less."""
+    """Start traffic and stop it once some has arrived: what was sent, answered and counted agrees."""
     before = api.count
     page.get_by_role("button", name="100 requests over 10 s").click()
     page.locator(".st-key-live").wait_for(state="visible")
     wait_until("some have arrived", lambda: api.count - before >= 10, page=page)
     page.locator(".st-key-live").get_by_role("button", name="Stop").click()
     page.locator(".st-key-load-result").wait_for(state="visible", timeout=90_000)
-    sent = wait_text(page, r"(\d+) sent, \1 answered, counter \+\1\b")[1]
-    assert api.count - before == int(sent)
+    text = wait_text(page, r"(\d+) sent, (\d+) answered, counter \+(\d+)\b")
+    sent, answered, counted = map(int, text.groups())
+    # One that was on its way when Stop was pressed has no answer; the service may have counted it, now or a moment later.
+    assert 10 <= answered <= counted <= api.count - before <= sent <= answered + 1
 
 
 def test_traffic_is_counted_by_the_service_alone_while_prometheus_answers_html(attached, faulty, api, page):

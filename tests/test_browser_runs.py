@@ -108,11 +108,10 @@ def test_a_load_run_is_found_again_and_stop_keeps_what_was_counted(console, tabs
 
     for page in (second, first):
         page.locator(".st-key-load-result").wait_for(state="visible")
-        said = wait_text(page, r"stopped[\s\S]*?(\d[\d,]*) sent, (\d[\d,]*) answered")
-        sent = int(said[1].replace(",", ""))
-        assert 10 <= sent == int(said[2].replace(",", ""))
-        assert counted(console) - before == sent
-        wait_text(page, rf"counter \+{said[1]}\b")
+        text = wait_text(page, r"stopped[\s\S]*?(\d+) sent, (\d+) answered, counter \+(\d+)\b")
+        sent, answered, moved = map(int, text.groups())
+        # One that was on its way when Stop was pressed has no answer; the service may have counted it.
+        assert 10 <= answered <= moved <= counted(console) - before <= sent <= answered + 1
         no_trace(page)
 
 
