@@ -60,6 +60,8 @@ if mode == "shares":
     if child:
         with open(notes + ".grandchild", "w") as file:
             file.write(str(child))
+        with open(notes + ".grandchildren", "a") as file:
+            print(child, file=file)
 server.serve_forever()
 """
 
@@ -194,7 +196,7 @@ class Stack:
         return [line for line in self.notes.read_text().splitlines() if line.split()[1] == mode]
 
     def grandchildren(self) -> list[int]:
-        """What services of mode `parent` started."""
+        """What services of modes `parent` and `shares` started."""
         file = Path(f"{self.notes}.grandchildren")
         return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
@@ -230,7 +232,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     for pid in it.grandchildren():
         with contextlib.suppress(psutil.NoSuchProcess):
             grandchild = psutil.Process(pid)
-            if grandchild.cmdline()[1:] == ["-c", "import time; time.sleep(600)"]:
+            line = grandchild.cmdline()
+            if line[1:] == ["-c", "import time; time.sleep(600)"] or str(it.notes) in line:
                 grandchild.kill()
 
 
