@@ -8,6 +8,8 @@ from app.drift import panels
 from app.prometheus import Prometheus, State, TimeRange
 from app.prometheus.names import texts_of
 from app.prometheus.promql import fill
+from app.words.language import speaking
+from app.words.message import t
 
 FILES = {"source": "files", "path": "{period}.csv", "label": "label"}
 
@@ -47,6 +49,13 @@ def test_without_comparisons_there_is_none(drift):
 def test_a_number_that_is_predicted_has_no_label_rate():
     assert "drift_target" not in ids(system(quality={"kind": "regression"}))
     assert "drift_target" not in ids(system(drift={"source": "files", "path": "{period}.csv"}))
+
+
+def test_lines_are_named_in_english_and_translated_once():
+    with speaking("fr"):
+        share, columns = panels.panels(system())[:2]
+        assert [*share.expr, *columns.expr] == ["share", "threshold", "drifted", "not comparable"]
+        assert [t(name) for name in share.expr] == ["part", "seuil"]
 
 
 def test_the_threshold_on_target_drift_is_its_line():

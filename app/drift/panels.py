@@ -8,7 +8,7 @@ from __future__ import annotations
 from app.config import Drift, Panel, System
 from app.prometheus.names import texts_of
 from app.prometheus.promql import matcher
-from app.words.message import t
+from app.words.message import english, t
 
 # All gauges on comparisons begin so, and no service's do.
 OURS = "vigie_"
@@ -41,7 +41,11 @@ def _share(own: str) -> tuple[str, Panel]:
     return "vigie_drift_share", Panel(
         id="drift_share",
         title=t("Share of drifted columns"),
-        expr={t("share"): f"vigie_drift_share{{{own}}}", t("threshold"): f"vigie_drift_threshold{{{own}}}"},
+        # Lines have their English names, as in a system file: a chart translates them, and would a French name again.
+        expr={
+            english(t("share")): f"vigie_drift_share{{{own}}}",
+            english(t("threshold")): f"vigie_drift_threshold{{{own}}}",
+        },
         unit="ratio",
         tab="drift",
         help=t(
@@ -57,8 +61,8 @@ def _columns(own: str) -> tuple[str, Panel]:
         id="drift_columns",
         title=t("Columns that drifted and that cannot be compared"),
         expr={
-            t("drifted"): f'{columns}, state="drifted"}}',
-            t("not comparable"): f'{columns}, state="not_comparable"}}',
+            english(t("drifted")): f'{columns}, state="drifted"}}',
+            english(t("not comparable")): f'{columns}, state="not_comparable"}}',
         },
         unit="count",
         tab="drift",
