@@ -10,6 +10,7 @@ import pytest
 
 from app.config import Settings, System, load_systems
 from app.config.system import Lab, parse_system
+from app.errors import BadAnswer, LedgerError
 from app.prometheus import Answer, Rule, State, Target
 from app.prometheus.targets import Health
 from app.report import courses, lab, proofs, proofs_drift, proofs_seen, write
@@ -205,6 +206,30 @@ def test_the_peak_needs_traffic_and_what_prometheus_saw_of_it(home, monkeypatch)
     for highest, done in ((9.9, True), (0.0, False), (None, False)):
         monkeypatch.setattr(Facts, "highest", lambda *_, value=highest: value)
         assert proofs_seen.peak(facts(load=load())).done is done
+
+
+def test_what_cannot_be_read_is_never_said_to_be_missing(home, monkeypatch):
+    def damaged(*_: object) -> None:
+        raise LedgerError("the index is damaged", hint="look at it")
+
+    monkeypatch.setattr(Asking, "runs", damaged)
+    one = facts()
+    for look in (proofs_seen.traffic, proofs.metrics, proofs_drift.drift_report, proofs_drift.decision):
+        assert "index is damaged" in look(one).missing.why
+
+    def silent(*_: object) -> Answer:
+        return Answer.failed(BadAnswer("the query failed", hint="ask again"))
+
+    def no_rules(*_: object) -> None:
+        raise BadAnswer("no rules are there to read", hint="ask again")
+
+    vars(one.asking)["prometheus"] = SimpleNamespace(rules=no_rules, query_range=silent)
+    rules = proofs_seen.alerts(one)
+    assert (rules.missing.why, rules.state, rules.draw) == ("No rules are there to read.", "", None)
+    sent = facts(load=load())
+    vars(sent.asking)["prometheus"] = one.asking.prometheus
+    with pytest.raises(BadAnswer, match="the query failed"):
+        proofs_seen.peak(sent)
 
 
 def test_the_rules_are_those_that_prometheus_runs(home):

@@ -57,6 +57,9 @@ class Facts:
         self.asking = asking
         self.system = asking.system
         self._answers: dict[str, Answer] = {}
+        # Why the index of runs, and why the rules of Prometheus, cannot be read: then nothing is said to be missing.
+        self.unread: VigieError | None = None
+        self.rules_unread: VigieError | None = None
 
     # --- services and targets ---
 
@@ -162,7 +165,8 @@ class Facts:
     def _done(self, kind: str, form: type[Result]) -> list[tuple[Run, Result]]:
         try:
             runs, _ = self.asking.runs(kind)
-        except VigieError:
+        except VigieError as error:
+            self.unread = error
             return []
         results: list[tuple[Run, Result]] = []
         for run in [run for run in runs if run.done and Path(run.path).is_dir()][:MOST_READ]:
@@ -213,12 +217,9 @@ class Facts:
         return self.asking.prometheus.query(self.peak.context.fill(expr), self.peak.until)
 
     def highest(self, expr: str) -> float | None:
-        """The highest value of a query round the peak; None where it has none."""
-        try:
-            context = self.peak.context
-            answer = self.asking.prometheus.query_range(context.fill(expr), context.span)
-        except VigieError:
-            return None
+        """The highest value of a query round the peak; None where it has none. Raises what the query raises."""
+        context = self.peak.context
+        answer = self.asking.prometheus.query_range(context.fill(expr), context.span).checked()
         values = [one.values[np.isfinite(one.values)] for one in answer.series]
         return max((float(one.max()) for one in values if one.size), default=None)
 
@@ -227,7 +228,8 @@ class Facts:
         """The alerting rules that Prometheus runs."""
         try:
             return [] if self.asking.targets[1] else self.asking.prometheus.rules()
-        except VigieError:
+        except VigieError as error:
+            self.rules_unread = error
             return []
 
     @cached_property

@@ -171,8 +171,10 @@ def metrics(facts: Facts) -> Proof:
 
 
 def no_traffic(facts: Facts) -> Gap:
-    """Nothing was sent in the range: which button sends what is asked for."""
+    """Nothing was sent in the range: which button sends what is asked for; or why that is not known."""
     system = facts.system
+    if facts.unread is not None:
+        return gap(facts.unread)
     if system.request is None:
         step = t("Add a [request] table to {system}.toml.", system=system.id)
         return Gap(t("This system has no request to send."), step)

@@ -17,7 +17,9 @@ from app.words.units import format_number
 
 
 def _not_compared(facts: Facts) -> Gap:
-    """No comparison in the range: which one to make."""
+    """No comparison in the range: which one to make; or why that is not known."""
+    if facts.unread is not None:
+        return gap(facts.unread)
     if facts.pair is None:
         step = t("Compare months: take a reference and a current month, then press Compare months.")
         return Gap(t("No months of this system were compared in this range."), step)

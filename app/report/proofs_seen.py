@@ -207,13 +207,13 @@ def alerts(facts: Facts) -> Proof:
         own, file = rules_of(facts.system), rules_file([facts.system])
     except VigieError as error:
         return Proof(what, "targets", missing=gap(error))
-    running = {rule.name: rule for rule in facts.rules if rule.labels.get("system") == facts.system.id}
+    loaded = facts.rules
+    if unread := facts.asking.targets[1] or facts.rules_unread:
+        return Proof(what, "targets", missing=gap(unread))
+    running = {rule.name: rule for rule in loaded if rule.labels.get("system") == facts.system.id}
     absent = [rule.alert for rule in own if rule.alert not in running]
     missing = None
-    silent = facts.asking.targets[1]
-    if silent is not None:
-        missing = gap(silent)
-    elif absent:
+    if absent:
         step = t("Targets, Alerting rules: download the file, name it under rule_files of Prometheus, and reload it.")
         missing = Gap(t("Prometheus does not run {names}.", names=joined(absent, ", ")), step)
 
