@@ -13,7 +13,8 @@ class Counted:
     """One column of both periods as counts; what a GROUP BY in any engine delivers.
 
     `kind` is "number" or "category". `values` are distinct and sorted: float64 for numbers, text for categories. `ref`
-    and `cur` (int64) count the rows that hold each; nulls are counted apart. An infinity is a value.
+    and `cur` (int64) count the rows that hold each; nulls are counted apart. An infinity is a value. `whole` says that
+    the column holds whole numbers by its type, on both sides: where bins are drawn, none of theirs is narrower than 1.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class Counted:
     cur: np.ndarray
     ref_nulls: int
     cur_nulls: int
+    whole: bool = False
 
 
 def counted(reference: pd.Series, current: pd.Series, kind: str) -> Counted:
@@ -31,7 +33,8 @@ def counted(reference: pd.Series, current: pd.Series, kind: str) -> Counted:
     ref, cur = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
     ref[np.searchsorted(values, one)] = one_counts
     cur[np.searchsorted(values, two)] = two_counts
-    return Counted(kind, values, ref, cur, int(reference.isna().sum()), int(current.isna().sum()))
+    whole = kind == "number" and all(side.dtype.kind in "iu" for side in (reference, current))
+    return Counted(kind, values, ref, cur, int(reference.isna().sum()), int(current.isna().sum()), whole)
 
 
 def _distinct(series: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
