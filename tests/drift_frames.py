@@ -77,6 +77,9 @@ def frame(data: pd.DataFrame, key: str, label: str = "label") -> Frame:
 def quiet_job(settings_=None, **more):
     """The part of a job that a comparison touches."""
     stages: list[str] = []
+    if settings_ is not None:
+        more["directory"] = settings_.home / "runs" / more.get("run", "quiet")
+        more["directory"].mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(
         settings=settings_, progress=lambda stage, *_a, **_k: stages.append(stage), stages=stages, **more
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from app.config.drift import Method as Chosen
-from app.drift import compare
+from app.drift import compare, evidently_json, evidently_run, scoring
 from app.drift.methods import BOTH, METHODS, TEXT, method_of
 from app.drift.result import Column
 from tests.drift_frames import policy
@@ -34,8 +34,8 @@ def flagged(method, kind, far, threshold=None):
 
     left, right = (pd.DataFrame({"x": side}) for side in months(kind, far))
     asked = [ValueDrift(column="x", method=method.name, threshold=threshold)]
-    snapshot = compare._run(left, right, {"x": kind}, asked, tests=True)
-    found = compare._metric_scores(snapshot.dict()["metrics"])["x"]
+    snapshot = evidently_run.run(left, right, {"x": kind}, asked, tests=True)
+    found = evidently_json.metric_scores(snapshot.dict()["metrics"])["x"]
     return found.value, found.threshold, snapshot.dict()["tests"][0]["status"].value == "FAIL"
 
 
@@ -114,7 +114,7 @@ def test_a_method_that_cannot_judge_a_column_is_a_reason_and_the_others_are_comp
 
 
 def test_a_method_that_raises_on_values_nobody_foresaw_is_a_reason_with_its_words(monkeypatch):
-    monkeypatch.setattr(compare, "_fits", lambda *_: True)
+    monkeypatch.setattr(scoring, "fits", lambda *_: True)
     frames = [pd.DataFrame({"sick": ["a", "b"] * rows, "calm": np.arange(2 * rows)}) for rows in (50, 60)]
     columns = [Column("sick", "category", comparable=True), Column("calm", "number", comparable=True)]
     sick, calm = compare.compare(*frames, columns, policy(methods={"sick": "g_test"})).columns

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.drift import compare, once
+from app.drift import compare, once, scoring
 from app.drift.gate import Names, check
 from tests.drift_frames import FEATURES, calm, evidently_loaded, policy
 
@@ -117,9 +117,10 @@ def test_each_column_is_tested_and_drawn_once(monkeypatch):
 def test_every_column_is_told_in_both_stages_and_once():
     used = policy(columns="all")
     gate = gated(120, used)
-    told = []
-    with once.once(lambda stage, done: told.append((stage, done))):
-        compare.compare(gate.reference, gate.current, gate.columns, used)
+    told, answers = [], once.Answers()
+    scored = scoring.scored(gate.columns, gate.reference, gate.current, used, answers=answers)
+    with once.once(lambda stage, done: told.append((stage, done)), answers):
+        compare.reported(gate.reference, gate.current, scored, used)
     columns = sum(column.comparable for column in gate.columns)
     described = [done for stage, done in told if stage == once.DESCRIBING]
     assert (columns, [stage for stage, _ in told]) == (12, sorted((stage for stage, _ in told), reverse=True))
@@ -173,7 +174,7 @@ def test_a_module_that_is_gone_is_no_failure(monkeypatch):
 
 
 def test_columns_of_one_length_and_name_are_told_apart_by_their_values():
-    answers = once._Answers()
+    answers = once.Answers()
     call = once._reusing(lambda values: float(values.sum()), answers, threading.get_ident())
     first, second = pd.Series([1.0, 2.0], name="x"), pd.Series([1.0, 2.5], name="x")
     assert [call(first), call(second), call(first.copy()), call(pd.Series([1.0, np.nan], name="x"))] == [
@@ -186,7 +187,7 @@ def test_columns_of_one_length_and_name_are_told_apart_by_their_values():
 
 def test_a_second_thread_computes_for_itself():
     calls = []
-    call = once._reusing(lambda value: calls.append(value) or value, once._Answers(), threading.get_ident())
+    call = once._reusing(lambda value: calls.append(value) or value, once.Answers(), threading.get_ident())
     assert [call(1), call(1)] == [1, 1]
     thread = threading.Thread(target=lambda: call(1))
     thread.start()

@@ -252,6 +252,7 @@ def _import_for_commands(*, heavy: bool) -> None:
         from app.drift import worker
 
         worker.preload()
+        worker.settle()
     import app.cli
     import app.jobs.host
     import app.jobs.worker

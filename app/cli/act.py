@@ -126,7 +126,9 @@ def drift(settings: Settings, options: argparse.Namespace) -> int:
         policy = Policy.of(system.drift, options.threshold)
         key, args = job_key(system, ref, cur, policy), job_args(ref, cur, policy)
     own: list[Run] = []
-    run = run_and_wait(settings, DRIFT, system.id, key, args, Stages(), after=own.append)
+    if options.no_report:
+        args = {**args, "report": False}
+    run = run_and_wait(settings, DRIFT, system.id, key, args, Stages(settings), after=own.append)
     if not run.done:
         return not_done(run, as_json=options.json)
     result = read_result(run, Result)
@@ -286,13 +288,25 @@ def not_done(run: Run, *, as_json: bool) -> int:
 
 
 class Stages:
-    """Progress on standard error: a line for each new stage."""
+    """Progress on standard error: a line for each new stage, and the decision of a comparison before its report."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings
         self.seen = ""
 
     def __call__(self, progress: Progress) -> None:
         """Print the stage of a run once."""
-        if progress.stage and progress.stage != self.seen and not progress.final:
+        if progress.final:
+            return
+        if progress.stage and progress.stage != self.seen:
             self.seen = progress.stage
             say_error(f"{progress.run} {t(progress.stage)}")
+        self._decided(progress.run)
+
+    def _decided(self, run: str) -> None:
+        from app.drift.early import read
+
+        decision = None if self.settings is None else read(self.settings, run)
+        if decision is not None:
+            self.settings = None
+            say_error(f"{run} {decision.decision}")

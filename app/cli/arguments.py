@@ -147,6 +147,7 @@ def _of_drift(one: argparse.ArgumentParser) -> None:
     one.add_argument("--label", help=t("of two files: the column of the truth, for target drift"))
     one.add_argument("--identifier", help=t("of two files: the column that names a row's subject; never compared"))
     one.add_argument("--threshold", type=float, help=t("share of drifted columns from which retraining is due"))
+    one.add_argument("--no-report", action="store_true", help=t("decide alone: Evidently makes no report"))
     one.add_argument("--exit-code", action="store_true", help="0 NO_ACTION, 3 RETRAINING_TRIGGERED, 4 UNDECIDED")
 
 

@@ -1,78 +1,78 @@
-"""The comparison itself: Evidently's data summary, data drift and value drift of the label, read back by type.
+"""Evidently's report over columns that have their scores: data summary, data drift, value drift of the label.
 
-Only for workers: Evidently is imported inside the functions.
+It is made of all rows and columns up to a size, beyond it of a sample that says so. What it scores on the same rows is
+what the columns have, or the run says so. Only for workers: Evidently is imported inside the functions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import html
 import importlib
 import json
 import math
-import os
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from app.drift.decide import count, counted_columns
-from app.drift.evidently_json import metric_arguments, metric_type
-from app.drift.methods import Method, method_of
+from app.drift.decide import count, counted_columns, nearness
+from app.drift.evidently_json import Reading, Score, metric_scores, read_scores
+from app.drift.evidently_run import run, why
+from app.drift.methods import method_of
 from app.drift.result import Column, Policy
-from app.errors import DataError, VigieError
-from app.words.message import t
+from app.drift.scoring import failing, scored, with_identifier
+from app.errors import DataError
+from app.words.message import english, some, t
 
-# Without it Evidently reports its use to its makers when a report is made.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-
-# Comparing identifiers as text trains a classifier, half of all time at a million rows: beyond this they are left out
-# unless the policy counts them.
-IDENTIFIER_ROWS: Final = 50_000
+# A report of more rows takes seconds for each 50,000, and shows the same pictures.
+REPORT_ROWS: Final = 50_000
+# A report of more columns has tens of megabytes, and nobody looks through it.
+REPORT_COLUMNS: Final = 100
+# Two comparisons of the same rows draw the same sample.
+SEED: Final = 0
+# What two sums of the same numbers in another order differ by at most, as a part of the score.
+SAME: Final = 1e-9
+# So many columns are named in a note.
+NAMED: Final = 6
 
 # Enough rows for every method to have something to do.
 WARM_ROWS: Final = 40
 PERCENTILE_TEXT: Final = "Percentile text content drift"  # no catalogue: a name of Evidently
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One ValueDrift metric. `method` and `threshold` are None in files older than Evidently 0.7.16.
-
-    `method` is the name that reports show, also where the file has the other. `drifted` is Evidently's own flag where
-    the report carries its test, which it does on request only.
-    """
-
-    column: str
-    value: float | None
-    method: str | None
-    threshold: float | None
-    drifted: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What an Evidently report says: drifted columns, their share (unrounded), the share's threshold, the scores."""
-
-    drifted: int
-    share: float
-    drift_share: float | None
-    scores: Mapping[str, Score]
+BODY: Final = "<body>"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Scored columns, and Evidently's own files ("" when no counted column can be compared)."""
+    """Scored columns, and Evidently's own files ("" when no counted column can be compared).
+
+    `notes` say what part of the data the report shows, and where it differs.
+    """
 
     columns: tuple[Column, ...]
     html: str
     json: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What a report draws: names of counted columns and of all it shows, and both frames, whole or sampled."""
+
+    counted: list[str]
+    shown: list[str]
+    label: str | None
+    reference: pd.DataFrame
+    current: pd.DataFrame
+    # What a part it is of the data, in sentences; none of a whole one.
+    parts: tuple[str, ...]
+    every_column: bool
 
 
 def preload() -> None:
-    """Load Evidently, so that the first comparison does not wait for it."""
+    """Load Evidently, so that the first report does not wait for it."""
     # A first small comparison imports what Evidently itself imports late, a second of the first person's wait.
     count = 2 * WARM_ROWS
     frame = pd.DataFrame(
@@ -86,112 +86,116 @@ def preload() -> None:
 
 
 def compare(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> Comparison:
-    """Score every comparable column. Both frames come from the gate; they hold the comparable columns alone.
+    """Score the columns and make their report. Both frames come from the gate; they hold the comparable columns."""
+    return reported(reference, current, scored(columns, reference, current, policy), policy)
 
-    A column whose chosen method cannot judge its values comes back as not comparable with the reason. Raises DataError
-    when Evidently fails or contradicts itself.
+
+def reported(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> Comparison:
+    """The report over scored columns. A whole one has its say in their last digits: it lies next to them.
+
+    A column that Evidently fails on comes back as not comparable with the reason. Raises DataError when Evidently fails
+    as a whole, or contradicts a score.
     """
-    columns = tuple(_suited(column, reference, current, policy) for column in columns)
-    counted = [column.name for column in counted_columns(columns, policy) if column.comparable]
-    label = next((one.name for one in columns if one.name == policy.label and one.comparable), None)
-    label = None if label in policy.left_out else label
-    kinds = {column.name: column.kind for column in columns if column.comparable}
-    shown = list(dict.fromkeys([*counted, *([label] if label else [])]))
-    if not counted:
+    columns = with_identifier(columns, reference, current, policy)
+    drawn = _drawn(reference, current, columns, policy)
+    if not drawn.counted:
         # No report, and nothing to decide on: the reasons next to the columns say why.
         return Comparison(columns, "", "")
+    kinds = {column.name: column.kind for column in columns}
     try:
-        snapshot = _run(reference[shown], current[shown], kinds, _metrics(counted, label, kinds, policy))
+        snapshot = _run(drawn, kinds, policy, verdict=drawn.every_column)
     except DataError:
-        kept = tuple(_tried(column, reference, current, policy) for column in columns)
+        kept = tuple(_tried(column, drawn, policy) for column in columns)
         if kept == columns:
             raise
-        return compare(reference, current, kept, policy)
+        return reported(reference, current, kept, policy)
     text = snapshot.json()
-    reading = read_scores(text)
-    scores = _with_text_flag(reading)
-    try:
-        extra = _identifier_score(reference, current, columns, policy, shown)
-        scores |= {} if extra is None else {extra.column: extra}
-    except DataError as error:
-        # It does not count: the report and the verdict can do without it.
-        why = t("Evidently fails on its values: {why}", why=_said(error))
-        columns = tuple(_unfit(one, why) if one.name == policy.identifier else one for one in columns)
-    scored = tuple(_scored(column, scores, reference, current) for column in columns)
-    if any(
-        old.comparable and not new.comparable and new.name in shown for old, new in zip(columns, scored, strict=True)
-    ):
-        # A method gave no number for some column: the report must not count it either.
-        kept = tuple(replace(new, score=None, drifted=None) for new in scored)
-        return compare(reference, current, kept, policy)
-    _agree(reading, scored, policy)
-    return Comparison(scored, snapshot.get_html_str(as_iframe=False), text)
+    if not drawn.parts:
+        columns, notes = _agreed(read_scores(text), columns, policy)
+        return Comparison(columns, snapshot.get_html_str(as_iframe=False), text, notes)
+    differing = _differing(metric_scores(json.loads(text)["metrics"]), columns)
+    if differing and drawn.every_column:
+        # A count of drifted columns that is another one than the verdict's has no place beside it.
+        snapshot = _run(drawn, kinds, policy, verdict=False)
+        text = snapshot.json()
+    return _labelled(snapshot.get_html_str(as_iframe=False), text, columns, policy, [*drawn.parts, *differing])
 
 
-def _metrics(counted: list[str], label: str | None, kinds: Mapping[str, str], policy: Policy) -> list[Any]:
-    """Evidently's presets with the policy's own choices, so that the report says what the banner does."""
+def _drawn(reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy) -> _Drawn:
+    """The part of the data that goes into the report."""
+    comparable = [column for column in counted_columns(columns, policy) if column.comparable]
+    nearest = {one.name for one in sorted(comparable, key=lambda one: -(nearness(one) or 0.0))[:REPORT_COLUMNS]}
+    counted = [column.name for column in comparable if column.name in nearest]
+    label = next((one.name for one in columns if one.name == policy.label and one.comparable), None)
+    label = None if label in policy.left_out else label
+    shown = list(dict.fromkeys([*counted, *([label] if label else [])]))
+    parts = []
+    if max(len(reference), len(current)) > REPORT_ROWS:
+        parts.append(
+            t(
+                "The report draws a sample, at most {most:count} rows of each side ({reference:count} and"
+                " {current:count}); the verdict is over all rows.",
+                most=REPORT_ROWS,
+                reference=len(reference),
+                current=len(current),
+            )
+        )
+    if len(counted) < len(comparable):
+        parts.append(
+            t(
+                "The report draws the {most} columns that drifted most, or nearly, of {n:count}; the verdict is over"
+                " all columns.",
+                most=len(counted),
+                n=len(comparable),
+            )
+        )
+    whole = len(counted) == len(comparable)
+    return _Drawn(counted, shown, label, _rows(reference, shown), _rows(current, shown), tuple(parts), whole)
+
+
+def _rows(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """These columns, of all rows or of a sample in the order of the rows."""
+    if len(frame) <= REPORT_ROWS:
+        return frame[names]
+    places = np.sort(np.random.default_rng(SEED).choice(len(frame), REPORT_ROWS, replace=False))
+    return pd.DataFrame({name: frame[name].iloc[places].reset_index(drop=True) for name in names})
+
+
+def _run(drawn: _Drawn, kinds: Mapping[str, str], policy: Policy, *, verdict: bool) -> Any:
+    """Evidently's presets with the policy's own choices, so that the report says what the banner does.
+
+    Without `verdict` it scores the same columns and counts none.
+    """
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
-    chosen = {name: policy.methods[name] for name in counted if kinds[name] != "text" and name in policy.methods}
-    thresholds = {
-        name: policy.thresholds[name] for name in counted if kinds[name] != "text" and name in policy.thresholds
-    }
-    drift = DataDriftPreset(
-        columns=counted,
-        drift_share=policy.threshold,
+    own = [name for name in drawn.counted if kinds[name] != "text"]
+    chosen = {name: policy.methods[name] for name in own if name in policy.methods}
+    thresholds = {name: policy.thresholds[name] for name in own if name in policy.thresholds}
+    metrics: list[Any] = [DataSummaryPreset()]
+    if verdict:
         # An empty mapping is not the same to Evidently as none.
-        per_column_method=chosen or None,
-        per_column_threshold=thresholds or None,
-    )
-    metrics: list[Any] = [DataSummaryPreset(), drift]
-    if label is None:
-        return metrics
-    return [
-        *metrics,
-        ValueDrift(column=label, method=policy.methods.get(label), threshold=policy.thresholds.get(label)),
-    ]
-
-
-def _suited(column: Column, reference: pd.DataFrame, current: pd.DataFrame, policy: Policy) -> Column:
-    """The column, or the same as not comparable when its chosen method would raise, or count what it cannot judge."""
-    chosen = policy.methods.get(column.name)
-    if chosen is None or not column.comparable or column.kind == "text":
-        return column
-    method = method_of(chosen)
-    if reason := method.misfit(column.kind):
-        return _unfit(column, reason)
-    if not _fits(method, column.kind, reference[column.name].dropna(), current[column.name].dropna()):
-        return _unfit(
-            column, t("the method chosen for it ({method}) needs {needs}", method=chosen, needs=t(method.needs))
+        metrics.append(
+            DataDriftPreset(
+                columns=drawn.counted,
+                drift_share=policy.threshold,
+                per_column_method=chosen or None,
+                per_column_threshold=thresholds or None,
+            )
         )
-    return column
+    else:
+        metrics += [
+            ValueDrift(column=name, method=chosen.get(name), threshold=thresholds.get(name)) for name in drawn.counted
+        ]
+    if drawn.label is not None and (verdict or drawn.label not in drawn.counted):
+        label = {"method": policy.methods.get(drawn.label), "threshold": policy.thresholds.get(drawn.label)}
+        metrics.append(ValueDrift(column=drawn.label, **label))
+    return run(drawn.reference, drawn.current, kinds, metrics)
 
 
-def _unfit(column: Column, reason: str) -> Column:
-    return replace(column, comparable=False, reason=reason, method=None, score=None, threshold=None, drifted=None)
-
-
-def _fits(method: Method, kind: str, reference: pd.Series, current: pd.Series) -> bool:
-    """Whether this method has an answer on these values. Evidently raises on some, and answers wrongly with z."""
-    if method.name in ("fisher_exact", "g_test") and len(reference) != len(current):
-        return False
-    if method.name in ("fisher_exact", "z"):
-        return len({*reference.unique(), *current.unique()}) <= 2
-    if method.name == "anderson":
-        return not _one_value(reference, current)
-    if method.name == "hellinger" and kind == "number":
-        values = list({*reference.unique(), *current.unique()})
-        return len(values) == 1 or len(np.histogram_bin_edges(values, bins="sturges")) > 2
-    if method.name == "es":
-        quarter, three = np.percentile(np.hstack((reference.to_numpy(), current.to_numpy())), (25, 75))
-        return bool(three > quarter)
-    return True
-
-
-def _tried(column: Column, reference: pd.DataFrame, current: pd.DataFrame, policy: Policy) -> Column:
+def _tried(column: Column, drawn: _Drawn, policy: Policy) -> Column:
     """After a failure: the column, or the same as not comparable when it is this one that Evidently fails on."""
-    if not column.comparable or column.name not in reference.columns:
+    if not column.comparable or column.name not in drawn.shown:
         return column
     from evidently.metrics import ValueDrift
     from evidently.presets import DataSummaryPreset
@@ -200,71 +204,60 @@ def _tried(column: Column, reference: pd.DataFrame, current: pd.DataFrame, polic
     chosen = None if column.kind == "text" else policy.methods.get(name)
     metrics = [DataSummaryPreset(), ValueDrift(column=name, method=chosen)]
     try:
-        _run(reference[[name]], current[[name]], {name: column.kind}, metrics)
+        run(drawn.reference[[name]], drawn.current[[name]], {name: column.kind}, metrics)
     except DataError as error:
-        why = _said(error)
-        if not chosen:
-            return _unfit(column, t("Evidently fails on its values: {why}", why=why))
-        return _unfit(
-            column, t("the method chosen for it ({method}) fails on its values: {why}", method=chosen, why=why)
-        )
+        return failing(column, policy, why(error))
     return column
 
 
-def _said(error: DataError) -> str:
-    cause = error.__cause__
-    return str(error).rstrip(".") if cause is None else f"{type(cause).__name__}, {_first_line(cause).rstrip('.')}"
+def _agreed(reading: Reading, columns: Sequence[Column], policy: Policy) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns with the digits of a report over the same rows, and a note on scores that are others.
+
+    DataError when one of the two calls a column drifted and the other does not: one page shows both.
+    """
+    told = _with_text_flag(reading)
+    apart = []
+    done = []
+    for column in columns:
+        theirs = told.get(column.name)
+        if theirs is None or column.score is None or theirs.value is None or not math.isfinite(theirs.value):
+            done.append(column)
+            continue
+        if not math.isclose(theirs.value, column.score, rel_tol=SAME, abs_tol=SAME):
+            apart.append(f"{column.name} {theirs.value:.6g} ({column.score:.6g})")
+        done.append(replace(column, score=theirs.value))
+        if _flag(theirs) is not column.drifted:
+            apart.append(column.name)
+            raise _contradicted(reading, columns, policy, apart)
+    ours = count(done, policy)
+    if reading.drifted != ours.k or not math.isclose(reading.share * ours.comparable, ours.k, abs_tol=1e-6):
+        raise _contradicted(reading, columns, policy, apart)
+    if not apart:
+        return tuple(done), ()
+    note = t("Evidently's scores are not those of our own counts (in brackets): {columns}.", columns=some(apart, NAMED))
+    return tuple(done), (note,)
 
 
-def _run(
-    reference: pd.DataFrame, current: pd.DataFrame, kinds: Mapping[str, str], metrics: list[Any], *, tests: bool = False
-) -> Any:
-    from evidently import DataDefinition, Dataset, Report
-
-    def of(kind: str) -> list[str]:
-        return [name for name in reference.columns if kinds[name] == kind]
-
-    definition = DataDefinition(
-        numerical_columns=of("number"), categorical_columns=of("category"), text_columns=of("text")
+def _contradicted(reading: Reading, columns: Sequence[Column], policy: Policy, names: Sequence[str]) -> DataError:
+    ours = count(columns, policy)
+    drifted = [column.name for column in counted_columns(columns, policy) if column.drifted]
+    return DataError(
+        t(
+            "Evidently counts {drifted} drifted columns (share {share:.4f}), their scores say {k} of {n} ({columns}).",
+            drifted=reading.drifted,
+            share=reading.share,
+            k=ours.k,
+            n=ours.comparable,
+            columns=", ".join(dict.fromkeys([*drifted, *names])) or "none",
+        ),
+        hint=t("Nothing is decided on figures that disagree; look at the columns named for odd values."),
     )
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # Divisions by a standard deviation of zero are what the scores say, not something to print.
-            warnings.simplefilter("ignore")
-            return Report(metrics, include_tests=tests).run(
-                current_data=Dataset.from_pandas(current, data_definition=definition),
-                reference_data=Dataset.from_pandas(reference, data_definition=definition),
-            )
-    except (VigieError, MemoryError):
-        raise
-    except Exception as error:
-        # Evidently raises what pandas, numpy, scipy and scikit-learn raise below it.
-        raise DataError(
-            t(
-                "Evidently could not compare these data ({error}: {why}).",
-                error=type(error).__name__,
-                why=_first_line(error),
-            ),
-            hint=t("The log of the jobs has the details; leave out the column it names in `features`."),
-        ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _identifier_score(
-    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[Column], policy: Policy, shown: list[str]
-) -> Score | None:
-    """The identifier's score for the other way of counting, outside the report, while it is cheap."""
-    name = next((one.name for one in columns if one.name == policy.identifier and one.comparable), None)
-    if name is None or name in shown or name in policy.left_out or len(reference) + len(current) > IDENTIFIER_ROWS:
-        return None
-    from evidently.metrics import ValueDrift
-
-    snapshot = _run(reference[[name]], current[[name]], {name: "text"}, [ValueDrift(column=name)], tests=True)
-    raw = json.loads(snapshot.json())
-    return replace(_metric_scores(raw["metrics"])[name], drifted=raw["tests"][0]["status"] == "FAIL")
+def _flag(score: Score) -> bool | None:
+    if score.drifted is not None or score.method is None or score.value is None or score.threshold is None:
+        return score.drifted
+    return method_of(score.method).drifted(score.value, score.threshold)
 
 
 def _with_text_flag(reading: Reading) -> dict[str, Score]:
@@ -276,98 +269,34 @@ def _with_text_flag(reading: Reading) -> dict[str, Score]:
     scores = dict(reading.scores)
     for name, score in scores.items():
         if score.method == PERCENTILE_TEXT:
-            others = sum(
-                method_of(one.method).drifted(one.value, one.threshold)
-                for one in scores.values()
-                if one is not score and one.method and one.value is not None and one.threshold is not None
-            )
+            others = sum(bool(_flag(one)) for one in scores.values() if one is not score)
             scores[name] = replace(score, drifted=reading.drifted > others)
     return scores
 
 
-def _scored(column: Column, scores: Mapping[str, Score], reference: pd.DataFrame, current: pd.DataFrame) -> Column:
-    if not column.comparable:
-        return column
-    score = scores.get(column.name)
-    if score is None:
-        return replace(column, comparable=False, reason=t("left out: comparing it as text takes too long at this size"))
-    if score.method is None or score.threshold is None:
-        message = t("Evidently gives no method for {column}.", column=column.name)
-        raise DataError(message, hint=t("Install the pinned Evidently."))
-    value = score.value
-    if value is None or not math.isfinite(value):
-        if not _one_value(reference[column.name], current[column.name]):
-            reason = t("{method} gives no number for these values", method=score.method)
-            return replace(column, comparable=False, reason=reason)
-        # A test has nothing to test on one value that is the same on both sides: there is no drift, and that is known.
-        value = 1.0 if method_of(score.method).p_value else 0.0
-    drifted = method_of(score.method).drifted(value, score.threshold) if score.drifted is None else score.drifted
-    return replace(column, method=score.method, score=value, threshold=score.threshold, drifted=drifted)
+def _differing(scores: Mapping[str, Score], columns: Sequence[Column]) -> list[str]:
+    """What a report over a part of the rows calls drifted that has not, or the other way round, in one sentence."""
+    names = [
+        one.name
+        for one in columns
+        if one.name in scores and one.drifted is not None and _flag(scores[one.name]) is not one.drifted
+        # Of text nothing says whether it drifted, there.
+        if scores[one.name].method != PERCENTILE_TEXT
+    ]
+    if not names:
+        return []
+    return [
+        t("Drawn from that part, it judges {columns} otherwise; the verdict does not.", columns=some(names, NAMED)),
+    ]
 
 
-def _one_value(reference: pd.Series, current: pd.Series) -> bool:
-    return len({*reference.dropna().unique(), *current.dropna().unique()}) == 1
-
-
-def _agree(reading: Reading, columns: Sequence[Column], policy: Policy) -> None:
-    """Our count and the report's own must be the same: they are next to each other on the page."""
+def _labelled(page: str, text: str, columns: Sequence[Column], policy: Policy, sentences: Sequence[str]) -> Comparison:
+    """The report with what it is a part of at its top, in both files."""
     ours = count(columns, policy)
-    if reading.drifted == ours.k and math.isclose(reading.share * ours.comparable, ours.k, abs_tol=1e-6):
-        return
-    names = ", ".join(column.name for column in counted_columns(columns, policy) if column.drifted) or "none"
-    raise DataError(
-        t(
-            "Evidently counts {drifted} drifted columns (share {share:.4f}), their scores say {k} of {n} ({columns}).",
-            drifted=reading.drifted,
-            share=reading.share,
-            k=ours.k,
-            n=ours.comparable,
-            columns=names,
-        ),
-        hint=t("Nothing is decided on figures that disagree; look at the columns named for odd values."),
-    )
-
-
-# --- reading a report's JSON -----------------------------------------------------------------------------------------
-
-
-def read_scores(text: str | bytes) -> Reading:
-    """Read Evidently's JSON: today's (`metric_name`, `config.type`) or older (`metric_id`). DataError without a share.
-
-    The original course script looked for `metric_id` alone: on today's files it found nothing and called that 0.0.
-    """
-    hint = t("Give the JSON that Evidently saved with the report.")
-    try:
-        metrics = json.loads(text)["metrics"]
-        rows = [metric for metric in metrics if metric_type(metric) == "DriftedColumnsCount"]
-        if not rows:
-            raise DataError(t("There is no share of drifted columns in this report."), hint=hint)
-        value, arguments = rows[0]["value"], metric_arguments(rows[0])
-        drift_share = arguments.get("drift_share")
-        return Reading(
-            drifted=round(float(value["count"])),
-            share=float(value["share"]),
-            drift_share=None if drift_share is None else float(drift_share),
-            scores=_metric_scores(metrics),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        message = t("This is no report of Evidently ({why}).", why=type(error).__name__)
-        raise DataError(message, hint=hint) from error
-
-
-def _metric_scores(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Score]:
-    scores = {}
-    for metric in metrics:
-        if metric_type(metric) == "ValueDrift":
-            arguments = metric_arguments(metric)
-            value = metric["value"]
-            threshold = arguments.get("threshold")
-            method = arguments.get("method")
-            scores[str(arguments["column"])] = Score(
-                column=str(arguments["column"]),
-                value=None if value is None else float(value),
-                # A method that was chosen is there by its short name, one that Evidently took by the other.
-                method=None if method is None else method_of(str(method)).shown,
-                threshold=None if threshold is None else float(threshold),
-            )
-    return scores
+    about = [*(english(one) for one in sentences)]
+    about.append(f"Over everything {ours.k} of {ours.n} columns drifted.")  # no catalogue: a file of Evidently's
+    box = "margin:12px;padding:12px;border:2px solid #b45309;background:#fff7ed;color:#1f2937;font:15px sans-serif"
+    banner = f'<div style="{box}" data-vigie="part">{" ".join(html.escape(one) for one in about)}</div>'
+    page = page.replace(BODY, BODY + banner, 1)
+    raw = {"vigie": {"part": about, "drifted": ours.k, "columns": ours.n, "seed": SEED}, **json.loads(text)}
+    return Comparison(tuple(columns), page, json.dumps(raw), tuple(sentences))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.base import memory
 from app.config import Drift, System
 from app.drift.decide import Decision, decide, policy_notes, too_little
+from app.drift.early import publish
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.sentence import decision_line, sentence
 from app.drift.target import measure
@@ -26,11 +28,14 @@ from app.words.message import clauses, t
 
 if TYPE_CHECKING:
     from app.drift.gate import Gate
+    from app.drift.once import Answers
     from app.periods import Frame
 
 
 # Two loadings, the gate, describing and comparing each column, the writing: what a progress bar counts.
 STEPS: Final = 6
+# Progress is a file that is replaced: of a wide table one in so many columns is enough.
+SAID_EVERY: Final = 10
 # Gate and Evidently take 2.3 to 2.5 times what the two loaded tables hold (measured at 100,000 and 1,000,000 rows of
 # 16 columns, of which one is text), and this much at any size.
 GROWTH: Final = 2.5
@@ -42,7 +47,7 @@ class Pair:
     """The two periods of a run, and what they are judged by.
 
     With a `source` the rows are not the system's: nothing of the run is published flat. `folder` is where
-    it is kept, in place of the system's.
+    it is kept, in place of the system's. Without `report` the decision is all.
     """
 
     system: System
@@ -52,6 +57,7 @@ class Pair:
     cur: Period
     source: Source | None = None
     folder: Path | None = None
+    report: bool = True
 
     @property
     def stem(self) -> str:
@@ -82,34 +88,69 @@ class Verdicts:
     json: str | None
 
 
-def judge(job: Job, pair: Pair, reference: Frame, current: Frame) -> Verdicts:
-    """Gate, compare, decide: everything between loading and saving."""
+def compared(job: Job, pair: Pair, frames: tuple[Frame, Frame], begun: float) -> tuple[Result, Path]:
+    """Judge and save. The decision is beside the progress of the run while its report is made."""
+    verdicts = judge(job, pair, *frames, lambda early: publish(job, written(job, pair, frames, early, begun)[0]))
+    return save(job, pair, frames, verdicts, begun)
+
+
+def judge(
+    job: Job, pair: Pair, reference: Frame, current: Frame, decided: Callable[[Verdicts], None] | None = None
+) -> Verdicts:
+    """Gate, compare, decide: everything between loading and saving. `decided` hears the decision before the report."""
     target = measure(reference, current, pair.drift.label, pair.policy.min_rows)
-    return conclude(pair, examine(job, pair, reference, current), target)
+
+    def heard(evidence: Evidence) -> bool:
+        verdicts = conclude(pair, evidence, target)
+        if decided is not None:
+            decided(verdicts)
+        # An undecided run embeds no report: the report next to it would decide.
+        return verdicts.decision.verdict is not Verdict.UNDECIDED
+
+    return conclude(pair, examine(job, pair, reference, current, heard), target)
 
 
-def examine(job: Job, pair: Pair, reference: Frame, current: Frame) -> Evidence:
-    """Say what may be compared, and compare it."""
-    from app.drift.compare import compare
-    from app.drift.once import COMPARING, DESCRIBING, once
+def examine(
+    job: Job, pair: Pair, reference: Frame, current: Frame, heard: Callable[[Evidence], bool] | None = None
+) -> Evidence:
+    """Say what may be compared, score it, and let Evidently report on it unless `heard`, given the scores, says no."""
+    from app.drift.once import Answers
+    from app.drift.scoring import scored
 
     job.progress(t("checking what can be compared"), 2, STEPS)
     _fits(reference, current)
     gate = _gate(pair, reference, current)
     notes = (*reference.notes, *current.notes, *gate.notes, *policy_notes(pair.policy, gate.columns))
-    # What cannot be decided for want of columns does not need Evidently.
+    # What cannot be decided for want of columns needs no score.
     if gate.refusal or too_little(pair.policy, gate.columns):
         return Evidence(gate.columns, gate.refusal, notes)
-    columns = sum(column.comparable for column in gate.columns)
+    answers = Answers()
+
+    def told(done: int) -> None:
+        if done % SAID_EVERY == 0:
+            job.progress(t("scoring"), 2, STEPS, columns=len(gate.columns), compared=done)
+
+    columns = scored(gate.columns, gate.reference, gate.current, pair.policy, answers=answers, listener=told)
+    evidence = Evidence(columns, "", notes)
+    wanted = heard is None or heard(evidence)
+    return _reported(job, pair, gate, evidence, answers) if wanted and pair.report else evidence
+
+
+def _reported(job: Job, pair: Pair, gate: Gate, evidence: Evidence, answers: Answers) -> Evidence:
+    """The evidence with Evidently's report."""
+    from app.drift.compare import REPORT_COLUMNS, reported
+    from app.drift.once import COMPARING, DESCRIBING, once
+
+    columns = min(sum(column.comparable for column in evidence.columns), REPORT_COLUMNS)
     steps = {DESCRIBING: 3, COMPARING: 4}
 
     def told(stage: str, done: int) -> None:
         job.progress(stage, steps[stage], STEPS, columns=columns, compared=min(done, columns))
 
     told(DESCRIBING, 0)
-    with once(told):
-        compared = compare(gate.reference, gate.current, gate.columns, pair.policy)
-    return Evidence(compared.columns, "", notes, compared.html, compared.json)
+    with once(told, answers):
+        made = reported(gate.reference, gate.current, evidence.columns, pair.policy)
+    return replace(evidence, columns=made.columns, notes=(*evidence.notes, *made.notes), html=made.html, json=made.json)
 
 
 def _fits(reference: Frame, current: Frame) -> None:
@@ -136,7 +177,6 @@ def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
     """Decide on what was found."""
     decision = decide(pair.policy, evidence.columns, evidence.refusal, target)
     if decision.verdict is Verdict.UNDECIDED:
-        # An undecided run embeds no report: the report next to it would decide.
         return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
     return Verdicts(decision, evidence.columns, target, evidence.notes, evidence.html, evidence.json)
 

@@ -45,10 +45,10 @@ _IN_FORCE: Final = threading.Lock()
 
 
 @contextmanager
-def once(listener: Told | None = None) -> Iterator[None]:
+def once(listener: Told | None = None, answers: Answers | None = None) -> Iterator[None]:
     """Evidently's reports made inside, by this thread, compute each column once; `listener` hears of every column.
 
-    What `listener` raises is raised at the end.
+    What is in `answers` already is not computed again. What `listener` raises is raised at the end.
     """
     if not _IN_FORCE.acquire(blocking=False):
         # Another thread makes a report: this one is made as Evidently makes it.
@@ -56,7 +56,7 @@ def once(listener: Told | None = None) -> Iterator[None]:
         return
     undo: list[tuple[Any, str, Any]] = []
     try:
-        mine, answers = threading.get_ident(), _Answers()
+        mine, answers = threading.get_ident(), answers or Answers()
         counter = _Counter(listener)
         for place in _REUSED:
             _replace(place, lambda original: _reusing(original, answers, mine), undo)
@@ -138,7 +138,7 @@ class _Foreign(Exception):
     """An argument that is unknown equal or different: the call is made."""
 
 
-class _Answers:
+class Answers:
     """Answers by what was asked; columns are held as they are (most are views of the two frames) and compared whole."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _Answers:
         self._by_key.setdefault(key, []).append((columns, answer))
 
 
-def _reusing(original: Callable[..., Any], answers: _Answers, mine: int) -> Callable[..., Any]:
+def _reusing(original: Callable[..., Any], answers: Answers, mine: int) -> Callable[..., Any]:
     signature = inspect.signature(original)
     called = getattr(original, "__qualname__", repr(original))
 

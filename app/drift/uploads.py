@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -168,14 +168,13 @@ def run(job: Job) -> Ending:
         rules = tables.Rules(**{name: _fixed(value) for name, value in job.args["rules"].items()})
         names = (PurePosixPath(handed["ref"]).stem, PurePosixPath(handed["cur"]).stem)
         source = Source.from_dict(job.args["source"]) or Source.of("upload", "")
-        pair = tables.pair(system, names, rules, source)
+        pair = replace(tables.pair(system, names, rules, source), report=bool(job.args.get("report", True)))
         frames = []
         for index, (side, period) in enumerate((("ref", pair.ref), ("cur", pair.cur))):
             job.progress(t("loading reference") if side == "ref" else t("loading current"), index, comparison.STEPS)
             frames.append(tables.frame(read(folder / side, str(handed[side])), pair.drift, period))
         tables.named({"label": rules.label, "identifier": rules.identifier}, (frames[0].data, frames[1].data))
-        verdicts = comparison.judge(job, pair, frames[0], frames[1])
-        result, path = comparison.save(job, pair, (frames[0], frames[1]), verdicts, begun)
+        result, path = comparison.compared(job, pair, (frames[0], frames[1]), begun)
         return Ending(State.DONE, result.decision.value, result.reason, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

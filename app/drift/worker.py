@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from app.config import Settings, load_systems
-from app.drift.comparison import STEPS, Pair, judge, save
+from app.drift.comparison import STEPS, Pair, compared
 from app.drift.result import Policy
 from app.errors import DataError
 from app.periods import Period, list_periods, load, pick
+from app.periods.model import PeriodSource
 from app.runs.job import Job
 from app.runs.run import Ending, State
 from app.words.message import t
@@ -24,15 +25,22 @@ THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def preload() -> None:
-    """Import Evidently and Feast with bounded threads and no telemetry; ten seconds once, none per run."""
+    """Import what a decision needs, with bounded threads and no telemetry: a second once, none per run."""
     for name in THREADS:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    from app.drift import aggregates, chance, compare, gate, once, rows  # noqa: F401 - imported to be there
-    from app.periods import feast, files, sql, store  # noqa: F401
+    from app.drift import aggregates, chance, gate, rows, scoring  # noqa: F401 - imported to be there
+    from app.periods import feast, files, sql  # noqa: F401
+
+
+def settle() -> None:
+    """Import the rest while no one waits: what makes reports, and what the sources of the systems are read with."""
+    from app.drift import compare
 
     compare.preload()
-    store.preload()
+    for system in load_systems(Settings.from_env()).by_id.values():
+        if isinstance(system.drift, PeriodSource):
+            system.drift.preload()
 
 
 def run(job: Job) -> Ending:
@@ -47,13 +55,12 @@ def run(job: Job) -> Ending:
     reference = load_period(job.settings, pair, pair.ref)
     job.progress(t("loading current"), 1, STEPS)
     current = load_period(job.settings, pair, pair.cur)
-    verdicts = judge(job, pair, reference, current)
-    result, path = save(job, pair, (reference, current), verdicts, begun)
+    result, path = compared(job, pair, (reference, current), begun)
     return Ending(State.DONE, result.decision.value, result.reason, path)
 
 
 def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair:
-    """The pair that `ref`, `cur` and `threshold` in `args` mean. Raises DataError."""
+    """The pair that `ref`, `cur`, `threshold` and `report` in `args` mean. Raises DataError."""
     systems = load_systems(settings)
     system = systems.by_id.get(system_id)
     if system is None:
@@ -78,7 +85,8 @@ def pair_of(settings: Settings, system_id: str, args: Mapping[str, Any]) -> Pair
     if not ref or not cur:
         raise DataError(t("Two months are needed."), hint=t("Give ref and cur: a date, month_000, or a period's key."))
     policy = Policy.of(drift, args.get("threshold"))
-    return Pair(system, drift, policy, pick(periods, str(ref)), pick(periods, str(cur)))
+    months = pick(periods, str(ref)), pick(periods, str(cur))
+    return Pair(system, drift, policy, *months, report=bool(args.get("report", True)))
 
 
 def load_period(settings: Settings, pair: Pair, period: Period) -> Frame:

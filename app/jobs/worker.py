@@ -8,6 +8,7 @@ of standard input, or of the parent, is the end of this process. Everything a li
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import json
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import IO, Any
 
@@ -28,6 +29,8 @@ from app.words.message import code_of, english, sentences, t
 
 # A reason is read on a page and in a table: longer ones are cut, the log has the trace.
 MAX_REASON = 2000
+# A worker that was started for a job gets it at once; one that has waited so long was started to be there.
+IDLE_SECONDS = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,21 +55,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(answers, {"event": "broken", **_reason(reason)})
         return 1
     _say(answers, {"event": "ready"})
+    settle: Callable[[], None] | None = getattr(module, "settle", None)
     while True:
-        answer = _serve(module, json.loads(lines.get()), stopping)
+        try:
+            line = lines.get(timeout=None if settle is None else IDLE_SECONDS)
+        except queue.Empty:
+            _settled(settle)
+            settle = None
+            continue
+        answer = _serve(module, json.loads(line), stopping)
         _say(answers, answer)
 
 
 def _loaded(name: str) -> ModuleType:
-    """The module with all it imports, which stays for good: the collector looks at it neither now nor later."""
-    gc.disable()
-    try:
+    """The module with what it imports for its first job."""
+    with _for_good():
         module = importlib.import_module(name)
         module.preload()
+    return module
+
+
+def _settled(settle: Callable[[], None] | None) -> None:
+    """Import what no job has waited for yet. What fails here fails again, with its reason, in the job that needs it."""
+    try:
+        with _for_good():
+            if settle is not None:
+                settle()
+    except Exception:  # noqa: BLE001  as above
+        traceback.print_exc()
+
+
+@contextlib.contextmanager
+def _for_good() -> Iterator[None]:
+    """What is imported here stays: the collector looks at it neither now nor later."""
+    gc.disable()
+    try:
+        yield
     finally:
         gc.freeze()
         gc.enable()
-    return module
 
 
 def _serve(module: ModuleType, request: dict[str, Any], stopping: _Stopping) -> dict[str, Any]:

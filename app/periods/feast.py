@@ -57,6 +57,12 @@ class Feast(DatabaseSource):
         with self._tables(settings) as tables:
             return tables.ids(period, limit)
 
+    def preload(self) -> None:
+        """Feast itself."""
+        from app.periods import store
+
+        store.preload()
+
     def load(self, settings: Settings, period: Period) -> Frame:
         """Features as they were at the moment of each row, joined with its label."""
         import pandas as pd

@@ -81,6 +81,9 @@ class PeriodSource(Drift):
     def load(self, settings: Settings, period: Period) -> Frame:
         """The rows of one period, none included. For workers."""
 
+    def preload(self) -> None:
+        """Import what loading would wait for, where that is much. For workers."""
+
 
 class DatabaseSource(PeriodSource):
     """A source in `database`, a SQLAlchemy URL; POSTGRES_* variables beat it."""

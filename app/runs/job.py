@@ -1,4 +1,7 @@
-"""What a worker module gets; it gives back an `Ending`. It defines `preload()` and `run(job)`."""
+"""What a worker module gets; it gives back an `Ending`. It defines `preload()` and `run(job)`.
+
+Where more can be imported while no one waits, it defines `settle()` as well.
+"""
 
 from __future__ import annotations
 
