@@ -215,11 +215,11 @@ def _agreed(reading: Reading, columns: Sequence[Column], policy: Policy) -> tupl
 
     DataError when one of the two calls a column drifted and the other does not: one page shows both.
     """
-    told = _with_text_flag(reading)
+    scores = _with_text_flag(reading)
     apart = []
     done = []
     for column in columns:
-        theirs = told.get(column.name)
+        theirs = scores.get(column.name)
         if theirs is None or column.score is None or theirs.value is None or not math.isfinite(theirs.value):
             done.append(column)
             continue

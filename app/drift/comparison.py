@@ -132,8 +132,9 @@ def examine(
 
     columns = scored(gate.columns, gate.reference, gate.current, pair.policy, answers=answers, listener=told)
     evidence = Evidence(columns, "", notes)
-    wanted = heard is None or heard(evidence)
-    return _reported(job, pair, gate, evidence, answers) if wanted and pair.report else evidence
+    if not (heard is None or heard(evidence)) or not pair.report:
+        return evidence
+    return _reported(job, pair, gate, evidence, answers)
 
 
 def _reported(job: Job, pair: Pair, gate: Gate, evidence: Evidence, answers: Answers) -> Evidence:

@@ -79,14 +79,14 @@ def by_evidently(
     threshold = None if text else policy.thresholds.get(column.name)
     try:
         with once(answers=answers):
-            found = value_drift(reference, current, column.kind, chosen, threshold)
+            theirs = value_drift(reference, current, column.kind, chosen, threshold)
     except DataError as error:
         return unfit(column, _failed(chosen, why(error)))
-    value = math.nan if found.value is None else found.value
-    if found.method is None or found.threshold is None:
+    value = math.nan if theirs.value is None else theirs.value
+    if theirs.method is None or theirs.threshold is None:
         return unfit(column, t("Evidently gives no method for it"))
     one = not math.isfinite(value) and len({*reference.dropna().unique(), *current.dropna().unique()}) == 1
-    return _with(column, method_of(found.method), value, found.threshold, found.drifted, one_value=one)
+    return _with(column, method_of(theirs.method), value, theirs.threshold, theirs.drifted, one_value=one)
 
 
 def unfit(column: Column, reason: str) -> Column:
@@ -119,10 +119,10 @@ def _scored(
         if not fits(method, counts):
             needs = {"method": chosen, "needs": t(method.needs)}
             return unfit(column, t("the method chosen for it ({method}) needs {needs}", **needs))
-    found = score(counts, chosen, policy.thresholds.get(column.name))
-    if found is None or found.near:
+    ours = score(counts, chosen, policy.thresholds.get(column.name))
+    if ours is None or ours.near:
         return by_evidently(column, reference, current, policy, answers)
-    return _with(column, method_of(found.method), found.value, found.threshold, None, one_value=len(counts.values) == 1)
+    return _with(column, method_of(ours.method), ours.value, ours.threshold, None, one_value=len(counts.values) == 1)
 
 
 def _with(
