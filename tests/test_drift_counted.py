@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.drift.counted import counted
+from app.drift.counted import counted, quantiles
 
 
 def test_numbers_are_sorted_floats_with_the_rows_of_each_side():
@@ -30,3 +30,20 @@ def test_a_side_without_a_value_is_counted_as_nulls(kind):
     present = pd.Series([1.0, 2.0]) if kind == "number" else pd.Series(["x", "y"], dtype=object)
     column = counted(present, pd.Series([None, None], dtype=object), kind)
     assert (column.ref.sum(), column.cur.sum(), column.cur_nulls) == (2, 0, 2)
+
+
+def test_quantiles_of_counts_are_those_of_the_rows():
+    random = np.random.default_rng(3)
+    for rows in (1, 2, 7, 1000):
+        side = np.round(random.normal(0, 1, rows), 1)
+        column = counted(pd.Series(side), pd.Series([0.0]), "number")
+        shares = (0.0, 0.01, 0.25, 0.5, 0.99, 1.0)
+        assert quantiles(column.values, column.ref, shares) == pytest.approx(list(np.quantile(side, shares)))
+
+
+def test_whole_numbers_far_apart_and_near_each_other_are_counted_alike():
+    for values in ([3, 3, -5, 70_000], [3, 3, -5, 700], [2**60, 2**60, 0]):
+        column = counted(pd.Series(values), pd.Series(values[:1]), "number")
+        assert column.whole
+        assert column.values.tolist() == sorted({float(one) for one in values})
+        assert column.ref[column.values == values[0]] == 2

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
+from app.drift.counted import Counted
 from app.drift.methods import method_of
 from app.words.message import t
 
@@ -32,33 +32,21 @@ MIN_SPREAD: Final = 0.001
 THRESHOLDS: Final = {"wasserstein": 0.1, "jensenshannon": 0.1, "chisquare": 0.05}
 
 
-def default_method(reference: pd.Series, current: pd.Series, kind: str) -> str:
-    """Evidently's choice for two columns without nulls."""
-    distinct = pd.concat([reference, current]).nunique()
-    small = len(reference) <= METHOD_SWITCH_ROWS
-    if kind == "number" and distinct > FEW_NUMBERS:
-        return "ks" if small else "wasserstein"
-    if not small:
-        return "jensenshannon"
-    return "chisquare" if distinct > 2 else "z"
-
-
-def within(reference: pd.Series, current: pd.Series, method: str) -> str:
+def within(column: Counted, method: str) -> str:
     """The reason when the method finds drift, but no more than in random divisions of the same rows; else "".
 
     The tests that count on chance themselves (K-S and z) are believed.
     """
     if method not in THRESHOLDS:
         return ""
-    limit = THRESHOLDS[method]
+    limit, rows = THRESHOLDS[method], (int(column.ref.sum()), int(column.cur.sum()))
     if method == "wasserstein":
-        if min(len(reference), len(current)) > CERTAIN_ROWS:
+        if min(rows) > CERTAIN_ROWS:
             return ""
-        drifts, distance, draw = _by_values(reference.to_numpy(dtype=float), current.to_numpy(dtype=float), limit)
+        drifts, distance, draw = _by_values(column, limit)
     else:
-        drifts, distance, draw = _by_counts(
-            reference, current, _jensenshannon if method != "chisquare" else _chisquare, limit
-        )
+        judge = _jensenshannon if method != "chisquare" else _chisquare
+        drifts, distance, draw = _by_counts(column, judge, limit)
     if not drifts:
         return ""
     divisions = [draw() for _ in range(DIVISIONS)]
@@ -68,8 +56,8 @@ def within(reference: pd.Series, current: pd.Series, method: str) -> str:
         "no more different than random parts of the same rows, which {method} calls drifted too:"
         " too few rows ({reference:count} and {current:count}) to tell",
         method=method_of(method).words,
-        reference=len(reference),
-        current=len(current),
+        reference=rows[0],
+        current=rows[1],
     )
 
 
@@ -78,7 +66,8 @@ _Found = tuple[bool, float]
 _Judge = Callable[[np.ndarray, np.ndarray, float], _Found]
 
 
-def _by_values(left: np.ndarray, right: np.ndarray, limit: float) -> tuple[bool, float, Callable[[], _Found]]:
+def _by_values(column: Counted, limit: float) -> tuple[bool, float, Callable[[], _Found]]:
+    left, right = (np.repeat(column.values, rows) for rows in (column.ref, column.cur))
     pooled, random = np.concatenate([left, right]), np.random.default_rng(0)
 
     def draw() -> _Found:
@@ -88,19 +77,14 @@ def _by_values(left: np.ndarray, right: np.ndarray, limit: float) -> tuple[bool,
     return *_wasserstein(left, right, limit), draw
 
 
-def _by_counts(
-    left: pd.Series, right: pd.Series, judge: _Judge, limit: float
-) -> tuple[bool, float, Callable[[], _Found]]:
-    codes = pd.factorize(pd.concat([left.astype(object), right.astype(object)]))[0]
-    size = int(codes.max()) + 1
-    one, two = (np.bincount(part, minlength=size) for part in (codes[: len(left)], codes[len(left) :]))
-    pooled, random = one + two, np.random.default_rng(0)
+def _by_counts(column: Counted, judge: _Judge, limit: float) -> tuple[bool, float, Callable[[], _Found]]:
+    pooled, rows, random = column.ref + column.cur, int(column.ref.sum()), np.random.default_rng(0)
 
     def draw() -> _Found:
-        part = random.multivariate_hypergeometric(pooled, len(left), method="marginals")
+        part = random.multivariate_hypergeometric(pooled, rows, method="marginals")
         return judge(part, pooled - part, limit)
 
-    return *judge(one, two, limit), draw
+    return *judge(column.ref, column.cur, limit), draw
 
 
 def _wasserstein(left: np.ndarray, right: np.ndarray, limit: float) -> _Found:

@@ -27,6 +27,8 @@ from app.runs.source import Source
 from app.words.message import clauses, t
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from app.drift.gate import Gate
     from app.drift.once import Answers
     from app.periods import Frame
@@ -40,6 +42,8 @@ SAID_EVERY: Final = 10
 # 16 columns, of which one is text), and this much at any size.
 GROWTH: Final = 2.5
 OWN_BYTES: Final = 100_000_000
+# So many rows say how long the text of a table is.
+SAMPLED_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ def examine(
         if done % SAID_EVERY == 0:
             job.progress(t("scoring"), 2, STEPS, columns=len(gate.columns), compared=done)
 
-    columns = scored(gate.columns, gate.reference, gate.current, pair.policy, answers=answers, listener=told)
+    frames = gate.reference, gate.current
+    columns = scored(gate.columns, *frames, pair.policy, counts=gate.counts, answers=answers, listener=told)
     evidence = Evidence(columns, "", notes)
     if not (heard is None or heard(evidence)) or not pair.report:
         return evidence
@@ -157,7 +162,7 @@ def _reported(job: Job, pair: Pair, gate: Gate, evidence: Evidence, answers: Ans
 def _fits(reference: Frame, current: Frame) -> None:
     """DataError when the comparison would need more memory than may be taken, before it takes any."""
     free = memory.usable()
-    size = sum(int(frame.data.memory_usage(deep=True).sum()) for frame in (reference, current))
+    size = sum(_held(frame.data) for frame in (reference, current))
     needed = GROWTH * size + OWN_BYTES
     if free is not None and needed > free:
         raise DataError(
@@ -172,6 +177,13 @@ def _fits(reference: Frame, current: Frame) -> None:
             ),
             hint=t("Compare shorter periods, a sample of the rows, or fewer columns (`features`)."),
         )
+
+
+def _held(data: pd.DataFrame) -> int:
+    """Bytes of a table; those of its text by the first values, for all of it takes a second a million rows."""
+    words = data.select_dtypes(object).head(SAMPLED_ROWS)
+    each = int(words.memory_usage(deep=True).sum() - words.memory_usage().sum()) / max(len(words), 1)
+    return int(data.memory_usage().sum() + each * len(data))
 
 
 def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
+
+# Whole numbers within so few of each other are counted without sorting them.
+NARROW: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +33,45 @@ class Counted:
 
 def counted(reference: pd.Series, current: pd.Series, kind: str) -> Counted:
     """Count two normalised series of the gate."""
-    (one, one_counts), (two, two_counts) = (_distinct(side, kind) for side in (reference, current))
-    values = np.union1d(one, two)
-    ref, cur = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
-    ref[np.searchsorted(values, one)] = one_counts
-    cur[np.searchsorted(values, two)] = two_counts
+    one, two = (_numbers(side) if kind == "number" else _categories(side) for side in (reference, current))
+    both = np.concatenate([one[0], two[0]])
+    # Two sorted runs: a stable sort merges them in one pass.
+    order = np.argsort(both, kind="stable")
+    merged, of_ref = both[order], order < len(one[0])
+    first = np.ones(len(both), dtype=bool)
+    first[1:] = merged[1:] != merged[:-1]
+    places = np.cumsum(first) - 1
+    ref, cur = (np.zeros(int(first.sum()), dtype=np.int64) for _ in range(2))
+    ref[places[of_ref]], cur[places[~of_ref]] = one[1], two[1]
+    ref_nulls, cur_nulls = len(reference) - int(ref.sum()), len(current) - int(cur.sum())
     whole = kind == "number" and all(side.dtype.kind in "iu" for side in (reference, current))
-    return Counted(kind, values, ref, cur, int(reference.isna().sum()), int(current.isna().sum()), whole)
+    return Counted(kind, merged[first], ref, cur, ref_nulls, cur_nulls, whole)
 
 
-def _distinct(series: pd.Series, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The different values of one side in their order, and the rows of each."""
-    if kind == "number":
-        numbers = series.to_numpy(dtype=float, na_value=np.nan)
-        return np.unique(numbers[~np.isnan(numbers)], return_counts=True)
-    counts = series.dropna().astype(str).value_counts().sort_index()
-    return counts.index.to_numpy(dtype=object), counts.to_numpy(dtype=np.int64)
+def quantiles(values: np.ndarray, counts: np.ndarray, shares: Sequence[float]) -> list[float]:
+    """`np.quantile` of values that occur so often."""
+    ends = np.cumsum(counts)
+    places = np.asarray(shares) * (ends[-1] - 1)
+    low, high = (values[np.searchsorted(ends, place, side="right")] for place in (np.floor(places), np.ceil(places)))
+    return [float(one) for one in low + (high - low) * (places - np.floor(places))]
+
+
+def _numbers(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The different numbers of one side in their order, and the rows of each."""
+    if series.dtype.kind in "iu" and len(series):
+        whole = series.to_numpy()
+        low, high = int(whole.min()), int(whole.max())
+        if high - low < NARROW:
+            counts = np.bincount(whole - low)
+            there = np.flatnonzero(counts)
+            return (there + low).astype(float), counts[there]
+    numbers = series.to_numpy(dtype=float, na_value=np.nan)
+    return np.unique(numbers[~np.isnan(numbers)], return_counts=True)
+
+
+def _categories(series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of one side as text in their order, and the rows of each."""
+    codes, values = pd.factorize(series)
+    words = np.array([str(value) for value in values], dtype=object)
+    order = np.argsort(words, kind="stable")
+    return words[order], np.bincount(codes[codes >= 0], minlength=len(words))[order]

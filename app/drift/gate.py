@@ -8,7 +8,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,9 +17,12 @@ import pandas as pd
 
 from app.drift import chance, rows
 from app.drift.aggregates import sides
+from app.drift.counted import Counted, counted, quantiles
 from app.drift.methods import kind_words, method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
 from app.drift.result import Column, Policy, Side
+from app.drift.scores import default_method
+from app.drift.scores import spread as spread_of
 from app.words.message import listed, some, t, tn
 
 # From this difference of null shares on, the rows with a value are not the same kind of rows in both periods.
@@ -38,6 +41,8 @@ MAX_NUMBER: Final = 1e150
 BULK: Final = 0.01
 # Evidently draws as many bins as Sturges says, 23 at five million rows.
 MANY_BINS: Final = 32
+# The counts of so many different values are kept for the score; more are counted again, one column at a time.
+KEPT_VALUES: Final = 200_000
 # So many columns are named in a note.
 NAMED: Final = 6
 
@@ -47,7 +52,7 @@ class Gate:
     """Both frames with the comparable columns alone, normalised; every counted column; why not to decide at all.
 
     `columns` are in order features, label, identifier; scores are still unknown. `refusal` is "" when the comparison
-    may go on.
+    may go on. `counts` of the columns that are comparable, those aside whose values are too many to be kept.
     """
 
     reference: pd.DataFrame
@@ -55,6 +60,7 @@ class Gate:
     columns: tuple[Column, ...]
     refusal: str
     notes: tuple[str, ...]
+    counts: Mapping[str, Counted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +97,13 @@ def check(
     pairs = {name: one.pair for one, name in looks if one.pair is not None}
     left = pd.DataFrame({name: pair[0].reset_index(drop=True) for name, pair in pairs.items()})
     right = pd.DataFrame({name: pair[1].reset_index(drop=True) for name, pair in pairs.items()})
-    refusal = look.too_few() or look.same([name for name in judged if name in pairs], left, right)
+    counts = {name: one.counts for one, name in looks if one.counts is not None}
+    refusal = look.too_few() or look.same([name for name in judged if name in pairs], left, right, counts)
     look.note_policy(reference, current, [name for _, name in looks])
     look.note_one_sided([name for _, name in looks], ignored)
     look.note_repeated()
     look.note_method_switch(left)
-    return Gate(left, right, tuple(one.column for one, _ in looks), refusal, tuple(look.notes))
+    return Gate(left, right, tuple(one.column for one, _ in looks), refusal, tuple(look.notes), counts)
 
 
 def _named(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
@@ -107,10 +114,11 @@ def _named(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One counted column, and its two normalised series when they can be compared."""
+    """One counted column; its two normalised series, and their counts, when they can be compared."""
 
     column: Column
     pair: tuple[pd.Series, pd.Series] | None = None
+    counts: Counted | None = None
 
 
 @dataclass(slots=True)
@@ -150,18 +158,23 @@ class _Look:
             return _Found(Column(name, "unknown", reason=missing or reason))
         ref, cur = harmonised(plain(self.reference[name]), plain(self.current[name]))
         reason = self._kinds(ref, cur)
-        if not reason and counts_as_feature:
-            reason = _identifying(ref, cur, self.policy)
-        reason = reason or self._values(name, ref, cur) or self._measure(name, ref, cur)
-        chancy = "" if reason else self._by_chance(name, ref, cur)
-        reason = reason or chancy
         kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
+        counts = None if kind == "unknown" else counted(ref.data, cur.data, kind)
+        chancy = ""
+        if counts is not None and not reason:
+            if counts_as_feature:
+                reason = _identifying(counts, self.policy)
+            reason = reason or self._values(name, counts) or self._measure(name, counts)
+            chancy = "" if reason else self._by_chance(name, counts)
+        reason = reason or chancy
         why = missing or reason if reason else ""
         column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy))
-        left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
-        if kind in ("number", "category"):
-            left, right = sides(ref.data, cur.data, kind)
-        return _Found(replace(column, ref=left, cur=right), None if reason else (ref.data, cur.data))
+        if counts is None:
+            left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
+            return _Found(replace(column, ref=left, cur=right))
+        left, right = sides(counts)
+        kept = counts if len(counts.values) <= KEPT_VALUES and not reason else None
+        return _Found(replace(column, ref=left, cur=right), None if reason else (ref.data, cur.data), kept)
 
     def identifier(self, name: str) -> _Found:
         """The identifier as text, which is how the original course script had it counted."""
@@ -176,7 +189,7 @@ class _Look:
             if self._few(present) and not self._few(len(data)):
                 return _Found(Column(name, "text", reason=_few_values(present, len(data), side)))
         left, right = texts(ref), texts(cur)
-        one, two = sides(left, right, "text")
+        one, two = (Side(nulls=int(side.isna().sum())) for side in (left, right))
         return _Found(Column(name, "text", comparable=True, ref=one, cur=two), (left, right))
 
     def _presence(self, name: str) -> str:
@@ -211,23 +224,25 @@ class _Look:
             return t("True and False in one of {ref} and {cur}, text in the other", **self._names)
         return ""
 
-    def _values(self, name: str, ref: Plain, cur: Plain) -> str:
+    def _values(self, name: str, counts: Counted) -> str:
         empty = []
-        for side, plainly in ((self.names.ref, ref), (self.names.cur, cur)):
-            if plainly.kind == "number":
-                infinite = int(np.isinf(plainly.data.to_numpy(dtype=float, na_value=np.nan)).sum())
-                if infinite:
-                    return tn(
-                        "{n:count} infinite value in {month}",
-                        "{n:count} infinite values in {month}",
-                        infinite,
-                        month=side,
-                    )
-            rows, present = len(plainly.data), int(plainly.data.notna().sum())
+        for side, held, nulls in (
+            (self.names.ref, counts.ref, counts.ref_nulls),
+            (self.names.cur, counts.cur, counts.cur_nulls),
+        ):
+            infinite = int(held[np.isinf(counts.values)].sum()) if counts.kind == "number" else 0
+            if infinite:
+                return tn(
+                    "{n:count} infinite value in {month}",
+                    "{n:count} infinite values in {month}",
+                    infinite,
+                    month=side,
+                )
+            present = int(held.sum())
             # Too few rows in the whole period is reported once, for the period.
-            if self._few(present) and not self._few(rows):
-                return _few_values(present, rows, side)
-            different = plainly.data.nunique() if plainly.kind == "category" else 0
+            if self._few(present) and not self._few(present + nulls):
+                return _few_values(present, present + nulls, side)
+            different = int(np.count_nonzero(held)) if counts.kind == "category" else 0
             if different > MAX_CATEGORIES or different > max(present / 2, FEW_CATEGORIES):
                 return t(
                     "{values:count} different values in {rows:count} rows of {month}: free text or an identifier",
@@ -235,7 +250,7 @@ class _Look:
                     rows=present,
                     month=side,
                 )
-            empty.append(1 - present / rows)
+            empty.append(nulls / (present + nulls))
         return self._null_move(name, *empty)
 
     def _null_move(self, name: str, before: float, after: float) -> str:
@@ -256,37 +271,34 @@ class _Look:
             )
         return ""
 
-    def _measure(self, name: str, ref: Plain, cur: Plain) -> str:
+    def _measure(self, name: str, counts: Counted) -> str:
         """Why Evidently's own choice of method would measure nothing on these values, or ""."""
         chosen = self.policy.methods.get(name)
-        if chosen is not None and (reason := method_of(chosen).misfit(ref.kind)):
+        if chosen is not None and (reason := method_of(chosen).misfit(counts.kind)):
             return reason
-        left, right = ref.data.dropna(), cur.data.dropna()
-        method = chosen or chance.default_method(left, right, ref.kind)
-        if ref.kind == "number":
-            for side, values in ((self.names.ref, left), (self.names.cur, right)):
-                if reason := _unbinned(values, side):
-                    return reason
-        if method == "wasserstein" and ref.kind == "number" and (reason := self._spread(left, right)):
+        if counts.kind != "number":
+            return ""
+        for side, held in ((self.names.ref, counts.ref), (self.names.cur, counts.cur)):
+            if reason := _unbinned(counts.values[held > 0], side):
+                return reason
+        if (chosen or default_method(counts)) == "wasserstein" and (reason := self._spread(counts)):
             return reason
         return ""
 
-    def _by_chance(self, name: str, ref: Plain, cur: Plain) -> str:
+    def _by_chance(self, name: str, counts: Counted) -> str:
         """Why a drift of this column would be no more than chance, or ""."""
         # Anyone who chose a method or a threshold for this column is believed.
         if name in self.policy.methods or name in self.policy.thresholds:
             return ""
-        left, right = ref.data.dropna(), cur.data.dropna()
-        return chance.within(left, right, chance.default_method(left, right, ref.kind))
+        return chance.within(counts, default_method(counts))
 
-    def _spread(self, left: pd.Series, right: pd.Series) -> str:
+    def _spread(self, counts: Counted) -> str:
         """Why the spread of the reference, by which the distance is divided, is none to divide by; or ""."""
-        values = left.to_numpy(dtype=float)
-        spread, first = float(np.std(values)), values[0]
-        if (values == first).all():
-            if (right == first).all():
+        spread, values = spread_of(counts.values, counts.ref), counts.values[counts.ref > 0]
+        if len(values) == 1:
+            if len(counts.values) == 1:
                 return ""
-            there = {"value": float(first), "month": self.names.ref}
+            there = {"value": float(values[0]), "month": self.names.ref}
             return t("always {value:g} in {month}: there is no spread to measure a distance by", **there)
         if spread < chance.MIN_SPREAD:
             return t(
@@ -296,7 +308,7 @@ class _Look:
                 month=self.names.ref,
                 least=chance.MIN_SPREAD,
             )
-        low, high = np.quantile(values, [BULK, 1 - BULK])
+        low, high = quantiles(counts.values, counts.ref, (BULK, 1 - BULK))
         # Evidently's own threshold, also where the policy has a larger one: without outliers most values are within
         # five spreads, and they are no outliers for a policy that allows as much.
         if 0 < high - low < spread * chance.THRESHOLDS["wasserstein"]:
@@ -310,8 +322,10 @@ class _Look:
             )
         return ""
 
-    def same(self, names: Sequence[str], left: pd.DataFrame, right: pd.DataFrame) -> str:
+    def same(self, names: Sequence[str], left: pd.DataFrame, right: pd.DataFrame, counts: Mapping[str, Counted]) -> str:
         """A refusal when both hold the same rows, identifiers aside; else ""."""
+        if any(not np.array_equal(one.ref, one.cur) for name in names if (one := counts.get(name)) is not None):
+            return ""
         identifier = self.policy.identifier
         also = (left[identifier], right[identifier]) if identifier in left.columns else None
         if not rows.same(left[list(names)], right[list(names)], also=also):
@@ -411,24 +425,22 @@ def _kind_words(side: Plain) -> str:
     return kind_words(side.kind) or side.reason
 
 
-def _unbinned(side: pd.Series, month: str) -> str:
+def _unbinned(values: np.ndarray, month: str) -> str:
     """Why these numbers have no histogram, and so no place in a report; or ""."""
-    low, high = float(side.min()), float(side.max())
+    low, high = float(values[0]), float(values[-1])
     if max(abs(low), abs(high)) > MAX_NUMBER:
-        values = {"most": MAX_NUMBER, "month": month}
-        return t("numbers beyond {most:g}, too large to reckon a spread of, in {month}", **values)
+        return t("numbers beyond {most:g}, too large to reckon a spread of, in {month}", most=MAX_NUMBER, month=month)
     if high > low and not (np.diff(np.linspace(low, high, MANY_BINS + 1)) > 0).all():
         return t("numbers so close together that a float cannot tell what is between them in {month}", month=month)
     return ""
 
 
-def _identifying(ref: Plain, cur: Plain, policy: Policy) -> str:
+def _identifying(counts: Counted, policy: Policy) -> str:
     """A reason when both sides hold a different value in every row, as identifiers and row numbers do."""
-    for values in (ref.data.dropna(), cur.data.dropna()):
-        if len(values) < max(policy.min_rows, 2) or values.nunique() != len(values):
+    for held in (counts.ref, counts.cur):
+        values = counts.values[held > 0]
+        if held.sum() < max(policy.min_rows, 2) or len(values) != held.sum():
             return ""
-        if ref.kind == "number":
-            ordered = np.sort(values.to_numpy(dtype=float))
-            if not np.all(np.diff(ordered) == 1):
-                return ""
+        if counts.kind == "number" and not np.all(np.diff(values) == 1):
+            return ""
     return t("a different value in every row: an identifier")

@@ -100,7 +100,10 @@ def _as_flags(side: Plain, other: Plain) -> Plain:
 
 def _objects(series: pd.Series) -> pd.Series:
     """As Python objects with None for every kind of null."""
-    values = [None if null else value for value, null in zip(series.astype(object), series.isna(), strict=True)]
+    values, nulls = series.astype(object).to_numpy(), series.isna().to_numpy()
+    if nulls.any():
+        values = values.copy()
+        values[nulls] = None
     return pd.Series(values, index=series.index, dtype=object)
 
 
@@ -160,11 +163,11 @@ def _from_numbers(series: pd.Series, *, whole: bool) -> Plain:
 
 
 def _from_text(series: pd.Series) -> Plain:
-    values = pd.Series(series.dropna().unique())
+    values = pd.Series(series.unique()).dropna()
     if len(values) >= MIN_DATES and _all_like(values, DATE):
         return Plain(series, "time")
     if len(values) > MAX_CODES and _all_like(values, NUMBER_TEXT):
-        example = values[0].strip()[:20]
+        example = values.iloc[0].strip()[:20]
         return Plain(series, "unknown", t('numbers written as text ("{example}")', example=example))
     return Plain(series, "category")
 
@@ -181,14 +184,15 @@ def _other_dates(left: pd.Series, right: pd.Series) -> bool:
 
 def texts(series: pd.Series) -> pd.Series:
     """Values as text that can be written to a file: no lone surrogates, none of megabytes; 7.0 is 7 as 7 is."""
-    objects = _objects(series)
     try:
         # Each different value is written once: there are few of them in a million rows.
-        written = {value: _text(value) for value in objects.dropna().unique()}
+        codes, values = pd.factorize(series.astype(object))
     except TypeError:
         # Lists and mappings have no hash.
-        return objects.map(_text, na_action="ignore")
-    return objects.map(written, na_action="ignore")
+        return _objects(series).map(_text, na_action="ignore")
+    # The code of null is -1, the last place.
+    written = np.array([*map(_text, values), None], dtype=object)
+    return pd.Series(written[codes], index=series.index, dtype=object)
 
 
 def readable(text: str) -> str:

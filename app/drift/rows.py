@@ -38,7 +38,9 @@ def repeated(frame: pd.DataFrame) -> int:
     forms = 1.0
     for column in columns:
         forms *= len(pd.unique(column))
-    if forms < CHANCE_FACTOR * len(frame) ** 2:
+        if forms >= CHANCE_FACTOR * len(frame) ** 2:
+            break
+    else:
         return 0
     return len(frame) - len(pd.unique(_combined(columns)))
 

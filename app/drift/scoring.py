@@ -6,8 +6,9 @@ For workers. Evidently is imported for a column that needs it: text, total varia
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -33,19 +34,22 @@ def scored(
     current: pd.DataFrame,
     policy: Policy,
     *,
+    counts: Mapping[str, Counted] = MappingProxyType({}),
     answers: Answers | None = None,
     listener: Callable[[int], None] | None = None,
 ) -> tuple[Column, ...]:
     """Score every comparable column; `listener` hears how many have been looked at. Both frames are the gate's.
 
     A column that its method cannot judge comes back as not comparable with the reason. An identifier that does not
-    count waits for `with_identifier`. What Evidently is asked here, the report has from `answers`.
+    count waits for `with_identifier`. `counts` are those that the gate has kept. What Evidently is asked here, the
+    report has from `answers`.
     """
     counting = {one.name for one in counted_columns(columns, policy)}
     done = []
     for column in columns:
         if column.comparable and (column.kind != "text" or column.name in counting):
-            done.append(_scored(column, reference[column.name], current[column.name], policy, answers))
+            rows = reference[column.name], current[column.name]
+            done.append(_scored(column, rows, counts.get(column.name), policy, answers))
         else:
             done.append(column)
         if listener is not None:
@@ -106,12 +110,16 @@ def _failed(chosen: str | None, cause: str) -> str:
 
 
 def _scored(
-    column: Column, reference: pd.Series, current: pd.Series, policy: Policy, answers: Answers | None
+    column: Column,
+    rows: tuple[pd.Series, pd.Series],
+    counts: Counted | None,
+    policy: Policy,
+    answers: Answers | None,
 ) -> Column:
     if column.kind == "text":
-        return by_evidently(column, reference, current, policy, answers)
+        return by_evidently(column, *rows, policy, answers)
     chosen = policy.methods.get(column.name)
-    counts = counted(reference, current, column.kind)
+    counts = counts or counted(*rows, column.kind)
     if chosen is not None:
         method = method_of(chosen)
         if reason := method.misfit(column.kind):
@@ -121,7 +129,7 @@ def _scored(
             return unfit(column, t("the method chosen for it ({method}) needs {needs}", **needs))
     ours = score(counts, chosen, policy.thresholds.get(column.name))
     if ours is None or ours.near:
-        return by_evidently(column, reference, current, policy, answers)
+        return by_evidently(column, *rows, policy, answers)
     return _with(column, method_of(ours.method), ours.value, ours.threshold, None, one_value=len(counts.values) == 1)
 
 
