@@ -49,6 +49,7 @@ def test_a_whole_policy_survives_the_file_and_stands_in_it_by_name():
         thresholds={"x": 0.2},
         methods={"x": "psi"},
         target_threshold=0.05,
+        sentinels={"x": (-999.0,)},
     )
     data = result(policy=policy).to_json()
     assert Result.from_json(data).policy == policy
@@ -63,6 +64,7 @@ def test_a_whole_policy_survives_the_file_and_stands_in_it_by_name():
         "thresholds": {"x": 0.2},
         "methods": {"x": "psi"},
         "target_threshold": 0.05,
+        "sentinels": {"x": [-999.0]},
     }
 
 
@@ -108,8 +110,8 @@ def test_the_keys_are_those_of_the_contract():
     )
     assert {"target_drift", "decision", "reason", "line", "seconds", "peak_bytes"} <= set(raw)
     keys = set("name kind method score threshold drifted comparable reason ref cur".split())
-    # `uncertain` came later (CHANGELOG.md): a file without it is read as certain.
-    assert set(raw["columns"][0]) == keys | {"uncertain"}
+    # These came later (CHANGELOG.md): a file without them is read as certain, and without sentinels.
+    assert set(raw["columns"][0]) == keys | {"uncertain", "sentinels"}
     assert raw["target_drift"] == {"value": None, "ref_rate": None, "cur_rate": None, "reason": "no labels"}
 
 
@@ -146,6 +148,7 @@ def test_the_digest_of_a_policy_tells_thresholds_apart():
         {"methods": {"a": "psi"}},
         {"target_threshold": 0.1},
         {"comparable": 0.9},
+        {"sentinels": {"a": [-999]}},
     ],
 )
 def test_each_key_of_the_policy_makes_it_another_one(more):

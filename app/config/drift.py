@@ -90,8 +90,9 @@ class Drift(Table):
     """The keys that every source has: which columns count and from which share on retraining is due.
 
     `thresholds` and `methods` replace Evidently's choice for single columns; `left_out` are neither compared nor
-    counted. From a difference of label rates of `target_threshold` on, target drift alone triggers. `database`
-    (SQLAlchemy URL) is also asked by the queries of request fields; the column `time` is never compared.
+    counted. From a difference of label rates of `target_threshold` on, target drift alone triggers. `sentinels` are
+    numbers that stand for no value. `database` (SQLAlchemy URL) is also asked by the queries of request fields; the
+    column `time` is never compared.
     """
 
     source: str
@@ -108,6 +109,7 @@ class Drift(Table):
     thresholds: dict[str, Annotated[float, Key(gt=0, le=1e6)]] = Key(default_factory=dict)
     methods: dict[str, Method] = Key(default_factory=dict)
     target_threshold: Annotated[float, Key(gt=0, le=1)] | None = None
+    sentinels: dict[str, tuple[Annotated[float, Key(allow_inf_nan=False)], ...]] = Key(default_factory=dict)
     hooks: Annotated[tuple[Hook, ...], Key(max_length=MAX_HOOKS)] = ()
     reports: Annotated[str, Key(pattern=f"^{PERIOD_KEY.pattern}$")] | None = None
 

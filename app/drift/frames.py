@@ -88,6 +88,7 @@ def compare(
     thresholds: Mapping[str, float] | None = None,
     methods: Mapping[str, str] | None = None,
     target_threshold: float | None = None,
+    sentinels: Mapping[str, Sequence[float]] | None = None,
     min_rows: int | None = None,
     comparable: float | None = None,
 ) -> Comparison:
@@ -118,6 +119,7 @@ def compare(
         "thresholds": thresholds,
         "methods": methods,
         "target_threshold": target_threshold,
+        "sentinels": None if sentinels is None else {name: tuple(values) for name, values in sentinels.items()},
         "min_rows": min_rows,
         "comparable": comparable,
     }

@@ -15,14 +15,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from app.drift import chance, rows
+from app.drift import chance, extremes, rows
 from app.drift.aggregates import sides
-from app.drift.counted import Counted, counted, quantiles
+from app.drift.counted import Counted, counted
 from app.drift.methods import kind_words, method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
-from app.drift.result import Column, Policy, Side
+from app.drift.result import Column, Mass, Policy, Side
 from app.drift.scores import default_method
-from app.drift.scores import spread as spread_of
 from app.words.message import listed, some, t, tn
 
 # From this difference of null shares on, the rows with a value are not the same kind of rows in both periods.
@@ -37,8 +36,6 @@ FEW_CATEGORIES: Final = 20
 METHOD_SWITCH_MARGIN: Final = 0.1
 # A spread is calculated with squares, of millions of rows: from here on they are beyond a float.
 MAX_NUMBER: Final = 1e150
-# What is between these shares of the values is most of them; beyond are outliers.
-BULK: Final = 0.01
 # Evidently draws as many bins as Sturges says, 23 at five million rows.
 MANY_BINS: Final = 32
 # The counts of so many different values are kept for the score; more are counted again, one column at a time.
@@ -161,20 +158,34 @@ class _Look:
         kind = ref.kind if ref.kind == cur.kind and ref.kind in ("number", "category") else "unknown"
         counts = None if kind == "unknown" else counted(ref.data, cur.data, kind)
         chancy = ""
+        masses: tuple[Mass, ...] = ()
         if counts is not None and not reason:
             if counts_as_feature:
                 reason = _identifying(counts, self.policy)
+                masses, counts, ref, cur = self._without_sentinels(name, counts, ref, cur)
             reason = reason or self._values(name, counts) or self._measure(name, counts)
             chancy = "" if reason else self._by_chance(name, counts)
         reason = reason or chancy
         why = missing or reason if reason else ""
-        column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy))
+        column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy), sentinels=masses)
         if counts is None:
             left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
             return _Found(replace(column, ref=left, cur=right))
         left, right = sides(counts)
         kept = counts if len(counts.values) <= KEPT_VALUES and not reason else None
         return _Found(replace(column, ref=left, cur=right), None if reason else (ref.data, cur.data), kept)
+
+    def _without_sentinels(
+        self, name: str, counts: Counted, ref: Plain, cur: Plain
+    ) -> tuple[tuple[Mass, ...], Counted, Plain, Plain]:
+        """The values of a column that stand for none, and its counts and both sides with nulls in their place."""
+        masses = extremes.sentinels(counts, self.policy.sentinels.get(name, self.policy.sentinels.get(extremes.ANY)))
+        if not masses:
+            return masses, counts, ref, cur
+        self.notes.append(extremes.words(name, masses))
+        values = [mass.value for mass in masses]
+        left, right = (replace(side, data=side.data.where(~side.data.isin(values))) for side in (ref, cur))
+        return masses, extremes.without(counts, values), left, right
 
     def identifier(self, name: str) -> _Found:
         """The identifier as text, which is how the original course script had it counted."""
@@ -281,9 +292,9 @@ class _Look:
         for side, held in ((self.names.ref, counts.ref), (self.names.cur, counts.cur)):
             if reason := _unbinned(counts.values[held > 0], side):
                 return reason
-        if (chosen or default_method(counts)) == "wasserstein" and (reason := self._spread(counts)):
-            return reason
-        return ""
+        if (chosen or default_method(counts)) != "wasserstein":
+            return ""
+        return extremes.unmeasured(counts, self.names.ref, self.policy.thresholds.get(name))
 
     def _by_chance(self, name: str, counts: Counted) -> str:
         """Why a drift of this column would be no more than chance, or ""."""
@@ -291,36 +302,6 @@ class _Look:
         if name in self.policy.methods or name in self.policy.thresholds:
             return ""
         return chance.within(counts, default_method(counts))
-
-    def _spread(self, counts: Counted) -> str:
-        """Why the spread of the reference, by which the distance is divided, is none to divide by; or ""."""
-        spread, values = spread_of(counts.values, counts.ref), counts.values[counts.ref > 0]
-        if len(values) == 1:
-            if len(counts.values) == 1:
-                return ""
-            there = {"value": float(values[0]), "month": self.names.ref}
-            return t("always {value:g} in {month}: there is no spread to measure a distance by", **there)
-        if spread < chance.MIN_SPREAD:
-            return t(
-                "a spread of {spread:.2g} in {month}: below {least} normed Wasserstein measures nothing;"
-                " use a larger unit, or another method",
-                spread=spread,
-                month=self.names.ref,
-                least=chance.MIN_SPREAD,
-            )
-        low, high = quantiles(counts.values, counts.ref, (BULK, 1 - BULK))
-        # Evidently's own threshold, also where the policy has a larger one: without outliers most values are within
-        # five spreads, and they are no outliers for a policy that allows as much.
-        if 0 < high - low < spread * chance.THRESHOLDS["wasserstein"]:
-            return t(
-                "a spread of {spread:.2g} in {month} where {share:.0%} of the values lie within {width:.2g}:"
-                " beside its outliers normed Wasserstein sees nothing of them",
-                spread=spread,
-                month=self.names.ref,
-                share=1 - 2 * BULK,
-                width=float(high - low),
-            )
-        return ""
 
     def same(self, names: Sequence[str], left: pd.DataFrame, right: pd.DataFrame, counts: Mapping[str, Counted]) -> str:
         """A refusal when both hold the same rows, identifiers aside; else ""."""
@@ -342,6 +323,7 @@ class _Look:
             ("left_out", policy.left_out),
             ("thresholds", policy.thresholds),
             ("methods", policy.methods),
+            ("sentinels", [name for name in policy.sentinels if name != extremes.ANY]),
         ):
             nowhere = [name for name in named if name not in present]
             if nowhere:

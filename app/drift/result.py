@@ -43,7 +43,7 @@ class Policy:
     `columns` "features", or "all": label and identifier too, as the original course script counted. `comparable` is
     the share of counted columns below which nothing is decided. `thresholds` and `methods` by column replace
     Evidently's choice; `left_out` are neither compared nor counted; a difference of label rates of `target_threshold`
-    triggers too.
+    triggers too. `sentinels` by column ("*": every other) are values that stand for none; without, they are looked for.
     """
 
     columns: Literal["features", "all"]
@@ -56,6 +56,7 @@ class Policy:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
     target_threshold: float | None = None
+    sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, drift: Drift, threshold: float | None = None) -> Policy:
@@ -76,6 +77,7 @@ class Policy:
             thresholds=drift.thresholds,
             methods=drift.methods,
             target_threshold=drift.target_threshold,
+            sentinels=drift.sentinels,
         )
 
     @property
@@ -90,6 +92,15 @@ class Histogram:
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mass:
+    """A value that stands for none, and the share of each month's rows with a value that hold it."""
+
+    value: float
+    ref: float
+    cur: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,7 @@ class Column:
 
     `kind` is "number", "category", "text" (the identifier) or "unknown"; `drifted` is None when not comparable.
     `uncertain` is a column that was looked at and differs no more than by chance: not comparable, and no want of data.
+    `sentinels` were taken for no value before it was compared: they are among the nulls of both sides.
     """
 
     name: str
@@ -125,6 +137,7 @@ class Column:
     ref: Side = field(default_factory=Side)
     cur: Side = field(default_factory=Side)
     uncertain: bool = False
+    sentinels: tuple[Mass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +246,13 @@ def _result(raw: dict[str, Any]) -> Result:
 
 
 def _policy(raw: dict[str, Any]) -> Policy:
-    return Policy(**{**raw, "left_out": tuple(raw.get("left_out", ()))})
+    sentinels = {name: tuple(values) for name, values in raw.get("sentinels", {}).items()}
+    return Policy(**{**raw, "left_out": tuple(raw.get("left_out", ())), "sentinels": sentinels})
 
 
 def _column(row: dict[str, Any], codes: Mapping[str, Any]) -> Column:
-    column = Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"])})
+    masses = tuple(Mass(**mass) for mass in row.get("sentinels", ()))
+    column = Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"]), "sentinels": masses})
     return replace(column, reason=kept(column.reason, codes.get(column.reason)))
 
 

@@ -43,6 +43,7 @@ class Rules:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
     target_threshold: float | None = None
+    sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     min_rows: int = DEFAULT_MIN_ROWS
     comparable: float = DEFAULT_COMPARABLE
 

@@ -24,6 +24,7 @@ POLICY_WORDS: Final = {
     "left_out": t("columns left out"),
     "thresholds": t("thresholds of single columns"),
     "methods": t("methods of single columns"),
+    "sentinels": t("values that stand for none"),
     "min_rows": t("rows needed"),
     "comparable": t("comparable columns needed"),
     "label": t("label"),

@@ -57,6 +57,7 @@ KEYS = (
     "thresholds",
     "methods",
     "target_threshold",
+    "sentinels",
 )
 
 
