@@ -50,6 +50,8 @@ def test_a_whole_policy_survives_the_file_and_stands_in_it_by_name():
         methods={"x": "psi"},
         target_threshold=0.05,
         sentinels={"x": (-999.0,)},
+        rule="both",
+        material_share=0.1,
     )
     data = result(policy=policy).to_json()
     assert Result.from_json(data).policy == policy
@@ -65,6 +67,9 @@ def test_a_whole_policy_survives_the_file_and_stands_in_it_by_name():
         "methods": {"x": "psi"},
         "target_threshold": 0.05,
         "sentinels": {"x": [-999.0]},
+        "rule": "both",
+        "material_spread": 0.1,
+        "material_share": 0.1,
     }
 
 
@@ -110,8 +115,8 @@ def test_the_keys_are_those_of_the_contract():
     )
     assert {"target_drift", "decision", "reason", "line", "seconds", "peak_bytes"} <= set(raw)
     keys = set("name kind method score threshold drifted comparable reason ref cur".split())
-    # These came later (CHANGELOG.md): a file without them is read as certain, and without sentinels.
-    assert set(raw["columns"][0]) == keys | {"uncertain", "sentinels"}
+    # These came later (CHANGELOG.md): a file without them is read as certain, without sentinels or opinion.
+    assert set(raw["columns"][0]) == keys | {"uncertain", "sentinels", "opinion"}
     assert raw["target_drift"] == {"value": None, "ref_rate": None, "cur_rate": None, "reason": "no labels"}
 
 
@@ -149,6 +154,9 @@ def test_the_digest_of_a_policy_tells_thresholds_apart():
         {"target_threshold": 0.1},
         {"comparable": 0.9},
         {"sentinels": {"a": [-999]}},
+        {"rule": "both"},
+        {"material_spread": 0.2},
+        {"material_share": 0.1},
     ],
 )
 def test_each_key_of_the_policy_makes_it_another_one(more):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, create_model, model_validator
 from pydantic import Field as Key
@@ -35,6 +35,12 @@ DEFAULT_MIN_ROWS: Final = 30
 DEFAULT_THRESHOLD: Final = 0.30
 # With fewer than four of five columns compared, a share says more about the gaps than about the data.
 DEFAULT_COMPARABLE: Final = 0.8
+# What counts as a move that matters: a small effect by Cohen is 0.2, and Evidently's own threshold of distances 0.1 ...
+DEFAULT_MATERIAL_SPREAD: Final = 0.1
+# ... and of categories one row in twenty with another value: half of the ten points that no one should miss.
+DEFAULT_MATERIAL_SHARE: Final = 0.05
+Rule = Literal["evidently", "significant-and-material", "both"]
+RULES: Final[tuple[Rule, ...]] = get_args(Rule)
 # A hook sends a message; one that needs longer than this should start a separate job and return.
 DEFAULT_HOOK_SECONDS: Final = 30.0
 MAX_HOOK_SECONDS: Final = 300.0
@@ -91,8 +97,8 @@ class Drift(Table):
 
     `thresholds` and `methods` replace Evidently's choice for single columns; `left_out` are neither compared nor
     counted. From a difference of label rates of `target_threshold` on, target drift alone triggers. `sentinels` are
-    numbers that stand for no value. `database` (SQLAlchemy URL) is also asked by the queries of request fields; the
-    column `time` is never compared.
+    numbers that stand for no value. `rule` says whose drifted columns are counted. `database` (SQLAlchemy URL) is also
+    asked by the queries of request fields; the column `time` is never compared.
     """
 
     source: str
@@ -110,6 +116,9 @@ class Drift(Table):
     methods: dict[str, Method] = Key(default_factory=dict)
     target_threshold: Annotated[float, Key(gt=0, le=1)] | None = None
     sentinels: dict[str, tuple[Annotated[float, Key(allow_inf_nan=False)], ...]] = Key(default_factory=dict)
+    rule: Rule = "evidently"
+    material_spread: Annotated[float, Key(gt=0, le=1e6)] = DEFAULT_MATERIAL_SPREAD
+    material_share: Annotated[float, Key(gt=0, le=1)] = DEFAULT_MATERIAL_SHARE
     hooks: Annotated[tuple[Hook, ...], Key(max_length=MAX_HOOKS)] = ()
     reports: Annotated[str, Key(pattern=f"^{PERIOD_KEY.pattern}$")] | None = None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.base import memory
 from app.config import Drift, System
-from app.drift.decide import Decision, decide, policy_notes, too_little
+from app.drift.decide import Decision, decide, opinions, policy_notes, second_opinion, too_little
 from app.drift.early import publish
 from app.drift.result import Column, Months, Policy, Result, Target, Verdict
 from app.drift.sentence import decision_line, sentence
@@ -90,6 +90,7 @@ class Verdicts:
     notes: tuple[str, ...]
     html: str | None
     json: str | None
+    refusal: str = ""
 
 
 def compared(job: Job, pair: Pair, frames: tuple[Frame, Frame], begun: float) -> tuple[Result, Path]:
@@ -136,6 +137,7 @@ def examine(
 
     frames = gate.reference, gate.current
     columns = scored(gate.columns, *frames, pair.policy, counts=gate.counts, answers=answers, listener=told)
+    columns = opinions(pair.policy, columns)
     evidence = Evidence(columns, "", notes)
     if not (heard is None or heard(evidence)) or not pair.report:
         return evidence
@@ -189,9 +191,9 @@ def _held(data: pd.DataFrame) -> int:
 def conclude(pair: Pair, evidence: Evidence, target: Target) -> Verdicts:
     """Decide on what was found."""
     decision = decide(pair.policy, evidence.columns, evidence.refusal, target)
-    if decision.verdict is Verdict.UNDECIDED:
-        return Verdicts(decision, evidence.columns, target, evidence.notes, None, None)
-    return Verdicts(decision, evidence.columns, target, evidence.notes, evidence.html, evidence.json)
+    undecided = decision.verdict is Verdict.UNDECIDED
+    files = (None, None) if undecided else (evidence.html, evidence.json)
+    return Verdicts(decision, evidence.columns, target, evidence.notes, *files, evidence.refusal)
 
 
 def _gate(pair: Pair, reference: Frame, current: Frame) -> Gate:
@@ -254,6 +256,7 @@ def written(
         notes=verdicts.notes,
         own=pair.policy == Policy.of(pair.drift) if pair.source is None else None,
         source=pair.source or source_of(job.settings, pair.system),
+        opinion=second_opinion(pair.policy, verdicts.columns, verdicts.refusal, verdicts.target),
     )
     files[RESULT] = result.to_json()
     return result, files

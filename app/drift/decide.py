@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.config.drift import Rule
 from app.drift.methods import method_of
-from app.drift.result import Column, Policy, Target, Verdict
+from app.drift.result import Column, Policy, Second, Target, Verdict
+from app.drift.second import corrected, second, under
 from app.words.message import clauses, figure, on_one_line, some, t
 from app.words.numbers import apart, share_moved
 
@@ -104,8 +106,10 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
     A column that cannot be compared counts in n and not as drifted. Where the verdict would be another one if such
     columns had drifted, or were left out as the Evidently report leaves them out, nothing is decided: what is unknown
     is not calm, and banner and report must not disagree. Target drift triggers where the policy has a threshold for
-    it, but never where nothing can be decided; where it is not measured, it leaves a calm share undecided.
+    it, but never where nothing can be decided; where it is not measured, it leaves a calm share undecided. Which
+    columns drifted is the policy's `rule`.
     """
+    columns = under(policy, columns)
     counted = count(columns, policy)
     features = count(columns, replace(policy, columns="features"))
     everything = count(columns, replace(policy, columns="all"))
@@ -129,6 +133,21 @@ def decide(policy: Policy, columns: Sequence[Column], refusal: str = "", target:
         target=None if policy.target_threshold is None else target,
         by_target=verdict is Verdict.RETRAINING_TRIGGERED and not by_share,
     )
+
+
+def opinions(policy: Policy, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns with the second opinion on each corrected over those that count."""
+    return corrected(columns, [column.name for column in counted_columns(columns, policy)], policy)
+
+
+def second_opinion(
+    policy: Policy, columns: Sequence[Column], refusal: str = "", target: Target | None = None
+) -> Second | None:
+    """What the columns that moved significantly and materially would decide; None where no column was tested."""
+    rules: tuple[Rule, Rule] = ("evidently", "significant-and-material")
+    theirs, ours = (decide(replace(policy, rule=rule), columns, refusal, target) for rule in rules)
+    evidently, tested = ((one.verdict, one.counted.k, one.counted.n) for one in (theirs, ours))
+    return second(policy, evidently, tested, counted_columns(columns, policy))
 
 
 def too_little(policy: Policy, columns: Sequence[Column]) -> str:

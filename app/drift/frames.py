@@ -26,6 +26,8 @@ from app.words.message import t
 if TYPE_CHECKING:
     import pandas as pd
 
+    from app.config.drift import Rule
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -89,6 +91,9 @@ def compare(
     methods: Mapping[str, str] | None = None,
     target_threshold: float | None = None,
     sentinels: Mapping[str, Sequence[float]] | None = None,
+    rule: Rule | None = None,
+    material_spread: float | None = None,
+    material_share: float | None = None,
     min_rows: int | None = None,
     comparable: float | None = None,
 ) -> Comparison:
@@ -100,14 +105,7 @@ def compare(
     the console, as one of another source: it moves no gauge. `name` is `reference_vs_current` in the files' names, or
     a word for both. Raises DataError (or another VigieError).
     """
-    import pandas as pd
-
-    for what, one in (("reference", reference), ("current", current)):
-        if not isinstance(one, pd.DataFrame):
-            raise DataError(
-                t("{frame} is a {type}, not a pandas DataFrame.", frame=what, type=type(one).__name__),
-                hint=t("Give two frames."),
-            )
+    _frames(reference=reference, current=current)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     given = {
         "threshold": threshold,
@@ -120,6 +118,9 @@ def compare(
         "methods": methods,
         "target_threshold": target_threshold,
         "sentinels": None if sentinels is None else {name: tuple(values) for name, values in sentinels.items()},
+        "rule": rule,
+        "material_spread": material_spread,
+        "material_share": material_share,
         "min_rows": min_rows,
         "comparable": comparable,
     }
@@ -131,6 +132,16 @@ def compare(
     # No one looks at the progress of a call.
     job.close()
     return _compared(job, base, rules, (reference, current), name=name, folder=folder, listed=system is not None)
+
+
+def _frames(**given: object) -> None:
+    """DataError for what is no frame."""
+    import pandas as pd
+
+    for name, one in given.items():
+        if not isinstance(one, pd.DataFrame):
+            message = t("{frame} is a {type}, not a pandas DataFrame.", frame=name, type=type(one).__name__)
+            raise DataError(message, hint=t("Give two frames."))
 
 
 def _compared(

@@ -20,6 +20,7 @@ from app.drift.aggregates import sides
 from app.drift.counted import Counted, counted
 from app.drift.methods import kind_words, method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
+from app.drift.opinion import opinion
 from app.drift.result import Column, Mass, Policy, Side
 from app.drift.scores import default_method
 from app.words.message import listed, some, t, tn
@@ -168,6 +169,9 @@ class _Look:
         reason = reason or chancy
         why = missing or reason if reason else ""
         column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy), sentinels=masses)
+        if counts is not None and (not reason or chancy):
+            used = (self.policy.methods.get(name), self.policy.thresholds.get(name))
+            column = replace(column, opinion=opinion(counts, *used))
         if counts is None:
             left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
             return _Found(replace(column, ref=left, cur=right))

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from app.base.text import plain
 from app.config import Drift
+from app.config.drift import DEFAULT_MATERIAL_SHARE, DEFAULT_MATERIAL_SPREAD, Rule
 from app.errors import DataError, ReportError
 from app.runs.source import Source
 from app.words.language import ENGLISH, speaking
@@ -44,6 +45,8 @@ class Policy:
     the share of counted columns below which nothing is decided. `thresholds` and `methods` by column replace
     Evidently's choice; `left_out` are neither compared nor counted; a difference of label rates of `target_threshold`
     triggers too. `sentinels` by column ("*": every other) are values that stand for none; without, they are looked for.
+    `rule` says which columns count as drifted: Evidently's, those that moved significantly (over all columns) and
+    materially (so many standard deviations, such a share of rows), or those that are both.
     """
 
     columns: Literal["features", "all"]
@@ -57,6 +60,9 @@ class Policy:
     methods: Mapping[str, str] = field(default_factory=dict)
     target_threshold: float | None = None
     sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    rule: Rule = "evidently"
+    material_spread: float = DEFAULT_MATERIAL_SPREAD
+    material_share: float = DEFAULT_MATERIAL_SHARE
 
     @classmethod
     def of(cls, drift: Drift, threshold: float | None = None) -> Policy:
@@ -78,6 +84,9 @@ class Policy:
             methods=drift.methods,
             target_threshold=drift.target_threshold,
             sentinels=drift.sentinels,
+            rule=drift.rule,
+            material_spread=drift.material_spread,
+            material_share=drift.material_share,
         )
 
     @property
@@ -118,6 +127,50 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """Our own test of one column: how far it moved in its unit, between what, and how sure that is.
+
+    `unit` "mean" of numbers, or "share" of rows that hold `value`, the one that moved most; from `before` to `after`,
+    the move between `low` and `high`, `error` its standard error. `size` is in standard deviations of the reference,
+    or the share of rows that changed their value, beyond what chance brings. `p` is the test's; `adjusted` over all
+    counted columns. `moved` is significant and material; `perhaps` is so by its own `p` alone. `smallest` is the move
+    that so many rows show nine times in ten. `again` is the share of drawings of the same rows in which Evidently's
+    method calls the column drifted. What depends on other columns is None where the column does not count.
+    """
+
+    unit: Literal["mean", "share"]
+    before: float
+    after: float
+    low: float
+    high: float
+    error: float
+    size: float
+    p: float
+    value: str | None = None
+    adjusted: float | None = None
+    moved: bool | None = None
+    perhaps: bool = False
+    smallest: float | None = None
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """The second opinion: the verdict of the columns that moved significantly and materially, k of n.
+
+    `low` and `high` are the shares between which Evidently's lies when the rows are drawn again; `line` says where the
+    two disagree and why, "" where they do not.
+    """
+
+    verdict: Verdict
+    k: int
+    n: int
+    low: float
+    high: float
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One counted column: how it was compared and what came out, or the reason why it was not.
 
@@ -138,6 +191,7 @@ class Column:
     cur: Side = field(default_factory=Side)
     uncertain: bool = False
     sentinels: tuple[Mass, ...] = ()
+    opinion: Opinion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +218,7 @@ class Result:
     """A finished run. `reason` is the sentence of why; `line` the last line of a drift run; `notes` what to know.
 
     `share` is k / n of the counted columns, unrounded; `share_features` the same over the features alone. `own` says
-    whether the policy was the system's own when it ran; `source` is None in results of older versions.
+    whether the policy was the system's own when it ran; `source` and `opinion` are None in results of older versions.
     """
 
     run: str
@@ -186,6 +240,7 @@ class Result:
     notes: tuple[str, ...] = ()
     own: bool | None = None
     source: Source | None = None
+    opinion: Second | None = None
 
     @property
     def by_target(self) -> bool:
@@ -201,7 +256,8 @@ class Result:
 
     def to_json(self) -> bytes:
         """result.json, in English, with `codes` for another language. A number that is not finite becomes null."""
-        texts = (self.reason, self.target_drift.reason, *self.notes, *(column.reason for column in self.columns))
+        line = "" if self.opinion is None else self.opinion.line
+        texts = (self.reason, self.target_drift.reason, line, *self.notes, *(column.reason for column in self.columns))
         codes = {english(text): code for text in texts if (code := code_of(text)) is not None}
         with speaking(ENGLISH):
             raw = {"version": VERSION, **asdict(self), "codes": codes}
@@ -242,7 +298,12 @@ def _result(raw: dict[str, Any]) -> Result:
         notes=tuple(kept(note, codes.get(note)) for note in raw.get("notes", ())),
         own=raw.get("own"),
         source=Source.from_dict(raw.get("source")),
+        opinion=None if raw.get("opinion") is None else _second(raw["opinion"], codes),
     )
+
+
+def _second(raw: dict[str, Any], codes: Mapping[str, Any]) -> Second:
+    return Second(**{**raw, "verdict": Verdict(raw["verdict"]), "line": kept(raw["line"], codes.get(raw["line"]))})
 
 
 def _policy(raw: dict[str, Any]) -> Policy:
@@ -252,7 +313,10 @@ def _policy(raw: dict[str, Any]) -> Policy:
 
 def _column(row: dict[str, Any], codes: Mapping[str, Any]) -> Column:
     masses = tuple(Mass(**mass) for mass in row.get("sentinels", ()))
-    column = Column(**{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"]), "sentinels": masses})
+    opinion = None if row.get("opinion") is None else Opinion(**row["opinion"])
+    column = Column(
+        **{**row, "ref": _side(row["ref"]), "cur": _side(row["cur"]), "sentinels": masses, "opinion": opinion}
+    )
     return replace(column, reason=kept(column.reason, codes.get(column.reason)))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.base.text import one_line
-from app.drift.decide import NAMED, Decision, counted_columns, left_out, nearness, target_reached, target_rule
+from app.drift.decide import NAMED, Counting, Decision, counted_columns, left_out, nearness, target_reached, target_rule
 from app.drift.methods import method_of
 from app.drift.result import Column, Policy, Target, Verdict
+from app.drift.second import effect_words, under
 from app.words.message import clauses, english, figure, on_one_line, sentences, t
 from app.words.numbers import apart, moved, number, share_moved
 
@@ -17,19 +18,22 @@ def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> s
     if decision.verdict is Verdict.UNDECIDED:
         return decision.reason
     counted = decision.counted
-    head: str = t("{k} of {n} columns drifted", k=counted.k, n=counted.n)
+    columns = under(policy, columns)
+    head = _head(policy, counted)
     if other := _other_counting(policy, decision):
         head = t("{counted} ({other})", counted=head, other=other)
     shown = counted_columns(columns, policy)
-    drifted = sorted((column for column in shown if column.drifted), key=_order, reverse=True)
+    order = _order if policy.rule == "evidently" else _size
+    drifted = sorted((column for column in shown if column.drifted), key=order, reverse=True)
     missed = [column for column in shown if column.comparable and column.drifted is False]
     parts = [head]
     if drifted:
-        parts[0] = t("{counted}: {column}", counted=head, column=_described(drifted[0]))
-        parts += [_described(column) for column in drifted[1:NAMED]]
+        described = _described if policy.rule == "evidently" else _tested
+        parts[0] = t("{counted}: {column}", counted=head, column=described(drifted[0]))
+        parts += [described(column) for column in drifted[1:NAMED]]
         parts += [t("and {n} more", n=len(drifted) - NAMED)] if len(drifted) > NAMED else []
     nearest = max(missed, key=_order, default=None)
-    if nearest is not None and _order(nearest) > 0:
+    if nearest is not None and _order(nearest) > 0 and policy.rule == "evidently":
         parts.append(t("nearest miss {column} {score:figure}", column=nearest.name, score=_score(nearest)))
     if counted.comparable < counted.n:
         parts.append(t("not comparable: {columns}", columns=left_out(shown)))
@@ -43,8 +47,28 @@ def sentence(policy: Policy, decision: Decision, columns: Sequence[Column]) -> s
     return on_one_line(t("{parts}.", parts=clauses(parts)))
 
 
+def _head(policy: Policy, counted: Counting) -> str:
+    counts = {"k": counted.k, "n": counted.n}
+    if policy.rule == "both":
+        return t("{k} of {n} columns drifted by Evidently and moved significantly and materially", **counts)
+    if policy.rule == "significant-and-material":
+        return t("{k} of {n} columns moved significantly and materially", **counts)
+    return t("{k} of {n} columns drifted", **counts)
+
+
+def _tested(column: Column) -> str:
+    """A column in the words of the second opinion; one without an opinion in Evidently's."""
+    if column.opinion is None:
+        return _described(column)
+    return t("{column} {effect}", column=column.name, effect=effect_words(column))
+
+
 def _order(column: Column) -> float:
     return nearness(column) or 0.0
+
+
+def _size(column: Column) -> float:
+    return 0.0 if column.opinion is None else column.opinion.size
 
 
 def _other_counting(policy: Policy, decision: Decision) -> str:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import ValidationError
 
 from app.config import Drift, System
-from app.config.drift import DEFAULT_COMPARABLE, DEFAULT_MIN_ROWS, DEFAULT_THRESHOLD
+from app.config.drift import (
+    DEFAULT_COMPARABLE,
+    DEFAULT_MATERIAL_SHARE,
+    DEFAULT_MATERIAL_SPREAD,
+    DEFAULT_MIN_ROWS,
+    DEFAULT_THRESHOLD,
+    Rule,
+)
 from app.drift.comparison import Pair
 from app.drift.result import Policy
 from app.errors import DataError
@@ -44,6 +51,9 @@ class Rules:
     methods: Mapping[str, str] = field(default_factory=dict)
     target_threshold: float | None = None
     sentinels: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    rule: Rule = "evidently"
+    material_spread: float = DEFAULT_MATERIAL_SPREAD
+    material_share: float = DEFAULT_MATERIAL_SHARE
     min_rows: int = DEFAULT_MIN_ROWS
     comparable: float = DEFAULT_COMPARABLE
 

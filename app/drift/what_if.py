@@ -12,9 +12,20 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final, Literal
 
-from app.drift.decide import Counting, Decision, counted_columns, decide, nearness, target_reached, target_unknown
+from app.config.drift import RULES, Rule
+from app.drift.decide import (
+    Counting,
+    Decision,
+    counted_columns,
+    decide,
+    nearness,
+    opinions,
+    second_opinion,
+    target_reached,
+    target_unknown,
+)
 from app.drift.methods import method_of
-from app.drift.result import Column, Policy, Result, Target, Verdict
+from app.drift.result import Column, Policy, Result, Second, Target, Verdict
 from app.drift.sentence import sentence
 from app.words.message import on_one_line, some, t, tn
 
@@ -23,7 +34,7 @@ FLIP_DIGITS: Final = 4
 # So many columns without a score are named; more would bury the sentence.
 NAMED: Final = 3
 
-Kind = Literal["share", "column", "distance", "p_value", "left_out", "target"]
+Kind = Literal["share", "column", "distance", "p_value", "left_out", "target", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,7 @@ class Change:
 
     `threshold` is the share of drifted columns. `distance` and `p_value` are thresholds of every column judged by one
     or the other, except those that the policy gives a separate one; `thresholds` are of single columns and beat both.
-    `left_out` come to those that the policy leaves out.
+    `left_out` come to those that the policy leaves out. `rule` is whose drifted columns are counted.
     """
 
     threshold: float | None = None
@@ -42,6 +53,7 @@ class Change:
     left_out: frozenset[str] = frozenset()
     columns: Literal["features", "all"] | None = None
     target_threshold: float | None = None
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class Outcome:
     decision: Decision
     sentence: str
     flips: tuple[Flip, ...]
+    opinion: Second | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,9 @@ def recompute(result: Result, change: Change) -> Outcome:
     base = _Base.of(result)
     policy, columns, decision = base.decided(change)
     words = result.reason if base.total is not None and change == Change() else sentence(policy, decision, columns)
-    return Outcome(policy, columns, decision, words, tuple(_flips(base, change, policy, columns, decision)))
+    flips = tuple(_flips(base, change, policy, columns, decision))
+    second = None if base.total is not None else second_opinion(policy, columns, base.refusal, result.target_drift)
+    return Outcome(policy, columns, decision, words, flips, second)
 
 
 def again(results: Sequence[Result], change: Change) -> Again:
@@ -182,8 +197,9 @@ def _applied(result: Result, change: Change) -> tuple[Policy, tuple[Column, ...]
         left_out=tuple(sorted(apart)),
         thresholds=thresholds,
         target_threshold=policy.target_threshold if change.target_threshold is None else change.target_threshold,
+        rule=change.rule or policy.rule,
     )
-    return changed, tuple(columns)
+    return changed, opinions(changed, columns)
 
 
 def _threshold(column: Column, policy: Policy, change: Change) -> float | None:
@@ -217,6 +233,7 @@ def _flips(
         if to is decision.verdict:
             continue
         flips = [*_share(change, policy, decision, to), *_target(change, policy, decision, to)]
+        flips += _rules(change, policy, to)
         if to is Verdict.RETRAINING_TRIGGERED or not target_reached(policy, decision.target):
             needed = _needed(policy, decision.counted, to)
             flips += _columns(base, change, counted, needed, to)
@@ -269,6 +286,13 @@ def _target(change: Change, policy: Policy, decision: Decision, to: Verdict) -> 
         now=now,
     )
     yield Flip("target", to, value, None, replace(change, target_threshold=value), words)
+
+
+def _rules(change: Change, policy: Policy, to: Verdict) -> Iterator[Flip]:
+    for rule in RULES:
+        if rule != policy.rule:
+            words = t("{decision} with the rule {rule} (now {now})", decision=to, rule=rule, now=policy.rule)
+            yield Flip("rule", to, None, None, replace(change, rule=rule), words)
 
 
 def _columns(base: _Base, change: Change, counted: Sequence[Column], needed: int, to: Verdict) -> Iterator[Flip]:

@@ -40,7 +40,7 @@ OPEN: Final[Mapping[Place, tuple[str, ...]]] = {
     ("drift",): (
         *("source", "path", "split", "split_at", "time", "window", "expr", "needs", "has", "label", "features"),
         *("identifier", "columns", "threshold", "min_rows", "comparable", "left_out", "thresholds", "methods"),
-        *("target_threshold", "sentinels"),
+        *("target_threshold", "sentinels", "rule", "material_spread", "material_share"),
     ),
     ("quality",): ("kind",),
     ("load",): ("max_rate",),

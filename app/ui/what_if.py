@@ -58,6 +58,9 @@ KEYS = (
     "methods",
     "target_threshold",
     "sentinels",
+    "rule",
+    "material_spread",
+    "material_share",
 )
 
 
