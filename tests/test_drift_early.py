@@ -135,6 +135,11 @@ def test_a_report_of_a_wide_table_draws_what_drifted_most_and_counts_nothing(mon
     assert "The report draws the 3 columns that drifted most, or nearly, of 9" in found.html
 
 
+def test_a_page_of_another_form_has_the_label_too():
+    made = compare._labelled("<html>no body</html>", "{}", [], PLAIN, ["The report draws a sample."])
+    assert made.html.startswith("<div") and "The report draws a sample." in made.html
+
+
 def test_a_column_name_in_the_label_is_text(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "_differing", lambda *_: ["<script>alert(1)</script>"])
     monkeypatch.setattr(compare, "REPORT_ROWS", 100)

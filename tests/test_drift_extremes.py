@@ -6,8 +6,9 @@ import pytest
 
 from app.drift import extremes
 from app.drift.counted import counted
+from app.drift.decide import policy_notes
 from app.drift.gate import Names, check
-from app.drift.result import Mass, Policy
+from app.drift.result import Column, Mass, Policy
 from tests.drift_frames import policy
 
 ROWS = 1500
@@ -91,6 +92,9 @@ def test_the_policy_names_sentinels_and_forbids_to_look_for_any():
     gate = look(ref, cur, sentinels={"x": (), "nobody": (1.0,)})
     assert gate.columns[0].sentinels == ()
     assert "sentinels names nobody, which neither jan nor feb has." in gate.notes
+    words = [Column(name, "category", comparable=True) for name in ("plan", "fee")]
+    (note,) = policy_notes(policy(sentinels={"plan": (-1.0,)}), words)
+    assert note == "sentinels names plan: only numbers stand for no value."
     shares = look(ref, cur, sentinels={"x": (10.0,)}).notes
     assert shares[0].startswith("x: 10 in 30.0% → 20.0% of rows; taken for no value")
 

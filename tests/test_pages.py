@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from streamlit.testing.v1 import AppTest
 
 from app.config import Settings, load_systems
-from app.drift.result import Policy, Target
+from app.drift.result import Policy, Second, Target, Verdict
 from app.periods import Period
 from app.runs import rescan
 from app.runs.index import Ledger
@@ -237,6 +237,13 @@ def test_the_banner_says_both_measures_of_target_drift_the_policy_and_what_it_co
     assert "took 2.5 s, peak memory 400 MB" in said
     assert "this run moves no gauge" in said
     assert "Copy decision line" in said
+
+
+def test_the_banner_says_where_the_second_opinion_differs_and_nothing_where_it_does_not(home, monkeypatch):
+    line = "Second opinion RETRAINING_TRIGGERED: 9 of 16 columns moved significantly and materially."
+    differs = Second(Verdict.RETRAINING_TRIGGERED, 9, 16, 0.0, 0.6, line)
+    assert "9 of 16 columns moved significantly and materially." in words(kept(home, monkeypatch, 1, opinion=differs))
+    assert "Second opinion" not in words(kept(home, monkeypatch, 1, opinion=replace(differs, line="")))
 
 
 def test_two_ways_of_counting_that_decide_differently_are_a_warning(home, monkeypatch):

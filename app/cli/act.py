@@ -181,6 +181,8 @@ def _explain(result: Result) -> None:
         say_error(t("{name}: {why}", name=f"{name} {side.key}", why=size))
     for reason in (result.reason, target_words(result.policy, result.target_drift, result.columns)):
         say_error(t("why: {reason}", reason=reason))
+    if result.opinion is not None and result.opinion.line:
+        say_note(result.opinion.line)
     for note in result.notes:
         say_note(note)
 

@@ -297,6 +297,6 @@ def _labelled(page: str, text: str, columns: Sequence[Column], policy: Policy, s
     about.append(f"Over everything {ours.k} of {ours.n} columns drifted.")  # no catalogue: a file of Evidently's
     box = "margin:12px;padding:12px;border:2px solid #b45309;background:#fff7ed;color:#1f2937;font:15px sans-serif"
     banner = f'<div style="{box}" data-vigie="part">{" ".join(html.escape(one) for one in about)}</div>'
-    page = page.replace(BODY, BODY + banner, 1)
+    page = page.replace(BODY, BODY + banner, 1) if BODY in page else banner + page
     raw = {"vigie": {"part": about, "drifted": ours.k, "columns": ours.n, "seed": SEED}, **json.loads(text)}
     return Comparison(tuple(columns), page, json.dumps(raw), tuple(sentences))

@@ -224,6 +224,11 @@ def policy_notes(policy: Policy, columns: Sequence[Column]) -> list[str]:
         if any(column.kind == "text" and column.name in names for column in columns):
             rule = {"key": key, "column": policy.identifier}
             notes.append(t("{key} names {column}: an identifier is judged as text, by Evidently's rule.", **rule))
+    idle = [
+        column.name for column in columns if column.name in policy.sentinels and column.kind in ("category", "text")
+    ]
+    if idle:
+        notes.append(t("sentinels names {columns}: only numbers stand for no value.", columns=some(idle, NAMED)))
     for column in columns:
         beware = method_of(policy.methods.get(column.name, "")).beware
         if beware and column.comparable:

@@ -15,7 +15,7 @@ import numpy as np
 from app.drift.chance import FEW_NUMBERS, MIN_SPREAD, THRESHOLDS
 from app.drift.counted import Counted, quantiles
 from app.drift.result import Mass
-from app.drift.scores import spread, wasserstein
+from app.drift.scores import middle_spread, spread, wasserstein
 from app.words.message import figure, listed, t
 from app.words.numbers import entire, share_moved
 
@@ -33,8 +33,6 @@ MASSES: Final = 3
 BULK: Final = 0.01
 # A sentinel lies so many spreads of the other values beyond the nearest of them.
 FAR: Final = 5.0
-# Half of a normal distribution is within so many of its standard deviations.
-HALF: Final = 1.349
 # These shares of the reference's rows are cut off at each end to see whether they rule its spread ...
 TAILS: Final = (0.01, 0.05, 0.1)
 # ... which they do when it is so many times the spread of what is left: more than in any lognormal of sigma 1.
@@ -106,8 +104,7 @@ def _mass(column: Counted, places: list[int]) -> bool:
 
 def _width(values: np.ndarray, counts: np.ndarray) -> float:
     """The spread of the middle half, as a standard deviation; of all where half of the rows hold one value."""
-    low, high = quantiles(values, counts, (0.25, 0.75))
-    return (high - low) / HALF if high > low else spread(values, counts)
+    return middle_spread(values, counts) or spread(values, counts)
 
 
 def unmeasured(column: Counted, month: str, limit: float | None = None) -> str:

@@ -20,7 +20,6 @@ from app.drift.aggregates import sides
 from app.drift.counted import Counted, counted
 from app.drift.methods import kind_words, method_of
 from app.drift.normalise import Plain, flags_against_words, harmonised, plain, readable, texts
-from app.drift.opinion import opinion
 from app.drift.result import Column, Mass, Policy, Side
 from app.drift.scores import default_method
 from app.words.message import listed, some, t, tn
@@ -50,7 +49,8 @@ class Gate:
     """Both frames with the comparable columns alone, normalised; every counted column; why not to decide at all.
 
     `columns` are in order features, label, identifier; scores are still unknown. `refusal` is "" when the comparison
-    may go on. `counts` of the columns that are comparable, those aside whose values are too many to be kept.
+    may go on. `counts` of the columns that are comparable or `uncertain`, those aside whose values are too many to be
+    kept.
     """
 
     reference: pd.DataFrame
@@ -169,14 +169,11 @@ class _Look:
         reason = reason or chancy
         why = missing or reason if reason else ""
         column = Column(name, kind, comparable=not reason, reason=why, uncertain=bool(chancy), sentinels=masses)
-        if counts is not None and (not reason or chancy):
-            used = (self.policy.methods.get(name), self.policy.thresholds.get(name))
-            column = replace(column, opinion=opinion(counts, *used))
         if counts is None:
             left, right = (Side(nulls=int(side.data.isna().sum())) for side in (ref, cur))
             return _Found(replace(column, ref=left, cur=right))
         left, right = sides(counts)
-        kept = counts if len(counts.values) <= KEPT_VALUES and not reason else None
+        kept = counts if len(counts.values) <= KEPT_VALUES and (not reason or chancy) else None
         return _Found(replace(column, ref=left, cur=right), None if reason else (ref.data, cur.data), kept)
 
     def _without_sentinels(

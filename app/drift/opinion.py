@@ -14,16 +14,15 @@ from typing import Final
 import numpy as np
 
 from app.drift.chance import FEW_NUMBERS, MIN_SPREAD
-from app.drift.counted import Counted, quantiles
+from app.drift.counted import Counted
+from app.drift.methods import method_of
 from app.drift.result import Opinion
-from app.drift.scores import default_method, finite, score, spread, wasserstein
+from app.drift.scores import default_method, finite, middle_spread, score, spread, wasserstein
 
 # An interval holds the true move in so many of a hundred cases.
 SURE: Final = 0.95
 # Cells in which fewer rows than this are expected are tested together: chi-square is none with fewer.
 EXPECTED: Final = 5.0
-# Half of a normal distribution lies within so many of its standard deviations.
-HALF: Final = 1.349
 # Outliers that make the spread so many times that of the middle half are no measure of a move.
 RULED: Final = 3.0
 # So often the rows are drawn again: enough to tell a column that always drifts from one that may.
@@ -57,8 +56,7 @@ def _numbers(column: Counted) -> Opinion:
     ]
     spreads = [spread(column.values, side) for side in (column.ref, column.cur)]
     error = float(np.sqrt(sum(width**2 / count for width, count in zip(spreads, rows, strict=True))))
-    low, high = quantiles(column.values, column.ref, (0.25, 0.75))
-    scale, middle = max(spreads[0], MIN_SPREAD), (high - low) / HALF
+    scale, middle = max(spreads[0], MIN_SPREAD), middle_spread(column.values, column.ref)
     if middle and scale > RULED * middle:
         scale = middle
     effect, reach = means[1] - means[0], NormalDist().inv_cdf((1 + SURE) / 2) * error
@@ -166,7 +164,7 @@ def _again(column: Counted, method: str, threshold: float | None) -> float | Non
     if not np.isfinite(scores).all() or not np.isfinite(whole) or not np.isfinite(limit):
         return None
     # What is drawn again lies further apart than what it is drawn from: only how far it varies is taken.
-    reached = (whole if limit is not ours.threshold else ours.value) + scores - scores.mean()
+    reached = (whole if method_of(method).p_value else ours.value) + scores - scores.mean()
     return float((reached >= limit).mean())
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from app.drift.chance import FEW_NUMBERS, METHOD_SWITCH_ROWS, MIN_SPREAD
-from app.drift.counted import Counted
+from app.drift.counted import Counted, quantiles
 from app.drift.methods import method_of
 
 # Evidently's threshold where the policy has none: for distances, and for most tests ...
@@ -25,6 +25,8 @@ STRICT_TESTS: Final = dict.fromkeys(("chisquare", "es", "ks", "mannw", "t_test",
 NEAR: Final = 1e-9
 # Up to so many different reference values Evidently compares numbers value by value, above in bins.
 VALUE_BY_VALUE: Final = 20
+# Half of a normal distribution is within so many of its standard deviations.
+HALF: Final = 1.349
 # What Evidently puts in the place of a share of 0, and how much less where shares are as small as that.
 NO_SHARE: Final = 0.0001
 SMALLER: Final = 10**6
@@ -94,6 +96,12 @@ def spread(values: np.ndarray, counts: np.ndarray) -> float:
     rows = counts.sum()
     mean = float(np.sum(values * counts)) / rows
     return math.sqrt(float(np.sum(counts * (values - mean) ** 2)) / rows)
+
+
+def middle_spread(values: np.ndarray, counts: np.ndarray) -> float:
+    """The width of the middle half of the rows, as a standard deviation; 0 where half of them hold one value."""
+    low, high = quantiles(values, counts, (0.25, 0.75))
+    return (high - low) / HALF
 
 
 def _jensenshannon(column: Counted) -> float:

@@ -18,6 +18,7 @@ from app.drift.counted import Counted, counted
 from app.drift.decide import counted_columns
 from app.drift.methods import Method, method_of
 from app.drift.once import Answers, once
+from app.drift.opinion import opinion
 from app.drift.result import Column, Policy
 from app.drift.scores import score
 from app.errors import DataError
@@ -38,11 +39,11 @@ def scored(
     answers: Answers | None = None,
     listener: Callable[[int], None] | None = None,
 ) -> tuple[Column, ...]:
-    """Score every comparable column; `listener` hears how many have been looked at. Both frames are the gate's.
+    """Score every comparable column, and test it for the second opinion. Both frames are the gate's.
 
-    A column that its method cannot judge comes back as not comparable with the reason. An identifier that does not
-    count waits for `with_identifier`. `counts` are those that the gate has kept. What Evidently is asked here, the
-    report has from `answers`.
+    `listener` hears how many have been looked at. A column that its method cannot judge comes back as not comparable
+    with the reason. An identifier that does not count waits for `with_identifier`. `counts` are those that the gate
+    has kept. What Evidently is asked here, the report has from `answers`.
     """
     counting = {one.name for one in counted_columns(columns, policy)}
     done = []
@@ -50,6 +51,8 @@ def scored(
         if column.comparable and (column.kind != "text" or column.name in counting):
             rows = reference[column.name], current[column.name]
             done.append(_scored(column, rows, counts.get(column.name), policy, answers))
+        elif column.uncertain and column.name in counts:
+            done.append(_tested(column, counts[column.name], policy))
         else:
             done.append(column)
         if listener is not None:
@@ -120,6 +123,7 @@ def _scored(
         return by_evidently(column, *rows, policy, answers)
     chosen = policy.methods.get(column.name)
     counts = counts or counted(*rows, column.kind)
+    column = _tested(column, counts, policy)
     if chosen is not None:
         method = method_of(chosen)
         if reason := method.misfit(column.kind):
@@ -131,6 +135,10 @@ def _scored(
     if ours is None or ours.near:
         return by_evidently(column, *rows, policy, answers)
     return _with(column, method_of(ours.method), ours.value, ours.threshold, None, one_value=len(counts.values) == 1)
+
+
+def _tested(column: Column, counts: Counted, policy: Policy) -> Column:
+    return replace(column, opinion=opinion(counts, policy.methods.get(column.name), policy.thresholds.get(column.name)))
 
 
 def _with(

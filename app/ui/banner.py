@@ -181,8 +181,10 @@ def report(run: Run) -> None:
 
 
 def _remarks(system: System, result: Result) -> None:
-    """Notes of the run, and that it moves no gauge."""
+    """Where the second opinion differs, notes of the run, and that it moves no gauge."""
     remarks = [f":material/info: {widgets.plain(t(note))}" for note in result.notes]
+    if result.opinion is not None and result.opinion.line:
+        remarks.insert(0, f":material/balance: {widgets.plain(t(result.opinion.line))}")
     if difference := not_own(system, result):
         remarks.append(f":material/visibility_off: {widgets.plain(difference)}")
     if remarks:
