@@ -151,8 +151,9 @@ def _tested_together(cells: np.ndarray, rows: list[float]) -> np.ndarray:
 
 def _again(column: Counted, method: str, threshold: float | None) -> float | None:
     """In which share of drawings of the same rows the method calls the column drifted; None where it is not drawn."""
-    ours = score(column, method, threshold)
-    if ours is None or method not in _STATISTICS or not np.isfinite(ours.value):
+    # Others are not drawn again, and some raise on values that they cannot judge.
+    ours = score(column, method, threshold) if method in _STATISTICS else None
+    if ours is None or not np.isfinite(ours.value):
         return None
     cells = _binned(column) if method in ("wasserstein", "ks") else column
     random, statistic = np.random.default_rng(0), _STATISTICS[method]
