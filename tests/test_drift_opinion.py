@@ -93,7 +93,7 @@ def test_a_yes_no_column_that_moved_ten_points_is_said_where_evidently_does_not_
     assert (second.verdict, second.k, second.n) == (Verdict.RETRAINING_TRIGGERED, 1, 2)
     assert second.line == (
         "Second opinion RETRAINING_TRIGGERED: 1 of 2 columns moved significantly and materially; Evidently's methods do"
-        " not see paperless (True 59.0% → 69.0%, by +6.2 to +13.8 points)."
+        " not see paperless (True: 59.0% → 69.0%, by +6.2 to +13.8 points)."
     )
 
 

@@ -193,7 +193,7 @@ def effect_words(column: Column) -> str:
             high=figure(_signed, ours.high),
         )
     return t(
-        "{value} {shares:figure}, by {low:figure} to {high:figure} points",
+        "{value}: {shares:figure}, by {low:figure} to {high:figure} points",
         value=ours.value,
         shares=figure(share_moved, ours.before, ours.after),
         low=figure(_points, ours.low),
